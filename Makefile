@@ -1,0 +1,63 @@
+# Thin targets; each does its own set-up. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+LOCK := $(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-trusted-host \
+	--no-emit-find-links --strip-extras --allow-unsafe --no-header --annotation-style=line
+PYTEST ?= $(BIN)/python -m pytest
+
+.PHONY: help system venv lock demo test lint unit netns fuzz bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+system: ## install the Debian packages (root on Debian or Ubuntu; elsewhere says what is missing)
+	@packaging/install-debian-packages
+
+$(VENV)/.ready: requirements/build.lock requirements/dev.lock pyproject.toml
+	@packaging/install-debian-packages
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --require-hashes -r requirements/build.lock
+	$(PIP) install --require-hashes --no-build-isolation -r requirements/dev.lock
+	$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+venv: $(VENV)/.ready ## .venv with lvsd and lvsadm in it, from the lock files
+
+lock: venv ## renew requirements/*.lock from pyproject.toml
+	export CUSTOM_COMPILE_COMMAND='make lock'; \
+	$(LOCK) --upgrade -o requirements/build.lock requirements/build.in; \
+	$(LOCK) --upgrade -o requirements/run.lock pyproject.toml; \
+	$(LOCK) --upgrade --extra dev -o requirements/dev.lock pyproject.toml; \
+	$(LOCK) --upgrade --extra fuzz -o requirements/fuzz.lock pyproject.toml
+
+demo: venv ## real HTTP requests through lvsd to three nginx servers, four schedulers
+	$(BIN)/lvsd demo
+
+test: lint unit netns ## everything that CI runs
+
+lint: venv ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+unit: venv ## tests that move no packet and need no root
+	$(PYTEST) tests/unit tests/property tests/golden
+
+netns: venv ## real traffic in network namespaces (root)
+	$(PYTEST) tests/netns
+
+fuzz: venv ## coverage-guided fuzzing of the packet path; FUZZ_SECONDS=60
+	$(PIP) install --require-hashes -r requirements/fuzz.lock
+	$(BIN)/python tests/fuzz/fuzz_packet.py -max_total_time=$${FUZZ_SECONDS:-60} -max_len=4096
+
+bench: venv ## packets/s, picks/s, memory, end to end against HAProxy and nginx
+	$(BIN)/python -m bench
+
+clean: ## remove what make made
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

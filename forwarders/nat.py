@@ -1,0 +1,39 @@
+"""NAT: the real server sees the client's address, the client sees the virtual one.
+
+======================  ===================  ===================
+hop                     source               destination
+======================  ===================  ===================
+client -> director      CIP:cport            VIP:vport
+director -> server      CIP:cport            **RIP:rport**
+server -> director      RIP:rport            CIP:cport
+director -> client      **VIP:vport**        CIP:cport
+======================  ===================  ===================
+
+Bold is what the director wrote. Ports may be mapped (vport != rport). The real server may run
+any system; all it needs is a route to the client that leads through the director.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from forwarders.base import Forwarder
+from forwarders.plan import Plan, SetDestination, SetSource
+
+if TYPE_CHECKING:
+    from forwarders.base import Hop
+
+
+class Nat(Forwarder):
+    """Destination NAT for requests, source NAT for replies."""
+
+    name = "nat"
+    label = "Masq"
+    option = "-m"
+
+    def plan(self, hop: Hop) -> Plan:
+        """Exchange VIP:vport for RIP:rport on the way in, and back on the way out."""
+        return Plan(
+            request=(SetDestination(hop.rip, hop.rport),),
+            reply=(SetSource(hop.vip, hop.vport),),
+        )

@@ -1,0 +1,1 @@
+"""The configuration: TOML in, a validated model out, every error at once."""

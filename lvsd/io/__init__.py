@@ -1,0 +1,1 @@
+"""Everything that talks to the kernel: nftables, NFQUEUE, raw sockets, addresses, sysctls."""

@@ -1,0 +1,1 @@
+"""Packets, sans-IO: checked view, checksums, rewriting, ICMP, printing."""

@@ -1,0 +1,154 @@
+"""What a scheduler is: the server it chooses, the flow it chooses for, the methods it has.
+
+A scheduler holds its own view of a service's real servers and answers one question: which
+of them takes the next connection. The service tells it of everything that happens::
+
+    add(server)      a real server joins, at the head of the list (newest first)
+    remove(server)   it leaves
+    edit(server)     its weight or thresholds are new
+    changed(server)  its connection counts or its overload flag are new
+    pick(flow, now)  who takes this connection? None: nobody can
+
+Nothing here knows of packets, sockets or clocks: ``now`` is handed in, in seconds.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+ACTIVE_COST = 256
+"""An active connection weighs this much more than an inactive one (ip_vs_dest_conn_overhead)."""
+
+
+@dataclass(slots=True, eq=False)
+class Server:
+    """A real server as a scheduler sees it. Identity is what counts, not equality.
+
+    ``address`` is packed (4 or 16 bytes), ``port`` 0 means the port the client asked for.
+    ``upper`` and ``lower`` bound the total of connections (0: no bound); ``lower`` 0 means
+    upper - upper // 4. ``last_weight`` is the latest weight that was not zero.
+
+    The counts follow the life of a connection: `open` (it counts as inactive at first),
+    `activate` and `deactivate` as its state changes, `close`. After each the owner calls the
+    scheduler's `changed`. Templates of persistence are never counted here.
+    """
+
+    address: bytes
+    port: int
+    weight: int = 1
+    upper: int = 0
+    lower: int = 0
+    active: int = 0
+    total: int = 0
+    overloaded: bool = False
+    last_weight: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.last_weight = self.weight
+
+    @property
+    def inactive(self) -> int:
+        """Connections that are open but not active."""
+        return self.total - self.active
+
+    @property
+    def overhead(self) -> int:
+        """The load that lc and wlc compare: 256 * active + total (ip_vs_dest_conn_overhead)."""
+        return ACTIVE_COST * self.active + self.total
+
+    def open(self) -> None:
+        """Count a new connection, inactive at first; may set the overload flag."""
+        self.total += 1
+        if self.total == self.upper:
+            self.overloaded = True
+
+    def activate(self) -> None:
+        """Count one inactive connection as active from now on."""
+        self.active += 1
+
+    def deactivate(self) -> None:
+        """Count one active connection as inactive from now on."""
+        self.active -= 1
+
+    def close(self) -> None:
+        """Forget an inactive connection; may clear the overload flag."""
+        self.total -= 1
+        if self.overloaded and self.total < self._release and self.total < self.upper:
+            self.overloaded = False
+
+    def set_weight(self, weight: int) -> None:
+        """Give the server another weight (0: quiesced, no new connections)."""
+        self.weight = weight
+        if weight:
+            self.last_weight = weight
+
+    def set_thresholds(self, upper: int, lower: int) -> None:
+        """Give the server other bounds; the overload flag follows at once."""
+        if (upper, lower) == (self.upper, self.lower):
+            return
+        self.upper, self.lower = upper, lower
+        if not upper or self.total < self._release:
+            self.overloaded = False
+        elif self.total >= upper:
+            self.overloaded = True
+
+    @property
+    def _release(self) -> int:
+        """Below this total the overload flag clears (l_threshold_val)."""
+        return self.lower or self.upper - (self.upper >> 2)
+
+
+@dataclass(slots=True)
+class Flow:
+    """What a scheduler may look at of the packet that opens a connection.
+
+    Addresses are packed, 4 bytes or 16, both of the same family.
+    """
+
+    source: bytes
+    source_port: int
+    destination: bytes
+    destination_port: int
+
+
+class Scheduler(ABC):
+    """The base of every scheduling algorithm.
+
+    ``name`` is what the operator types after ``-s``, ``known_flags`` what may be typed after
+    ``-b``. A subclass overrides `pick` and as many of the notifications as it needs.
+    """
+
+    name: ClassVar[str]
+    known_flags: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, flags: frozenset[str] = frozenset()) -> None:
+        unknown = flags - self.known_flags
+        if unknown:
+            known = ", ".join(sorted(self.known_flags)) or "none"
+            raise ValueError(
+                f"scheduler {self.name} has no flag {', '.join(sorted(unknown))}; it knows: {known}"
+            )
+        self.flags = flags
+
+    @abstractmethod
+    def add(self, server: Server) -> None:
+        """Take in a new server, at the head of the list."""
+
+    @abstractmethod
+    def remove(self, server: Server) -> None:
+        """Let go of a server."""
+
+    @abstractmethod
+    def pick(self, flow: Flow, now: float) -> Server | None:
+        """Return the server for a new connection, or None when no server is usable."""
+
+    def edit(self, server: Server) -> None:  # noqa: B027 - nothing to do is a right answer
+        """Take notice of a server's new weight or thresholds."""
+
+    def changed(self, server: Server) -> None:  # noqa: B027 - likewise
+        """Take notice of a server's new connection counts or overload flag."""
+
+    def tick(self, now: float) -> None:  # noqa: B027 - likewise
+        """Do periodic work; called about once a second."""
