@@ -1,0 +1,213 @@
+"""Virtual services and their real servers.
+
+A service belongs to an address, protocol and port, or to a firewall mark. Its list of real
+servers is newest first, as the kernel's is, because that order decides ties.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from lvsd.core.stats import Meter
+from lvsd.errors import ControlError
+from schedulers.base import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from forwarders.base import Forwarder
+    from lvsd.core.path import Path
+    from schedulers.base import Scheduler
+
+FTP_PORT = 21
+FTP_DATA_PORT = 20
+UNPRIVILEGED_PORT_START = 1024
+TCP = 6
+UDP = 17
+ANY_MTU = 0xFFFF
+
+
+class ServiceKey(NamedTuple):
+    """What identifies a service: protocol, VIP and port, or a firewall mark and a family.
+
+    ``vip`` is packed (empty for a fwmark service), ``vport`` 0 means any port.
+    """
+
+    protocol: int = 0
+    vip: bytes = b""
+    vport: int = 0
+    fwmark: int = 0
+    family: int = 4
+
+
+@dataclass(slots=True, eq=False)
+class RealServer(Server):
+    """A real server of one service: what the scheduler sees, and what the packet path needs.
+
+    ``available`` is False once it was removed while connections still point at it. ``mtu`` is
+    that of the way to it, in bytes. ``paths`` holds what was compiled for its connections, one
+    per virtual endpoint. ``templates`` counts persistence templates that point here.
+    """
+
+    forwarder: Forwarder = field(kw_only=True)
+    available: bool = True
+    mtu: int = ANY_MTU
+    templates: int = 0
+    meter: Meter = field(default_factory=Meter)
+    paths: dict[tuple[int, bytes, int], Path] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class Service:
+    """A virtual service.
+
+    ``persistence_s`` 0 means none; ``prefix`` is the persistence netmask's length (None: the
+    whole address). ``scheduler_flags`` are as given, ``servers`` newest first. ``departed``
+    keeps removed servers that still have connections: added again, such a server comes back
+    with its old counts, and its connections live on.
+    """
+
+    key: ServiceKey
+    scheduler: Scheduler
+    name: str = ""
+    persistence_s: int = 0
+    prefix: int | None = None
+    one_packet: bool = False
+    servers: list[RealServer] = field(default_factory=list)
+    departed: dict[tuple[bytes, int], RealServer] = field(default_factory=dict)
+    meter: Meter = field(default_factory=Meter)
+
+    def find(self, address: bytes, port: int) -> RealServer:
+        """Return the real server at this endpoint. Raise ControlError if there is none."""
+        for server in self.servers:
+            if server.address == address and server.port == port:
+                return server
+        raise ControlError("No such destination")
+
+    def add(self, server: RealServer) -> RealServer:
+        """Take in a real server, at the head; return it, or the departed one that came back.
+
+        Raise ControlError if the service has one at that endpoint.
+        """
+        endpoint = server.address, server.port
+        if any((old.address, old.port) == endpoint for old in self.servers):
+            raise ControlError("Destination already exists")
+        departed = self.departed.pop(endpoint, None)
+        if departed is not None:
+            departed.available = True
+            departed.set_weight(server.weight)
+            departed.last_weight = server.weight
+            departed.set_thresholds(server.upper, server.lower)
+            if departed.forwarder.name != server.forwarder.name:
+                departed.forwarder = server.forwarder
+                departed.paths = {}
+            departed.mtu = server.mtu
+            server = departed
+        self.servers.insert(0, server)
+        self.scheduler.add(server)
+        return server
+
+    def remove(self, address: bytes, port: int) -> RealServer:
+        """Remove the real server at this endpoint. Raise ControlError if there is none."""
+        server = self.find(address, port)
+        self.servers.remove(server)
+        server.available = False
+        self.scheduler.remove(server)
+        if server.total or server.templates:
+            self.departed[address, port] = server
+        return server
+
+    def released(self, server: RealServer) -> None:
+        """Forget a departed server once nothing points at it any more."""
+        if not (server.available or server.total or server.templates):
+            self.departed.pop((server.address, server.port), None)
+
+    def set_scheduler(self, scheduler: Scheduler) -> None:
+        """Schedule with another algorithm from now on, starting from the present servers."""
+        for server in reversed(self.servers):
+            scheduler.add(server)
+        self.scheduler = scheduler
+
+
+class ServiceTable:
+    """All virtual services, and the kernel's order of looking one up."""
+
+    __slots__ = ("_any_port", "_endpoints", "_ftp", "_marks")
+
+    def __init__(self) -> None:
+        self._endpoints: dict[tuple[int, bytes, int], Service] = {}
+        self._marks: dict[tuple[int, int], Service] = {}
+        self._any_port = 0
+        self._ftp = 0
+
+    def __iter__(self) -> Iterator[Service]:
+        yield from self._endpoints.values()
+        yield from self._marks.values()
+
+    def __len__(self) -> int:
+        return len(self._endpoints) + len(self._marks)
+
+    def get(self, key: ServiceKey) -> Service:
+        """Return the service with this key. Raise ControlError if there is none."""
+        service = (
+            self._marks.get((key.fwmark, key.family))
+            if key.fwmark
+            else self._endpoints.get((key.protocol, key.vip, key.vport))
+        )
+        if service is None:
+            raise ControlError("No such service")
+        return service
+
+    def add(self, service: Service) -> None:
+        """Take in a service. Raise ControlError if its key is taken."""
+        key = service.key
+        if key.fwmark:
+            if (key.fwmark, key.family) in self._marks:
+                raise ControlError("Service already exists")
+            self._marks[key.fwmark, key.family] = service
+            return
+        endpoint = key.protocol, key.vip, key.vport
+        if endpoint in self._endpoints:
+            raise ControlError("Service already exists")
+        self._endpoints[endpoint] = service
+        self._count(key, 1)
+
+    def remove(self, key: ServiceKey) -> Service:
+        """Remove and return the service with this key. Raise ControlError if there is none."""
+        service = self.get(key)
+        if key.fwmark:
+            del self._marks[key.fwmark, key.family]
+        else:
+            del self._endpoints[key.protocol, key.vip, key.vport]
+            self._count(key, -1)
+        return service
+
+    def _count(self, key: ServiceKey, change: int) -> None:
+        self._any_port += change * (key.vport == 0)
+        self._ftp += change * (key.protocol == TCP and key.vport == FTP_PORT)
+
+    def lookup(self, protocol: int, vip: bytes, vport: int, fwmark: int) -> Service | None:
+        """Return the service for a packet: by mark, endpoint, the VIP's FTP, the VIP's port 0.
+
+        Source: ip_vs_service_find.
+        """
+        if fwmark:
+            service = self._marks.get((fwmark, 4 if len(vip) == 4 else 6))
+            if service is not None:
+                return service
+        endpoints = self._endpoints
+        service = endpoints.get((protocol, vip, vport))
+        if service is not None:
+            return service
+        if (
+            self._ftp
+            and protocol == TCP
+            and (vport == FTP_DATA_PORT or vport >= UNPRIVILEGED_PORT_START)
+        ):
+            service = endpoints.get((TCP, vip, FTP_PORT))
+            if service is not None:
+                return service
+        if self._any_port:
+            return endpoints.get((protocol, vip, 0))
+        return None

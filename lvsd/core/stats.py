@@ -1,0 +1,114 @@
+"""Counters and rates of services and real servers, as ipvsadm shows them.
+
+Counters only grow; `Stats.zero` (``lvsadm -Z``) moves the zero point instead. Rates are the
+kernel's estimator to the bit (ip_est.c): every two seconds a quarter of the distance to the
+latest sample, in fixed point.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass, field
+from typing import NamedTuple
+
+ESTIMATOR_PERIOD_S = 2.0
+"""How often `Estimator.sample` is to be called."""
+
+
+class Totals(NamedTuple):
+    """What ``--stats`` prints: connections, packets and bytes; in is from the client."""
+
+    connections: int = 0
+    in_packets: int = 0
+    out_packets: int = 0
+    in_bytes: int = 0
+    out_bytes: int = 0
+
+
+class Rates(NamedTuple):
+    """What ``--rate`` prints, per second."""
+
+    connections: int = 0
+    in_packets: int = 0
+    out_packets: int = 0
+    in_bytes: int = 0
+    out_bytes: int = 0
+
+
+@dataclass(slots=True)
+class Stats:
+    """The raw counters of one real server; incremented in place by the packet path."""
+
+    connections: int = 0
+    in_packets: int = 0
+    out_packets: int = 0
+    in_bytes: int = 0
+    out_bytes: int = 0
+
+
+_PACKET_SHIFT, _PACKET_HALF = 9, 0x1FF
+_BYTE_SHIFT, _BYTE_HALF = 4, 0xF
+_SHIFTS = (_PACKET_SHIFT, _PACKET_SHIFT, _PACKET_SHIFT, _BYTE_SHIFT, _BYTE_SHIFT)
+_HALVES = (_PACKET_HALF, _PACKET_HALF, _PACKET_HALF, _BYTE_HALF, _BYTE_HALF)
+
+
+@dataclass(slots=True)
+class Estimator:
+    """Smoothed rates of five counters, with the kernel's arithmetic."""
+
+    _last: Totals = field(default_factory=Totals)
+    _estimates: list[int] = field(default_factory=lambda: [0] * 5)
+
+    def sample(self, totals: Totals) -> None:
+        """Take in the counters' values two seconds after the last sample."""
+        for index, (new, old) in enumerate(zip(totals, self._last, strict=True)):
+            estimate = self._estimates[index]
+            self._estimates[index] += (((new - old) << _SHIFTS[index]) - estimate) >> 2
+        self._last = totals
+
+    def zero(self, totals: Totals) -> None:
+        """Start anew from these counters, at rate zero."""
+        self._last = totals
+        self._estimates = [0] * 5
+
+    @property
+    def rates(self) -> Rates:
+        """The present estimate, rounded as the kernel rounds it."""
+        return Rates(
+            *(
+                (estimate + half) >> (shift + 1)
+                for estimate, half, shift in zip(self._estimates, _HALVES, _SHIFTS, strict=True)
+            )
+        )
+
+
+@dataclass(slots=True)
+class Meter:
+    """Stats with a zero point and rates: what a listing shows of a real server or a service."""
+
+    stats: Stats = field(default_factory=Stats)
+    _zero: Totals = field(default_factory=Totals)
+    _estimator: Estimator = field(default_factory=Estimator)
+
+    @property
+    def raw(self) -> Totals:
+        """The counters since the beginning."""
+        return Totals(*astuple(self.stats))
+
+    @property
+    def totals(self) -> Totals:
+        """The counters since the last `zero`."""
+        return Totals(*(new - old for new, old in zip(self.raw, self._zero, strict=True)))
+
+    @property
+    def rates(self) -> Rates:
+        """The smoothed rates per second."""
+        return self._estimator.rates
+
+    def sample(self) -> None:
+        """Feed the estimator; to be called every `ESTIMATOR_PERIOD_S`."""
+        self._estimator.sample(self.raw)
+
+    def zero(self) -> None:
+        """Show zeros from now on."""
+        self._zero = self.raw
+        self._estimator.zero(self._zero)
