@@ -51,11 +51,26 @@ class RealServer(Server):
     """
 
     forwarder: Forwarder = field(kw_only=True)
+    service: Service = field(init=False)
     available: bool = True
     mtu: int = ANY_MTU
     templates: int = 0
     meter: Meter = field(default_factory=Meter)
-    paths: dict[tuple[int, bytes, int], Path] = field(default_factory=dict)
+    paths: dict[tuple[int, bytes, int, int], Path] = field(default_factory=dict)
+
+    def set_forwarder(self, forwarder: Forwarder) -> None:
+        """Forward new connections another way; living ones keep theirs."""
+        if forwarder.name != self.forwarder.name:
+            self.forwarder = forwarder
+            self.paths = {}
+
+    def revive(self, template: RealServer) -> None:
+        """Come back after a removal, with the old counts and another one's configuration."""
+        self.available = True
+        self.weight = self.last_weight = template.weight
+        self.set_thresholds(template.upper, template.lower)
+        self.set_forwarder(template.forwarder)
+        self.mtu = template.mtu
 
 
 @dataclass(slots=True, eq=False)
@@ -95,15 +110,11 @@ class Service:
             raise ControlError("Destination already exists")
         departed = self.departed.pop(endpoint, None)
         if departed is not None:
-            departed.available = True
-            departed.set_weight(server.weight)
-            departed.last_weight = server.weight
-            departed.set_thresholds(server.upper, server.lower)
-            if departed.forwarder.name != server.forwarder.name:
-                departed.forwarder = server.forwarder
-                departed.paths = {}
-            departed.mtu = server.mtu
+            departed.revive(server)
             server = departed
+        server.service = self
+        for path in server.paths.values():
+            path.bind(self)
         self.servers.insert(0, server)
         self.scheduler.add(server)
         return server
@@ -123,6 +134,16 @@ class Service:
         if not (server.available or server.total or server.templates):
             self.departed.pop((server.address, server.port), None)
 
+    def remove_all(self) -> None:
+        """Remove every real server, as the removal of the whole service does."""
+        for server in list(self.servers):
+            self.remove(server.address, server.port)
+
+    def changed(self, server: RealServer) -> None:
+        """Tell the scheduler of a server's new counts, unless the server was removed."""
+        if server.available:
+            self.scheduler.changed(server)
+
     def set_scheduler(self, scheduler: Scheduler) -> None:
         """Schedule with another algorithm from now on, starting from the present servers."""
         for server in reversed(self.servers):
@@ -133,11 +154,12 @@ class Service:
 class ServiceTable:
     """All virtual services, and the kernel's order of looking one up."""
 
-    __slots__ = ("_any_port", "_endpoints", "_ftp", "_marks")
+    __slots__ = ("_any_port", "_departed", "_endpoints", "_ftp", "_marks")
 
     def __init__(self) -> None:
         self._endpoints: dict[tuple[int, bytes, int], Service] = {}
         self._marks: dict[tuple[int, int], Service] = {}
+        self._departed: dict[ServiceKey, dict[tuple[bytes, int], RealServer]] = {}
         self._any_port = 0
         self._ftp = 0
 
@@ -160,7 +182,14 @@ class ServiceTable:
         return service
 
     def add(self, service: Service) -> None:
-        """Take in a service. Raise ControlError if its key is taken."""
+        """Take in a service, with the servers that an earlier one of the same key left.
+
+        Raise ControlError if its key is taken.
+        """
+        self._insert(service)
+        service.departed = self._departed.pop(service.key, {})
+
+    def _insert(self, service: Service) -> None:
         key = service.key
         if key.fwmark:
             if (key.fwmark, key.family) in self._marks:
@@ -181,6 +210,9 @@ class ServiceTable:
         else:
             del self._endpoints[key.protocol, key.vip, key.vport]
             self._count(key, -1)
+        service.remove_all()
+        if service.departed:
+            self._departed[service.key] = service.departed
         return service
 
     def _count(self, key: ServiceKey, change: int) -> None:

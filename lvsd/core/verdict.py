@@ -32,6 +32,7 @@ class Reason(Enum):
     """Why a packet was dropped, as the counters are named."""
 
     MALFORMED = "malformed"
+    FRAGMENT = "fragment"
     NO_SERVER = "no_server"
     SERVER_GONE = "server_gone"
     TABLE_FULL = "table_full"

@@ -1,0 +1,159 @@
+"""Connections and persistence templates, and the table that holds them.
+
+A connection is one object with two keys in one dict: the request's (client, VIP) and the
+reply's (real server, client), each the bytes as they lie in a packet of that direction. What
+many connections share stands in their `Path`; with that an entry takes under 700 bytes, keys,
+dict and timer included (bench/memory.py).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lvsd.core.timers import Wheel
+from lvsd.packet.view import split_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lvsd.core.path import Path
+    from lvsd.core.service import RealServer, Service
+
+LINGER_S = 60.0
+"""An expired template that still controls connections lives on in steps of this."""
+
+
+class Template:
+    """A promise of persistence: this client (or network) goes to this real server.
+
+    ``controlled`` counts its living connections. ``assured`` once one of them was established:
+    an unassured template goes with its last connection when that is ended at once.
+    """
+
+    __slots__ = ("assured", "controlled", "due", "expires", "key", "server", "service", "timeout")
+
+    def __init__(
+        self, key: TemplateKey, service: Service, server: RealServer, timeout: float
+    ) -> None:
+        self.key = key
+        self.service = service
+        self.server = server
+        self.timeout = timeout
+        self.expires = 0.0
+        self.due = 0
+        self.controlled = 0
+        self.assured = False
+
+
+TemplateKey = tuple[int, bytes, bytes, int]
+"""Protocol (0: a fwmark service), masked client, VIP (or the mark, packed), vport."""
+
+
+class Connection:
+    """One client's connection to one real server.
+
+    ``state`` is an index into ``path.protocol.states``; ``timeout`` what the state allows
+    until the next packet, in seconds; ``active`` whether the real server counts it as such.
+    """
+
+    __slots__ = (
+        "active",
+        "due",
+        "expires",
+        "fwmark",
+        "key",
+        "path",
+        "reply_key",
+        "state",
+        "template",
+        "timeout",
+    )
+
+    def __init__(
+        self, key: bytes, reply_key: bytes, path: Path, template: Template | None, fwmark: int
+    ) -> None:
+        self.key = key
+        self.reply_key = reply_key
+        self.path = path
+        self.template = template
+        self.fwmark = fwmark
+        self.state = 0
+        self.active = False
+        self.timeout = 0.0
+        self.expires = 0.0
+        self.due = 0
+
+    @property
+    def protocol(self) -> int:
+        """The IP protocol number."""
+        return self.path.protocol.number
+
+    @property
+    def state_name(self) -> str:
+        """The state as ``lvsadm -Lnc`` prints it."""
+        return self.path.protocol.states[self.state]
+
+    @property
+    def client(self) -> tuple[bytes, int]:
+        """The client's address and port."""
+        return split_key(self.key)[0]
+
+
+class ConnectionTable:
+    """Every living connection by both its keys, every template, and their timers."""
+
+    __slots__ = ("_wheel", "by_key", "count", "templates")
+
+    def __init__(self, now: float) -> None:
+        self.by_key: dict[bytes, Connection] = {}
+        self.templates: dict[TemplateKey, Template] = {}
+        self.count = 0
+        self._wheel: Wheel[Connection | Template] = Wheel(now)
+
+    def __len__(self) -> int:
+        return self.count + len(self.templates)
+
+    def __iter__(self) -> Iterator[Connection]:
+        return (connection for key, connection in self.by_key.items() if key is connection.key)
+
+    def add(self, connection: Connection) -> None:
+        """Take in a connection whose ``expires`` is set.
+
+        Where another connection already uses the reply key (one client port, two virtual
+        services, one real server), replies go to the newer one, as in the kernel.
+        """
+        self.by_key[connection.key] = connection
+        self.by_key[connection.reply_key] = connection
+        self.count += 1
+        self._wheel.add(connection)
+
+    def remove(self, connection: Connection) -> None:
+        """Forget a connection; a newer one's claim on the reply key stands."""
+        for key in (connection.key, connection.reply_key):
+            if self.by_key.get(key) is connection:
+                del self.by_key[key]
+        self.count -= 1
+        self._wheel.remove(connection)
+
+    def add_template(self, template: Template) -> None:
+        """Take in a template whose ``expires`` is set, in place of one with the same key."""
+        self.templates[template.key] = template
+        self._wheel.add(template)
+
+    def remove_template(self, template: Template) -> None:
+        """Forget a template."""
+        if self.templates.get(template.key) is template:
+            del self.templates[template.key]
+        self._wheel.remove(template)
+
+    def hasten(self, entry: Connection | Template) -> None:
+        """Let the wheel know that an entry's ``expires`` may have come nearer."""
+        self._wheel.hasten(entry)
+
+    def rearm(self, entry: Connection | Template) -> None:
+        """Give an entry that `expired` returned another term, ``expires`` being set."""
+        self._wheel.add(entry)
+
+    def expired(self, now: float) -> list[Connection | Template]:
+        """Take the entries that have expired out of the wheel, and return them."""
+        return self._wheel.expired(now)

@@ -1,0 +1,468 @@
+"""The director: a packet and the time go in, a verdict comes out.
+
+The way of a packet is the kernel's (ip_vs_in_hook, ip_vs_out_hook): look its key up; a hit is
+counted, moves the connection's state and is rewritten; a miss may open a connection of a virtual
+service. There is no socket and no clock here: `Director.handle` gets ``now``, and what the
+director has to say to somebody (ICMP errors) waits in `Director.answers`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+from lvsd.core import states
+from lvsd.core.connection import LINGER_S, Connection, ConnectionTable, Template
+from lvsd.core.listing import Row, rows
+from lvsd.core.path import path_to
+from lvsd.core.persistence import template_key
+from lvsd.core.service import FTP_DATA_PORT, FTP_PORT, ServiceTable
+from lvsd.core.settings import Settings
+from lvsd.core.stats import ESTIMATOR_PERIOD_S
+from lvsd.core.verdict import Hook, Reason, Verdict
+from lvsd.packet import icmp
+from lvsd.packet.view import ICMP, ICMPV6, SCTP, TCP, UDP, Fault, Packet
+from lvsd.packet.view import key as make_key
+from schedulers.base import Flow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lvsd.core.service import RealServer, Service, ServiceKey
+
+ANSWERS_KEPT = 1024
+"""ICMP errors that may wait to be sent; more are not made."""
+
+
+class Answer(NamedTuple):
+    """An ICMP message to send; the IP header, and for ICMPv6 the checksum, are still to come."""
+
+    destination: bytes
+    message: bytes
+
+
+class Director:
+    """The core of lvsd: services, connections, and what happens to each packet.
+
+    ``now`` is in seconds, on any clock that does not go back. ``answers`` is to be emptied by
+    whoever can send. ``link_mtus`` maps an interface index to its MTU in bytes.
+    """
+
+    def __init__(self, settings: Settings | None = None, *, now: float = 0.0) -> None:
+        self.settings = settings or Settings()
+        self.now = now
+        self.services = ServiceTable()
+        self.table = ConnectionTable(now)
+        self.answers: list[Answer] = []
+        self.link_mtus: dict[int, int] = {}
+        self.drops: Counter[Reason] = Counter()
+        self.passed = 0
+        self.protocols = {
+            protocol.number: protocol for protocol in (states.tcp(), states.udp(), states.sctp())
+        }
+        self._by_key = self.table.by_key
+        self._packet = Packet()
+        self._inner = Packet()
+        self._next_sample = now + ESTIMATOR_PERIOD_S
+
+    # --- packets ----------------------------------------------------------------------------
+
+    def handle(self, data: bytes, hook: int, mark: int, indev: int, now: float) -> bytes | Verdict:
+        """Decide about one IP packet; return its new bytes, or a verdict on it as it is.
+
+        ``hook`` is where it was diverted (`Hook`), ``mark`` its firewall mark, ``indev`` the
+        index of the interface it came in by. Nothing that a packet holds raises anything.
+        """
+        packet = self._packet
+        if packet.load(data) is not None:
+            return self._drop(Reason.MALFORMED)
+        connection = self._by_key.get(packet.key)
+        if connection is None:
+            return self._miss(packet, hook, mark, indev, now)
+        if connection.key == packet.key:
+            if (
+                packet.flags & states.SYN
+                or packet.protocol == SCTP
+                or not (connection.path.server.available)
+            ):
+                return self._reconsider(connection, packet, mark, indev, now)
+            return self._forward(connection, packet, indev, now)
+        return self._reply(connection, packet, now)
+
+    def _reconsider(
+        self, connection: Connection, packet: Packet, mark: int, indev: int, now: float
+    ) -> bytes | Verdict:
+        """Handle a client's packet that may put an end to the connection it belongs to.
+
+        That is one which opens a connection, or one to a server that was removed.
+        """
+        if not (_opens(packet) and self._is_stale(connection)):
+            if connection.path.server.available:
+                return self._forward(connection, packet, indev, now)
+            if not self.settings.expire_nodest_conn:
+                return self._drop(Reason.SERVER_GONE)
+        self._end(connection)
+        return self._miss(packet, Hook.PREROUTING, mark, indev, now)
+
+    def _forward(
+        self, connection: Connection, packet: Packet, indev: int, now: float
+    ) -> bytes | Verdict:
+        """Count a client's packet, move the state, rewrite it."""
+        path = connection.path
+        size = packet.end
+        stats = path.server_stats
+        stats.in_packets += 1
+        stats.in_bytes += size
+        stats = path.service_stats
+        stats.in_packets += 1
+        stats.in_bytes += size
+        state = path.request_states[_event(packet) << 4 | connection.state]
+        if state != connection.state:
+            self._enter(connection, state, now)
+        connection.expires = now + connection.timeout
+        if packet.ttl <= 1:
+            return self._refuse(packet, Reason.TTL_EXPIRED, icmp.time_exceeded(packet))
+        mtu = path.server.mtu
+        if size > mtu and self._is_too_big(packet, indev):
+            return self._refuse(packet, Reason.TOO_BIG, icmp.too_big(packet, mtu))
+        return path.request(packet)
+
+    def _reply(self, connection: Connection, packet: Packet, now: float) -> bytes | Verdict:
+        """Handle a packet from the real server: count it, move the state, rewrite it."""
+        path = connection.path
+        size = packet.end
+        stats = path.server_stats
+        stats.out_packets += 1
+        stats.out_bytes += size
+        stats = path.service_stats
+        stats.out_packets += 1
+        stats.out_bytes += size
+        state = path.reply_states[_event(packet) << 4 | connection.state]
+        if state != connection.state:
+            self._enter(connection, state, now)
+        connection.expires = now + connection.timeout
+        if connection.template is not None and packet.protocol == UDP:
+            connection.template.assured = True
+        return Verdict.PASS if path.reply is None else path.reply(packet)
+
+    def _enter(self, connection: Connection, state: int, now: float) -> None:
+        """Move a connection to another state, with its timeout and its server's counts."""
+        path = connection.path
+        protocol = path.protocol
+        connection.state = state
+        connection.timeout = protocol.timeouts[state]
+        active = bool(protocol.active[state])
+        if active != connection.active:
+            connection.active = active
+            server = path.server
+            if active:
+                server.activate()
+            else:
+                server.deactivate()
+            server.service.changed(server)
+        if connection.template is not None and protocol.states[state] == "ESTABLISHED":
+            connection.template.assured = True
+        if connection.due:
+            connection.expires = now + connection.timeout
+            self.table.hasten(connection)
+
+    def _is_stale(self, connection: Connection) -> bool:
+        """Whether a packet that opens a connection is to be scheduled anew (ip_vs_in_hook)."""
+        settings = self.settings
+        server = connection.path.server
+        if settings.expire_nodest_conn and server.weight == 0:
+            return True
+        mode = settings.conn_reuse_mode
+        if not mode or connection.template is not None:
+            return False
+        state = connection.state
+        if connection.protocol == TCP:
+            return state in {states.TCP_TIME_WAIT, states.TCP_CLOSE} or (
+                bool(mode & 2) and state == states.TCP_FIN_WAIT and connection.path.reply is None
+            )
+        return connection.protocol == SCTP and state == states.SCTP_CLOSED
+
+    def _is_too_big(self, packet: Packet, indev: int) -> bool:
+        """Whether a packet that exceeds the MTU must be refused rather than fragmented.
+
+        IPv4 without DF may be fragmented further on. A packet larger than the link it came by
+        was put together from fragments, which the kernel makes anew from it on the way out.
+        """
+        if packet.end > self.link_mtus.get(indev, packet.end):
+            return False
+        return packet.dont_fragment
+
+    # --- new connections --------------------------------------------------------------------
+
+    def _miss(
+        self, packet: Packet, hook: int, mark: int, indev: int, now: float
+    ) -> bytes | Verdict:
+        """Handle a packet of no known connection."""
+        protocol = packet.protocol
+        if protocol in {ICMP, ICMPV6}:
+            return self._icmp(packet)
+        if hook != Hook.PREROUTING or protocol not in self.protocols:
+            return self._pass()
+        if packet.fragment:
+            return self._drop(Reason.FRAGMENT)
+        if not self._may_open(packet):
+            return self._pass()
+        service = self.services.lookup(protocol, packet.destination, packet.destination_port, mark)
+        if service is None or packet.source_port == FTP_DATA_PORT:
+            return self._pass()
+        return self._open(service, packet, mark, indev, now)
+
+    def _may_open(self, packet: Packet) -> bool:
+        """Whether a packet is one that opens a connection (the kernel's conn_schedule)."""
+        protocol = packet.protocol
+        if protocol == TCP:
+            sloppy = self.settings.sloppy_tcp
+            return not packet.flags & states.RST and (sloppy or _opens(packet))
+        if protocol == SCTP:
+            sloppy = self.settings.sloppy_sctp
+            return packet.chunk not in {states.SCTP_ABORT, -1} and (sloppy or _opens(packet))
+        return True
+
+    def _open(
+        self, service: Service, packet: Packet, mark: int, indev: int, now: float
+    ) -> bytes | Verdict:
+        """Open a connection to a real server of the service, and forward its first packet."""
+        key = service.key
+        vport = packet.destination_port
+        if not (key.fwmark or service.persistence_s or vport == key.vport):
+            return self._pass()  # the VIP's FTP service is no catch-all
+        if len(self.table) >= self.settings.max_connections:
+            return self._drop(Reason.TABLE_FULL)
+        template = None
+        if service.persistence_s:
+            template = self._template(service, packet, now)
+            server = None if template is None else template.server
+        else:
+            server = self._pick(service, packet, now)
+        if server is None:
+            if key.vport == FTP_PORT and vport != FTP_PORT:
+                return self._pass()
+            return self._refuse(packet, Reason.NO_SERVER, icmp.port_unreachable(packet))
+        mapped = template is None or vport == key.vport
+        rport = (server.port or vport) if mapped else vport
+        connection = self._connect(packet, server, rport, template, mark)
+        verdict = self._forward(connection, packet, indev, now)
+        if service.one_packet and packet.protocol == UDP:
+            self._release(connection)
+        else:
+            self.table.add(connection)
+        return verdict
+
+    def _connect(
+        self, packet: Packet, server: RealServer, rport: int, template: Template | None, mark: int
+    ) -> Connection:
+        """Make the connection for a client's first packet, and count it."""
+        protocol = self.protocols[packet.protocol]
+        virtual = packet.destination, packet.destination_port
+        path = path_to(server, protocol, virtual, rport)
+        reply_key = make_key(
+            packet.protocol, server.address, rport, packet.source, packet.source_port
+        )
+        connection = Connection(packet.key, reply_key, path, template, mark)
+        connection.timeout = protocol.timeouts[0]
+        if template is not None:
+            template.controlled += 1
+        server.open()
+        server.service.changed(server)
+        path.server_stats.connections += 1
+        path.service_stats.connections += 1
+        return connection
+
+    @staticmethod
+    def _pick(service: Service, packet: Packet, now: float) -> RealServer | None:
+        """Ask the service's scheduler."""
+        flow = Flow(packet.source, packet.source_port, packet.destination, packet.destination_port)
+        return service.scheduler.pick(flow, now)  # type: ignore[return-value]  # what we added
+
+    def _template(self, service: Service, packet: Packet, now: float) -> Template | None:
+        """Return the client's template, made if need be; None when no server is usable."""
+        key = template_key(
+            service, packet.protocol, packet.source, packet.destination, packet.destination_port
+        )
+        template = self.table.templates.get(key)
+        if template is None or not self._holds(template):
+            server = self._pick(service, packet, now)
+            if server is None:
+                return None
+            template = Template(key, service, server, float(service.persistence_s))
+            template.expires = now + template.timeout
+            server.templates += 1
+            self.table.add_template(template)
+        else:
+            template.expires = now + template.timeout
+        return template
+
+    def _holds(self, template: Template) -> bool:
+        """Whether a template's server may still be used (ip_vs_check_template)."""
+        server = template.server
+        if not server.available:
+            return False
+        return not (self.settings.expire_quiescent_template and server.weight == 0)
+
+    # --- ICMP -------------------------------------------------------------------------------
+
+    def _icmp(self, packet: Packet) -> bytes | Verdict:
+        """Pass on an ICMP error about one of our connections, rewritten outside and inside."""
+        inner = self._inner
+        if not icmp.is_error(packet):
+            return self._pass()
+        fault = icmp.embedded(packet, inner)
+        if fault is not None:
+            bad_sum = fault is Fault.BAD_CHECKSUM
+            return self._drop(Reason.BAD_CHECKSUM if bad_sum else Reason.MALFORMED)
+        about = make_key(
+            inner.protocol,
+            inner.destination,
+            inner.destination_port,
+            inner.source,
+            inner.source_port,
+        )
+        connection = self._by_key.get(about)
+        if connection is None:
+            return self._pass()
+        path = connection.path
+        hop = path.hop
+        size = packet.end
+        if connection.key == about:
+            for stats in (path.server_stats, path.service_stats):
+                stats.in_packets += 1
+                stats.in_bytes += size
+            if not path.server.available:
+                return self._drop(Reason.SERVER_GONE)
+            if packet.ttl <= 1:
+                return self._drop(Reason.TTL_EXPIRED)
+            return icmp.rewrite_error(
+                packet, inner, outer_destination=hop.rip, inner_source=(hop.rip, hop.rport)
+            )
+        for stats in (path.server_stats, path.service_stats):
+            stats.out_packets += 1
+            stats.out_bytes += size
+        return icmp.rewrite_error(
+            packet, inner, outer_source=hop.vip, inner_destination=(hop.vip, hop.vport)
+        )
+
+    # --- verdicts ---------------------------------------------------------------------------
+
+    def _drop(self, reason: Reason) -> Verdict:
+        self.drops[reason] += 1
+        return Verdict.DROP
+
+    def _pass(self) -> Verdict:
+        self.passed += 1
+        return Verdict.PASS
+
+    def _refuse(self, packet: Packet, reason: Reason, message: bytes) -> Verdict:
+        """Drop a packet and let its sender know, if it may be told."""
+        if icmp.may_answer(packet) and len(self.answers) < ANSWERS_KEPT:
+            self.answers.append(Answer(packet.source, message))
+        return self._drop(reason)
+
+    # --- the operator's questions -----------------------------------------------------------
+
+    def connections(self) -> Iterator[Row]:
+        """Yield a row per connection and template; nothing may be handled meanwhile."""
+        return rows(self.table)
+
+    def timeouts(self) -> tuple[int, int, int]:
+        """Return the timeouts that ``--set`` changes, in seconds: TCP, TCP after a FIN, UDP."""
+        tcp = self.protocols[TCP].timeouts
+        udp = self.protocols[UDP].timeouts
+        return (
+            int(tcp[states.TCP_ESTABLISHED]),
+            int(tcp[states.TCP_FIN_WAIT]),
+            int(udp[0]),
+        )
+
+    def set_timeouts(self, tcp_s: int, tcp_fin_s: int, udp_s: int) -> None:
+        """Change those timeouts, for whatever state is entered from now on; 0 leaves one be."""
+        tcp = self.protocols[TCP].timeouts
+        tcp[states.TCP_ESTABLISHED] = float(tcp_s) or tcp[states.TCP_ESTABLISHED]
+        tcp[states.TCP_FIN_WAIT] = float(tcp_fin_s) or tcp[states.TCP_FIN_WAIT]
+        udp = self.protocols[UDP].timeouts
+        udp[0] = float(udp_s) or udp[0]
+
+    def zero(self, key: ServiceKey | None = None) -> None:
+        """Count from zero for one service and its servers, or for all of them.
+
+        Raise ControlError if there is no such service.
+        """
+        for service in [self.services.get(key)] if key else list(self.services):
+            service.meter.zero()
+            for server in service.servers:
+                server.meter.zero()
+
+    def counters(self) -> dict[str, int]:
+        """Return how many connections, templates and packets there are or were."""
+        return {
+            "connections": self.table.count,
+            "templates": len(self.table.templates),
+            "passed": self.passed,
+            "dropped": self.drops.total(),
+        }
+
+    def dropped(self) -> dict[str, int]:
+        """Return the number of packets dropped, for every reason there is."""
+        return {reason.value: self.drops[reason] for reason in Reason}
+
+    # --- the end of connections -------------------------------------------------------------
+
+    def tick(self, now: float) -> None:
+        """Do what is due by ``now``; to be called about once a second."""
+        self.now = now
+        for entry in self.table.expired(now):
+            if isinstance(entry, Connection):
+                self._end(entry)
+            elif entry.controlled:
+                entry.timeout = LINGER_S
+                entry.expires = now + LINGER_S
+                self.table.rearm(entry)
+            else:
+                self._end_template(entry)
+        sample = now >= self._next_sample
+        if sample:
+            self._next_sample = max(self._next_sample, now - ESTIMATOR_PERIOD_S)
+            self._next_sample += ESTIMATOR_PERIOD_S
+        for service in self.services:
+            service.scheduler.tick(now)
+            if sample:
+                service.meter.sample()
+                for server in service.servers:
+                    server.meter.sample()
+
+    def _end(self, connection: Connection) -> None:
+        """Forget a connection, and what is counted for it."""
+        self.table.remove(connection)
+        self._release(connection)
+
+    @staticmethod
+    def _release(connection: Connection) -> None:
+        """Give back what a connection holds of its server and its template."""
+        server = connection.path.server
+        if connection.active:
+            connection.active = False
+            server.deactivate()
+        server.close()
+        server.service.changed(server)
+        if connection.template is not None:
+            connection.template.controlled -= 1
+        server.service.released(server)
+
+    def _end_template(self, template: Template) -> None:
+        self.table.remove_template(template)
+        template.server.templates -= 1
+        template.server.service.released(template.server)
+
+
+def _opens(packet: Packet) -> bool:
+    """Whether this is a packet that begins a connection (is_new_conn)."""
+    return bool(packet.flags & states.SYN) or packet.chunk == states.SCTP_INIT
+
+
+def _event(packet: Packet) -> int:
+    """Return what the state tables go by: TCP's flags, SCTP's chunk, nothing for UDP."""
+    return packet.flags if packet.protocol != SCTP else packet.chunk & 0xFF

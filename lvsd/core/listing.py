@@ -1,0 +1,74 @@
+"""What a listing shows of a connection or a template, whichever it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from lvsd.packet.view import split_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lvsd.core.connection import Connection, ConnectionTable, Template
+
+
+class Row(NamedTuple):
+    """One line of ``lvsadm -Lnc``. Addresses packed, ports host order.
+
+    ``expires`` is on the director's clock, in seconds. ``protocol`` 0 and ``fwmark`` name the
+    template of a firewall mark's service.
+    """
+
+    protocol: int
+    client: bytes
+    client_port: int
+    vip: bytes
+    vport: int
+    rip: bytes
+    rport: int
+    state_name: str
+    expires: float
+    template: bool = False
+    fwmark: int = 0
+
+
+def rows(table: ConnectionTable) -> Iterator[Row]:
+    """Yield a row per template and connection. The table must not change meanwhile."""
+    yield from map(_template_row, table.templates.values())
+    yield from map(_connection_row, table)
+
+
+def _connection_row(connection: Connection) -> Row:
+    (client, client_port), (vip, vport) = split_key(connection.key)
+    hop = connection.path.hop
+    return Row(
+        connection.protocol,
+        client,
+        client_port,
+        vip,
+        vport,
+        hop.rip,
+        hop.rport,
+        connection.state_name,
+        connection.expires,
+        template=False,
+        fwmark=connection.fwmark,
+    )
+
+
+def _template_row(template: Template) -> Row:
+    protocol, client, vip, vport = template.key
+    server = template.server
+    return Row(
+        protocol,
+        client,
+        0,
+        vip,
+        vport,
+        server.address,
+        server.port if vport else 0,
+        "ASSURED" if template.assured else "NONE",
+        template.expires,
+        template=True,
+        fwmark=0 if protocol else int.from_bytes(vip, "big"),
+    )
