@@ -1,0 +1,153 @@
+"""What is wrong with a configuration, in an operator's words."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from pydantic_core import ErrorDetails
+
+Key: TypeAlias = tuple[str | int, ...]
+"""The way to a value in the document, such as ("service", 0, "server", 2, "weight")."""
+
+MAX_SHOWN = 60
+"""Characters of a string that a message repeats."""
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+
+_WRONG = {
+    "greater_than": "{value} is too small",
+    "greater_than_equal": "{value} is too small",
+    "less_than": "{value} is too large",
+    "less_than_equal": "{value} is too large",
+    "missing": "missing",
+}
+"""What was wrong, by the type of pydantic's error; all others are values of a wrong kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong: with which key, and what.
+
+    ``first`` is the key that a duplicate repeats.
+    """
+
+    key: Key
+    text: str
+    first: Key | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A fault with its place in the file. ``line`` counts from 1; 0: the file as a whole."""
+
+    file: Path
+    line: int
+    key: str
+    text: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else str(self.file)
+        return f"{place}: {self.key}: {self.text}" if self.key else f"{place}: {self.text}"
+
+
+def dotted(key: Key) -> str:
+    """Return a key as people write it, ``service.server.weight``; the line says which one."""
+    words = (part for part in key if isinstance(part, str))
+    return ".".join(word if _BARE_KEY.fullmatch(word) else shown(word) for word in words)
+
+
+def shown(value: object) -> str:
+    """Return a value as TOML writes it, shortened, on one line whatever it holds."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case str():
+            short = value if len(value) <= MAX_SHOWN else value[: MAX_SHOWN - 3] + "..."
+            return json.dumps(short, ensure_ascii=not short.isprintable())
+        case int() if value.bit_length() > 64:
+            return f"a number of {value.bit_length()} bits"
+        case dict():
+            return "a table"
+        case list():
+            return "a list"
+        case _:
+            return str(value)
+
+
+def kind(value: object) -> str:
+    """Return a value and what it is: ``80 is a whole number``."""
+    match value:
+        case dict() | list():
+            return f"it is {shown(value)}"
+        case bool():
+            noun = "a truth value"
+        case int():
+            noun = "a whole number"
+        case float():
+            noun = "a fraction"
+        case str():
+            noun = "a string"
+        case datetime() | date() | time():
+            noun = "a date or time"
+        case _:
+            noun = "something else"
+    return f"{shown(value)} is {noun}"
+
+
+def one_of(words: Iterable[str]) -> str:
+    """Return the choice as a phrase: ``one of: a, b, c``, or the only one in quotes."""
+    known = list(words)
+    return shown(known[0]) if len(known) == 1 else f"one of: {', '.join(known)}"
+
+
+def unknown(word: str, known: Iterable[str]) -> str:
+    """Return the message for a word that is not known, with the nearest one that is."""
+    known = list(known)
+    return f"{shown(word)} is unknown{_nearest(word, known)}, expected {one_of(known)}"
+
+
+def unknown_key(key: Key, tables: Mapping[str, Iterable[str]], table: str) -> Fault:
+    """Return the fault of a key that ``table`` does not have, with where it may belong.
+
+    ``tables`` holds the keys of every table by the table's name; "" is the top of the file.
+    """
+    word = str(key[-1])
+    known = list(tables[table])
+    others = [name for name, keys in tables.items() if name != table and word in keys]
+    home = f" (it belongs to {' and '.join(others)})" if others else ""
+    where = f"a key of {table}" if table else "a table"
+    return Fault(key, f"unknown{home or _nearest(word, known)}, expected {where}: {_list(known)}")
+
+
+def worded(error: ErrorDetails, expected: str) -> str:
+    """Return the message for an error of pydantic; ``expected`` is the key's description."""
+    value: Any = error["input"]
+    match error["type"]:
+        case "value_error":
+            return str(error["ctx"]["error"])
+        case "literal_error" if isinstance(value, str):
+            choices = re.findall(r"'([^']*)'", error["ctx"]["expected"])
+            return unknown(value, choices)
+        case "literal_error":
+            return f"{shown(value)} is unknown, expected {expected}"
+        case other:
+            wrong = _WRONG[other].format(value=shown(value)) if other in _WRONG else kind(value)
+            return f"{wrong}, expected {expected}"
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    matches = get_close_matches(word, list(known), n=1)
+    return f" (did you mean {matches[0]}?)" if matches else ""
+
+
+def _list(words: Iterable[str]) -> str:
+    return ", ".join(words)

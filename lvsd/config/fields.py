@@ -1,0 +1,148 @@
+"""Values of single keys: from what TOML holds to what the daemon works with.
+
+Each function takes whatever stands in the file and returns the value, or raises ValueError
+with the whole message: what was wrong, what was expected.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import schedulers
+from forwarders import FORWARDERS
+from lvsd.config.faults import kind, one_of, shown, unknown
+from lvsd.packet.address import endpoint as endpoint_text
+from lvsd.packet.address import parse_endpoint
+
+if TYPE_CHECKING:
+    from schedulers.base import Scheduler
+
+MAX_SOCKET_PATH = 107
+"""Bytes that a Unix socket's path may have (unix(7): 108 with the final zero)."""
+
+MAX_INTERFACE_NAME = 15
+"""Bytes that an interface's name may have (IFNAMSIZ without the final zero)."""
+
+LATER_FORWARDERS = frozenset({"dr", "tun", "fullnat"}) - FORWARDERS.keys()
+"""Ways of LVS that are known words, but not in this version."""
+
+
+class Endpoint(NamedTuple):
+    """An address, packed (4 or 16 bytes), and a port in host order (0: any)."""
+
+    address: bytes
+    port: int
+
+    @property
+    def family(self) -> int:
+        """4 or 6."""
+        return 4 if len(self.address) == 4 else 6
+
+    def __str__(self) -> str:
+        return endpoint_text(self.address, self.port)
+
+
+def endpoint(value: object) -> Endpoint:
+    """Return the endpoint that ``192.0.2.1:80`` or ``[2001:db8::1]:80`` names.
+
+    Unspecified, multicast and broadcast addresses are refused, as a connection to them cannot
+    be forwarded; so are addresses with a zone, as a packet carries none.
+    """
+    if isinstance(value, Endpoint):
+        return value
+    text = _string(value, "an address and port such as 192.0.2.10:80 or [2001:db8::10]:80")
+    if "%" in text:
+        raise ValueError(f"{shown(text)} has a zone, expected an address without %")
+    result = Endpoint(*parse_endpoint(text))
+    address = ip_address(result.address)
+    broadcast = result.address == b"\xff\xff\xff\xff"
+    if address.is_unspecified or address.is_multicast or broadcast:
+        raise ValueError(f"{shown(text)} is not the address of one host, expected a unicast one")
+    return result
+
+
+def control(value: object) -> Path:
+    """Return the path of the control socket: absolute, and short enough for a socket."""
+    if isinstance(value, Path):
+        return value
+    expected = f"an absolute path of at most {MAX_SOCKET_PATH} bytes"
+    text = _string(value, expected)
+    path = Path(text)
+    if "\0" in text or not path.is_absolute() or not path.name:
+        raise ValueError(f"{shown(text)} is not an absolute path, expected {expected}")
+    if (length := len(bytes(path))) > MAX_SOCKET_PATH:
+        raise ValueError(f"{shown(text)} has {length} bytes, expected {expected}")
+    return path
+
+
+def interface(value: object) -> str:
+    """Return the name of a network interface (the kernel's dev_valid_name)."""
+    expected = f"the name of a network interface, 1 to {MAX_INTERFACE_NAME} bytes"
+    text = _string(value, expected)
+    strange = any(mark in "/:\0" or mark.isspace() for mark in text)
+    if strange or text in {"", ".", ".."} or len(text.encode()) > MAX_INTERFACE_NAME:
+        raise ValueError(f"{shown(text)} cannot be an interface's name, expected {expected}")
+    return text
+
+
+def name(value: object) -> str:
+    """Return the name of a service: one printable word or phrase for logs and metrics."""
+    expected = "a name of 1 to 64 printable characters"
+    text = _string(value, expected)
+    if not (0 < len(text) <= 64 and text.isprintable() and text == text.strip()):
+        raise ValueError(f"{shown(text)} cannot be a name, expected {expected}")
+    return text
+
+
+def scheduler(value: object) -> str:
+    """Return the name of a scheduler that can be loaded, built in or a third party's."""
+    known = sorted(schedulers.names())
+    text = _string(value, one_of(known))
+    if text not in known:
+        raise ValueError(unknown(text, known))
+    scheduler_class(text)
+    return text
+
+
+def scheduler_class(known_name: str) -> type[Scheduler]:
+    """Return a registered scheduler's class.
+
+    Raise ValueError when its package is broken: whatever a third party's module raises on
+    import is the operator's to know, not a crash of ours.
+    """
+    try:
+        return schedulers.load(known_name)
+    except Exception as error:
+        raise ValueError(
+            f"{shown(known_name)} is registered but cannot be loaded "
+            f"({type(error).__name__}: {error}), expected a scheduler that works"
+        ) from error
+
+
+def forward(value: object) -> str:
+    """Return the name of a forwarder that this version has."""
+    known = sorted(FORWARDERS)
+    text = _string(value, one_of(known))
+    if text in LATER_FORWARDERS:
+        raise ValueError(f"{shown(text)} comes in a later version, expected {one_of(known)}")
+    if text not in known:
+        raise ValueError(unknown(text, known))
+    return text
+
+
+def switch(value: object) -> object:
+    """Return true or false for 1 or 0, as the kernel's sysctls are written; others untouched."""
+    return bool(value) if type(value) is int and value in {0, 1} else value
+
+
+def bits(value: object) -> object:
+    """Return 1 or 0 for true or false, as a sysctl that began as a switch; others untouched."""
+    return int(value) if isinstance(value, bool) else value
+
+
+def _string(value: object, expected: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{kind(value)}, expected {expected}")  # noqa: TRY004 - pydantic's word
+    return value

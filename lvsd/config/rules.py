@@ -1,0 +1,179 @@
+"""What keys must satisfy together: ipvsadm's and the kernel's rules for services and servers.
+
+The rules read the document as it stands in the file, not the model, so that an error in one
+key hides none in another. A rule that needs a value which is itself wrong says nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from lvsd.config import fields
+from lvsd.config.faults import Fault, shown, unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Iterator
+
+    from lvsd.config.faults import Key
+    from lvsd.config.fields import Endpoint
+
+Table: TypeAlias = dict[str, Any]
+
+DEFAULT_SCHEDULER = "wlc"
+DEFAULT_FAMILY = 4
+
+_NOT_WITH_FWMARK = {
+    "address": "expected only one of the two",
+    "protocol": "expected none: a fwmark service takes all protocols",
+    "interface": "expected none: a mark has no address to put on an interface",
+}
+
+
+def faults(document: Table) -> Iterator[Fault]:
+    """Yield everything that is wrong between keys of a document."""
+    services = _tables(document, (), "service")
+    for key, service in services:
+        yield from _identity(key, service)
+        yield from _flags(key, service)
+        yield from _persistence(key, service)
+        yield from _one_packet(key, service)
+        yield from _local_addresses(key, service)
+        yield from _servers(key, service)
+    yield from _repeated("name", (((*key, "name"), table.get("name")) for key, table in services))
+    yield from _repeated("service", map(_identified, services))
+
+
+def _identity(key: Key, service: Table) -> Iterator[Fault]:
+    """Want an address and a protocol, or a firewall mark and a family."""
+    if "fwmark" in service:
+        for word, expected in _NOT_WITH_FWMARK.items():
+            if word in service:
+                yield Fault((*key, word), f"set together with fwmark, {expected}")
+        return
+    if "address" not in service:
+        yield Fault((*key, "address"), "missing, expected ADDRESS:PORT, or fwmark instead")
+    elif "protocol" not in service:
+        yield Fault((*key, "protocol"), "missing, expected one of: tcp, udp, sctp")
+    if "family" in service:
+        yield Fault((*key, "family"), "set without fwmark, expected none: the address has one")
+
+
+def _flags(key: Key, service: Table) -> Iterator[Fault]:
+    """Want only flags that the scheduler knows."""
+    name = service.get("scheduler", DEFAULT_SCHEDULER)
+    flags = service.get("scheduler_flags")
+    if not isinstance(flags, list):
+        return
+    try:
+        known = sorted(fields.scheduler_class(fields.scheduler(name)).known_flags)
+    except ValueError:
+        return
+    for index, flag in enumerate(flags):
+        if not isinstance(flag, str) or flag in known:
+            continue
+        text = unknown(flag, known) if known else f"{shown(flag)} is unknown, expected none"
+        yield Fault((*key, "scheduler_flags", index), f"{text} (the flags of scheduler {name})")
+
+
+def _persistence(key: Key, service: Table) -> Iterator[Fault]:
+    """Want persistence with any port, and a netmask only with persistence."""
+    address = _endpoint(service)
+    persistent = "persistence_s" in service
+    if address and address.port == 0 and not persistent:
+        text = f"{shown(str(address))} is any port (0), expected persistence_s with it"
+        yield Fault((*key, "address"), text)
+    if "persistence_netmask" not in service:
+        return
+    netmask = service["persistence_netmask"]
+    if not persistent:
+        text = "set without persistence_s, expected only with it"
+        yield Fault((*key, "persistence_netmask"), text)
+    if _family(service) == 4 and type(netmask) is int and 32 < netmask <= 128:
+        text = f"{netmask} is too large, expected a prefix length from 1 to 32 for IPv4"
+        yield Fault((*key, "persistence_netmask"), text)
+
+
+def _one_packet(key: Key, service: Table) -> Iterator[Fault]:
+    """Want one-packet scheduling only for UDP and for marks."""
+    protocol = service.get("protocol")
+    if service.get("one_packet") is True and protocol in {"tcp", "sctp"}:
+        text = f"true with protocol {shown(protocol)}, expected only with udp or a fwmark"
+        yield Fault((*key, "one_packet"), text)
+
+
+def _local_addresses(key: Key, service: Table) -> Iterator[Fault]:
+    """Want no local addresses: they belong to fullnat, which this version does not have."""
+    if "local_addresses" in service:
+        yield Fault(
+            (*key, "local_addresses"),
+            "set without forward = fullnat, expected none: fullnat comes in a later version",
+        )
+
+
+def _servers(key: Key, service: Table) -> Iterator[Fault]:
+    """Want servers of the service's family, each once, with thresholds in order."""
+    servers = _tables(service, key, "server")
+    family = _family(service)
+    endpoints = [((*at, "address"), _endpoint(server)) for at, server in servers]
+    for at, endpoint in endpoints:
+        if endpoint and family and endpoint.family != family:
+            yield Fault(
+                at,
+                f"{shown(str(endpoint))} is IPv{endpoint.family}, "
+                f"expected IPv{family} as its service: NAT keeps the family",
+            )
+    yield from _repeated("server", endpoints)
+    for at, server in servers:
+        lower, upper = server.get("lower_threshold", 0), server.get("upper_threshold", 0)
+        if type(lower) is int and type(upper) is int and 0 <= upper < lower:
+            text = f"{shown(lower)} is above upper_threshold, expected at most {shown(upper)}"
+            yield Fault((*at, "lower_threshold"), text)
+
+
+def _repeated(what: str, items: Iterable[tuple[Key, Hashable | None]]) -> Iterator[Fault]:
+    """Yield a fault for each value that stands there a second time; None is no value."""
+    first: dict[Hashable, Key] = {}
+    for key, value in items:
+        if value is None or not isinstance(value, str | tuple):
+            continue
+        if value in first:
+            text = f"the same {what} a second time, expected each once"
+            yield Fault(key, text, first[value])
+        else:
+            first[value] = key
+
+
+def _identified(item: tuple[Key, Table]) -> tuple[Key, Hashable | None]:
+    """Return what makes two services the same, and the key to blame."""
+    key, service = item
+    mark, protocol, address = service.get("fwmark"), service.get("protocol"), _endpoint(service)
+    if type(mark) is int:
+        return (*key, "fwmark"), (mark, _family(service))
+    if address and isinstance(protocol, str):
+        return (*key, "address"), (protocol, address)
+    return key, None
+
+
+def _family(service: Table) -> int | None:
+    """Return 4 or 6, or None when the service does not say which."""
+    if "fwmark" in service:
+        family = service.get("family", DEFAULT_FAMILY)
+        return family if type(family) is int else None
+    address = _endpoint(service)
+    return address.family if address else None
+
+
+def _endpoint(table: Table) -> Endpoint | None:
+    """Return a table's address if it is a good one."""
+    try:
+        return fields.endpoint(table.get("address"))
+    except ValueError:
+        return None
+
+
+def _tables(table: Table, at: Key, word: str) -> list[tuple[Key, Table]]:
+    """Return the elements of an array of tables with their keys, whatever stands there."""
+    items = table.get(word)
+    if not isinstance(items, list):
+        return []
+    return [((*at, word, n), item) for n, item in enumerate(items) if isinstance(item, dict)]
