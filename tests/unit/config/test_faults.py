@@ -125,8 +125,8 @@ class Problems:
         (
             "on_crahs = 1",
             (
-                "daemon.on_crahs: unknown (did you mean on_crash?), "
-                "expected a key of daemon: control, queue, queue_length, on_crash, max_connections, log_level, log_format"
+                "daemon.on_crahs: unknown (did you mean on_crash?), expected a key of daemon: "
+                "control, queue, queue_length, on_crash, max_connections, log_level, log_format"
             ),
         ),
         (

@@ -1,0 +1,226 @@
+"""The command ``lvsd``: run the daemon, check a configuration, clean up, build the lab.
+
+======  =========================================================================
+status  when (sysexits.h)
+======  =========================================================================
+0       done; the daemon ended on SIGTERM
+64      the command line is wrong
+70      an error in lvsd itself
+71      the kernel refused, or lacks something
+77      a capability is missing
+78      the configuration is wrong
+130     Ctrl-C
+141     nobody reads the output any more
+======  =========================================================================
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import select
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from lvsd import __version__
+from lvsd.errors import ConfigError, LvsdError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+RUNTIME_DIRECTORY = Path("/run/lvsd")
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+PASSED_ON = {
+    "lab": "build a network of namespaces to try lvsd in; see 'lvsd lab --help'",
+    "demo": "send real requests through lvsd; see 'lvsd demo --help'",
+}
+"""Commands that read the rest of the command line themselves."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says and return the exit status; never a traceback."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    debug = "--debug" in words
+    try:
+        status = _status(words)
+        sys.stdout.flush()
+    except ConfigError as error:
+        _complain(*error.problems)
+        return error.exit_status
+    except LvsdError as error:
+        _complain(f"lvsd: {error}")
+        return error.exit_status
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError as error:
+        if _reader_left():
+            return BROKEN_PIPE
+        return _unexpected(error, debug=debug)
+    except Exception as error:  # noqa: BLE001 - the last resort, which says how to report it
+        return _unexpected(error, debug=debug)
+    return status
+
+
+def _status(words: list[str]) -> int:
+    """Return the exit status; also after --help and --version, where argparse would exit."""
+    try:
+        return _dispatch(words)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else os.EX_OK
+
+
+def _dispatch(words: list[str]) -> int:
+    command = next((word for word in words if word != "--debug"), "")
+    if command in PASSED_ON:
+        return _pass_on(command, words[words.index(command) + 1 :])
+    options = _parser().parse_args(words)
+    if options.command in PASSED_ON:
+        raise UsageError(f"nothing may stand before the command {options.command}")
+    if options.command == "cleanup":
+        return _clean_up(options)
+    if options.config is None:
+        raise UsageError("say which configuration with -c FILE, or see 'lvsd --help'")
+    if options.test:
+        return _test(options.config, as_json=options.json)
+    if options.json:
+        raise UsageError("--json goes with -t only")
+    return _run(options.config)
+
+
+def _run(path: Path) -> int:
+    from lvsd import log  # noqa: PLC0415 - 'lvsd --help' is quick
+    from lvsd.config.load import load  # noqa: PLC0415 - likewise
+
+    config = load(path)
+    log.configure(config.daemon.log_level, config.daemon.log_format)
+
+    from lvsd.daemon import run  # noqa: PLC0415 - a bad configuration is said without it
+
+    return run(config)
+
+
+def _test(path: Path, *, as_json: bool) -> int:
+    from lvsd.config.load import check  # noqa: PLC0415 - 'lvsd --help' is quick
+
+    config, problems = check(path)
+    services = config.services if config else ()
+    servers = sum(len(service.servers) for service in services)
+    if as_json:
+        report: dict[str, object] = {"file": str(path), "good": config is not None}
+        if config:
+            report |= {"services": len(services), "servers": servers}
+        report["problems"] = [
+            {"line": problem.line, "key": problem.key, "text": problem.text} for problem in problems
+        ]
+        _say(json.dumps(report, indent=2, ensure_ascii=False))
+        return os.EX_OK if config else os.EX_CONFIG
+    if not config:
+        raise ConfigError(path, [str(problem) for problem in problems])
+    counts = f"{_count(len(services), 'service')}, {_count(servers, 'server')}"
+    _say(f"{path}: configuration is good: {counts}")
+    return os.EX_OK
+
+
+def _clean_up(options: argparse.Namespace) -> int:
+    from lvsd.daemon import cleanup  # noqa: PLC0415 - only this command needs it
+
+    directory = options.directory
+    if options.control is not None:
+        directory = options.control.absolute().parent
+    return cleanup(directory)
+
+
+def _pass_on(command: str, arguments: list[str]) -> int:
+    if command == "lab":
+        from lvsd.lab.cli import main as run  # noqa: PLC0415 - the daemon never loads the lab
+    else:
+        from lvsd.lab.demo import main as run  # noqa: PLC0415 - likewise
+    return run(arguments)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose usage errors end like all others of lvsd, with status 64."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see '{self.prog} --help'")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="lvsd",
+        description="Linux Virtual Server as a userspace daemon.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"lvsd {__version__}")
+    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="run with this file")
+    parser.add_argument("-t", "--test", action="store_true", help="only check the file")
+    parser.add_argument("--json", action="store_true", help="with -t: the result as JSON")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of a crash")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    cleanup = commands.add_parser(
+        "cleanup",
+        help="remove what a killed daemon left behind",
+        description="Remove what a killed daemon left behind: its nftables table, addresses "
+        "and sysctls. It says what that was in its runtime directory.",
+        allow_abbrev=False,
+    )
+    place = cleanup.add_mutually_exclusive_group()
+    place.add_argument(
+        "--directory",
+        type=Path,
+        default=RUNTIME_DIRECTORY,
+        metavar="DIR",
+        help="the daemon's runtime directory (default %(default)s)",
+    )
+    place.add_argument(
+        "--control", type=Path, metavar="PATH", help="its control socket, in that directory"
+    )
+    for command, text in PASSED_ON.items():
+        commands.add_parser(command, help=text, add_help=False)
+    return parser
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+def _complain(*lines: str) -> None:
+    """Write lines to stderr, at journald's priority of an error where it listens."""
+    from lvsd.log import PRIORITIES, is_journal  # noqa: PLC0415 - 'lvsd --help' is quick
+
+    mark = f"<{PRIORITIES['error']}>" if is_journal() else ""
+    with contextlib.suppress(OSError):
+        sys.stderr.write("".join(f"{mark}{line}\n" for line in lines))
+        sys.stderr.flush()
+
+
+def _unexpected(error: Exception, *, debug: bool) -> int:
+    """Own up to an error in lvsd itself, in one line, or in full with --debug."""
+    if debug:
+        _complain(*traceback.format_exc().splitlines())
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    how = "the traceback above" if debug else "the traceback that --debug shows"
+    _complain(f"lvsd: this is an error in lvsd itself: {text}; please report it with {how}")
+    return os.EX_SOFTWARE
+
+
+def _reader_left() -> bool:
+    """Return whether nobody reads stdout any more, and keep Python from flushing it again."""
+    poll = select.poll()
+    poll.register(sys.stdout, 0)
+    if not any(state & select.POLLERR for _, state in poll.poll(0)):
+        return False
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+    return True

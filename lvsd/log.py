@@ -1,0 +1,128 @@
+"""Structured logging to stderr: for a terminal, for a machine, or for journald.
+
+Call ``configure`` once; take loggers with ``structlog.get_logger()``. What libraries say
+through ``logging`` (asyncio, pyroute2) comes out the same way.
+
+=========  ================================================================================
+format     a line
+=========  ================================================================================
+text       ``2026-01-31T12:00:00Z [info     ] ready    services=2``, in colour on a terminal
+json       ``{"services": 2, "event": "ready", "level": "info", "timestamp": "…"}``
+journal    ``<6>ready services=2``: journald takes the priority off and adds the time
+auto       journal under systemd, text on a terminal, json otherwise
+=========  ================================================================================
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import structlog
+from structlog.stdlib import ProcessorFormatter
+from structlog.tracebacks import ExceptionDictTransformer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from structlog.typing import EventDict, Processor, WrappedLogger
+
+PRIORITIES = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
+"""syslog(3)'s priority of each level, as sd-daemon(3) wants it at the start of a line."""
+
+
+def configure(level: str, format: str) -> None:  # noqa: A002 - the configuration's own word
+    """Log to stderr from now on, messages of ``level`` and above, in ``format``.
+
+    ``level`` is debug, info, warning or error; ``format`` as in the table above. May be called
+    again. A stderr that cannot be written to is no error: the packets go on.
+    """
+    number = logging.getLevelNamesMapping()[level.upper()]
+    if format == "auto":
+        format = detect()  # noqa: A001 - likewise
+    stamp: list[Processor] = []
+    if format != "journal":
+        stamp = [structlog.processors.TimeStamper(fmt="iso", utc=True)]
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        *stamp,
+    ]
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+            processors=[ProcessorFormatter.remove_processors_meta, *_renderers(format)],
+        )
+    )
+    logging.raiseExceptions = False
+    logging.basicConfig(handlers=[handler], level=number, force=True)
+    structlog.configure(
+        processors=[*shared, ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
+
+
+def detect(environ: Mapping[str, str] = os.environ) -> str:
+    """Return the format that suits stderr: journal, text or json."""
+    if is_journal(environ):
+        return "journal"
+    return "text" if _is_terminal() else "json"
+
+
+def is_journal(environ: Mapping[str, str] = os.environ) -> bool:
+    """Return whether stderr is journald's: JOURNAL_STREAM is its device and inode (systemd.exec).
+
+    The variable alone does not say so, as children inherit it with another stderr.
+    """
+    try:
+        stderr = os.fstat(sys.stderr.fileno())
+    except (AttributeError, OSError, ValueError):
+        return False
+    return environ.get("JOURNAL_STREAM") == f"{stderr.st_dev}:{stderr.st_ino}"
+
+
+def _is_terminal() -> bool:
+    try:
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):
+        return False
+
+
+def _renderers(format: str) -> list[Processor]:  # noqa: A002 - likewise
+    match format:
+        case "text":
+            colours = _is_terminal() and "NO_COLOR" not in os.environ
+            return [
+                structlog.dev.ConsoleRenderer(
+                    colors=colours, exception_formatter=structlog.dev.plain_traceback
+                )
+            ]
+        case "json":
+            return [
+                structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
+                structlog.processors.JSONRenderer(default=str, ensure_ascii=False),
+            ]
+        case "journal":
+            return [structlog.processors.format_exc_info, _journal_line]
+        case _:
+            raise ValueError(f"{format!r} is no log format: auto, text, json, journal")
+
+
+def _journal_line(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    """Return ``<priority>event key=value ...``, every line of a traceback with its priority."""
+    mark = f"<{PRIORITIES[event.pop('level')]}>"
+    trace = event.pop("exception", "")
+    words = [str(event.pop("event")), *(f"{key}={_value(value)}" for key, value in event.items())]
+    lines = [" ".join(" ".join(words).splitlines()), *trace.splitlines()]
+    return "\n".join(mark + line for line in lines)
+
+
+def _value(value: object) -> str:
+    """Return a value as one word, in quotes where it is not one."""
+    text = str(value)
+    plain = text.isprintable() and text and not any(mark in text for mark in ' "=')
+    return text if plain else repr(text)

@@ -1,0 +1,287 @@
+"""The command line: what it prints, and its exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lvsd import __version__
+from lvsd.cli import main
+from lvsd.errors import KernelError, PrivilegeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).parents[2]
+
+GOOD = """
+[[service]]
+name = "web"
+address = "192.0.2.10:80"
+protocol = "tcp"
+[[service.server]]
+address = "10.0.0.11:8080"
+[[service.server]]
+address = "10.0.0.12:8080"
+"""
+BAD = "[daemon]\nqueue = -1\nqueues = 2\n"
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    path = tmp_path / "good.toml"
+    path.write_text(GOOD)
+    return path
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> Path:
+    path = tmp_path / "bad.toml"
+    path.write_text(BAD)
+    return path
+
+
+@pytest.fixture
+def daemon(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, object], None]:
+    """Put a daemon in the place of lvsd.daemon; its one function returns or raises."""
+
+    def put(function: str, result: object) -> None:
+        def act(*arguments: object) -> object:
+            if isinstance(result, BaseException):
+                raise result
+            return result(*arguments) if callable(result) else result
+
+        module = ModuleType("lvsd.daemon")
+        setattr(module, function, act)
+        monkeypatch.setitem(sys.modules, "lvsd.daemon", module)
+        monkeypatch.setattr("lvsd.log.configure", lambda _level, _format: None)
+
+    return put
+
+
+def lvsd(*arguments: str, stdout: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
+    """Run the command as a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "lvsd", *arguments],
+        cwd=ROOT,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_a_good_configuration_is_said_to_be_good(
+    good: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["-t", "-c", str(good)]) == 0
+    assert capsys.readouterr() == (f"{good}: configuration is good: 1 service, 2 servers\n", "")
+
+
+def test_a_bad_configuration_is_all_its_errors_on_stderr_and_status_78(
+    bad: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = main(["-t", "-c", str(bad)])
+    out, err = capsys.readouterr()
+    assert (status, out) == (78, "")
+    assert err == (
+        f"{bad}:2: daemon.queue: -1 is too small, expected a whole number from 0 to 65535\n"
+        f"{bad}:3: daemon.queues: unknown (did you mean queue?), expected a key of daemon: "
+        "control, queue, queue_length, on_crash, max_connections, log_level, log_format\n"
+    )
+
+
+def test_a_bad_configuration_does_not_run(bad: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-c", str(bad)]) == 78
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+def test_json_reports_the_same_for_programs(
+    good: Path, bad: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["-t", "--json", "-c", str(good)]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "file": str(good),
+        "good": True,
+        "services": 1,
+        "servers": 2,
+        "problems": [],
+    }
+    assert main(["-t", "--json", "-c", str(bad)]) == 78
+    report = json.loads(capsys.readouterr().out)
+    assert [(found["line"], found["key"]) for found in report["problems"]] == [
+        (2, "daemon.queue"),
+        (3, "daemon.queues"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "say which configuration with -c FILE, or see 'lvsd --help'"),
+        (["-t"], "say which configuration with -c FILE, or see 'lvsd --help'"),
+        (["-c"], "argument -c/--config: expected one argument; see 'lvsd --help'"),
+        (["--conf", "x"], "argument COMMAND: invalid choice: 'x'"),
+        (["--json", "-c", "x"], "--json goes with -t only"),
+        (["-c", "x", "lab"], "nothing may stand before the command lab"),
+        (["cleanup", "x"], "unrecognized arguments: x; see 'lvsd --help'"),
+        (["cleanup", "--frobnicate"], "unrecognized arguments: --frobnicate; see 'lvsd --help'"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_status_64(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = main(arguments)
+    out, err = capsys.readouterr()
+    assert (status, out) == (64, "")
+    assert err.startswith(f"lvsd: {message}")
+    assert len(err.splitlines()) == 1
+
+
+def test_the_version_and_the_help_go_to_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr() == (f"lvsd {__version__}\n", "")
+    assert main(["--help"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert [word for word in ("-c", "-t", "cleanup", "lab", "demo") if word not in out] == []
+
+
+def test_running_hands_the_configuration_to_the_daemon_and_returns_its_status(
+    good: Path, daemon: Callable[[str, object], None]
+) -> None:
+    daemon("run", lambda config: len(config.services) + 40)
+    assert main(["-c", str(good)]) == 41
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "text"),
+    [
+        (
+            KernelError("bind queue 0", OSError(16, "Device or resource busy"), "end the other"),
+            71,
+            "lvsd: bind queue 0: Device or resource busy; end the other\n",
+        ),
+        (
+            PrivilegeError("open nfnetlink", "not permitted", "run as root"),
+            77,
+            "lvsd: open nfnetlink: not permitted; run as root\n",
+        ),
+        (KeyboardInterrupt(), 130, ""),
+        (
+            RuntimeError("two\nlines"),
+            70,
+            (
+                "lvsd: this is an error in lvsd itself: RuntimeError: two lines; "
+                "please report it with the traceback that --debug shows\n"
+            ),
+        ),
+        (
+            BrokenPipeError(32, "Broken pipe"),
+            70,
+            (
+                "lvsd: this is an error in lvsd itself: BrokenPipeError: [Errno 32] Broken pipe; "
+                "please report it with the traceback that --debug shows\n"
+            ),
+        ),
+    ],
+    ids=["kernel", "privilege", "interrupt", "unexpected", "pipe"],
+)
+def test_an_error_is_one_line_and_its_own_status(
+    good: Path,
+    daemon: Callable[[str, object], None],
+    capfd: pytest.CaptureFixture[str],
+    error: BaseException,
+    status: int,
+    text: str,
+) -> None:
+    daemon("run", error)
+    assert main(["-c", str(good)]) == status
+    assert capfd.readouterr() == ("", text)
+
+
+def test_debug_shows_the_traceback_of_an_unexpected_error(
+    good: Path, daemon: Callable[[str, object], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    daemon("run", RuntimeError("oops"))
+    assert main(["--debug", "-c", str(good)]) == 70
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[-1].endswith("RuntimeError: oops; please report it with the traceback above")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "directory"),
+    [
+        ([], "/run/lvsd"),
+        (["--directory", "/run/other"], "/run/other"),
+        (["--control", "/run/third/control.sock"], "/run/third"),
+    ],
+)
+def test_cleanup_is_told_the_runtime_directory(
+    daemon: Callable[[str, object], None], arguments: list[str], directory: str
+) -> None:
+    asked: list[Path] = []
+
+    def clean_up(path: Path) -> int:
+        asked.append(path)
+        return 3
+
+    daemon("cleanup", clean_up)
+    assert main(["cleanup", *arguments]) == 3
+    assert asked == [Path(directory)]
+
+
+@pytest.mark.parametrize(("command", "module"), [("lab", "cli"), ("demo", "demo")])
+def test_lab_and_demo_read_their_own_arguments(
+    monkeypatch: pytest.MonkeyPatch, command: str, module: str
+) -> None:
+    heard: list[list[str]] = []
+
+    def act(arguments: list[str]) -> int:
+        heard.append(arguments)
+        return 5
+
+    fake = ModuleType(f"lvsd.lab.{module}")
+    fake.main = act  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, f"lvsd.lab.{module}", fake)
+    assert main(["--debug", command, "--help", "-c", "x", "--", "y"]) == 5
+    assert heard == [["--help", "-c", "x", "--", "y"]]
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = lvsd("-t", "-c", "packaging/lvsd.toml", stdout=write)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_checking_needs_neither_root_nor_the_daemons_modules(good: Path) -> None:
+    program = (
+        "import sys; from lvsd.cli import main; status = main(sys.argv[1:]); "
+        "print(sorted({'lvsd.daemon', 'netfilterqueue', 'pyroute2'} & set(sys.modules)), status)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "-t", "-c", str(good)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.splitlines()[-1] == "[] 0"
+
+
+def test_python_dash_m_runs_the_same_command() -> None:
+    done = lvsd("-t", "-c", "packaging/lvsd.toml")
+    expected = "packaging/lvsd.toml: configuration is good: 3 services, 5 servers\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, expected, "")
