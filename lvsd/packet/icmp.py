@@ -1,0 +1,176 @@
+"""ICMP errors: those that the director sends, and those that pass through it.
+
+What it sends are ICMP messages without an IP header, which a raw socket puts in front. What
+passes through quotes a packet of one of our connections, and is rewritten outside and inside.
+Both for ICMP (RFC 792) and ICMPv6 (RFC 4443).
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final
+
+from lvsd.packet.checksum import checksum, pseudo_header
+from lvsd.packet.numbers import Icmp, Icmp6
+from lvsd.packet.rewrite import Change, edit
+from lvsd.packet.view import ICMP, ICMPV6, Endpoint, Fault, Packet
+
+HEADER_BYTES: Final = 8
+"""An ICMP error's own header; the quoted packet follows."""
+
+MAX_QUOTE: Final = {4: 576 - 20 - HEADER_BYTES, 6: 1280 - 40 - HEADER_BYTES}
+"""How much of a packet an error quotes: all that fits into 576 bytes (RFC 1812, section 4.3.2.3),
+or into the minimum MTU of 1280 (RFC 4443, section 2.4 c)."""
+
+PASSED_ON: Final = frozenset({Icmp.UNREACHABLE, Icmp.SOURCE_QUENCH, Icmp.TIME_EXCEEDED})
+"""The ICMP errors that belong to a connection, as IPVS sees it (ip_vs_in_icmp)."""
+
+NEVER_ANSWERED: Final = PASSED_ON | {Icmp.REDIRECT, Icmp.PARAMETER_PROBLEM}
+"""ICMP types that no error is sent about (RFC 1122, section 3.2.2)."""
+
+INFORMATIONAL: Final = 128
+"""ICMPv6 types from here on are not errors (RFC 4443, section 2.1)."""
+
+_HEADER: Final = Struct("!BBHI").pack
+
+
+def time_exceeded(packet: Packet) -> bytes:
+    """Return the message that a packet's TTL ran out here: type 11 or 3, code 0."""
+    return _error(packet, Icmp.TIME_EXCEEDED, 0, Icmp6.TIME_EXCEEDED, 0)
+
+
+def port_unreachable(packet: Packet) -> bytes:
+    """Return the message that nobody serves a packet's port: type 3 code 3, or type 1 code 4."""
+    return _error(packet, Icmp.UNREACHABLE, 3, Icmp6.UNREACHABLE, 4)
+
+
+def too_big(packet: Packet, mtu: int) -> bytes:
+    """Return the message that a packet is larger than the way out, whose MTU is in bytes.
+
+    Fragmentation needed (RFC 1191, section 4; an MTU over 65535 is said as that), or packet too
+    big (RFC 4443, section 3.2).
+    """
+    if packet.version == 4:
+        mtu = min(mtu, 0xFFFF)
+    return _error(packet, Icmp.UNREACHABLE, 4, Icmp6.TOO_BIG, 0, mtu)
+
+
+def seal(message: bytes, source: bytes, destination: bytes) -> bytes:
+    """Return an ICMPv6 message with its checksum, now that the addresses are known."""
+    blank = message[:2] + bytes(2) + message[4:]
+    carry = pseudo_header(source, destination, ICMPV6, len(message))
+    return message[:2] + checksum(blank, carry).to_bytes(2, "big") + message[4:]
+
+
+def may_answer(packet: Packet) -> bool:
+    """Tell whether an ICMP error may be sent about this packet.
+
+    Not about another error or a redirect, nor a fragment but the first, nor a packet to more than
+    one host, nor one whose source is not a single host that could be reached (RFC 1122, section
+    3.2.2; RFC 4443, section 2.4 e). A broadcast to a subnet is not known for one here.
+    """
+    kind = packet.icmp_type
+    source, destination = packet.source, packet.destination
+    if packet.version == 4:
+        return not (
+            packet.fragment_offset
+            or kind in NEVER_ANSWERED
+            or destination[0] >= 224
+            or source[0] >= 224
+            or source[0] in {0, 127}
+        )
+    return not (
+        packet.fragment_offset
+        or 0 <= kind < INFORMATIONAL
+        or kind == Icmp6.REDIRECT
+        or destination[0] == 0xFF
+        or source[0] == 0xFF
+        or int.from_bytes(source, "big") <= 1  # unspecified, loopback
+    )
+
+
+def is_error(packet: Packet) -> bool:
+    """Tell whether this is an ICMP error that may belong to a connection."""
+    if packet.version == 4:
+        return packet.protocol == ICMP and packet.icmp_type in PASSED_ON
+    return packet.protocol == ICMPV6 and 0 <= packet.icmp_type < INFORMATIONAL
+
+
+def embedded(packet: Packet, inner: Packet) -> Fault | None:
+    """Load into ``inner`` the packet that an ICMP error quotes; return what is wrong, or None.
+
+    Wrong may be: it is no error, it is a fragment, its checksum does not hold, or the packet
+    inside is not one, not of the same IP version, or cut before 8 bytes of its transport header.
+    """
+    if not is_error(packet):
+        return Fault.NOT_AN_ERROR
+    if packet.fragment:
+        return Fault.FRAGMENTED
+    if checksum(packet.data[packet.l4 : packet.end], _carry(packet)):
+        return Fault.BAD_CHECKSUM
+    quote = packet.data[packet.l4 + HEADER_BYTES : packet.end]
+    if quote and quote[0] >> 4 != packet.version:
+        return Fault.BAD_VERSION
+    return inner.load(quote, quoted=True)
+
+
+def rewrite_error(
+    packet: Packet,
+    inner: Packet,
+    *,
+    outer_source: bytes | None = None,
+    outer_destination: bytes | None = None,
+    inner_source: Endpoint | None = None,
+    inner_destination: Endpoint | None = None,
+) -> bytes:
+    """Return an ICMP error with new ends, outside and inside; what is not given stays.
+
+    ``inner`` as `embedded` loaded it. The quoted packet travels the other way: an error from a
+    real server about a request gets ``outer_source`` VIP and ``inner_destination`` VIP:vport; one
+    from a client about a reply gets ``outer_destination`` RIP and ``inner_source`` RIP:rport
+    (ip_vs_nat_icmp). The quoted transport checksum is updated where it was quoted; SCTP's, which
+    covers more than is quoted, is not. The ICMP checksum is computed anew.
+    """
+    out = _between(packet, _portless(outer_source), _portless(outer_destination))
+    l4 = packet.l4
+    body = l4 + HEADER_BYTES
+    out[body : body + inner.end] = _between(inner, inner_source, inner_destination)
+    out[l4 + 2 : l4 + 4] = bytes(2)
+    carry = _carry(packet, outer_source, outer_destination)
+    out[l4 + 2 : l4 + 4] = checksum(out[l4:], carry).to_bytes(2, "big")
+    return bytes(out)
+
+
+def _error(packet: Packet, kind: Icmp, code: int, kind6: Icmp6, code6: int, rest: int = 0) -> bytes:
+    """Return an error about a packet; the checksum of ICMPv6 is left 0, to the kernel or `seal`."""
+    quote = packet.data[: min(packet.end, MAX_QUOTE[packet.version])]
+    if packet.version == 6:
+        return _HEADER(kind6, code6, 0, rest) + quote
+    sum_ = checksum(_HEADER(kind, code, 0, rest) + quote)
+    return _HEADER(kind, code, sum_, rest) + quote
+
+
+def _carry(packet: Packet, source: bytes | None = None, destination: bytes | None = None) -> int:
+    """Return the sum that an ICMP checksum begins with: ICMPv6 has a pseudo header."""
+    if packet.version == 4:
+        return 0
+    length = packet.end - packet.l4
+    return pseudo_header(source or packet.source, destination or packet.destination, ICMPV6, length)
+
+
+def _portless(address: bytes | None) -> Endpoint | None:
+    return None if address is None else (address, 0)
+
+
+def _between(packet: Packet, source: Endpoint | None, destination: Endpoint | None) -> bytearray:
+    """Return a copy of the packet with new ends, the old ones being what it has."""
+    if source is None and destination is None:
+        return bytearray(packet.data[: packet.end])
+    old_source = packet.source, packet.source_port
+    old_destination = packet.destination, packet.destination_port
+    change = Change.between(
+        packet.protocol,
+        source and (old_source, source),
+        destination and (old_destination, destination),
+    )
+    return edit(packet, change)
