@@ -1,0 +1,274 @@
+"""The composition root: the only module that knows all the others, and ties them together.
+
+What is started is undone in reverse, whatever ends the daemon: SIGTERM, SIGINT, or an error half
+way through the start. The order matters: the queue is open before packets are diverted into it,
+and diverting ends before the queue is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import time
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import structlog
+import uvloop
+
+import schedulers
+from forwarders import FORWARDERS
+from lvsd import __version__, notify
+from lvsd.control.server import ControlServer
+from lvsd.core.director import Director
+from lvsd.core.service import ANY_MTU, FTP_PORT, RealServer, Service, ServiceKey
+from lvsd.core.settings import Settings
+from lvsd.core.states import SCTP, TCP, UDP
+from lvsd.io import divert, machine, routes
+from lvsd.io.icmp_sender import IcmpSender
+from lvsd.io.journal import journal_path
+from lvsd.io.nfqueue import QueueSource
+from lvsd.packet.address import endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from lvsd.config import model
+
+PROTOCOLS = {"tcp": TCP, "udp": UDP, "sctp": SCTP}
+TICK_S = 1.0
+FORWARDING = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
+
+# A million connections are a million objects that a full collection would walk, holding up every
+# packet meanwhile. They form no cycles; only the young are looked through.
+GC_THRESHOLDS = (50_000, 50, 1_000_000)
+
+log = structlog.get_logger("lvsd")
+
+
+def run(config: model.Config) -> int:
+    """Run the daemon in this network namespace until SIGTERM or SIGINT; return the exit status.
+
+    Raise KernelError or PrivilegeError if it cannot start; nothing is left behind then.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(Daemon(config).serve())
+    return os.EX_OK
+
+
+def cleanup(directory: Path) -> int:
+    """Remove what a killed daemon of this network namespace left; say so; return 0.
+
+    Raise KernelError if that daemon lives.
+    """
+    for line in machine.cleanup(journal_path(directory)) or ["nothing was left behind"]:
+        print(line)  # noqa: T201 - the answer to a command
+    return os.EX_OK
+
+
+class Daemon:
+    """A running lvsd: one director, one queue, one control socket."""
+
+    def __init__(self, config: model.Config) -> None:
+        self.config = config
+        self.director = assemble(config, time.monotonic())
+        self.sender = IcmpSender()
+        self.divert = divert.Divert(config.daemon.queue, on_crash=config.daemon.on_crash)
+        self.source = QueueSource(
+            config.daemon.queue,
+            self.director.handle,
+            clock=time.monotonic,
+            queue_length=config.daemon.queue_length,
+            after_turn=self.send_answers,
+            on_error=self.report_error,
+        )
+
+    async def serve(self) -> None:
+        """Start everything, run until a signal, undo everything."""
+        loop = asyncio.get_running_loop()
+        stopped = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopped.set)
+        async with AsyncExitStack() as undo:
+            await self._start(loop, undo)
+            notify.notify(notify.READY, notify.status(self._summary()))
+            log.info("ready", **self._facts())
+            ticking = asyncio.create_task(self._tick())
+            undo.callback(ticking.cancel)
+            await stopped.wait()
+            notify.notify(notify.STOPPING)
+            log.info("stopping", connections=self.director.table.count)
+        log.info("stopped")
+
+    async def _start(self, loop: asyncio.AbstractEventLoop, undo: AsyncExitStack) -> None:
+        daemon = self.config.daemon
+        journal = journal_path(daemon.control.parent)
+        if journal.exists():
+            for line in machine.cleanup(journal):
+                log.warning("put right what a killed lvsd left", done=line)
+        machine_state = machine.Machine(journal)
+        undo.callback(self._restore, machine_state)
+        self.source.open()
+        undo.callback(self.source.close)
+        self.sender.open()
+        undo.callback(self.sender.close)
+        control = ControlServer(self.director, daemon.control)
+        await control.start()
+        undo.push_async_callback(control.stop)
+        self._change_machine(machine_state)
+        watch = routes.Watch(self.learn_routes)
+        watch.start(loop)
+        undo.callback(watch.close)
+        self.learn_routes()
+        self.source.start(loop)
+        undo.callback(self.source.stop)
+        self.divert.up(diverted(self.director.services))
+        undo.callback(self.divert.down)
+
+    @staticmethod
+    def _restore(state: machine.Machine) -> None:
+        for line in state.restore():
+            log.info("put back", done=line)
+
+    def _change_machine(self, state: machine.Machine) -> None:
+        if self.config.sysctl.forwarding:
+            for name in FORWARDING:
+                state.set_sysctl(name, "1")
+        for service in self.config.services:
+            if service.interface and service.address:
+                state.add_address(service.interface, service.address.address)
+
+    def learn_routes(self) -> None:
+        """Look up the MTU of the way to every real server, and of every link."""
+        self.director.link_mtus = routes.link_mtus()
+        for service in self.director.services:
+            for server in service.servers:
+                mtu = routes.route_mtu(server.address)
+                if mtu is None:
+                    log.warning("no route to the real server", server=_name(server))
+                server.mtu = mtu or ANY_MTU
+
+    def send_answers(self) -> None:
+        """Send the ICMP errors that the last packets brought about."""
+        answers = self.director.answers
+        if answers:
+            now = time.monotonic()
+            for answer in answers:
+                self.sender.send(answer.message, answer.destination, now)
+            answers.clear()
+
+    @staticmethod
+    def report_error(error: Exception) -> None:
+        """Log an error of our own that cost a packet."""
+        log.error("a packet met an error in lvsd itself and was dropped", exc_info=error)
+
+    async def _tick(self) -> None:
+        """Run the timers once a second, and feed systemd's watchdog from the packets' loop."""
+        watchdog = notify.watchdog_s()
+        pause = min(TICK_S, watchdog / 2) if watchdog else TICK_S
+        more = False
+        while True:
+            await asyncio.sleep(0 if more else pause)
+            more = self.director.tick(time.monotonic())
+            if watchdog:
+                notify.notify(notify.WATCHDOG)
+
+    def _facts(self) -> dict[str, object]:
+        services = self.director.services
+        return {
+            "version": __version__,
+            "services": len(services),
+            "servers": sum(len(service.servers) for service in services),
+            "queue": self.config.daemon.queue,
+            "control": str(self.config.daemon.control),
+        }
+
+    def _summary(self) -> str:
+        facts = self._facts()
+        return f"{facts['services']} services, {facts['servers']} real servers"
+
+
+def assemble(config: model.Config, now: float) -> Director:
+    """Return a director that has the configuration's services and settings."""
+    sysctl = config.sysctl
+    settings = Settings(
+        expire_nodest_conn=sysctl.expire_nodest_conn,
+        expire_quiescent_template=sysctl.expire_quiescent_template,
+        conn_reuse_mode=sysctl.conn_reuse_mode,
+        sloppy_tcp=sysctl.sloppy_tcp,
+        sloppy_sctp=sysctl.sloppy_sctp,
+        max_connections=config.daemon.max_connections,
+    )
+    director = Director(settings, now=now)
+    timeouts = config.timeouts
+    director.set_timeouts(timeouts.tcp_s, timeouts.tcp_fin_s, timeouts.udp_s)
+    for entry in config.services:
+        service = make_service(entry)
+        director.services.add(service)
+        for server in entry.servers:
+            service.add(make_server(entry, server))
+    return director
+
+
+def make_service(entry: model.Service) -> Service:
+    """Return the service that a ``[[service]]`` describes, still without real servers."""
+    if entry.address is None:
+        key = ServiceKey(fwmark=entry.fwmark or 0, family=entry.address_family)
+    else:
+        key = ServiceKey(
+            protocol=PROTOCOLS[entry.protocol or "tcp"],
+            vip=entry.address.address,
+            vport=entry.address.port,
+            family=entry.address_family,
+        )
+    return Service(
+        key,
+        schedulers.load(entry.scheduler)(entry.scheduler_flags),
+        name=entry.name,
+        persistence_s=entry.persistence_s or 0,
+        prefix=entry.persistence_netmask,
+        one_packet=entry.one_packet,
+    )
+
+
+def make_server(service: model.Service, server: model.Server) -> RealServer:
+    """Return the real server that a ``[[service.server]]`` describes."""
+    return RealServer(
+        server.address.address,
+        server.address.port,
+        weight=server.weight,
+        upper=server.upper_threshold,
+        lower=server.lower_threshold,
+        forwarder=FORWARDERS[service.forward_to(server)](),
+    )
+
+
+def diverted(services: Iterable[Service]) -> divert.Diverted:
+    """Return what has to be diverted for these services."""
+    endpoints: set[tuple[bytes, int, int]] = set()
+    marks: set[int] = set()
+    servers: set[tuple[bytes, int, int]] = set()
+    for service in services:
+        key = service.key
+        if key.fwmark:
+            marks.add(key.fwmark)
+        else:
+            endpoints.add((key.vip, key.protocol, key.vport))
+            if key.protocol == TCP and key.vport == FTP_PORT and service.persistence_s:
+                endpoints.add((key.vip, TCP, 0))
+        protocols = (TCP, UDP, SCTP) if key.fwmark else (key.protocol,)
+        any_port = not key.vport and bool(service.persistence_s)
+        for server in service.servers:
+            port = 0 if any_port else server.port
+            servers |= {(server.address, protocol, port) for protocol in protocols}
+    return divert.Diverted(frozenset(endpoints), frozenset(marks), frozenset(servers))
+
+
+def _name(server: RealServer) -> str:
+    return endpoint(server.address, server.port)
