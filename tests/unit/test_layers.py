@@ -1,0 +1,258 @@
+"""Imports go one way: docs/architecture.md's layers, checked in every file's syntax tree.
+
+A layer may import what its line in `LAYERS` names, and what lies below those names. An import
+inside a function or under TYPE_CHECKING counts like any other, and so does importlib with a
+constant name. After a plain ``import lvsd``, each ``lvsd.name`` counts as an import of that name.
+What `LAZY` names may be imported inside a function only.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("schedulers", "forwarders", "lvsd")
+
+OF_ALL = ("lvsd.errors", "lvsd.__version__")
+PURE = ("schedulers", "forwarders")
+CORE = ("lvsd.core", "lvsd.packet", *PURE, *OF_ALL)
+
+LAYERS: dict[str, tuple[str, ...]] = {
+    "schedulers": (),
+    "forwarders": (),
+    "lvsd.errors": (),
+    "lvsd.__init__": (),
+    "lvsd.notify": OF_ALL,
+    "lvsd.log": OF_ALL,
+    "lvsd.packet": ("forwarders.plan", *OF_ALL),
+    "lvsd.core": (
+        "lvsd.packet",
+        "schedulers.base",
+        "forwarders.base",
+        "forwarders.plan",
+        *OF_ALL,
+    ),
+    "lvsd.config": ("lvsd.packet", *PURE, *OF_ALL),
+    "lvsd.io": CORE,
+    "lvsd.control": CORE,
+    "lvsd.fastpath": CORE,
+    "lvsd.health": CORE,
+    "lvsd.sync": CORE,
+    "lvsd.explain": CORE,
+    "lvsd.realserver": ("lvsd.packet", "lvsd.io", *OF_ALL),
+    "lvsd.lab": ("lvsd.config", "lvsd.io", "lvsd.control", "lvsd.explain", *CORE),
+    "lvsd.daemon": (
+        "lvsd.config",
+        "lvsd.control",
+        "lvsd.fastpath",
+        "lvsd.health",
+        "lvsd.io",
+        "lvsd.log",
+        "lvsd.notify",
+        "lvsd.sync",
+        *CORE,
+    ),
+    "lvsd.cli": ("lvsd.config", "lvsd.log", *OF_ALL),
+    "lvsd.__main__": ("lvsd.cli",),
+}
+"""What each layer may import of ours; itself always."""
+
+LAZY: dict[str, tuple[str, ...]] = {"lvsd.cli": ("lvsd.daemon", "lvsd.lab")}
+"""What a layer may import inside a function only."""
+
+WORLD = frozenset(
+    {
+        "asyncio",
+        "datetime",
+        "netfilterqueue",
+        "pyroute2",
+        "random",
+        "secrets",
+        "select",
+        "selectors",
+        "signal",
+        "socket",
+        "structlog",
+        "subprocess",
+        "threading",
+        "time",
+        "uvloop",
+    }
+)
+"""I/O, clocks and randomness: none of it in the layers of `SANS_IO`."""
+
+SANS_IO = ("schedulers", "forwarders", "lvsd.packet", "lvsd.core")
+
+
+class Import(NamedTuple):
+    """One name that a module imports: where, what, and whether inside a function."""
+
+    line: int
+    target: str
+    lazy: bool
+
+
+def imports(source: str, module: str, *, is_package: bool = False) -> list[Import]:
+    """Return everything that a module's source imports, relative names made absolute."""
+    found: list[Import] = []
+
+    def visit(node: ast.AST, *, lazy: bool) -> None:
+        match node:
+            case ast.Import(names=names):
+                found.extend(
+                    Import(node.lineno, name.name, lazy)
+                    for name in names
+                    if name.name != "lvsd" or name.asname
+                )
+            case ast.Attribute(value=ast.Name(id="lvsd"), attr=name):
+                found.append(Import(node.lineno, f"lvsd.{name}", lazy))
+            case ast.ImportFrom(module=source_module, names=names, level=level):
+                base = _absolute(module, source_module or "", level, is_package=is_package)
+                found.extend(Import(node.lineno, f"{base}.{name.name}", lazy) for name in names)
+            case ast.Call(
+                func=ast.Name(id="__import__" | "import_module")
+                | ast.Attribute(attr="import_module"),
+                args=[ast.Constant(value=str(name)), *_],
+            ):
+                found.append(Import(node.lineno, name, lazy))
+        inside = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for child in ast.iter_child_nodes(node):
+            visit(child, lazy=inside)
+
+    visit(ast.parse(source), lazy=False)
+    return found
+
+
+def _absolute(module: str, name: str, level: int, *, is_package: bool) -> str:
+    if not level:
+        return name
+    parents = module.split(".")
+    kept = parents[: len(parents) - level + is_package]
+    return ".".join([*kept, name] if name else kept)
+
+
+def layer_of(module: str) -> str | None:
+    """Return the layer that a module belongs to, or None when it is in none."""
+    name = "lvsd.__init__" if module == "lvsd" else module
+    return next((layer for layer in LAYERS if _within(name, (layer,))), None)
+
+
+def _within(name: str, places: tuple[str, ...]) -> bool:
+    return any(name == place or name.startswith(f"{place}.") for place in places)
+
+
+def wrong_imports(source: str, module: str, *, is_package: bool = False) -> list[str]:
+    """Return what a module must not import, with the line, and its lack of a layer."""
+    layer = layer_of(module)
+    if layer is None:
+        return [f"{module}: belongs to no layer; name its layer in this test"]
+    wrong = []
+    for line, target, lazy in imports(source, module, is_package=is_package):
+        allowed = (layer, *LAYERS[layer], *(LAZY.get(layer, ()) if lazy else ()))
+        ours = target.partition(".")[0] in PACKAGES
+        if ours and not _within(target, allowed):
+            wrong.append(f"{module}:{line}: {layer} must not import {target}")
+        if layer in SANS_IO and _within(target, tuple(WORLD)):
+            wrong.append(f"{module}:{line}: {layer} knows no {target.partition('.')[0]}")
+    return wrong
+
+
+def modules() -> list[tuple[str, Path]]:
+    """Return all our modules, by name."""
+    files = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+    return [
+        (".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"), path)
+        for path in files
+    ]
+
+
+def test_imports_go_one_way() -> None:
+    wrong = [
+        problem
+        for module, path in modules()
+        for problem in wrong_imports(
+            path.read_text(), module, is_package=path.name == "__init__.py"
+        )
+    ]
+    assert wrong == []
+
+
+def test_the_check_sees_every_module() -> None:
+    names = [name for name, _ in modules()]
+    expected = ["schedulers.base", "forwarders.nat", "lvsd", "lvsd.errors", "lvsd.core.director"]
+    assert [name for name in expected if name not in names] == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "blamed"),
+    [
+        ("schedulers.rr", "from lvsd.errors import PluginError", "lvsd.errors.PluginError"),
+        ("schedulers.rr", "from forwarders.plan import Plan", "forwarders.plan.Plan"),
+        ("schedulers.rr", "import random", "random"),
+        ("forwarders.nat", "import lvsd.packet.view", "lvsd.packet.view"),
+        ("lvsd.packet.view", "from forwarders.nat import Nat", "forwarders.nat.Nat"),
+        ("lvsd.packet.view", "from socket import AF_INET", "socket"),
+        ("lvsd.core.director", "from schedulers import load", "schedulers.load"),
+        ("lvsd.core.director", "from lvsd.io.divert import up", "lvsd.io.divert.up"),
+        ("lvsd.core.director", "from lvsd import io", "lvsd.io"),
+        ("lvsd.core.director", "from .. import io", "lvsd.io"),
+        ("lvsd.core.director", "import lvsd as ours", "lvsd"),
+        ("lvsd.core.director", "import lvsd\nlvsd.io.divert.up()", "lvsd.io"),
+        ("lvsd.core.director", "from ..io import divert", "lvsd.io.divert"),
+        ("lvsd.core.director", "import asyncio.events", "asyncio"),
+        ("lvsd.core.director", "def f():\n    import time", "time"),
+        ("lvsd.core.director", "async def f():\n    from lvsd import io", "lvsd.io"),
+        (
+            "lvsd.core.director",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from lvsd.io import divert",
+            "lvsd.io.divert",
+        ),
+        ("lvsd.core.director", "try:\n    import socket\nexcept ImportError: pass", "socket"),
+        ("lvsd.core.director", "import importlib\nimportlib.import_module('lvsd.io')", "lvsd.io"),
+        ("lvsd.core.director", "__import__('lvsd.io')", "lvsd.io"),
+        ("lvsd.io.divert", "from lvsd.control import server", "lvsd.control.server"),
+        ("lvsd.control.server", "from lvsd.io import divert", "lvsd.io.divert"),
+        ("lvsd.health.tcp", "from lvsd.sync import master", "lvsd.sync.master"),
+        ("lvsd.io.divert", "from lvsd.daemon import run", "lvsd.daemon.run"),
+        ("lvsd.daemon", "from lvsd.lab import build", "lvsd.lab.build"),
+        ("lvsd.daemon", "def f():\n    from lvsd.lab import build", "lvsd.lab.build"),
+        ("lvsd.lab.build", "from lvsd.daemon import run", "lvsd.daemon.run"),
+        ("lvsd.cli", "from lvsd.daemon import run", "lvsd.daemon.run"),
+        ("lvsd.errors", "from lvsd.packet.address import text", "lvsd.packet.address.text"),
+    ],
+)
+def test_a_wrong_import_is_found_wherever_it_hides(module: str, source: str, blamed: str) -> None:
+    (problem,) = wrong_imports(source, module)
+    assert problem.startswith(f"{module}:")
+    assert problem.endswith(f" {blamed}")
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("schedulers.rr", "from schedulers.base import Scheduler\nimport math"),
+        ("lvsd.packet.rewrite", "from forwarders.plan import Plan\nfrom .view import View"),
+        ("lvsd.core.director", "from lvsd.packet import view\nfrom lvsd.errors import LvsdError"),
+        ("lvsd.io.divert", "import socket\nfrom lvsd.core.verdict import Verdict"),
+        ("lvsd.control.lvsadm", "import lvsd\nprint(lvsd.__version__)"),
+        ("lvsd.cli", "def f():\n    from lvsd.daemon import run"),
+        ("lvsd.daemon", "from lvsd import __version__, notify"),
+    ],
+)
+def test_a_right_import_is_left_alone(module: str, source: str) -> None:
+    assert wrong_imports(source, module) == []
+
+
+def test_a_module_of_no_layer_is_found() -> None:
+    assert wrong_imports("", "lvsd.coreless") == [
+        "lvsd.coreless: belongs to no layer; name its layer in this test"
+    ]
+
+
+def test_a_packages_own_relative_import_starts_at_the_package() -> None:
+    found = imports("from .view import View\nfrom ..io import divert", "lvsd.core", is_package=True)
+    assert [target for _, target, _ in found] == ["lvsd.core.view.View", "lvsd.io.divert"]
