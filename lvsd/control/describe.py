@@ -1,0 +1,153 @@
+"""From the core's objects to entries of the control protocol."""
+
+from __future__ import annotations
+
+from socket import AF_INET, AF_INET6, inet_ntop
+from typing import TYPE_CHECKING, Protocol
+
+from lvsd.control.protocol import PROTOCOL_NAMES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from lvsd.control.protocol import (
+        ConnectionEntry,
+        CounterEntry,
+        ServerEntry,
+        ServiceEntry,
+        TimeoutsEntry,
+    )
+    from lvsd.core.service import RealServer, Service, ServiceKey, ServiceTable
+    from lvsd.core.stats import Rates, Totals
+
+
+class ConnectionView(Protocol):
+    """What the control socket reads of a connection or template."""
+
+    @property
+    def protocol(self) -> int: ...  # noqa: D102 - the class says it
+    @property
+    def client(self) -> bytes: ...  # noqa: D102
+    @property
+    def client_port(self) -> int: ...  # noqa: D102
+    @property
+    def vip(self) -> bytes: ...  # noqa: D102
+    @property
+    def vport(self) -> int: ...  # noqa: D102
+    @property
+    def rip(self) -> bytes: ...  # noqa: D102
+    @property
+    def rport(self) -> int: ...  # noqa: D102
+    @property
+    def state_name(self) -> str: ...  # noqa: D102
+    @property
+    def expires(self) -> float: ...  # noqa: D102
+    @property
+    def template(self) -> bool: ...  # noqa: D102
+    @property
+    def fwmark(self) -> int: ...  # noqa: D102
+
+
+class DirectorView(Protocol):
+    """What the control socket needs of the director.
+
+    ``connections`` is taken in slices with packets handled in between, so its iterator has to
+    live through changes of the table.
+    """
+
+    @property
+    def services(self) -> ServiceTable: ...  # noqa: D102 - the class says it
+    @property
+    def now(self) -> float: ...  # noqa: D102
+    def connections(self) -> Iterator[ConnectionView]: ...  # noqa: D102
+    def timeouts(self) -> tuple[int, int, int]: ...  # noqa: D102
+    def zero(self, key: ServiceKey | None) -> None: ...  # noqa: D102
+    def counters(self) -> Mapping[str, int]: ...  # noqa: D102
+    def dropped(self) -> Mapping[str, int]: ...  # noqa: D102
+
+
+def address_text(address: bytes) -> str:
+    """Return a packed address as ipvsadm writes it; empty for none.
+
+    inet_ntop, not `ipaddress`: a listing has three addresses per connection.
+    """
+    if not address:
+        return ""
+    return inet_ntop(AF_INET if len(address) == 4 else AF_INET6, address)
+
+
+def service_entry(service: Service) -> ServiceEntry:
+    """Describe a service and its real servers."""
+    key = service.key
+    family = key.family if key.fwmark else {4: 4, 16: 6}[len(key.vip)]
+    return {
+        "name": service.name,
+        "protocol": PROTOCOL_NAMES[key.protocol],
+        "address": address_text(key.vip),
+        "port": key.vport,
+        "fwmark": key.fwmark,
+        "family": 6 if family == 6 else 4,
+        "scheduler": service.scheduler.name,
+        "flags": sorted(service.scheduler.flags),
+        "persistence_s": service.persistence_s,
+        "prefix": service.prefix,
+        "one_packet": service.one_packet,
+        "stats": _counters(service.meter.totals),
+        "rates": _counters(service.meter.rates),
+        "servers": [_server_entry(server) for server in service.servers],
+    }
+
+
+def _server_entry(server: RealServer) -> ServerEntry:
+    return {
+        "address": address_text(server.address),
+        "port": server.port,
+        "forward": server.forwarder.name,
+        "label": server.forwarder.label,
+        "weight": server.weight,
+        "upper": server.upper,
+        "lower": server.lower,
+        "active": server.active,
+        "inactive": server.inactive,
+        "templates": server.templates,
+        "stats": _counters(server.meter.totals),
+        "rates": _counters(server.meter.rates),
+    }
+
+
+def _counters(values: Totals | Rates) -> CounterEntry:
+    return {
+        "connections": values.connections,
+        "in_packets": values.in_packets,
+        "out_packets": values.out_packets,
+        "in_bytes": values.in_bytes,
+        "out_bytes": values.out_bytes,
+    }
+
+
+def connection_entry(connection: ConnectionView, now: float) -> ConnectionEntry:
+    """Describe a connection; ``expires_s`` is whole seconds, rounded down as the kernel does.
+
+    A template of a mark's IPv6 service has the mark in the first word of its virtual address
+    (ip_vs_sched_persist).
+    """
+    vip = connection.vip.ljust(len(connection.client), b"\0")
+    return {
+        "protocol": PROTOCOL_NAMES[connection.protocol],
+        "state": connection.state_name,
+        "expires_s": max(0, int(connection.expires - now)),
+        "client": address_text(connection.client),
+        "client_port": connection.client_port,
+        "virtual": address_text(vip),
+        "virtual_port": connection.vport,
+        "server": address_text(connection.rip),
+        "server_port": connection.rport,
+        "fwmark": connection.fwmark,
+        "template": connection.template,
+    }
+
+
+def timeouts_entry(timeouts: tuple[int, int, int]) -> TimeoutsEntry:
+    """Describe the timeouts of established TCP, closing TCP and UDP, in seconds."""
+    tcp, tcp_fin, udp = timeouts
+    return {"tcp_s": tcp, "tcp_fin_s": tcp_fin, "udp_s": udp}

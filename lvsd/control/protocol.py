@@ -1,0 +1,178 @@
+"""What goes over the control socket: one JSON value per line, UTF-8, ended by a newline.
+
+A client sends requests, the daemon answers each in turn::
+
+    -> {"method": "timeouts"}
+    <- {"result": {"tcp_s": 900, "tcp_fin_s": 120, "udp_s": 300}}
+    -> {"method": "zero", "params": {"service": {"fwmark": 9}}}
+    <- {"error": {"code": "refused", "message": "No such service"}}
+
+A list of any length comes as several lines; all but the last say that there is more::
+
+    -> {"method": "connections"}
+    <- {"result": [...], "more": true}
+    <- {"result": [...]}
+
+Addresses are text, ports and marks numbers, units stand in the names. A service is selected by
+protocol, address and port, or by fwmark and family.
+"""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
+
+MAX_REQUEST = 64 * 1024
+"""A request's length in bytes, at most; there is no such bound on an answer."""
+
+PROTOCOL_NAMES = {0: "ip", 6: "tcp", 17: "udp", 132: "sctp"}
+"""IP protocol numbers as this protocol spells them; 0 is a fwmark service's."""
+
+
+class Code(StrEnum):
+    """Why a request was not carried out."""
+
+    BAD_REQUEST = "bad_request"
+    """Not a line of JSON with a method in it, or too long a one."""
+
+    UNKNOWN_METHOD = "unknown_method"
+    BAD_PARAMS = "bad_params"
+
+    REFUSED = "refused"
+    """Understood, and impossible: the message is IPVS's, such as No such service."""
+
+    BUSY = "busy"
+    """Too many clients; try again."""
+
+    INTERNAL = "internal"
+    """A fault of the daemon; its log has the traceback."""
+
+
+class ErrorEntry(TypedDict):
+    """The error of an answer."""
+
+    code: str
+    message: str
+
+
+class Answer(TypedDict, total=False):
+    """One line from the daemon: a result or an error."""
+
+    result: Any
+    more: bool
+    error: ErrorEntry
+
+
+class ServiceSelector(TypedDict):
+    """Names one service: protocol, address and port, or fwmark and family (4 if not given)."""
+
+    protocol: NotRequired[str]
+    address: NotRequired[str]
+    port: NotRequired[int]
+    fwmark: NotRequired[int]
+    family: NotRequired[int]
+
+
+class CounterEntry(TypedDict):
+    """Counters since the last zero, or rates per second; in is from the client."""
+
+    connections: int
+    in_packets: int
+    out_packets: int
+    in_bytes: int
+    out_bytes: int
+
+
+class ServerEntry(TypedDict):
+    """A real server of a listing. ``label`` is what ipvsadm prints under Forward."""
+
+    address: str
+    port: int
+    forward: str
+    label: str
+    weight: int
+    upper: int
+    lower: int
+    active: int
+    inactive: int
+    templates: int
+    stats: CounterEntry
+    rates: CounterEntry
+
+
+class ServiceEntry(TypedDict):
+    """A virtual service of a listing, its real servers newest first.
+
+    A fwmark service has protocol ip, an empty address and a fwmark that is not 0. ``prefix``
+    is None where persistence looks at the whole address.
+    """
+
+    name: str
+    protocol: str
+    address: str
+    port: int
+    fwmark: int
+    family: Literal[4, 6]
+    scheduler: str
+    flags: list[str]
+    persistence_s: int
+    prefix: int | None
+    one_packet: bool
+    stats: CounterEntry
+    rates: CounterEntry
+    servers: list[ServerEntry]
+
+
+class ConnectionEntry(TypedDict):
+    """A connection, or a template of persistence (state NONE or ASSURED, client port 0)."""
+
+    protocol: str
+    state: str
+    expires_s: int
+    client: str
+    client_port: int
+    virtual: str
+    virtual_port: int
+    server: str
+    server_port: int
+    fwmark: int
+    template: bool
+
+
+class TimeoutsEntry(TypedDict):
+    """The timeouts that ``--set`` sets, in seconds."""
+
+    tcp_s: int
+    tcp_fin_s: int
+    udp_s: int
+
+
+class StatusEntry(TypedDict):
+    """How the daemon is: counted packets by what became of them."""
+
+    version: str
+    uptime_s: int
+    services: int
+    counters: dict[str, int]
+    drops: dict[str, int]
+
+
+Json: TypeAlias = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
+
+_compact = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def encode(value: object) -> bytes:
+    """Return a value as compact JSON, without a newline."""
+    return _compact(value).encode()
+
+
+def encode_line(value: object) -> bytes:
+    """Return a value as one line of the protocol."""
+    return encode(value) + b"\n"
+
+
+def encode_error(code: Code, message: str) -> bytes:
+    """Return the line that refuses a request."""
+    return encode_line({"error": {"code": code, "message": message}})

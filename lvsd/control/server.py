@@ -1,0 +1,204 @@
+"""The daemon's end of the control socket.
+
+It shares the event loop with the packets, so nothing here may take long or much: a list is
+encoded in slices of `SLICE_S` with the loop's turn in between, a line has a length, a client a
+time to speak and to listen, and there are at most `MAX_CLIENTS` of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import structlog
+
+from lvsd.control.methods import Context, RequestError, call
+from lvsd.control.protocol import MAX_REQUEST, Code, encode, encode_error, encode_line
+from lvsd.errors import ControlError, KernelError, PrivilegeError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lvsd.control.describe import DirectorView
+
+MAX_CLIENTS = 32
+"""Clients at a time; one more is told that the daemon is busy."""
+
+IDLE_S = 60.0
+"""A client that has not sent a whole request for so long is let go."""
+
+STALL_S = 30.0
+"""A client that has not taken what it asked for after so long is cut off."""
+
+SLICE_S = 0.002
+"""Work on a list for so long, then let packets have their turn."""
+
+BACKLOG = 16
+PROBE_S = 1.0
+SOCKET_UMASK = 0o117  # rw for owner and group: mode 0660
+DIRECTORY_MODE = 0o755
+
+_log = structlog.get_logger(__name__)
+
+
+class ControlServer:
+    """Serves the control protocol on a Unix stream socket, mode 0660.
+
+    ``started`` is the director's ``now`` when the daemon began, by default the present one; the
+    uptime counts from it.
+    """
+
+    def __init__(self, director: DirectorView, path: Path, *, started: float | None = None) -> None:
+        self.path = path
+        self._context = Context(director, director.now if started is None else started)
+        self._server: asyncio.AbstractServer | None = None
+        self._clients: set[asyncio.Task[None]] = set()
+        self._inode: int | None = None
+
+    async def start(self) -> None:
+        """Listen. A socket that a dead daemon left is replaced.
+
+        Raise KernelError if another daemon lives there or the path cannot be had, its kind
+        `PrivilegeError` for want of permission.
+        """
+        try:
+            listener = self._bind()
+        except PermissionError as error:
+            raise PrivilegeError(
+                f"listen on {self.path}", error, "start lvsd as root or set daemon.control"
+            ) from error
+        except OSError as error:
+            raise KernelError(
+                f"listen on {self.path}", error, "set daemon.control to another path"
+            ) from error
+        self._inode = self.path.stat().st_ino
+        self._server = await asyncio.start_unix_server(
+            self._client, sock=listener, limit=MAX_REQUEST, backlog=BACKLOG
+        )
+
+    async def stop(self) -> None:
+        """Hang up on everybody and remove the socket, unless it is another's by now."""
+        if self._server is None:
+            return
+        self._server.close()
+        for client in self._clients:
+            client.cancel()
+        await asyncio.gather(*self._clients, return_exceptions=True)
+        await self._server.wait_closed()
+        self._server = None
+        with suppress(FileNotFoundError):
+            if self.path.stat().st_ino == self._inode:
+                self.path.unlink()
+
+    # --- the socket -------------------------------------------------------------------------
+
+    def _bind(self) -> socket.socket:
+        self.path.parent.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+        self._make_way()
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        umask = os.umask(SOCKET_UMASK)
+        try:
+            listener.bind(str(self.path))
+        except OSError:
+            listener.close()
+            raise
+        finally:
+            os.umask(umask)
+        return listener
+
+    def _make_way(self) -> None:
+        """Remove a dead daemon's socket; raise OSError if the path is anything else."""
+        try:
+            mode = self.path.lstat().st_mode
+        except FileNotFoundError:
+            return
+        if not stat.S_ISSOCK(mode):
+            raise OSError(errno.EEXIST, "a file that is not a socket is in the way")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(PROBE_S)
+            try:
+                probe.connect(str(self.path))
+            except ConnectionRefusedError:
+                self.path.unlink()
+                return
+            except TimeoutError:
+                pass  # a full backlog: somebody listens, if slowly
+        raise OSError(errno.EADDRINUSE, "another lvsd is listening there")
+
+    # --- clients ----------------------------------------------------------------------------
+
+    async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a client is served by a task")
+        busy = len(self._clients) >= MAX_CLIENTS
+        self._clients.add(task)
+        try:
+            if busy:
+                writer.write(encode_error(Code.BUSY, f"{MAX_CLIENTS} clients are served already"))
+            else:
+                await self._converse(reader, writer)
+            writer.close()
+        except (TimeoutError, ConnectionError, asyncio.CancelledError):
+            writer.transport.abort()
+        finally:
+            self._clients.discard(task)
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one request after the other until the client has no more."""
+        while True:
+            try:
+                async with asyncio.timeout(IDLE_S):
+                    line = await reader.readline()
+            except ValueError:
+                writer.write(encode_error(Code.BAD_REQUEST, f"a request has {MAX_REQUEST} bytes"))
+                return
+            if not line:
+                return
+            await self._answer(line, writer)
+            await asyncio.sleep(0)  # a client with many requests waiting is no reason to hurry
+
+    async def _answer(self, line: bytes, writer: asyncio.StreamWriter) -> None:
+        try:
+            result = call(self._context, line)
+            if isinstance(result, Iterator):
+                await self._send_list(result, writer)
+            else:
+                await _send(writer, encode_line({"result": result}))
+        except RequestError as error:
+            await _send(writer, encode_error(error.code, str(error)))
+        except ControlError as error:
+            await _send(writer, encode_error(Code.REFUSED, str(error)))
+        except (TimeoutError, ConnectionError):
+            raise
+        except Exception:  # noqa: BLE001 - the daemon balances on, whatever is wrong here
+            _log.exception("control request failed", request=line[:200])
+            await _send(writer, encode_error(Code.INTERNAL, "internal error; see lvsd's log"))
+
+    @staticmethod
+    async def _send_list(items: Iterator[object], writer: asyncio.StreamWriter) -> None:
+        """Send a list as lines of one slice each, the last without ``more``."""
+        slice_: list[bytes] = []
+        deadline = perf_counter() + SLICE_S
+        for item in items:
+            slice_.append(encode(item))
+            if perf_counter() >= deadline:
+                await _send(writer, b'{"result":[%b],"more":true}\n' % b",".join(slice_))
+                await asyncio.sleep(0)
+                slice_.clear()
+                deadline = perf_counter() + SLICE_S
+        await _send(writer, b'{"result":[%b]}\n' % b",".join(slice_))
+
+
+async def _send(writer: asyncio.StreamWriter, line: bytes) -> None:
+    """Send a line; raise TimeoutError if the client does not read."""
+    writer.write(line)
+    async with asyncio.timeout(STALL_S):
+        await writer.drain()

@@ -1,0 +1,87 @@
+"""A director with two services, and its control socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import uvloop
+
+from forwarders.nat import Nat
+from lvsd.control.server import ControlServer
+from lvsd.core.director import Director
+from lvsd.core.service import TCP, RealServer, Service, ServiceKey
+from lvsd.packet.address import pack
+from schedulers.rr import RoundRobin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from pathlib import Path
+
+    Exchange = Callable[..., list[dict[str, Any]]]
+
+NOW = 1000.0
+WEB = ServiceKey(TCP, pack("192.0.2.10"), 80)
+
+
+@pytest.fixture
+def director() -> Director:
+    director = Director(now=NOW)
+    web = Service(WEB, RoundRobin(), name="web", persistence_s=300, prefix=24)
+    director.services.add(web)
+    for host in (11, 12):
+        server = RealServer(pack(f"10.0.0.{host}"), 8080, weight=host, upper=9, forwarder=Nat())
+        web.add(server)
+        server.meter.stats.connections = host
+        server.meter.stats.in_bytes = 1000 * host
+    director.services.add(Service(ServiceKey(fwmark=7, family=6), RoundRobin()))
+    return director
+
+
+@pytest.fixture
+def server(director: Director, tmp_path: Path) -> ControlServer:
+    return ControlServer(director, tmp_path / "control.sock")
+
+
+@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def run_with(
+    server: ControlServer, request: pytest.FixtureRequest
+) -> Callable[[Callable[[], Coroutine[Any, Any, Any]]], Any]:
+    """Return a function that runs a coroutine function while the server serves."""
+
+    def run(scenario: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        async def around() -> Any:
+            await server.start()
+            try:
+                async with asyncio.timeout(10):
+                    return await scenario()
+            finally:
+                await server.stop()
+
+        with asyncio.Runner(loop_factory=request.param) as runner:
+            return runner.run(around())
+
+    return run
+
+
+@pytest.fixture
+def exchange(
+    server: ControlServer, run_with: Callable[[Callable[[], Coroutine[Any, Any, Any]]], Any]
+) -> Exchange:
+    """Return a function that sends bytes to the server and returns all lines it answers."""
+
+    def send(*lines: bytes) -> list[dict[str, Any]]:
+        async def scenario() -> list[dict[str, Any]]:
+            reader, writer = await asyncio.open_unix_connection(server.path)
+            writer.write(b"".join(lines))
+            writer.write_eof()
+            answer = await reader.read()
+            writer.close()
+            return [json.loads(line) for line in answer.splitlines()]
+
+        answers: list[dict[str, Any]] = run_with(scenario)
+        return answers
+
+    return send

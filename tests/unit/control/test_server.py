@@ -1,0 +1,303 @@
+"""The control socket itself: who may have it, and that no client harms anybody."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import stat
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lvsd.control import server as server_module
+from lvsd.control.server import ControlServer
+from lvsd.core.listing import Row
+from lvsd.errors import KernelError, PrivilegeError
+from lvsd.packet.address import pack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+    from pathlib import Path
+
+    from lvsd.core.director import Director
+
+    RunWith = Callable[[Callable[[], Coroutine[Any, Any, Any]]], Any]
+    Exchange = Callable[..., list[dict[str, Any]]]
+
+TIMEOUTS = b'{"method": "timeouts"}\n'
+CONNECTIONS = b'{"method": "connections"}\n'
+ANSWER = {"result": {"tcp_s": 900, "tcp_fin_s": 120, "udp_s": 300}}
+
+
+def crowd(director: Director, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Give a director many connections."""
+    client, vip, rip = map(pack, ("198.51.100.7", "192.0.2.10", "10.0.0.11"))
+
+    def connections() -> Iterator[Row]:
+        for port in range(count):
+            yield Row(6, client, port, vip, 80, rip, 8080, "ESTABLISHED", director.now + 900.0)
+
+    monkeypatch.setattr(director, "connections", connections)
+
+
+# --- the socket -----------------------------------------------------------------------------
+
+
+def test_the_socket_is_for_root_and_its_group_only(
+    server: ControlServer, run_with: RunWith
+) -> None:
+    async def scenario() -> int:
+        return stat.S_IMODE(server.path.stat().st_mode)
+
+    assert run_with(scenario) == 0o660
+
+
+def test_a_missing_directory_is_made(director: Director, tmp_path: Path) -> None:
+    server = ControlServer(director, tmp_path / "run" / "lvsd" / "control.sock")
+
+    async def scenario() -> None:
+        await server.start()
+        await server.stop()
+
+    asyncio.run(scenario())
+    assert [stat.S_IMODE((tmp_path / "run" / "lvsd").stat().st_mode)] == [0o755]
+
+
+def test_stop_removes_the_socket(server: ControlServer, exchange: Exchange) -> None:
+    assert exchange(TIMEOUTS) == [ANSWER]
+    assert not server.path.exists()
+
+
+def test_stop_before_start_does_nothing(server: ControlServer) -> None:
+    asyncio.run(server.stop())
+    assert not server.path.exists()
+
+
+def test_a_dead_daemons_socket_is_replaced(server: ControlServer, exchange: Exchange) -> None:
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(server.path))
+    assert exchange(TIMEOUTS) == [ANSWER]
+
+
+def test_a_living_daemons_socket_is_left_alone(
+    director: Director, server: ControlServer, run_with: RunWith
+) -> None:
+    async def scenario() -> str:
+        with pytest.raises(KernelError) as refused:
+            await ControlServer(director, server.path).start()
+        reader, writer = await asyncio.open_unix_connection(server.path)
+        writer.write(TIMEOUTS)
+        assert json.loads(await reader.readline()) == ANSWER
+        writer.close()
+        return str(refused.value)
+
+    assert run_with(scenario) == (
+        f"listen on {server.path}: another lvsd is listening there; "
+        "set daemon.control to another path"
+    )
+
+
+def test_a_successors_socket_is_left_alone(
+    director: Director, server: ControlServer, run_with: RunWith
+) -> None:
+    successor = ControlServer(director, server.path)
+
+    async def scenario() -> None:
+        server.path.unlink()
+        await successor.start()
+
+    run_with(scenario)
+    assert server.path.exists()
+
+
+def test_a_file_that_is_no_socket_is_left_alone(server: ControlServer) -> None:
+    server.path.write_text("precious")
+    with pytest.raises(KernelError, match="a file that is not a socket is in the way"):
+        asyncio.run(server.start())
+    assert server.path.read_text() == "precious"
+
+
+def test_a_path_too_long_for_a_socket_is_a_kernel_error(director: Director, tmp_path: Path) -> None:
+    server = ControlServer(director, tmp_path / ("x" * 200))
+    with pytest.raises(KernelError, match="too long"):
+        asyncio.run(server.start())
+
+
+def test_no_permission_is_said_with_its_remedy(
+    server: ControlServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(socket.socket, "bind", refuse)
+    with pytest.raises(PrivilegeError, match=r"start lvsd as root or set daemon\.control"):
+        asyncio.run(server.start())
+
+
+def test_the_umask_is_put_back(exchange: Exchange) -> None:
+    before = os.umask(0o027)
+    exchange(TIMEOUTS)
+    assert os.umask(before) == 0o027
+
+
+# --- requests and answers -------------------------------------------------------------------
+
+
+def test_a_client_may_ask_many_things(exchange: Exchange) -> None:
+    assert exchange(*[TIMEOUTS] * 1000) == [ANSWER] * 1000
+
+
+def test_a_request_without_its_newline_is_answered_at_the_end(exchange: Exchange) -> None:
+    assert exchange(TIMEOUTS.rstrip()) == [ANSWER]
+
+
+def test_a_refusal_does_not_end_the_conversation(exchange: Exchange) -> None:
+    refused, answered = exchange(b"nonsense\n", TIMEOUTS)
+    assert refused["error"]["code"] == "bad_request"
+    assert answered == ANSWER
+
+
+def test_a_request_that_is_too_long_ends_it(exchange: Exchange) -> None:
+    [answer] = exchange(b"x" * 140_000 + b"\n", TIMEOUTS)
+    assert answer == {"error": {"code": "bad_request", "message": "a request has 65536 bytes"}}
+
+
+def test_a_fault_of_ours_is_answered_and_the_server_goes_on(
+    director: Director, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(director, "connections", fail)
+    failed, answered = exchange(CONNECTIONS, TIMEOUTS)
+    assert failed["error"]["code"] == "internal"
+    assert answered == ANSWER
+
+
+def test_a_fault_in_the_middle_of_a_list_takes_the_place_of_its_last_line(
+    director: Director, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowd(director, monkeypatch, 2)
+    good = director.connections
+
+    def fail() -> Iterator[Row]:
+        yield from good()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(director, "connections", fail)
+    monkeypatch.setattr(server_module, "SLICE_S", 0.0)
+    *lines, last = exchange(CONNECTIONS)
+    assert [line["more"] for line in lines] == [True, True]
+    assert last["error"]["code"] == "internal"
+
+
+# --- harm -----------------------------------------------------------------------------------
+
+
+def test_a_long_list_comes_in_slices_with_the_loops_turn_between(
+    director: Director,
+    server: ControlServer,
+    run_with: RunWith,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    crowd(director, monkeypatch, 200)
+    monkeypatch.setattr(server_module, "SLICE_S", 0.0)
+    turns = 0
+
+    async def packets() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def scenario() -> list[dict[str, Any]]:
+        reader, writer = await asyncio.open_unix_connection(server.path)
+        others = asyncio.create_task(packets())
+        writer.write(CONNECTIONS)
+        writer.write_eof()
+        answer = await reader.read()
+        others.cancel()
+        writer.close()
+        return [json.loads(line) for line in answer.splitlines()]
+
+    lines = run_with(scenario)
+    assert [line.get("more", False) for line in lines] == [True] * 200 + [False]
+    ports = [item["client_port"] for line in lines for item in line["result"]]
+    assert ports == list(range(200))
+    assert turns >= 200
+
+
+def test_a_client_that_does_not_read_is_cut_off(
+    director: Director,
+    server: ControlServer,
+    run_with: RunWith,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    crowd(director, monkeypatch, 1_000_000)
+    monkeypatch.setattr(server_module, "STALL_S", 0.01)
+
+    async def scenario() -> None:
+        _, writer = await asyncio.open_unix_connection(server.path, limit=1)
+        writer.write(CONNECTIONS)
+        await clients(server, 1)
+        await clients(server, 0)
+        writer.close()
+
+    run_with(scenario)
+
+
+def test_a_client_that_says_nothing_is_let_go(
+    server: ControlServer, run_with: RunWith, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "IDLE_S", 0.01)
+
+    async def scenario() -> bytes:
+        reader, writer = await asyncio.open_unix_connection(server.path)
+        writer.write(b'{"method": "time')
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+    assert run_with(scenario) == b""
+
+
+def test_one_client_too_many_is_told_so(
+    server: ControlServer, run_with: RunWith, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "MAX_CLIENTS", 1)
+
+    async def scenario() -> tuple[bytes, bytes]:
+        first_reader, first = await asyncio.open_unix_connection(server.path)
+        await clients(server, 1)
+        second_reader, second = await asyncio.open_unix_connection(server.path)
+        refused = await second_reader.read()
+        first.write(TIMEOUTS)
+        answered = await first_reader.readline()
+        first.close()
+        second.close()
+        return refused, answered
+
+    refused, answered = run_with(scenario)
+    assert json.loads(refused)["error"]["code"] == "busy"
+    assert json.loads(answered) == ANSWER
+
+
+def test_stop_hangs_up_on_clients(server: ControlServer) -> None:
+    async def scenario() -> bytes:
+        await server.start()
+        reader, writer = await asyncio.open_unix_connection(server.path)
+        await clients(server, 1)
+        await server.stop()
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+    assert asyncio.run(scenario()) == b""
+
+
+async def clients(server: ControlServer, count: int) -> None:
+    """Wait until the server has so many clients."""
+    while len(server._clients) != count:  # noqa: ASYNC110 - there is no event for it
+        await asyncio.sleep(0.001)
