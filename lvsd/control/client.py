@@ -1,0 +1,123 @@
+"""The client's end of the control socket: blocking, for lvsadm and for scripts."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from lvsd.control.protocol import Code, encode_line
+from lvsd.errors import ControlError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from lvsd.control.protocol import Answer
+
+DEFAULT_PATH = Path("/run/lvsd/control.sock")
+PATH_VARIABLE = "LVSD_CONTROL"
+"""An environment variable that names another socket."""
+
+TIMEOUT_S = 30.0
+"""How long a daemon under full load may take for the next line of its answer."""
+
+
+def default_path() -> Path:
+    """Return the socket to use when none is named."""
+    return Path(os.environ.get(PATH_VARIABLE) or DEFAULT_PATH)
+
+
+class ControlClient:
+    """A connection to a running daemon; a context manager.
+
+    Raise `ControlError`, one line with the remedy in it, where nobody can be reached.
+    """
+
+    def __init__(self, path: Path, timeout_s: float = TIMEOUT_S) -> None:
+        self._path = path
+        self._timeout_s = timeout_s
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(timeout_s)
+        try:
+            self._socket.connect(str(path))
+        except OSError as error:
+            self._socket.close()
+            raise ControlError(self._reason(error)) from error
+        self._lines = self._socket.makefile("rb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hang up."""
+        self._lines.close()
+        self._socket.close()
+
+    def call(self, method: str, **params: object) -> Any:
+        """Return the result of a method. Raise `ControlError` with the daemon's refusal."""
+        return next(self._answers(method, params))["result"]
+
+    def items(self, method: str, **params: object) -> Iterator[Any]:
+        """Return the items of a method that answers with a list.
+
+        The whole answer is taken off the socket before the first item comes out, so that
+        whoever prints them, into a pager perhaps, never keeps the daemon waiting, and nothing
+        is printed of a list that broke off. Raise `ControlError` with the daemon's refusal.
+        """
+        lines = list(self._raw_answers(method, params))
+        self._parse(lines[-1])
+        return (item for line in lines for item in self._parse(line)["result"])
+
+    def _answers(self, method: str, params: dict[str, object]) -> Iterator[Answer]:
+        return map(self._parse, self._raw_answers(method, params))
+
+    def _raw_answers(self, method: str, params: dict[str, object]) -> Iterator[bytes]:
+        """Send a request; yield the answer's lines, without parsing those that say more."""
+        try:
+            self._socket.sendall(encode_line({"method": method, "params": params}))
+            while True:
+                line = self._lines.readline()
+                if not line.endswith(b"\n"):
+                    raise ControlError(f"lvsd hung up on {self._path}; its log may say why")
+                yield line
+                if not line.endswith(b',"more":true}\n'):
+                    return
+        except OSError as error:
+            raise ControlError(self._reason(error)) from error
+
+    @staticmethod
+    def _parse(line: bytes) -> Answer:
+        answer: Answer = json.loads(line)
+        if "error" in answer:
+            error = answer["error"]
+            told = error["code"] == Code.REFUSED
+            raise ControlError(error["message"] if told else f"lvsd: {error['message']}")
+        return answer
+
+    def _reason(self, error: OSError) -> str:
+        """Say what is wrong and what to do about it."""
+        path = self._path
+        match error:
+            case FileNotFoundError():
+                return f"lvsd is not running: no socket {path}; start it, or name its --control"
+            case ConnectionRefusedError():
+                return f"lvsd is not running: nobody listens on {path}; start it"
+            case PermissionError():
+                return f"Permission denied (you must be root) to use {path}"
+            case TimeoutError():
+                return f"lvsd does not answer on {path} within {self._timeout_s:.0f} s"
+            case ConnectionError():
+                return f"lvsd hung up on {path}; its log may say why"
+            case _:
+                return f"cannot reach lvsd on {path}: {error.strerror or error}"

@@ -1,0 +1,232 @@
+"""lvsadm's listings, to the character as ipvsadm 1.31 prints them.
+
+Every function takes entries of the control protocol and yields lines without their newline.
+"""
+
+from __future__ import annotations
+
+from functools import cmp_to_key
+from ipaddress import IPv4Network, ip_address
+from typing import TYPE_CHECKING
+
+from lvsd.control.options import View
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from lvsd.control.names import Names
+    from lvsd.control.protocol import (
+        ConnectionEntry,
+        CounterEntry,
+        ServerEntry,
+        ServiceEntry,
+        StatusEntry,
+        TimeoutsEntry,
+    )
+
+BANNER = "IP Virtual Server version 1.2.1 (size=4096)"
+"""What tools that parse ipvsadm expect to read first: the kernel's version and table size."""
+
+SERVICE_WIDTH = 33
+SERVER_WIDTH = 28
+_PROTOCOL_NUMBERS = {"ip": 0, "tcp": 6, "udp": 17, "sctp": 132}
+
+_COUNTER_COLUMNS = "connections", "in_packets", "out_packets", "in_bytes", "out_bytes"
+_UNITS = (
+    (100_000_000, 1, ""),
+    (1_000_000_000, 1_000, "K"),
+    (100_000_000_000, 1_000_000, "M"),
+    (100_000_000_000_000, 1_000_000_000, "G"),
+)
+"""Numbers below the first are divided by the second and marked with the third."""
+
+
+# --- services -------------------------------------------------------------------------------
+
+
+def services(
+    entries: Iterable[ServiceEntry], view: View, names: Names, *, exact: bool
+) -> Iterator[str]:
+    """Yield the title, and each service with its real servers, in the order given."""
+    yield from _title(view)
+    for service in entries:
+        yield _service_line(service, view, names, exact=exact)
+        for server in service["servers"]:
+            endpoint = names.endpoint(server["address"], server["port"], service["protocol"])
+            if ":" not in server["address"]:
+                endpoint = endpoint[:SERVER_WIDTH]
+            columns = _server_columns(server, view, exact=exact)
+            yield f"  -> {endpoint:<{SERVER_WIDTH}}{columns}"
+
+
+def _title(view: View) -> tuple[str, str]:
+    address, remote = f"{'Prot LocalAddress:Port':<33}", "  -> RemoteAddress:Port"
+    match view:
+        case View.STATS:
+            return f"{address}    Conns   InPkts  OutPkts  InBytes OutBytes", remote
+        case View.RATE:
+            return f"{address}      CPS    InPPS   OutPPS    InBPS   OutBPS", remote
+        case View.THRESHOLDS:
+            return f"{address} Uthreshold Lthreshold ActiveConn InActConn ", remote
+        case View.PERSISTENT:
+            return f"{address} Weight    PersistConn ActiveConn InActConn ", remote
+        case View.PLAIN:
+            return (
+                "Prot LocalAddress:Port Scheduler Flags",
+                f"{remote}           Forward Weight ActiveConn InActConn",
+            )
+
+
+def _service_line(service: ServiceEntry, view: View, names: Names, *, exact: bool) -> str:
+    name = _service_name(service, names)
+    match view:
+        case View.STATS:
+            return f"{name:<{SERVICE_WIDTH}}{_counters(service['stats'], exact=exact)}"
+        case View.RATE:
+            return f"{name:<{SERVICE_WIDTH}}{_counters(service['rates'], exact=exact)}"
+        case _:
+            return " ".join([name, service["scheduler"], *_flags(service)])
+
+
+def _service_name(service: ServiceEntry, names: Names) -> str:
+    if service["fwmark"]:
+        return f"FWM  {service['fwmark']}" + (" IPv6" if service["family"] == 6 else "")
+    endpoint = names.endpoint(service["address"], service["port"], service["protocol"])
+    name = f"{service['protocol'].upper():<4} {endpoint}"
+    return name if service["family"] == 6 else name[:SERVICE_WIDTH]
+
+
+def _flags(service: ServiceEntry) -> Iterator[str]:
+    if service["flags"]:
+        yield f"({','.join(service['flags'])})"
+    if service["persistence_s"]:
+        yield f"persistent {service['persistence_s']}"
+        prefix = service["prefix"]
+        if prefix is not None and prefix != (128 if service["family"] == 6 else 32):
+            is_ipv6 = service["family"] == 6
+            yield f"mask {prefix if is_ipv6 else IPv4Network((0, prefix)).netmask}"
+    if service["one_packet"]:
+        yield "ops"
+
+
+def _server_columns(server: ServerEntry, view: View, *, exact: bool) -> str:
+    counts = f"{server['active']:<10} {server['inactive']:<10}"
+    match view:
+        case View.STATS:
+            return _counters(server["stats"], exact=exact)
+        case View.RATE:
+            # The first three are never scaled for a real server, only for a service.
+            rates = server["rates"]
+            scaled = "".join(_number(rates[key], exact=exact) for key in ("in_bytes", "out_bytes"))
+            plain = (rates[key] for key in ("connections", "in_packets", "out_packets"))
+            return "".join(f" {rate:8}" for rate in plain) + scaled
+        case View.THRESHOLDS:
+            return f" {server['upper']:<10} {server['lower']:<10} {counts}"
+        case View.PERSISTENT:
+            return f" {server['weight']:<9} {server['templates']:<11} {counts}"
+        case View.PLAIN:
+            return f" {server['label']:<7} {server['weight']:<6} {counts}"
+
+
+def _counters(values: CounterEntry, *, exact: bool) -> str:
+    return "".join(_number(values[key], exact=exact) for key in _COUNTER_COLUMNS)  # type: ignore[literal-required]  # they are its keys
+
+
+def _number(value: int, *, exact: bool) -> str:
+    """Return a number nine wide: scaled, or in full and, from nine digits, one space before it."""
+    if exact:
+        return f"{value:9}" if value < 10**8 else f" {value}"
+    for limit, unit, letter in _UNITS:
+        if value < limit:
+            return f"{str(value // unit) + letter:>9}"
+    return f"{value // 10**12:>8}T"
+
+
+# --- order ----------------------------------------------------------------------------------
+
+
+def in_order(entries: Iterable[ServiceEntry]) -> list[ServiceEntry]:
+    """Sort services and their real servers as ipvsadm does.
+
+    Services go by fwmark, family, protocol, address and port, servers by address and port.
+    Addresses compare by the sign of their 32-bit difference, which wraps: 192.0.2.1 comes
+    before 10.0.0.1 (libipvs, ipvs_cmp_services).
+    """
+    ordered = sorted(entries, key=cmp_to_key(_compare_services))
+    for service in ordered:
+        service["servers"].sort(key=cmp_to_key(_compare_servers))
+    return ordered
+
+
+def _compare_services(one: ServiceEntry, other: ServiceEntry) -> int:
+    return _compare(_service_rank(one), _service_rank(other))
+
+
+def _service_rank(service: ServiceEntry) -> list[int]:
+    protocol = _PROTOCOL_NUMBERS[service["protocol"]]
+    return [
+        service["fwmark"],
+        service["family"],
+        protocol,
+        *(_words(service["address"]) if service["address"] else ()),
+        service["port"],
+    ]
+
+
+def _compare_servers(one: ServerEntry, other: ServerEntry) -> int:
+    return _compare(
+        [*_words(one["address"]), one["port"]], [*_words(other["address"]), other["port"]]
+    )
+
+
+def _compare(one: list[int], other: list[int]) -> int:
+    differences = (a - b for a, b in zip(one, other, strict=False) if a != b)
+    return _wrapped(next(differences, 0))
+
+
+def _wrapped(difference: int) -> int:
+    """Return a difference as a signed 32-bit integer holds it."""
+    return (difference + 2**31) % 2**32 - 2**31
+
+
+def _words(address: str) -> list[int]:
+    packed = ip_address(address).packed
+    return [int.from_bytes(packed[at : at + 4], "big") for at in range(0, len(packed), 4)]
+
+
+# --- the rest -------------------------------------------------------------------------------
+
+
+def connections(
+    entries: Iterable[ConnectionEntry], names: Names, *, with_engine: bool
+) -> Iterator[str]:
+    """Yield the title and a line per connection; ``with_engine`` titles two more columns."""
+    yield "IPVS connection entries"
+    title = "pro expire state       source             virtual            destination"
+    yield f"{title}        pe name          pe_data" if with_engine else title
+    endpoint = names.endpoint
+    for entry in entries:
+        protocol = entry["protocol"]
+        minutes, seconds = divmod(entry["expires_s"], 60)
+        expires = f"{minutes:02}:{seconds:02}"
+        client = endpoint(entry["client"], entry["client_port"], protocol)
+        virtual = endpoint(entry["virtual"], entry["virtual_port"], protocol)
+        server = endpoint(entry["server"], entry["server_port"], protocol)
+        yield (
+            f"{protocol.upper():<3} {expires:<6} {entry['state']:<11}"
+            f" {client:<18} {virtual:<18} {server}"
+        )
+
+
+def timeouts(entry: TimeoutsEntry) -> str:
+    """Return the line of ``--timeout``."""
+    return f"Timeout (tcp tcpfin udp): {entry['tcp_s']} {entry['tcp_fin_s']} {entry['udp_s']}"
+
+
+def status(entry: StatusEntry) -> Iterator[str]:
+    """Yield what ``--status`` prints: ours, ipvsadm has nothing like it."""
+    yield f"lvsd {entry['version']}, up {entry['uptime_s']} s, {entry['services']} services"
+    for title, values in (("counters", entry["counters"]), ("drops", entry["drops"])):
+        yield f"{title}:"
+        for name, value in sorted(values.items()):
+            yield f"  {name:<24} {value}"

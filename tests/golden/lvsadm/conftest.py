@@ -1,0 +1,217 @@
+"""A daemon's control socket over a state that was recorded from kernel IPVS."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytest
+
+from forwarders.base import Forwarder, Hop
+from lvsd.control import names
+from lvsd.control.server import ControlServer
+from lvsd.core.service import RealServer, Service, ServiceKey, ServiceTable
+from lvsd.core.stats import Meter, Rates, Totals
+from lvsd.packet.address import pack
+from schedulers.base import Flow, Scheduler, Server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from forwarders.plan import Plan
+
+State = dict[str, Any]
+
+
+class _Meter(Meter):
+    """Shows what was recorded."""
+
+    def __init__(self, recorded: State) -> None:
+        super().__init__()
+        self._recorded = recorded
+
+    @property
+    def totals(self) -> Totals:
+        return Totals(*self._recorded["stats"])
+
+    @property
+    def rates(self) -> Rates:
+        return Rates(*self._recorded["rates"])
+
+
+class _Forwarder(Forwarder):
+    """Has a label."""
+
+    labels: ClassVar = {"nat": "Masq", "dr": "Route", "tun": "Tunnel"}
+
+    def __init__(self, name: str) -> None:
+        self.name, self.label = name, self.labels[name]  # type: ignore[misc]  # one class for all
+
+    def plan(self, hop: Hop) -> Plan:
+        raise NotImplementedError
+
+
+class _Scheduler(Scheduler):
+    """Has a name and flags."""
+
+    def __init__(self, name: str, flags: frozenset[str]) -> None:
+        self.name, self.known_flags = name, flags  # type: ignore[misc]  # one class for all
+        super().__init__(flags)
+
+    def add(self, server: Server) -> None: ...
+
+    def remove(self, server: Server) -> None: ...
+
+    def pick(self, flow: Flow, now: float) -> Server | None:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class _Connection:
+    protocol: int
+    client: bytes
+    client_port: int
+    vip: bytes
+    vport: int
+    rip: bytes
+    rport: int
+    state_name: str
+    expires: float
+    template: bool
+    fwmark: int = 0
+
+
+class _RecordedDirector:
+    """A director in the state that the kernel was in."""
+
+    def __init__(self, state: State) -> None:
+        self.services = ServiceTable()
+        self.now = 1000.0
+        self._state = state
+        for recorded in state["services"]:
+            self.services.add(_service(recorded))
+
+    def connections(self) -> Iterator[_Connection]:
+        for recorded in self._state["connections"]:
+            ends = zip(map(pack, recorded["addresses"]), recorded["ports"], strict=True)
+            (client, client_port), (vip, vport), (rip, rport) = ends
+            yield _Connection(
+                recorded["protocol"], client, client_port, vip, vport, rip, rport,
+                recorded["state"], self.now + recorded["expires_s"] + 0.9, client_port == 0,
+            )  # fmt: skip
+
+    def timeouts(self) -> tuple[int, int, int]:
+        tcp, tcp_fin, udp = self._state["timeouts"]
+        return tcp, tcp_fin, udp
+
+    def zero(self, key: ServiceKey | None) -> None:
+        if key is not None:
+            self.services.get(key)
+
+    def counters(self) -> dict[str, int]:
+        return {}
+
+    def dropped(self) -> dict[str, int]:
+        return {}
+
+
+def _service(recorded: State) -> Service:
+    service = Service(
+        key=ServiceKey(
+            recorded["protocol"],
+            pack(recorded["address"]) if recorded["address"] else b"",
+            recorded["port"],
+            recorded["fwmark"],
+            recorded["family"],
+        ),
+        scheduler=_Scheduler(recorded["scheduler"], frozenset(recorded["flags"])),
+        persistence_s=recorded["persistence_s"],
+        prefix=recorded["prefix"],
+        one_packet=recorded["one_packet"],
+        meter=_Meter(recorded),
+    )
+    for each in reversed(recorded["servers"]):
+        server = RealServer(
+            address=pack(each["address"]),
+            port=each["port"],
+            weight=each["weight"],
+            upper=each["upper"],
+            lower=each["lower"],
+            active=each["active"],
+            total=each["active"] + each["inactive"],
+            templates=each["templates"],
+            forwarder=_Forwarder(each["forward"]),
+            meter=_Meter(each),
+        )
+        service.add(server)
+    return service
+
+
+@contextmanager
+def _serving(director: _RecordedDirector, path: Path) -> Iterator[None]:
+    """Serve a director on a socket, in a thread of its own, for as long as it is needed."""
+    loop = asyncio.new_event_loop()
+    server = ControlServer(director, path)
+    loop.run_until_complete(server.start())
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.run_until_complete(server.stop())
+        loop.close()
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Callable[[State], AbstractContextManager[Path]]:
+    """Return a context manager that serves a recorded state and gives the socket's path."""
+
+    @contextmanager
+    def serve(state: State) -> Iterator[Path]:
+        path = tmp_path / "control.sock"
+        with _serving(_RecordedDirector(state), path):
+            yield path
+
+    return serve
+
+
+@pytest.fixture
+def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[State], None]]:
+    """Return a function that makes the system know just the recorded names."""
+
+    def install(state: State) -> None:
+        hosts, services = state["names"], state["ports"]
+        by_name = {name: address for address, name in hosts.items() if ":" not in address}
+        numbers = {
+            (name, port.split("/")[1]): int(port.split("/")[0]) for port, name in services.items()
+        }
+
+        def look_up(table: dict[Any, Any], key: Any) -> Any:
+            if key not in table:
+                raise OSError("unknown")
+            return table[key]
+
+        replaced = {
+            "gethostbyaddr": lambda address: (look_up(hosts, address), [], [address]),
+            "getservbyport": lambda port, protocol: look_up(services, f"{port}/{protocol}"),
+            "gethostbyname": lambda name: by_name.get(name, name),
+            "getservbyname": lambda name, protocol: look_up(numbers, (name, protocol)),
+        }
+        for name, function in replaced.items():
+            monkeypatch.setattr(socket, name, function)
+
+    def forget() -> None:
+        names._host.cache_clear()
+        names._service.cache_clear()
+
+    forget()
+    yield install
+    forget()

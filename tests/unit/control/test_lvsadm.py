@@ -1,0 +1,183 @@
+"""lvsadm as a command: what it prints where, and its exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lvsd.control import lvsadm
+from lvsd.control.client import ControlClient
+from lvsd.control.options import USAGE
+from lvsd.errors import ControlError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from pathlib import Path
+
+    from lvsd.control.server import ControlServer
+    from lvsd.core.director import Director
+
+    RunWith = Callable[[Callable[[], Coroutine[Any, Any, Any]]], Any]
+    Lvsadm = Callable[[str], tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(server: ControlServer, run_with: RunWith, capsys: pytest.CaptureFixture[str]) -> Lvsadm:
+    """Return a function that runs lvsadm against the server: (status, stdout, stderr)."""
+
+    def run(line: str) -> tuple[int, str, str]:
+        async def scenario() -> int:
+            arguments = [*line.split(), "--control", str(server.path)]
+            return await asyncio.to_thread(lvsadm.main, arguments)
+
+        status = run_with(scenario)
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def test_json_of_services_is_one_object(run: Lvsadm) -> None:
+    status, output, _ = run("-L --json")
+    services = json.loads(output)["services"]
+    assert status == 0
+    assert [(each["name"], len(each["servers"])) for each in services] == [("web", 2), ("", 0)]
+    assert [each["address"] for each in services[0]["servers"]] == ["10.0.0.11", "10.0.0.12"]
+
+
+def test_json_of_no_connections_is_an_empty_list(run: Lvsadm) -> None:
+    _, output, _ = run("-Lc --json")
+    assert json.loads(output) == {"connections": []}
+
+
+def test_json_of_timeouts_has_their_units(run: Lvsadm) -> None:
+    _, output, _ = run("-L --timeout --json")
+    assert json.loads(output) == {"tcp_s": 900, "tcp_fin_s": 120, "udp_s": 300}
+
+
+def test_status_has_every_reason_for_a_drop(run: Lvsadm, director: Director) -> None:
+    status, output, _ = run("--status")
+    head, *lines = output.splitlines()
+    assert status == 0
+    assert head.endswith("up 0 s, 2 services")
+    assert [line.split()[0] for line in lines[lines.index("drops:") + 1 :]] == sorted(
+        director.dropped()
+    )
+
+
+def test_zero_prints_nothing(run: Lvsadm, director: Director) -> None:
+    assert run("-Z") == (0, "", "")
+    [web, _] = director.services
+    assert [server.meter.totals.connections for server in web.servers] == [0, 0]
+
+
+@pytest.mark.parametrize(("command", "status"), [("-L", 1), ("-L --nosort", 1), ("-Z", 255)])
+def test_an_unknown_service_is_one_line_and_a_status(
+    run: Lvsadm, command: str, status: int
+) -> None:
+    assert run(f"{command} -t 192.0.2.10:81") == (status, "", "No such service\n")
+
+
+def test_a_wrong_option_is_usage_on_stderr_and_status_2(run: Lvsadm) -> None:
+    assert run("-Lq") == (2, "", f"-q: unknown option\n\n{USAGE}")
+
+
+def test_a_service_that_is_none_is_usage_too(run: Lvsadm) -> None:
+    status, output, errors = run("-L -t 80")
+    assert (status, output) == (2, "")
+    assert errors.startswith("'80' is not ADDRESS[:PORT]\n")
+
+
+def test_help_is_usage_on_stdout(run: Lvsadm) -> None:
+    status, output, errors = run("-h")
+    assert (status, errors) == (0, "")
+    assert output == f"{lvsadm.VERSION}\n{USAGE}"
+
+
+def test_version_is_one_line(run: Lvsadm) -> None:
+    assert run("-v") == (0, f"{lvsadm.VERSION}\n", "")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = subprocess.run(
+        [sys.executable, "-m", "lvsd.control.lvsadm", "-h"],
+        stdout=write_end, stderr=subprocess.PIPE, timeout=30, check=False,
+    )  # fmt: skip
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_lvsadm_starts_without_the_daemons_libraries() -> None:
+    program = (
+        "import lvsd.control.lvsadm, sys;"
+        " print(sorted({'asyncio', 'pydantic', 'structlog', 'uvloop'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
+# --- nobody there ---------------------------------------------------------------------------
+
+
+def test_no_socket_says_that_lvsd_is_not_running(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "control.sock"
+    assert lvsadm.main(["-Ln", "--control", str(path)]) == 1
+    assert capsys.readouterr() == (
+        "",
+        f"lvsd is not running: no socket {path}; start it, or name its --control\n",
+    )
+
+
+def test_a_dead_socket_says_that_lvsd_is_not_running(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    with pytest.raises(ControlError, match="lvsd is not running: nobody listens on"):
+        ControlClient(path)
+
+
+def test_no_permission_says_to_be_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    with pytest.raises(ControlError, match=r"Permission denied \(you must be root\)"):
+        ControlClient(tmp_path / "control.sock")
+
+
+def test_a_silent_daemon_is_given_up(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(path))
+        silent.listen()
+        with (
+            ControlClient(path, timeout_s=0.01) as client,
+            pytest.raises(ControlError, match="lvsd does not answer on"),
+        ):
+            client.call("status")
+
+
+def test_a_daemon_that_hangs_up_in_the_middle_of_a_line_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        with ControlClient(path) as client:
+            daemon, _ = listener.accept()
+            daemon.sendall(b'{"result":[1],"more":true}\n{"result"')
+            daemon.shutdown(socket.SHUT_WR)
+            with pytest.raises(ControlError, match="lvsd hung up on"):
+                client.items("list")
+            daemon.close()
