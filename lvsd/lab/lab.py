@@ -1,0 +1,180 @@
+"""The lab: a client, a director and real servers on one machine, and nothing left of it after.
+
+::
+
+    with Lab(servers=3) as lab:
+        lab.client.run(["ping", "-c1", lab.director.addresses.v4])
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lvsd.errors import KernelError, PrivilegeError
+from lvsd.lab import build, plan, processes, registry
+from lvsd.lab.namespace import Namespace
+from lvsd.lab.signals import deferred, unwinding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Self
+
+
+class Lab:
+    """Network namespaces for a client, a director and ``servers`` real servers.
+
+    ``name`` begins the names of the namespaces, together with the process id, so that several
+    labs live side by side with the same addresses. ``mtu`` is in bytes, on every link. See
+    `lvsd.lab.plan` for the addresses.
+
+    Everything is removed at the end of the block: also after an exception, Ctrl-C, SIGTERM and
+    SIGHUP. After SIGKILL, `lvsd.lab.registry.remove_leftovers` does it.
+
+    Raises PrivilegeError without root, KernelError where the machine lacks something.
+    """
+
+    def __init__(self, name: str = "lvsd", servers: int = 3, mtu: int = 1500) -> None:
+        self.topology = plan.nat(servers, mtu)
+        self.vip = self.topology.vip
+        self._prefix = name
+        self._entry: registry.Entry | None = None
+        self._registration: registry.Registration | None = None
+        self._signals = contextlib.ExitStack()
+        self._namespaces: dict[str, Namespace] = {}
+
+    def __enter__(self) -> Self:
+        _check_machine()
+        atexit.register(self.close)
+        self._signals.enter_context(unwinding())
+        try:
+            self._build()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def name(self) -> str:
+        """What the names of all namespaces begin with, such as ``lvsd-4711``."""
+        return self._made.name
+
+    @property
+    def directory(self) -> Path:
+        """The lab's temporary directory."""
+        return Path(self._made.directory)
+
+    @property
+    def client(self) -> Namespace:
+        """The host that sends requests."""
+        return self._namespaces["client"]
+
+    @property
+    def director(self) -> Namespace:
+        """The host that balances; its interfaces are ``front`` and ``back``."""
+        return self._namespaces["director"]
+
+    @property
+    def servers(self) -> list[Namespace]:
+        """The real servers, in the order of their addresses."""
+        return [space for host, space in self._namespaces.items() if host.startswith("server")]
+
+    @property
+    def hosts(self) -> list[Namespace]:
+        """Client, director and real servers."""
+        return [self.client, self.director, *self.servers]
+
+    def map(self) -> dict[str, Any]:
+        """Return names and addresses, ready for JSON."""
+        return {
+            "name": self.name,
+            "vip": {"v4": self.vip.v4, "v6": self.vip.v6},
+            "hosts": {
+                space.host: {
+                    "namespace": space.name,
+                    "interfaces": {
+                        link.interface: [[pair.v4, pair.v6] for pair in link.addresses]
+                        for link in node.links
+                    },
+                }
+                for space, node in zip(self.hosts, self.topology.nodes, strict=True)
+            },
+        }
+
+    def close(self) -> None:
+        """Remove the lab; signals wait until that is done. A second call does nothing."""
+        try:
+            with deferred():
+                self._remove()
+        finally:
+            self._signals.close()
+
+    def _remove(self) -> None:
+        atexit.unregister(self.close)
+        spaces, self._namespaces = self._namespaces, {}
+        processes.end(process for space in spaces.values() for process in space.processes)
+        if self._entry is not None and self._registration is not None:
+            registry.remove(self._entry)
+            self._registration.release()
+        self._entry = self._registration = None
+
+    def _build(self) -> None:
+        hosts = build.names(self.topology)
+        with deferred():
+            registration = self._registration = registry.register(self._prefix)
+            directory = Path(tempfile.mkdtemp(prefix=f"{registration.name}-"))
+            full_names = {host: f"{registration.name}-{host}" for host in hosts}
+            self._entry = registry.Entry(
+                registration.name, tuple(full_names.values()), str(directory)
+            )
+            registration.record(self._entry)
+        _add_namespaces(full_names.values())
+        nodes = {node.name: node for node in self.topology.nodes}
+        for host, full_name in full_names.items():
+            (directory / host).mkdir()
+            self._namespaces[host] = Namespace(full_name, directory / host, nodes.get(host))
+        build.build(self.topology, self._namespaces)
+
+    @property
+    def _made(self) -> registry.Entry:
+        if self._entry is None:
+            raise RuntimeError("the lab stands only inside its with block")
+        return self._entry
+
+
+def _check_machine() -> None:
+    if os.geteuid() != 0:
+        raise PrivilegeError(
+            "build the lab", "network namespaces need root", "run it as root, e.g. with sudo"
+        )
+    if shutil.which("ip") is None:
+        raise KernelError(
+            "build the lab", "`ip` is not installed", "install iproute2 (apt-get install iproute2)"
+        )
+
+
+def _add_namespaces(names: Iterable[str]) -> None:
+    batch = subprocess.run(
+        ["ip", "-batch", "-"],
+        input="\n".join(f"netns add {name}" for name in names),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if batch.returncode == 0:
+        return
+    reason = batch.stderr.strip().partition("\n")[0]
+    if "not permitted" in reason:
+        raise PrivilegeError(
+            "add a network namespace", reason, "give this root CAP_SYS_ADMIN and CAP_NET_ADMIN"
+        )
+    raise KernelError("add a network namespace", reason, "see `ip netns list`")

@@ -1,0 +1,116 @@
+"""What every program of the lab has: a process, a log, a moment when it is ready."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lvsd.errors import KernelError
+from lvsd.lab import processes
+from lvsd.lab.wait import until
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Sequence
+
+    from lvsd.lab.namespace import Namespace
+
+START_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 10.0
+
+TCP_LISTEN = "0A"
+UDP_OPEN = "07"
+"""States in /proc/net/tcp and udp (include/net/tcp_states.h: TCP_LISTEN, TCP_CLOSE)."""
+
+PACKAGES = {"nginx": "nginx-light", "dnsmasq": "dnsmasq-base"}
+"""Debian's package of a program, where it is named otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program that runs in a host of the lab."""
+
+    name: str
+    process: subprocess.Popen[Any]
+    namespace: Namespace
+    log_file: Path
+
+    @property
+    def log(self) -> str:
+        """What the program has printed so far."""
+        return self.log_file.read_text(encoding="utf-8", errors="replace")
+
+    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
+        """End the program by SIGTERM, later SIGKILL; return its exit status, -N for signal N."""
+        processes.end([self.process], timeout_s)
+        return self.process.wait()
+
+
+def find(program: str) -> str:
+    """Return the path of a program. Raise KernelError, naming its package, if it is missing."""
+    path = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"
+    found = shutil.which(program, path=path)
+    if found is None:
+        package = PACKAGES.get(program, program)
+        raise KernelError(
+            f"start {program}", "it is not installed", f"on Debian: apt-get install {package}"
+        )
+    return found
+
+
+def start(
+    namespace: Namespace, argv: Sequence[str | Path], log_name: str, **options: Any
+) -> Program:
+    """Start a program with its output in ``log_name``.log; do not wait for anything.
+
+    ``options`` go to `Namespace.spawn`.
+    """
+    log_file = namespace.directory / f"{log_name}.log"
+    with log_file.open("wb") as log:
+        process = namespace.spawn(
+            [find(str(argv[0])), *argv[1:]], stdout=log, stderr=log, **options
+        )
+    return Program(Path(argv[0]).name, process, namespace, log_file)
+
+
+def wait_for_port(program: Program, port: int, protocol: str = "tcp") -> None:
+    """Return when the program listens on ``port``.
+
+    Looks into the socket table instead of connecting, which some servers take for a client.
+    Raise KernelError, with the end of the log, when the program ends first or takes too long.
+    """
+
+    def settled() -> bool:
+        return program.process.poll() is not None or listens(program.process.pid, port, protocol)
+
+    in_time = until(settled, START_TIMEOUT_S)
+    status = program.process.poll()
+    if in_time and status is None:
+        return
+    late = f"it does not listen on {protocol} port {port} after {START_TIMEOUT_S:.0f} s"
+    said = "; ".join(program.log.strip().splitlines()[-5:])
+    raise KernelError(
+        f"start {program.name} in {program.namespace.name}",
+        late if status is None else f"it ended with status {status}",
+        f"it said: {said or 'nothing'}",
+    )
+
+
+def listens(pid: int, port: int, protocol: str = "tcp") -> bool:
+    """Whether process ``pid`` itself listens on ``port``."""
+    state = TCP_LISTEN if protocol == "tcp" else UDP_OPEN
+    try:
+        own = {descriptor.readlink().name for descriptor in Path(f"/proc/{pid}/fd").iterdir()}
+        tables = [Path(f"/proc/{pid}/net/{protocol}{v6}").read_text("ascii") for v6 in ("", "6")]
+    except OSError:  # it just ended, or closed what we were looking at
+        return False
+    rows = (row.split() for table in tables for row in table.splitlines()[1:])
+    return any(
+        row[3] == state
+        and int(row[1].rpartition(":")[2], 16) == port
+        and f"socket:[{row[9]}]" in own
+        for row in rows
+    )

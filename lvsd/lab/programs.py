@@ -1,0 +1,207 @@
+"""Real programs in the lab's hosts, each with a generated configuration.
+
+Every function starts one program, waits until it listens and returns it as a `Program`. None
+daemonises; what they print goes to a log in the host's directory. The servers listen on IPv4
+and IPv6 alike. `lvsd` itself is started by `lvsd.lab.director`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lvsd.lab.director import Daemon, lvsd
+from lvsd.lab.program import Program, start, wait_for_port
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lvsd.lab.namespace import Namespace
+
+__all__ = [
+    "Daemon",
+    "Payload",
+    "Program",
+    "dnsmasq",
+    "haproxy",
+    "iperf3",
+    "lvsd",
+    "nginx",
+    "nginx_stream",
+    "payload",
+    "uploaded",
+]
+
+FILE_BYTES = 20_000_000
+"""The size of what nginx serves as /file."""
+
+WEB_PORTS = (80, 8080)
+DNS_PORT = 53
+IPERF_PORT = 5201
+
+NGINX_STREAM_MODULES = (
+    Path("/usr/lib/nginx/modules/ngx_stream_module.so"),
+    Path("/usr/lib64/nginx/modules/ngx_stream_module.so"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """The file that every nginx of a lab serves as /file."""
+
+    path: Path
+    sha256: str
+
+
+def payload(namespace: Namespace) -> Payload:
+    """Return the lab's file, `FILE_BYTES` long and the same for all; make it if need be."""
+    path = namespace.directory.parent / "file"
+    data = random.Random("lvsd").randbytes(FILE_BYTES)  # noqa: S311 - the same bytes each time
+    if not path.exists():
+        path.write_bytes(data)
+    return Payload(path, hashlib.sha256(data).hexdigest())
+
+
+def nginx(namespace: Namespace, ports: Sequence[int] = WEB_PORTS) -> Program:
+    """Start a web server.
+
+    ``/`` answers with the host's name and the client's address as the server sees it, ``/file``
+    with the lab's `payload`; ``PUT /upload/NAME`` stores what is sent as `uploaded` finds it.
+    Connections are kept alive. Each request is a line in access.log: client address, client
+    port, request, status, bytes.
+    """
+    directory = namespace.directory
+    (directory / "upload").mkdir(exist_ok=True)
+    listen = " ".join(f"listen {port}; listen [::]:{port};" for port in ports)
+    served = payload(namespace)
+    http = f"""
+        log_format lab '$remote_addr $remote_port "$request" $status $body_bytes_sent';
+        access_log {directory}/access.log lab;
+        default_type text/plain;
+        sendfile on;
+        tcp_nopush on;
+        keepalive_timeout 300;
+        keepalive_requests 1000000;
+        client_max_body_size 1g;
+        server {{
+            {listen}
+            location = / {{ return 200 "{namespace.host} $remote_addr\\n"; }}
+            location = /file {{ alias {served.path}; }}
+            location /upload/ {{ root {directory}; dav_methods PUT; }}
+        }}"""
+    return _nginx(namespace, "nginx", f"http {{ {_nginx_temporary(directory)} {http}\n}}", ports)
+
+
+def uploaded(namespace: Namespace, name: str) -> Path:
+    """Return where ``PUT /upload/NAME`` put its file."""
+    return namespace.directory / "upload" / name
+
+
+def iperf3(namespace: Namespace, port: int = IPERF_PORT) -> Program:
+    """Start an iperf3 server, TCP and UDP, one test at a time."""
+    program = start(namespace, ["iperf3", "--server", "--port", str(port)], "iperf3")
+    wait_for_port(program, port)
+    return program
+
+
+def dnsmasq(namespace: Namespace, port: int = DNS_PORT) -> Program:
+    """Start a DNS server for UDP and TCP.
+
+    ``who.lab`` has a TXT record with the host's name, and A and AAAA records with its
+    addresses: the answer says which server gave it. ``big.lab`` has 30 TXT records, too much
+    for one UDP answer of 512 bytes.
+    """
+    host, addresses = namespace.host, namespace.addresses
+    big = [f"--txt-record=big.lab,{host}-{number:02}-{'x' * 80}" for number in range(30)]
+    program = start(
+        namespace,
+        [
+            "dnsmasq",
+            "--keep-in-foreground",
+            "--conf-file=/dev/null",
+            "--no-resolv",
+            "--no-hosts",
+            "--user=root",
+            "--pid-file",
+            "--log-facility=-",
+            "--log-queries",
+            "--edns-packet-max=4096",
+            f"--port={port}",
+            "--local-ttl=0",
+            f"--txt-record=who.lab,{host}",
+            f"--host-record=who.lab,{addresses.v4},{addresses.v6}",
+            *big,
+        ],
+        "dnsmasq",
+    )
+    wait_for_port(program, port)
+    wait_for_port(program, port, "udp")
+    return program
+
+
+def haproxy(namespace: Namespace, port: int, servers: Sequence[str]) -> Program:
+    """Start HAProxy in TCP mode, round robin over ``servers`` (``10.0.0.11:80``)."""
+    lines = "\n".join(
+        f"    server server{number} {server}" for number, server in enumerate(servers, 1)
+    )
+    name = f"haproxy-{port}"
+    config = namespace.directory / f"{name}.cfg"
+    text = f"""
+global
+    nbthread 1
+    maxconn 8000
+defaults
+    mode tcp
+    balance roundrobin
+    timeout connect 5s
+    timeout client 300s
+    timeout server 300s
+listen balancer
+    bind :::{port} v4v6
+{lines}
+"""
+    config.write_text(text, encoding="utf-8")
+    program = start(namespace, ["haproxy", "-db", "-f", config], name)
+    wait_for_port(program, port)
+    return program
+
+
+def nginx_stream(namespace: Namespace, port: int, servers: Sequence[str]) -> Program:
+    """Start nginx as a TCP balancer, round robin over ``servers`` (``10.0.0.11:80``)."""
+    upstream = " ".join(f"server {server};" for server in servers)
+    body = f"""stream {{
+        upstream servers {{ {upstream} }}
+        server {{ listen {port}; listen [::]:{port}; proxy_pass servers; }}
+    }}"""
+    module = next((path for path in NGINX_STREAM_MODULES if path.exists()), None)
+    loading = f"load_module {module};\n" if module else ""
+    return _nginx(namespace, f"nginx-stream-{port}", body, [port], loading)
+
+
+def _nginx(
+    namespace: Namespace, name: str, body: str, ports: Sequence[int], loading: str = ""
+) -> Program:
+    config = namespace.directory / f"{name}.conf"
+    text = f"""{loading}daemon off;
+user root;
+worker_processes 1;
+worker_rlimit_nofile 65536;
+pid {namespace.directory}/{name}.pid;
+error_log stderr warn;
+events {{ worker_connections 16384; }}
+{body}
+"""
+    config.write_text(text, encoding="utf-8")
+    argv: list[str | Path] = ["nginx", "-e", "stderr", "-p", namespace.directory, "-c", config]
+    program = start(namespace, argv, name)
+    for port in ports:
+        wait_for_port(program, port)
+    return program
+
+
+def _nginx_temporary(directory: Path) -> str:
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    return " ".join(f"{kind}_temp_path {directory}/{kind};" for kind in kinds)

@@ -1,0 +1,90 @@
+"""The lvsd.toml that the lab and the demo write: meant to be read."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lvsd.packet.address import endpoint, pack
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class RealServer:
+    """One ``[[service.server]]``; ``address`` as text, with its port."""
+
+    address: str
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One ``[[service]]``; ``address`` as text, with its port."""
+
+    name: str
+    address: str
+    servers: tuple[RealServer, ...]
+    scheduler: str = "wlc"
+    flags: tuple[str, ...] = ()
+    protocol: str = "tcp"
+    forward: str = "nat"
+
+
+def at(address: str, port: int) -> str:
+    """Return ``192.0.2.1:80`` or ``[2001:db8::1]:80``."""
+    return endpoint(pack(address), port)
+
+
+def toml(services: Sequence[Service], control: Path) -> str:
+    """Return the text of an lvsd.toml, with the reason beside each line that needs one."""
+    head = ["[daemon]", f"control = {_quoted(str(control))}"]
+    return "\n".join([*head, *(line for service in services for line in _service(service)), ""])
+
+
+def with_control(text: str, control: Path) -> tuple[str, Path]:
+    """Return a configuration that names its control socket, and which one that is.
+
+    One that the text names already stays; else ``control`` is written into it.
+    """
+    try:
+        named = tomllib.loads(text).get("daemon", {}).get("control")
+    except (tomllib.TOMLDecodeError, AttributeError):
+        return text, control  # what is wrong with it is for the daemon to say
+    if named is not None:
+        return text, control.parent / str(named)
+    line = f"control = {_quoted(str(control))}\n"
+    written, found = re.subn(r"(?m)^\[daemon\][^\n]*\n?", rf"[daemon]\n{line}", text, count=1)
+    return (written if found else f"[daemon]\n{line}\n{text}"), control
+
+
+def _service(service: Service) -> list[str]:
+    lines = [
+        "",
+        "[[service]]",
+        f"name = {_quoted(service.name)}",
+        f"address = {_quoted(service.address)}",
+        f"protocol = {_quoted(service.protocol)}",
+        f"scheduler = {_quoted(service.scheduler)}",
+    ]
+    if service.flags:
+        lines.append(f"scheduler_flags = {json.dumps(list(service.flags))}")
+    lines.append(f"forward = {_quoted(service.forward)}")
+    for server in service.servers:
+        lines += [
+            "",
+            "  [[service.server]]",
+            f"  address = {_quoted(server.address)}",
+            f"  weight = {server.weight}",
+        ]
+    return lines
+
+
+def _quoted(text: str) -> str:
+    # A JSON string of these characters is a TOML basic string.
+    return json.dumps(text)

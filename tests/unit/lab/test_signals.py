@@ -1,0 +1,60 @@
+"""Signals while a lab is built, used and removed."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from lvsd.lab.signals import Terminated, deferred, unwinding
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_an_ending_signal_unwinds_the_stack(number: signal.Signals) -> None:
+    with pytest.raises(Terminated, match=number.name) as caught, unwinding():
+        signal.raise_signal(number)
+
+    assert caught.value.exit_status == 128 + number
+
+
+def test_the_default_handling_comes_back_afterwards() -> None:
+    with unwinding():
+        pass
+
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_somebody_elses_handler_stays() -> None:
+    seen: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _frame: seen.append(number))
+    try:
+        with unwinding():
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    assert seen == [signal.SIGTERM]
+
+
+def test_a_deferred_signal_arrives_once_when_the_work_is_done() -> None:
+    done = []
+
+    def work() -> None:
+        with deferred():
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            done.append("work")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+
+    assert done == ["work"]
+
+
+def test_without_a_signal_deferring_changes_nothing() -> None:
+    before = signal.getsignal(signal.SIGINT)
+
+    with deferred():
+        pass
+
+    assert signal.getsignal(signal.SIGINT) == before
