@@ -1,0 +1,117 @@
+"""How the lab and the demo look: a map, a table of shares. Fits 60 columns, and a pipe."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import statistics
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from lvsd.lab.traffic import percentile
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lvsd.lab.lab import Lab
+    from lvsd.lab.rules import Outcome
+
+PIPE_COLUMNS = 80
+
+
+class _Console(Console):
+    """A console that lets its caller know when nobody reads any more."""
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Raise BrokenPipeError, where rich would exit with the status of a failure."""
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
+def console() -> Console:
+    """Return the console for stdout: colours and the terminal's width, or plain text."""
+    piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return _Console(highlight=False, width=PIPE_COLUMNS if piped else None)
+
+
+def addresses(lab: Lab) -> Table:
+    """Return the lab's hosts with their interfaces and addresses."""
+    table = _table()
+    for heading in ("host", "interface", "IPv4", "IPv6"):
+        table.add_column(heading, overflow="fold")
+    for node in lab.topology.nodes:
+        for link in node.links:
+            first, last = link.addresses[0], link.addresses[-1]
+            table.add_row(node.name, link.interface, first.v4, first.v6)
+            if first != last:
+                table.add_row("", "  up to", last.v4, last.v6)
+    table.add_row("VIP", "", lab.vip.v4, lab.vip.v6)
+    return table
+
+
+def shares(outcome: Outcome, weights: Mapping[str, int]) -> Table:
+    """Return what each server had to answer, what it answered, and how fast."""
+    table = _table()
+    table.add_column("server", no_wrap=True)
+    for heading in ("weight", "expected", "seen", "median ms", "p99 ms"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    seen = outcome.seen
+    whole, answered = sum(outcome.expected.values()), sum(seen.values())
+    for name, count in seen.items():
+        expected = outcome.expected.get(name, 0)
+        latencies = [answer.latency_s for answer in outcome.answers if answer.server == name]
+        colour = "green" if count == expected else "red"
+        table.add_row(
+            name,
+            str(weights.get(name, "-")),
+            _share(expected, whole),
+            f"[{colour}]{_share(count, answered)}[/]",
+            _milliseconds(statistics.median(latencies)) if latencies else "-",
+            _milliseconds(percentile(latencies, 99)) if latencies else "-",
+        )
+    return table
+
+
+def listing(out: Console, toml: str) -> None:
+    """Print a configuration file: in colours on a terminal, else as it is."""
+    if out.is_terminal:
+        out.print(Syntax(toml, "toml", background_color="default", padding=(1, 2)))
+    else:
+        out.print(f"\n{toml}", markup=False, soft_wrap=True)
+
+
+def changed(before: str, after: str) -> Text:
+    """Return ``after`` with each word bold that ``before`` does not have in its place."""
+    text = Text()
+    for old, new in itertools.zip_longest(before.splitlines(), after.splitlines(), fillvalue=""):
+        was = itertools.chain(old.split(" "), itertools.repeat(None))
+        for word, former in zip(new.split(" "), was, strict=False):
+            text.append(word, style="" if word == former else "bold green")
+            text.append(" ")
+        text.right_crop(1)
+        text.append("\n")
+    text.right_crop(1)
+    return text
+
+
+def command(out: Console, text: str) -> None:
+    """Print a command to copy: on one line, however narrow the terminal is."""
+    out.print(f"  {text}", style="cyan", markup=False, soft_wrap=True)
+
+
+def _share(count: int, whole: int) -> str:
+    return f"{count} {count / whole:4.0%}" if whole else "0"
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1e3:.2f}"
+
+
+def _table() -> Table:
+    return Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))

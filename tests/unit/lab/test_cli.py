@@ -1,0 +1,50 @@
+"""The command lines of the lab and the demo, as far as they build nothing."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from lvsd.errors import PrivilegeError, UsageError
+from lvsd.lab import cli, demo
+
+
+@pytest.mark.parametrize(
+    ("argv", "complaint"),
+    [
+        (["--scheduler", "nonesuch"], "no scheduler 'nonesuch'; there are: rr, wrr"),
+        (["--servers", "0"], "1 to 200 real servers, not 0"),
+        (["--servers", "three"], "invalid int value: 'three'"),
+        (["--mtu", "9"], "1280 to 65535 bytes, not 9"),
+        (["--for", "-1"], "-1 is not 0 to 604800 seconds"),
+        (["--forward", "magic"], "invalid choice: 'magic'"),
+        (["--"], "a command belongs after --"),
+        (["ls"], "unrecognized arguments: ls"),
+    ],
+)
+def test_a_wrong_command_line_is_refused_before_anything_is_built(
+    argv: list[str], complaint: str
+) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        cli.main(argv)
+
+
+def test_the_demo_refuses_what_it_does_not_know() -> None:
+    with pytest.raises(UsageError, match="unrecognized arguments: --quick; see 'lvsd demo --help'"):
+        demo.main(["--quick"])
+
+
+@pytest.mark.parametrize("main", [cli.main, demo.main])
+def test_without_root_the_remedy_is_said(main: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+
+    with pytest.raises(PrivilegeError, match="namespaces need root; run it as root"):
+        main([])  # type: ignore[operator]  # one of two functions
+
+
+def test_removal_needs_root_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+
+    with pytest.raises(PrivilegeError, match="remove labs"):
+        cli.main(["--remove"])
