@@ -1,0 +1,208 @@
+"""Talk to the kernel over netlink: messages, attributes, answers; one plain blocking socket.
+
+The kernel answers a request before ``send`` returns, so nothing here waits, and it may be
+called from within an event loop. (pyroute2 brings an event loop of its own, which refuses to
+run inside another one, and uvloop takes no netlink socket.)
+
+Messages are in host byte order, netfilter's attributes in network byte order; see netlink(7).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from contextlib import contextmanager
+from itertools import count
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+NETLINK_ROUTE: Final = 0
+NETLINK_NETFILTER: Final = 12
+
+NLM_F_REQUEST: Final = 0x001
+NLM_F_ACK: Final = 0x004
+NLM_F_EXCL: Final = 0x200
+NLM_F_CREATE: Final = 0x400
+NLM_F_APPEND: Final = 0x800
+NLM_F_DUMP: Final = 0x300
+
+NLMSG_ERROR: Final = 2
+NLMSG_DONE: Final = 3
+
+NLA_F_NESTED: Final = 0x8000
+NLA_TYPE_MASK: Final = 0x3FFF
+
+SOL_NETLINK: Final = 270
+NETLINK_CAP_ACK: Final = 10
+NETLINK_NO_ENOBUFS: Final = 5
+
+_HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port
+_ATTRIBUTE: Final = struct.Struct("=HH")  # length, type
+_ERRNO: Final = struct.Struct("=i")
+_RECEIVE: Final = 1 << 17
+_PATIENCE_S: Final = 5.0
+"""An answer is there at once; one that was lost must not stop the daemon for good."""
+
+
+class Message(NamedTuple):
+    """One netlink message: its type, its flags and what follows the header."""
+
+    kind: int
+    flags: int
+    body: bytes
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    """Return one attribute, padded to four bytes."""
+    return _ATTRIBUTE.pack(4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def nested(kind: int, *inner: bytes) -> bytes:
+    """Return an attribute that consists of attributes."""
+    return attribute(kind | NLA_F_NESTED, b"".join(inner))
+
+
+def string(kind: int, value: str) -> bytes:
+    """Return an attribute that holds a NUL-terminated string."""
+    return attribute(kind, value.encode() + b"\0")
+
+
+def be16(kind: int, value: int) -> bytes:
+    """Return an attribute that holds 16 bits in network byte order."""
+    return attribute(kind, value.to_bytes(2, "big"))
+
+
+def be32(kind: int, value: int) -> bytes:
+    """Return an attribute that holds 32 bits in network byte order."""
+    return attribute(kind, (value & 0xFFFFFFFF).to_bytes(4, "big"))
+
+
+def attributes(body: bytes, offset: int) -> dict[int, bytes]:
+    """Return type -> value of the attributes from ``offset`` on; the last of a type wins."""
+    found = {}
+    while offset + 4 <= len(body):
+        length, kind = _ATTRIBUTE.unpack_from(body, offset)
+        if length < 4:
+            break
+        found[kind & NLA_TYPE_MASK] = body[offset + 4 : offset + length]
+        offset += length + 3 & ~3
+    return found
+
+
+def encode(message: Message, sequence: int) -> bytes:
+    """Return a message as it goes over the socket."""
+    header = _HEADER.pack(16 + len(message.body), message.kind, message.flags, sequence, 0)
+    return header + message.body
+
+
+def open_socket(protocol: int, groups: int = 0) -> socket.socket:
+    """Return a bound netlink socket, subscribed to ``groups`` (a bit mask). Raise OSError."""
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+    try:
+        sock.bind((0, groups))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+class Link:
+    """A netlink conversation: one request at a time, its answers, errors as OSError."""
+
+    def __init__(self, protocol: int) -> None:
+        self._socket = open_socket(protocol)
+        self._socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
+        self._socket.settimeout(_PATIENCE_S)
+        self._sequence = count(1)
+
+    def close(self) -> None:
+        """Close the socket. Harmless when done twice."""
+        self._socket.close()
+
+    def dump(self, message: Message) -> Iterator[Message]:
+        """Yield every answer to a request for a list. Raise OSError when the kernel refuses."""
+        wanted = self._send(message, NLM_F_DUMP)
+        while True:
+            for sequence, answer in self._receive():
+                if sequence != wanted:
+                    continue
+                if answer.kind == NLMSG_DONE:
+                    return
+                _raise_error(answer)
+                yield answer
+
+    def get(self, message: Message) -> Message:
+        """Return the one answer to a question. Raise OSError when the kernel refuses."""
+        return self._answer(self._send(message, 0))
+
+    def do(self, message: Message) -> None:
+        """Carry out one request. Raise OSError when the kernel refuses."""
+        self._answer(self._send(message, NLM_F_ACK))
+
+    def do_batch(self, begin: Message, messages: Sequence[Message], end: Message) -> None:
+        """Carry out requests as one transaction. Raise OSError of the first that was refused.
+
+        The kernel acknowledges the messages in order once all is done or undone. It answers
+        the beginning only when it refuses everything, and then nothing else may follow.
+        """
+        parts = [(next(self._sequence), NLM_F_REQUEST, begin)]
+        parts += [(next(self._sequence), NLM_F_REQUEST | NLM_F_ACK, each) for each in messages]
+        parts += [(next(self._sequence), NLM_F_REQUEST, end)]
+        self._socket.send(
+            b"".join(
+                encode(each._replace(flags=each.flags | flags), sequence)
+                for sequence, flags, each in parts
+            )
+        )
+        waiting = {sequence for sequence, flags, _ in parts if flags & NLM_F_ACK}
+        waiting_or_begin = waiting | {parts[0][0]}
+        while waiting:
+            for sequence, answer in self._receive():
+                if sequence in waiting_or_begin:
+                    _raise_error(answer)
+                    waiting.discard(sequence)
+
+    def _send(self, message: Message, flags: int) -> int:
+        sequence = next(self._sequence)
+        flags |= message.flags | NLM_F_REQUEST
+        self._socket.send(encode(message._replace(flags=flags), sequence))
+        return sequence
+
+    def _answer(self, wanted: int) -> Message:
+        while True:
+            for sequence, answer in self._receive():
+                if sequence == wanted:
+                    _raise_error(answer)
+                    return answer
+
+    def _receive(self) -> Iterator[tuple[int, Message]]:
+        data = self._socket.recv(_RECEIVE)
+        offset = 0
+        while offset + _HEADER.size <= len(data):
+            length, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
+            if length < _HEADER.size:
+                break
+            yield sequence, Message(kind, flags, data[offset + _HEADER.size : offset + length])
+            offset += length + 3 & ~3
+
+
+@contextmanager
+def linked(protocol: int) -> Iterator[Link]:
+    """Open a conversation for the time of a ``with`` block."""
+    link = Link(protocol)
+    try:
+        yield link
+    finally:
+        link.close()
+
+
+def _raise_error(answer: Message) -> None:
+    """Raise the OSError that an answer stands for, if it stands for one."""
+    if answer.kind != NLMSG_ERROR:
+        return
+    (negative,) = _ERRNO.unpack_from(answer.body)
+    if negative:
+        raise OSError(-negative, os.strerror(-negative))

@@ -1,0 +1,148 @@
+"""Hosts for the tests of the kernel side: a client, a director and a server in a row.
+
+::
+
+    client 192.0.2.2 ------- 192.0.2.1 director 10.0.0.1 ------- 10.0.0.2 server
+           2001:db8:1::2     2001:db8:1::1      2001:db8:2::1    2001:db8:2::2
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import socket
+import subprocess
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from lvsd.packet.address import pack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MTU: Final = 1500
+PATIENCE_S: Final = 5.0
+CLIENT4, CLIENT6 = "192.0.2.2", "2001:db8:1::2"
+SERVER4, SERVER6 = "10.0.0.2", "2001:db8:2::2"
+TCP, UDP, SCTP = socket.IPPROTO_TCP, socket.IPPROTO_UDP, socket.IPPROTO_SCTP
+
+_NETNS = Path("/run/netns")
+_CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True)
+class Host:
+    """A network namespace."""
+
+    name: str
+
+    def ip(self, command: str) -> None:
+        """Run an ``ip`` command inside."""
+        subprocess.run(["ip", "-n", self.name, *command.split()], check=True)
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Put this thread inside; sockets opened there stay there."""
+        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        there = os.open(_NETNS / self.name, os.O_RDONLY)
+        try:
+            _setns(there)
+            yield
+        finally:
+            _setns(home)
+            os.close(there)
+            os.close(home)
+
+    @contextmanager
+    def udp(self, address: str, port: int = 0) -> Iterator[socket.socket]:
+        """Open a UDP socket on one of the host's addresses."""
+        family = socket.AF_INET if len(pack(address)) == 4 else socket.AF_INET6
+        with self.entered():
+            sock = socket.socket(family, socket.SOCK_DGRAM)
+        with sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+            sock.settimeout(PATIENCE_S)
+            sock.bind((address, port))
+            yield sock
+
+    @contextmanager
+    def raw(self, protocol: int, family: int = socket.AF_INET) -> Iterator[socket.socket]:
+        """Open a raw socket."""
+        with self.entered():
+            sock = socket.socket(family, socket.SOCK_RAW, protocol)
+        with sock:
+            sock.settimeout(PATIENCE_S)
+            yield sock
+
+
+@dataclass(frozen=True)
+class Row:
+    """Client, director, server."""
+
+    client: Host
+    director: Host
+    server: Host
+
+    def set_mtu(self, mtu: int) -> None:
+        """Give all four interfaces another MTU."""
+        for host, interfaces in (
+            (self.client, ("eth0",)),
+            (self.director, ("eth0", "eth1")),
+            (self.server, ("eth0",)),
+        ):
+            for interface in interfaces:
+                host.ip(f"link set {interface} mtu {mtu}")
+
+
+@contextmanager
+def built() -> Iterator[Row]:
+    """Build the row, with a director that forwards; remove it afterwards."""
+    names = [f"lvsd-io-{os.getpid()}-{role}" for role in ("client", "director", "server")]
+    made = []
+    try:
+        for name in names:
+            subprocess.run(["ip", "netns", "add", name], check=True)
+            made.append(name)
+        row = Row(*(Host(name) for name in names))
+        _connect(row.director, "eth0", row.client, "192.0.2", "2001:db8:1")
+        _connect(row.director, "eth1", row.server, "10.0.0", "2001:db8:2")
+        with row.director.entered():
+            for sysctl in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
+                Path("/proc/sys/net", sysctl).write_text("1", encoding="ascii")
+        yield row
+    finally:
+        for name in made:
+            subprocess.run(["ip", "netns", "delete", name], check=True)
+
+
+def nft(commands: str) -> None:
+    """Run nft commands where this thread is."""
+    subprocess.run(["nft", "-f", "-"], input=commands, text=True, check=True)
+
+
+def ruleset() -> list[dict[str, Any]]:
+    """Return the whole ruleset of the namespace that this thread is in."""
+    command = ["nft", "-j", "list", "ruleset"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return [entry for entry in json.loads(done.stdout)["nftables"] if "metainfo" not in entry]
+
+
+def _connect(director: Host, interface: str, host: Host, ipv4: str, ipv6: str) -> None:
+    director.ip(f"link add {interface} type veth peer name eth0 netns {host.name}")
+    for end, name, number in ((director, interface, 1), (host, "eth0", 2)):
+        end.ip(f"address add {ipv4}.{number}/24 dev {name}")
+        end.ip(f"address add {ipv6}::{number}/64 dev {name} nodad")
+        end.ip(f"link set {name} up")
+        end.ip("link set lo up")
+    host.ip(f"route add default via {ipv4}.1")
+    host.ip(f"route add default via {ipv6}::1")
+
+
+def _setns(descriptor: int) -> None:
+    if _libc.setns(descriptor, _CLONE_NEWNET):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

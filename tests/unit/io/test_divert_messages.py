@@ -1,0 +1,53 @@
+"""What goes to nf_tables by netlink, and what its refusals are called."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+import pytest
+
+from lvsd.errors import KernelError, PrivilegeError
+from lvsd.io.divert import _refusal, native_queue, xt_queue
+from lvsd.io.netlink import attributes
+
+
+def expression(encoded: bytes) -> tuple[bytes, dict[int, bytes]]:
+    """Return name and attributes of an encoded nft expression."""
+    (outer,) = attributes(encoded, 0).values()
+    parts = attributes(outer, 0)
+    return parts[1], attributes(parts[2], 0)
+
+
+def test_the_native_expression_names_one_queue_and_bypass_in_network_order() -> None:
+    assert expression(native_queue(0x0102, 1)) == (
+        b"queue\0",
+        {1: b"\x01\x02", 2: b"\x00\x01", 3: b"\x00\x01"},
+    )
+
+
+def test_the_xt_target_names_one_queue_and_bypass_in_host_order() -> None:
+    name, data = expression(xt_queue(0x0102, 1))
+    assert name == b"target\0"
+    assert data[1] == b"NFQUEUE\0"
+    assert data[2] == b"\0\0\0\x03"
+    assert data[3] == b"".join(n.to_bytes(2, sys.byteorder) for n in (0x0102, 1, 1)) + b"\0\0"
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "text"),
+    [
+        (errno.EPERM, PrivilegeError, "run lvsd as root or with CAP_NET_ADMIN"),
+        (errno.EEXIST, KernelError, "if it was killed, run `lvsd cleanup`"),
+        (errno.ENOENT, KernelError, "CONFIG_NFT_QUEUE"),
+        (errno.EOPNOTSUPP, KernelError, "modprobe nf_tables"),
+        (errno.EPROTONOSUPPORT, KernelError, "modprobe nf_tables"),
+    ],
+)
+def test_each_refusal_of_the_kernel_says_what_to_do(
+    number: int, kind: type[KernelError], text: str
+) -> None:
+    error = _refusal(OSError(number, os.strerror(number)))
+    assert type(error) is kind
+    assert text in str(error)

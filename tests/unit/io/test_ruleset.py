@@ -1,0 +1,63 @@
+"""The script that nft is fed: the elements of sets, and their changes."""
+
+from __future__ import annotations
+
+import pytest
+
+from lvsd.io.ruleset import REASSEMBLY, Diverted, changes, script
+from lvsd.packet.address import pack
+
+VIP4, VIP6, RIP4 = pack("192.0.2.10"), pack("2001:db8::10"), pack("10.0.0.11")
+TCP, UDP = 6, 17
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        pytest.param(Diverted(), Diverted(), "", id="nothing"),
+        pytest.param(
+            Diverted(),
+            Diverted(frozenset({(VIP4, TCP, 80)})),
+            "add element inet lvsd services4 { 192.0.2.10 . 6 . 80 }\n"
+            "add element inet lvsd vips4 { 192.0.2.10 }\n",
+            id="a service comes",
+        ),
+        pytest.param(
+            Diverted(frozenset({(VIP6, UDP, 53)})),
+            Diverted(frozenset({(VIP6, UDP, 0)})),
+            "delete element inet lvsd services6 { 2001:db8::10 . 17 . 53 }\n"
+            "add element inet lvsd any_port6 { 2001:db8::10 . 17 }\n",
+            id="a service takes any port",
+        ),
+        pytest.param(
+            Diverted(frozenset({(VIP4, TCP, 80), (VIP4, TCP, 443)})),
+            Diverted(frozenset({(VIP4, TCP, 443)})),
+            "delete element inet lvsd services4 { 192.0.2.10 . 6 . 80 }\n",
+            id="one of two services of an address goes",
+        ),
+        pytest.param(
+            Diverted(),
+            Diverted(servers=frozenset({(RIP4, TCP, 8080), (RIP4, UDP, 0)})),
+            "add element inet lvsd servers4 { 10.0.0.11 . 6 . 8080 }\n"
+            "add element inet lvsd any_port_servers4 { 10.0.0.11 . 17 }\n"
+            "add element inet lvsd forwarded_errors4 { 11, 3, 4 }\n",
+            id="with servers forwarded ICMP errors are looked at",
+        ),
+        pytest.param(
+            Diverted(marks=frozenset({7})),
+            Diverted(),
+            "delete element inet lvsd marks { 7 }\n"
+            "delete element inet lvsd errors4 { 11, 3, 4 }\n"
+            "delete element inet lvsd errors6 { 1, 2, 3, 4 }\n",
+            id="the last mark goes",
+        ),
+    ],
+)
+def test_changes_name_just_what_differs(old: Diverted, new: Diverted, expected: str) -> None:
+    assert changes(old, new) == expected
+
+
+def test_the_rules_do_not_depend_on_what_is_diverted() -> None:
+    diverted = Diverted(frozenset({(VIP4, TCP, 80)}), frozenset({7}))
+    rules = script(Diverted(), REASSEMBLY[0])
+    assert script(diverted, REASSEMBLY[0]) == rules + changes(Diverted(), diverted)
