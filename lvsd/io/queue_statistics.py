@@ -1,0 +1,60 @@
+"""The kernel's own account of an NFQUEUE: who reads it, how many wait, how many were lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from lvsd.errors import KernelError
+
+_STATISTICS: Final = Path("/proc/net/netfilter/nfnetlink_queue")
+
+
+class QueueStatistics(NamedTuple):
+    """One line of /proc/net/netfilter/nfnetlink_queue (nfnetlink_queue.c, seq_show)."""
+
+    queue: int
+    port: int
+    """Netlink port of the reader; for the first netlink socket of a process its pid."""
+    waiting: int
+    """Packets without a verdict."""
+    copy_mode: int
+    copy_range: int
+    queue_dropped: int
+    """Packets dropped since more than the queue's length were waiting."""
+    user_dropped: int
+    """Packets dropped since the reader's receive buffer was full."""
+    received: int
+    """Packets ever queued, as a serial number of 32 bits."""
+
+
+def queue_statistics(queue: int) -> QueueStatistics | None:
+    """Return the kernel's own account of a queue; None when nobody reads it.
+
+    Counted from when the queue was opened. None too when the file may not be read: it belongs
+    to root. Raise KernelError when the kernel has no NFQUEUE.
+    """
+    try:
+        lines = _STATISTICS.read_text(encoding="ascii").splitlines()
+    except PermissionError:
+        return None
+    except OSError as error:
+        raise KernelError(
+            f"read {_STATISTICS}",
+            error,
+            "the kernel must have nfnetlink_queue: `modprobe nfnetlink_queue`",
+        ) from error
+    for line in lines:
+        fields = [int(field) for field in line.split()]
+        if fields[0] == queue:
+            return QueueStatistics(*fields[:8])
+    return None
+
+
+def program_of(port: int) -> str:
+    """Return the program that probably has a netlink port: the first one's number is the pid."""
+    try:
+        name = Path(f"/proc/{port}/comm").read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+    return f" (probably {name}, pid {port})"

@@ -1,0 +1,89 @@
+"""The hosts of `hosts.py` as fixtures, and a queue whose packets the test can look at."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lvsd.core.verdict import Verdict
+from lvsd.io.nfqueue import QueueSource
+from tests.netns.io.hosts import MTU, PATIENCE_S, built
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.netns.io.hosts import Row
+
+
+@pytest.fixture(scope="session")
+def hosts() -> Iterator[Row]:
+    """Three connected hosts."""
+    with built() as row:
+        yield row
+
+
+@pytest.fixture
+def row(hosts: Row) -> Iterator[Row]:
+    """Run the test inside the director, whose ruleset is empty and whose links have MTU 1500.
+
+    So lvsd's own code runs in the director, and the test sees all of it; sockets of the other
+    hosts are opened by a short visit there.
+    """
+    with hosts.director.entered():
+        try:
+            yield hosts
+        finally:
+            subprocess.run(["nft", "flush", "ruleset"], check=True)
+            hosts.set_mtu(MTU)
+
+
+class Queue:
+    """NFQUEUE 7, read only when the test says so; remembers what came."""
+
+    number = 7
+
+    def __init__(self) -> None:
+        self.packets: list[bytes] = []
+        self.hooks: list[int] = []
+        self.marks: list[int] = []
+        self.source = QueueSource(self.number, self._handle, clock=lambda: 0.0)
+
+    def _handle(self, data: bytes, hook: int, mark: int, _indev: int, _now: float) -> Verdict:
+        self.packets.append(data)
+        self.hooks.append(hook)
+        self.marks.append(mark)
+        return Verdict.PASS
+
+    def wait(self, packets: int = 1) -> None:
+        """Read until so many packets have come in all; fail when they do not come."""
+        assert self.source._socket is not None
+        while len(self.packets) < packets:
+            ready, _, _ = select.select([self.source._socket], [], [], PATIENCE_S)
+            assert ready, f"{len(self.packets)} packets came, not {packets}"
+            self.source.turn()
+
+
+@pytest.fixture
+def queue(row: Row) -> Iterator[Queue]:
+    """Open the queue in the director."""
+    del row
+    queue = Queue()
+    queue.source.open()
+    try:
+        yield queue
+    finally:
+        queue.source.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what moves packets, and skip it with a reason where it cannot."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("netns")
+            if os.geteuid() != 0:
+                item.add_marker(pytest.mark.skip(reason="needs root: run `sudo make netns`"))
