@@ -1,0 +1,114 @@
+"""Send ICMP and ICMPv6 messages of our own making: time exceeded, too big, unreachable.
+
+The kernel puts the IP header in front and chooses the source address by its routing table, as
+it does for ICMP errors of its own. The ICMPv6 checksum is the kernel's work (RFC 3542 section
+3.1), that of ICMP is the caller's.
+
+Sending is limited as the kernel limits itself (net.ipv4.icmp_msgs_per_sec and _burst), so that
+a flood of bad packets does not become a flood of complaints.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from dataclasses import dataclass
+from typing import Final
+
+from lvsd.errors import KernelError, PrivilegeError
+from lvsd.packet.address import text
+
+# The option blocks every type on receipt (raw(7), RFC 3542 section 3.2): these only send.
+_FAMILIES: Final = (
+    (4, socket.AF_INET, socket.IPPROTO_ICMP, (255, 1, b"\xff" * 4)),
+    (16, socket.AF_INET6, socket.IPPROTO_ICMPV6, (socket.IPPROTO_ICMPV6, 1, b"\xff" * 32)),
+)
+"""Length of an address, family, protocol, and the socket option ICMP_FILTER or ICMP6_FILTER."""
+
+
+@dataclass(slots=True)
+class IcmpStats:
+    """What became of the messages, counted from when the sender was opened."""
+
+    sent: int = 0
+    limited: int = 0
+    """Not sent: over the rate."""
+    failed: int = 0
+    """Not sent: no route, buffer full, not open, or whatever else the socket said."""
+
+
+class TokenBucket:
+    """Lets ``rate`` events a second pass on average, ``burst`` at once."""
+
+    __slots__ = ("_burst", "_last", "_rate", "_tokens")
+
+    def __init__(self, rate: float, burst: int) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._tokens = float(burst)
+        self._last: float | None = None
+
+    def take(self, now: float) -> bool:
+        """Return whether one more event may pass at ``now`` (seconds of any steady clock)."""
+        if self._last is not None and now > self._last:
+            self._tokens = min(self._burst, self._tokens + (now - self._last) * self._rate)
+        self._last = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+class IcmpSender:
+    """Sends at most ``rate_pps`` messages a second, ``burst`` at once, and never waits."""
+
+    def __init__(self, *, rate_pps: float = 1000, burst: int = 50) -> None:
+        self._bucket = TokenBucket(rate_pps, burst)
+        self._sockets: dict[int, socket.socket] = {}
+        self.stats = IcmpStats()
+
+    def open(self) -> None:
+        """Open the sockets. Raise PrivilegeError without CAP_NET_RAW, KernelError otherwise.
+
+        A kernel without IPv6 is no error: there is nobody to send ICMPv6 to.
+        """
+        try:
+            for length, family, protocol, block_all in _FAMILIES:
+                try:
+                    sock = socket.socket(family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, protocol)
+                except OSError as error:
+                    if error.errno != errno.EAFNOSUPPORT:
+                        raise
+                else:
+                    self._sockets[length] = sock
+                    sock.setsockopt(*block_all)
+        except PermissionError as error:
+            self.close()
+            raise PrivilegeError(
+                "open a raw ICMP socket", error, "run lvsd as root or with CAP_NET_RAW"
+            ) from error
+        except OSError as error:
+            self.close()
+            raise KernelError("open a raw ICMP socket", error, "see socket(2)") from error
+
+    def send(self, message: bytes, to: bytes, now: float) -> bool:
+        """Send an ICMP message (without IP header) to a packed address; return whether it went.
+
+        ``now`` in seconds of any steady clock. Never raises: what fails is counted.
+        """
+        if not self._bucket.take(now):
+            self.stats.limited += 1
+            return False
+        try:
+            self._sockets[len(to)].sendto(message, (text(to), 0))
+        except (OSError, LookupError):
+            self.stats.failed += 1
+            return False
+        self.stats.sent += 1
+        return True
+
+    def close(self) -> None:
+        """Close the sockets. Harmless when done twice."""
+        for sock in self._sockets.values():
+            sock.close()
+        self._sockets.clear()

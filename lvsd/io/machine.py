@@ -1,0 +1,233 @@
+"""Change the machine, remember what was there before, and put it back.
+
+Every change is written to a journal, and the journal to the disk, *before* the change is made.
+So what a killed daemon left can be put back by `cleanup`, or taken over by the next daemon; a
+crash at any instruction leaves at worst a note about a change that was never made.
+
+Nothing is put back that is not as we left it: whoever changed it since meant it.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from pathlib import Path
+from typing import Final
+
+from lvsd.errors import KernelError, PrivilegeError
+from lvsd.io.divert import remove_leftover
+from lvsd.io.journal import AddressChange, Journal, SysctlChange, journal_path
+from lvsd.io.netlink import (
+    NETLINK_ROUTE,
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    Message,
+    attribute,
+    linked,
+)
+from lvsd.io.routes import local_addresses
+from lvsd.packet.address import pack, text
+
+__all__ = ["Machine", "cleanup", "journal_path"]
+
+_SYSCTLS: Final = Path("/proc/sys")
+
+_FOLLOWERS: Final = {
+    "net.ipv4.ip_forward": "net/ipv4/conf/*/forwarding",
+    "net.ipv6.conf.all.forwarding": "net/ipv6/conf/*/forwarding",
+}
+"""Sysctls that the kernel sets along with another one (devinet.c, addrconf.c)."""
+
+_NEWADDR: Final = 20
+_DELADDR: Final = 21
+_IFADDRMSG: Final = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_IFA_F_NODAD: Final = 0x02
+
+
+class Machine:
+    """Sysctls and addresses of this network namespace, as lvsd wants them until `restore`.
+
+    ``journal`` is the file, see `journal_path`. A journal whose writer is dead is taken over.
+    Raise KernelError when its writer lives, or when it cannot be written.
+    """
+
+    def __init__(self, journal: Path) -> None:
+        self._path = journal
+        self._journal = Journal.of_this_process()
+        if left := Journal.read(journal):
+            _refuse_if_alive(left)
+            self._journal.sysctls, self._journal.addresses = left.sysctls, left.addresses
+        self._save()
+
+    def set_sysctl(self, name: str, value: int | str) -> None:
+        """Set a sysctl, named as for sysctl(8). Raise KernelError or PrivilegeError."""
+        wanted = str(value)
+        operation = f"set sysctl {name} = {wanted}"
+        changes = self._journal.sysctls
+        try:
+            current = _read(name)
+            change = next((change for change in changes if change.name == name), None)
+            if current == wanted and (change is None or change.ours == wanted):
+                return
+            if change is None:
+                change = SysctlChange(name, current, wanted, _followers(name))
+                changes.append(change)
+            change.ours = wanted
+            self._save()
+            _write(name, wanted)
+        except OSError as error:
+            raise _refusal(operation, error) from error
+
+    def add_address(self, interface: str, address: bytes) -> None:
+        """Put an address on an interface as /32 or /128, unless it is on it already.
+
+        One that was there before stays at `restore`. IPv6 skips duplicate address detection, so
+        that it can be used at once. Raise KernelError or PrivilegeError.
+        """
+        operation = f"put {text(address)} on {interface}"
+        try:
+            index = socket.if_nametoindex(interface)
+            if (index, address) in local_addresses():
+                return
+            self._journal.addresses.append(AddressChange(interface, text(address)))
+            self._save()
+            try:
+                _change_address(_NEWADDR, index, address)
+            except OSError:
+                self._journal.addresses.pop()
+                self._save()
+                raise
+        except OSError as error:
+            raise _refusal(operation, error) from error
+
+    def restore(self) -> list[str]:
+        """Put everything back, latest change first, and say so line by line.
+
+        A change that cannot be undone gets a line that says so, and the journal keeps it for
+        `cleanup`. Raise KernelError when that cannot be written.
+        """
+        return _undo(self._journal, self._path)
+
+    def _save(self) -> None:
+        self._journal.write(self._path)
+
+
+def cleanup(journal: Path) -> list[str]:
+    """Remove what a killed daemon left: its nftables table, addresses, sysctls. Say what.
+
+    An empty list: there was nothing. Raise KernelError when the daemon that wrote the journal
+    still lives, or the kernel refuses.
+    """
+    left = Journal.read(journal)
+    if left:
+        _refuse_if_alive(left)
+    lines = ["removed nftables table inet lvsd"] if remove_leftover() else []
+    return lines + _undo(left, journal) if left else lines
+
+
+def _refuse_if_alive(journal: Journal) -> None:
+    if journal.writer_lives():
+        raise KernelError(
+            "take over this network namespace",
+            f"lvsd runs in it, pid {journal.pid}",
+            f"stop it first, such as by `kill {journal.pid}`",
+        )
+
+
+def _undo(journal: Journal, path: Path) -> list[str]:
+    """Undo every change of a journal; remove the file, or leave in it what could not be undone."""
+    lines: list[str] = []
+    kept = Journal(journal.pid, journal.started)
+    for address in reversed(journal.addresses):
+        try:
+            lines += _undo_address(address)
+        except OSError as error:
+            lines.append(f"{address.address} stays on {address.interface}: {error.strerror}")
+            kept.addresses.insert(0, address)
+    for sysctl in reversed(journal.sysctls):
+        try:
+            lines += _undo_sysctl(sysctl)
+        except OSError as error:
+            lines.append(f"{sysctl.name} stays {sysctl.ours}: {error.strerror}")
+            kept.sysctls.insert(0, sysctl)
+    if kept.addresses or kept.sysctls:
+        kept.write(path)
+    else:
+        path.unlink(missing_ok=True)
+    return lines
+
+
+def _undo_address(change: AddressChange) -> list[str]:
+    """Take an address off its interface; one that is gone, with or without it, needs nothing."""
+    address = pack(change.address)
+    try:
+        index = socket.if_nametoindex(change.interface)
+        _change_address(_DELADDR, index, address)
+    except OSError as error:
+        if error.errno in {errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL}:
+            return []
+        raise
+    return [f"removed {change.address} from {change.interface}"]
+
+
+def _undo_sysctl(change: SysctlChange) -> list[str]:
+    """Set a sysctl and its followers back, unless somebody else has set it since."""
+    try:
+        current = _read(change.name)
+    except FileNotFoundError:
+        return []
+    if current == change.before:
+        return []
+    if current != change.ours:
+        return [f"{change.name} is {current}, not {change.ours} as lvsd set it: left alone"]
+    _write(change.name, change.before)
+    for name, before in change.followers.items():
+        if _path(name).exists() and _read(name) != before:
+            _write(name, before)
+    return [f"set {change.name} back to {change.before}"]
+
+
+def _followers(name: str) -> dict[str, str]:
+    """Return the sysctls, with their values, that the kernel sets when this one is set."""
+    if name not in _FOLLOWERS:
+        return {}
+    return {_name(path): _read(_name(path)) for path in sorted(_SYSCTLS.glob(_FOLLOWERS[name]))}
+
+
+# sysctl(8) exchanges "." and "/": net.ipv4.conf.eth0/100.rp_filter is about eth0.100.
+_EXCHANGED: Final = str.maketrans("./", "/.")
+
+
+def _path(name: str) -> Path:
+    return _SYSCTLS / name.translate(_EXCHANGED)
+
+
+def _name(path: Path) -> str:
+    return str(path.relative_to(_SYSCTLS)).translate(_EXCHANGED)
+
+
+def _read(name: str) -> str:
+    return " ".join(_path(name).read_text(encoding="ascii").split())
+
+
+def _write(name: str, value: str) -> None:
+    _path(name).write_text(f"{value}\n", encoding="ascii")
+
+
+def _change_address(kind: int, index: int, address: bytes) -> None:
+    """Add (RTM_NEWADDR) or delete (RTM_DELADDR) an address with the longest prefix."""
+    family, flags = (socket.AF_INET, 0) if len(address) == 4 else (socket.AF_INET6, _IFA_F_NODAD)
+    header = _IFADDRMSG.pack(family, 8 * len(address), flags, 0, index)
+    body = header + attribute(_IFA_LOCAL, address) + attribute(_IFA_ADDRESS, address)
+    with linked(NETLINK_ROUTE) as link:
+        link.do(Message(kind, NLM_F_CREATE | NLM_F_EXCL if kind == _NEWADDR else 0, body))
+
+
+def _refusal(operation: str, error: OSError) -> KernelError:
+    if error.errno in {errno.EPERM, errno.EACCES}:
+        return PrivilegeError(operation, error, "run lvsd as root or with CAP_NET_ADMIN")
+    if error.errno == errno.EROFS:
+        return KernelError(operation, error, "make /proc/sys writable, or set it beforehand")
+    return KernelError(operation, error, "see whether it can be done by hand")

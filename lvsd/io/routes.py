@@ -1,0 +1,182 @@
+"""Ask the kernel about routes, links and addresses, and be told when they change.
+
+Plain netlink on a blocking socket: the kernel answers at once, a look-up takes some ten
+microseconds, and it works within an event loop (see `lvsd.io.netlink`). Addresses are packed,
+4 or 16 bytes. Everything is about the network namespace that the process is in.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from typing import TYPE_CHECKING, Final
+
+from lvsd.errors import KernelError
+from lvsd.io.netlink import NETLINK_ROUTE, Message, attribute, attributes, linked, open_socket
+from lvsd.packet.address import text
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+_GETLINK: Final = 18
+_GETADDR: Final = 22
+_GETROUTE: Final = 26
+
+_IFINFOMSG: Final = struct.Struct("=BxHiII")  # family, type, index, flags, change
+_IFADDRMSG: Final = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
+_RTMSG: Final = struct.Struct("=8BI")  # family, dst, src, tos, table, protocol, scope, type, flags
+_RTNEXTHOP: Final = struct.Struct("=HBBi")  # length, flags, hops, index
+_U32: Final = struct.Struct("=I")
+
+_IFLA_MTU: Final = 4
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_RTA_DST, _RTA_OIF, _RTA_METRICS, _RTA_MULTIPATH = 1, 4, 8, 9
+_RTAX_MTU: Final = 2
+_RTM_F_FIB_MATCH: Final = 0x2000
+_RTN_UNICAST, _RTN_LOCAL = 1, 2
+
+# RTMGRP_*: links, and addresses and routes of both families
+_GROUPS: Final = 0x001 | 0x010 | 0x040 | 0x100 | 0x400
+_RECEIVE: Final = 1 << 16
+_NO_ROUTE: Final = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EINVAL, errno.EACCES}
+
+
+def link_mtus() -> dict[int, int]:
+    """Return interface index -> MTU in bytes. Raise KernelError."""
+    request = Message(_GETLINK, 0, _IFINFOMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0))
+    mtus = {}
+    try:
+        with linked(NETLINK_ROUTE) as link:
+            for answer in link.dump(request):
+                index = _IFINFOMSG.unpack_from(answer.body)[2]
+                (mtus[index],) = _U32.unpack(attributes(answer.body, _IFINFOMSG.size)[_IFLA_MTU])
+    except OSError as error:
+        raise _refusal("list the links", error) from error
+    return mtus
+
+
+def local_addresses() -> frozenset[tuple[int, bytes]]:
+    """Return (interface index, address) of every address of this host. Raise KernelError."""
+    request = Message(_GETADDR, 0, _IFADDRMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0))
+    found = set()
+    try:
+        with linked(NETLINK_ROUTE) as link:
+            for answer in link.dump(request):
+                index = _IFADDRMSG.unpack_from(answer.body)[4]
+                values = attributes(answer.body, _IFADDRMSG.size)
+                # On a point-to-point link IFA_ADDRESS is the other end.
+                if address := values.get(_IFA_LOCAL) or values.get(_IFA_ADDRESS):
+                    found.add((index, address))
+    except OSError as error:
+        raise _refusal("list the addresses", error) from error
+    return frozenset(found)
+
+
+def route_mtu(address: bytes) -> int | None:
+    """Return the longest packet in bytes that may be forwarded to ``address``; None: no route.
+
+    As the kernel reckons when it forwards (ip_dst_mtu_maybe_forward): the route's own MTU or
+    else the device's, never a path MTU learned from ICMP. Of several next hops the least.
+    Raise KernelError.
+    """
+    route = _route(address)
+    if route is None:
+        return None
+    metrics = attributes(route.get(_RTA_METRICS, b""), 0)
+    if _RTAX_MTU in metrics:
+        (mtu,) = _U32.unpack(metrics[_RTAX_MTU])
+        return int(mtu)
+    mtus = link_mtus()
+    known = [mtus[index] for index in _interfaces(route) if index in mtus]
+    return min(known, default=None)
+
+
+def is_routable(address: bytes) -> bool:
+    """Return whether this host has a way to ``address``, itself included. Raise KernelError."""
+    return _route(address) is not None
+
+
+class Watch:
+    """Calls ``callback`` after links, addresses or routes changed.
+
+    Once for all changes within ``delay_s`` of the first, so that a routing daemon that loads a
+    table costs one call.
+    """
+
+    def __init__(self, callback: Callable[[], None], *, delay_s: float = 0.2) -> None:
+        self._callback = callback
+        self._delay_s = delay_s
+        self._socket: socket.socket | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Watch from now on. Raise KernelError."""
+        try:
+            self._socket = open_socket(NETLINK_ROUTE, _GROUPS)
+        except OSError as error:
+            raise _refusal("watch links and routes", error) from error
+        self._loop = loop
+        loop.add_reader(self._socket.fileno(), self._readable)
+
+    def close(self) -> None:
+        """Stop to watch; a call that is due is not made. Harmless when not started."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._loop is not None and self._socket is not None:
+            self._loop.remove_reader(self._socket.fileno())
+            self._socket.close()
+            self._loop = self._socket = None
+
+    def _readable(self) -> None:
+        """Throw the messages away: that there was one is the message, and so is a lost one."""
+        if self._socket is None or self._loop is None:
+            return
+        try:
+            while True:
+                self._socket.recv(_RECEIVE, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._delay_s, self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        self._callback()
+
+
+def _route(address: bytes) -> dict[int, bytes] | None:
+    """Return the attributes of the routing table's entry for ``address``, None without one."""
+    family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
+    header = _RTMSG.pack(family, 8 * len(address), 0, 0, 0, 0, 0, 0, _RTM_F_FIB_MATCH)
+    try:
+        with linked(NETLINK_ROUTE) as link:
+            answer = link.get(Message(_GETROUTE, 0, header + attribute(_RTA_DST, address)))
+    except OSError as error:
+        if error.errno in _NO_ROUTE:
+            return None
+        raise _refusal(f"look up the route to {text(address)}", error) from error
+    kind = _RTMSG.unpack_from(answer.body)[7]
+    return attributes(answer.body, _RTMSG.size) if kind in {_RTN_UNICAST, _RTN_LOCAL} else None
+
+
+def _interfaces(route: dict[int, bytes]) -> list[int]:
+    """Return the indexes of the interfaces that a route leads out of."""
+    if _RTA_OIF in route:
+        return [_U32.unpack(route[_RTA_OIF])[0]]
+    hops, found, offset = route.get(_RTA_MULTIPATH, b""), [], 0
+    while offset + _RTNEXTHOP.size <= len(hops):
+        length, _, _, index = _RTNEXTHOP.unpack_from(hops, offset)
+        found.append(index)
+        offset += max(_RTNEXTHOP.size, length + 3 & ~3)
+    return found
+
+
+def _refusal(operation: str, error: OSError) -> KernelError:
+    return KernelError(operation, error, "see whether `ip route` works in this namespace")

@@ -1,0 +1,71 @@
+"""Our own ICMP messages on the wire."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from lvsd.io.icmp_sender import IcmpSender
+from lvsd.packet.address import pack
+from tests.netns.io.hosts import CLIENT4, CLIENT6
+
+if TYPE_CHECKING:
+    from tests.netns.io.hosts import Row
+
+# time exceeded, the packet inside all zero: RFC 792, RFC 4443 section 3.3
+EXCEEDED4 = b"\x0b\x00\xf4\xff\0\0\0\0" + bytes(28)
+EXCEEDED6 = b"\x03\x00\0\0\0\0\0\0" + bytes(48)
+
+
+def test_an_icmp_message_goes_out_as_it_was_given(row: Row) -> None:
+    sender = IcmpSender()
+    with row.client.raw(socket.IPPROTO_ICMP) as receiver:
+        sender.open()
+        assert sender.send(EXCEEDED4, pack(CLIENT4), 0.0)
+        packet = receiver.recv(200)
+    sender.close()
+    assert (packet[12:16], packet[20:]) == (pack("192.0.2.1"), EXCEEDED4)
+    assert sender.stats.sent == 1
+
+
+def test_the_kernel_fills_in_the_checksum_of_an_icmpv6_message(row: Row) -> None:
+    sender = IcmpSender()
+    with row.client.raw(socket.IPPROTO_ICMPV6, socket.AF_INET6) as receiver:
+        sender.open()
+        assert sender.send(EXCEEDED6, pack(CLIENT6), 0.0)
+        message = receiver.recv(200)
+        while message[0] >= 128:  # neighbour discovery
+            message = receiver.recv(200)
+    sender.close()
+    assert (message[:2], message[4:]) == (EXCEEDED6[:2], EXCEEDED6[4:])
+    assert message[2:4] != b"\0\0"
+
+
+def test_a_message_that_nobody_can_get_is_counted_and_raises_nothing(row: Row) -> None:
+    del row
+    sender = IcmpSender()
+    sender.open()
+    assert not sender.send(EXCEEDED4, pack("203.0.113.1"), 0.0)
+    sender.close()
+    assert (sender.stats.sent, sender.stats.failed) == (0, 1)
+
+
+def test_without_cap_net_raw_the_error_says_so(row: Row) -> None:
+    del row
+    program = (
+        "from lvsd.io.icmp_sender import IcmpSender\n"
+        "from lvsd.errors import PrivilegeError\n"
+        "try: IcmpSender().open()\n"
+        "except PrivilegeError as error: print(error)\n"
+    )
+    done = subprocess.run(
+        ["setpriv", "--bounding-set", "-net_raw", sys.executable, "-c", program],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == (
+        "open a raw ICMP socket: Operation not permitted; run lvsd as root or with CAP_NET_RAW\n"
+    )

@@ -1,0 +1,192 @@
+"""Sysctls and addresses: set, remembered, put back, also by somebody else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lvsd.errors import KernelError, PrivilegeError
+from lvsd.io.divert import Divert, Diverted, table_stands
+from lvsd.io.journal import AddressChange, Journal, SysctlChange
+from lvsd.io.machine import Machine, cleanup
+from lvsd.io.routes import local_addresses
+from lvsd.packet.address import pack
+
+if TYPE_CHECKING:
+    from tests.netns.io.hosts import Row
+
+FORWARD = "net.ipv4.ip_forward"
+TTL = "net.ipv4.ip_default_ttl"
+VIP4, VIP6 = pack("198.51.100.7"), pack("2001:db8:7::7")
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from lvsd.io.divert import Divert, Diverted
+from lvsd.io.machine import Machine
+from lvsd.packet.address import pack
+machine = Machine(Path(sys.argv[1]))
+machine.set_sysctl("net.ipv4.ip_default_ttl", 99)
+machine.add_address("eth0", pack("198.51.100.7"))
+machine.add_address("eth0", pack("2001:db8:7::7"))
+Divert(8).up(Diverted(marks=frozenset({7})))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture(autouse=True)
+def in_the_director(row: Row) -> None:
+    del row
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    return tmp_path / "journal.json"
+
+
+def sysctl(name: str) -> str:
+    return Path("/proc/sys", name.replace(".", "/")).read_text(encoding="ascii").strip()
+
+
+def addresses() -> set[bytes]:
+    return {address for _, address in local_addresses()}
+
+
+def test_restore_puts_sysctls_and_addresses_back_and_removes_the_journal(journal: Path) -> None:
+    before = local_addresses()
+    machine = Machine(journal)
+    machine.set_sysctl(TTL, 65)
+    machine.set_sysctl(TTL, 66)
+    machine.add_address("eth0", VIP4)
+    machine.add_address("eth0", VIP6)
+    assert (sysctl(TTL), addresses() >= {VIP4, VIP6}) == ("66", True)
+    assert machine.restore() == [
+        "removed 2001:db8:7::7 from eth0",
+        "removed 198.51.100.7 from eth0",
+        f"set {TTL} back to 64",
+    ]
+    assert (sysctl(TTL), local_addresses()) == ("64", before)
+    assert not journal.exists()
+
+
+def test_what_is_as_wanted_already_is_not_ours_to_put_back(journal: Path, row: Row) -> None:
+    row.director.ip("address add 198.51.100.7/24 dev eth0")
+    machine = Machine(journal)
+    machine.set_sysctl(FORWARD, 1)
+    machine.add_address("eth0", VIP4)
+    assert machine.restore() == []
+    assert (sysctl(FORWARD), VIP4 in addresses()) == ("1", True)
+    row.director.ip("address delete 198.51.100.7/24 dev eth0")
+
+
+def test_a_sysctl_that_somebody_else_changed_since_is_left_alone(journal: Path) -> None:
+    machine = Machine(journal)
+    machine.set_sysctl(TTL, 65)
+    Path("/proc/sys/net/ipv4/ip_default_ttl").write_text("70", encoding="ascii")
+    lines = machine.restore()
+    left = sysctl(TTL)
+    Path("/proc/sys/net/ipv4/ip_default_ttl").write_text("64", encoding="ascii")
+    assert lines == [f"{TTL} is 70, not 65 as lvsd set it: left alone"]
+    assert left == "70"
+
+
+def test_what_the_kernel_set_along_with_a_sysctl_is_put_back_too(journal: Path) -> None:
+    eth1 = Path("/proc/sys/net/ipv4/conf/eth1/forwarding")
+    forward = Path("/proc/sys/net/ipv4/ip_forward")
+    forward.write_text("0", encoding="ascii")
+    eth1.write_text("1", encoding="ascii")
+    machine = Machine(journal)
+    machine.set_sysctl(FORWARD, 1)
+    machine.restore()
+    assert (sysctl(FORWARD), eth1.read_text(encoding="ascii").strip()) == ("0", "1")
+    forward.write_text("1", encoding="ascii")
+
+
+def test_the_journal_names_a_change_before_it_is_made(
+    journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Journal | None] = []
+
+    def look(*_: object) -> None:
+        seen.append(Journal.read(journal))
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("lvsd.io.machine._write", look)
+    monkeypatch.setattr("lvsd.io.machine._change_address", look)
+    machine = Machine(journal)
+    with pytest.raises(PrivilegeError):
+        machine.add_address("eth0", VIP4)
+    with pytest.raises(PrivilegeError):
+        machine.set_sysctl(TTL, 65)
+    assert [each and (each.sysctls, each.addresses) for each in seen] == [
+        ([], [AddressChange("eth0", "198.51.100.7")]),
+        ([SysctlChange(TTL, "64", "65")], []),
+    ]
+    assert machine.restore() == []
+
+
+def killed(journal: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, str(journal)], check=False)
+    assert done.returncode == -signal.SIGKILL
+
+
+def test_cleanup_puts_back_what_a_killed_daemon_left(journal: Path) -> None:
+    before = local_addresses()
+    killed(journal)
+    assert (sysctl(TTL), addresses() >= {VIP4, VIP6}, table_stands()) == ("99", True, True)
+    assert cleanup(journal) == [
+        "removed nftables table inet lvsd",
+        "removed 2001:db8:7::7 from eth0",
+        "removed 198.51.100.7 from eth0",
+        f"set {TTL} back to 64",
+    ]
+    assert (sysctl(TTL), local_addresses(), table_stands()) == ("64", before, False)
+    assert cleanup(journal) == []
+
+
+def test_the_next_daemon_takes_over_what_a_killed_one_changed(journal: Path) -> None:
+    before = local_addresses()
+    killed(journal)
+    machine = Machine(journal)
+    machine.set_sysctl(TTL, 98)
+    machine.add_address("eth0", VIP4)
+    machine.restore()
+    assert (sysctl(TTL), local_addresses()) == ("64", before)
+
+
+def test_cleanup_touches_nothing_while_the_daemon_lives(journal: Path) -> None:
+    machine = Machine(journal)
+    machine.set_sysctl(TTL, 65)
+    divert = Divert(8)
+    divert.up(Diverted())
+    with pytest.raises(KernelError, match=f"lvsd runs in it, pid {os.getpid()}; stop it first"):
+        cleanup(journal)
+    assert (sysctl(TTL), table_stands()) == ("65", True)
+    divert.down()
+    machine.restore()
+
+
+@pytest.mark.parametrize(
+    ("interface", "address", "text"),
+    [("eth9", VIP4, "put 198.51.100.7 on eth9"), ("eth9", VIP6, "put 2001:db8:7::7 on eth9")],
+)
+def test_an_interface_that_is_not_there_is_an_error(
+    journal: Path, interface: str, address: bytes, text: str
+) -> None:
+    machine = Machine(journal)
+    with pytest.raises(KernelError, match=text):
+        machine.add_address(interface, address)
+    assert machine.restore() == []
+
+
+def test_a_sysctl_that_is_not_there_is_an_error(journal: Path) -> None:
+    machine = Machine(journal)
+    with pytest.raises(KernelError, match=r"set sysctl net\.ipv4\.no_such = 1: No such file"):
+        machine.set_sysctl("net.ipv4.no_such", 1)
+    assert machine.restore() == []

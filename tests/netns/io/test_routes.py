@@ -1,0 +1,119 @@
+"""Routes, links and addresses as the kernel tells them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+import uvloop
+
+from lvsd.io.routes import Watch, is_routable, link_mtus, local_addresses, route_mtu
+from lvsd.packet.address import pack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.netns.io.hosts import Row
+
+ROUTES = (
+    "10.1.0.0/16 via 10.0.0.2 mtu 1300",
+    "10.2.0.0/16 nexthop via 10.0.0.2 nexthop via 192.0.2.2",
+    "blackhole 10.3.0.0/16",
+    "unreachable 10.4.0.0/16",
+    "prohibit 10.5.0.0/16",
+    "2001:db8:a::/48 via 2001:db8:2::2 mtu 1290",
+    "2001:db8:b::/48 nexthop via 2001:db8:1::2 nexthop via 2001:db8:2::2",
+    "unreachable 2001:db8:c::/48",
+)
+
+
+@pytest.fixture
+def routed(row: Row) -> Iterator[Row]:
+    """Put routes of every kind into the director; eth0 has MTU 1400, eth1 MTU 1500."""
+    for route in ROUTES:
+        row.director.ip(f"route add {route}")
+    row.director.ip("link set eth0 mtu 1400")
+    yield row
+    for route in ROUTES:
+        row.director.ip(f"route delete {route}")
+
+
+@pytest.mark.parametrize(
+    ("address", "mtu"),
+    [
+        pytest.param("192.0.2.9", 1400, id="the device's"),
+        pytest.param("10.0.0.9", 1500, id="another device's"),
+        pytest.param("10.1.0.1", 1300, id="the route's own"),
+        pytest.param("10.2.0.1", 1400, id="the least of two next hops"),
+        pytest.param("10.3.0.1", None, id="blackhole"),
+        pytest.param("10.4.0.1", None, id="unreachable"),
+        pytest.param("10.5.0.1", None, id="prohibit"),
+        pytest.param("203.0.113.1", None, id="no route"),
+        pytest.param("2001:db8:2::9", 1500, id="ipv6: the device's"),
+        pytest.param("2001:db8:a::1", 1290, id="ipv6: the route's own"),
+        pytest.param("2001:db8:b::1", 1400, id="ipv6: the least of two next hops"),
+        pytest.param("2001:db8:c::1", None, id="ipv6: unreachable"),
+        pytest.param("2001:db8:ff::1", None, id="ipv6: no route"),
+    ],
+)
+def test_the_mtu_of_a_route(routed: Row, address: str, mtu: int | None) -> None:
+    del routed
+    assert route_mtu(pack(address)) == mtu
+    assert is_routable(pack(address)) is (mtu is not None)
+
+
+def test_links_and_addresses_are_those_of_this_namespace(row: Row) -> None:
+    row.director.ip("link set eth1 mtu 1450")
+    eth0, eth1 = (socket.if_nametoindex(name) for name in ("eth0", "eth1"))
+    mtus = link_mtus()
+    assert (mtus[eth0], mtus[eth1]) == (1500, 1450)
+    assert local_addresses() >= {
+        (eth0, pack("192.0.2.1")),
+        (eth0, pack("2001:db8:1::1")),
+        (eth1, pack("10.0.0.1")),
+        (eth1, pack("2001:db8:2::1")),
+    }
+
+
+def test_a_look_up_works_inside_a_running_loop(row: Row) -> None:
+    del row
+
+    async def main() -> int | None:
+        return route_mtu(pack("10.0.0.2"))
+
+    assert uvloop.run(main()) == 1500
+
+
+@pytest.mark.parametrize(
+    ("change", "undo"),
+    [
+        ("route add 10.9.0.0/16 via 10.0.0.2", "route delete 10.9.0.0/16"),
+        ("route add 2001:db8:9::/48 via 2001:db8:2::2", "route delete 2001:db8:9::/48"),
+        ("address add 198.51.100.9/32 dev eth0", "address delete 198.51.100.9/32 dev eth0"),
+        ("link set eth0 mtu 1400", "link set eth0 mtu 1500"),
+    ],
+)
+def test_a_watch_tells_of_changes_once_for_many(row: Row, change: str, undo: str) -> None:
+    calls: list[float] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        told = asyncio.Event()
+
+        def callback() -> None:
+            calls.append(time.monotonic())
+            told.set()
+
+        watch = Watch(callback, delay_s=0.1)
+        watch.start(loop)
+        row.director.ip(change)
+        row.director.ip(undo)
+        async with asyncio.timeout(5):
+            await told.wait()
+        watch.close()
+
+    uvloop.run(main())
+    assert len(calls) == 1
