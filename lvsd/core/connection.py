@@ -26,8 +26,8 @@ LINGER_S = 60.0
 class Template:
     """A promise of persistence: this client (or network) goes to this real server.
 
-    ``controlled`` counts its living connections. ``assured`` once one of them was established:
-    an unassured template goes with its last connection when that is ended at once.
+    ``controlled`` counts its living connections; ``assured`` once one of them was established.
+    ``timeout`` is the service's, in seconds; `LINGER_S` once it has lived on.
     """
 
     __slots__ = ("assured", "controlled", "due", "expires", "key", "server", "service", "timeout")
@@ -52,8 +52,8 @@ TemplateKey = tuple[int, bytes, bytes, int]
 class Connection:
     """One client's connection to one real server.
 
-    ``state`` is an index into ``path.protocol.states``; ``timeout`` what the state allows
-    until the next packet, in seconds; ``active`` whether the real server counts it as such.
+    ``state`` is an index into ``path.protocol.states``; ``active`` says whether the real server
+    counts it as such.
     """
 
     __slots__ = (
@@ -66,7 +66,6 @@ class Connection:
         "reply_key",
         "state",
         "template",
-        "timeout",
     )
 
     def __init__(
@@ -79,7 +78,6 @@ class Connection:
         self.fwmark = fwmark
         self.state = 0
         self.active = False
-        self.timeout = 0.0
         self.expires = 0.0
         self.due = 0
 
@@ -100,14 +98,20 @@ class Connection:
 
 
 class ConnectionTable:
-    """Every living connection by both its keys, every template, and their timers."""
+    """Every living connection by both its keys, every template, and their timers.
 
-    __slots__ = ("_wheel", "by_key", "count", "templates")
+    Two connections may claim one key: a client that uses one port towards two virtual services
+    with the same real server gets replies that look alike. They go to the newer connection while
+    it lives, as in the kernel; the older ones wait in ``_shadowed``, oldest first.
+    """
+
+    __slots__ = ("_shadowed", "_wheel", "by_key", "count", "templates")
 
     def __init__(self, now: float) -> None:
         self.by_key: dict[bytes, Connection] = {}
         self.templates: dict[TemplateKey, Template] = {}
         self.count = 0
+        self._shadowed: dict[bytes, list[Connection]] = {}
         self._wheel: Wheel[Connection | Template] = Wheel(now)
 
     def __len__(self) -> int:
@@ -117,23 +121,36 @@ class ConnectionTable:
         return (connection for key, connection in self.by_key.items() if key is connection.key)
 
     def add(self, connection: Connection) -> None:
-        """Take in a connection whose ``expires`` is set.
-
-        Where another connection already uses the reply key (one client port, two virtual
-        services, one real server), replies go to the newer one, as in the kernel.
-        """
-        self.by_key[connection.key] = connection
-        self.by_key[connection.reply_key] = connection
+        """Take in a connection whose ``expires`` is set."""
+        by_key = self.by_key
+        for key in (connection.key, connection.reply_key):
+            older = by_key.get(key)
+            if older is not None:
+                self._shadowed.setdefault(key, []).append(older)
+            by_key[key] = connection
         self.count += 1
         self._wheel.add(connection)
 
     def remove(self, connection: Connection) -> None:
-        """Forget a connection; a newer one's claim on the reply key stands."""
+        """Forget a connection; a key that it had taken over goes back to the one before."""
+        shadowed = self._shadowed
         for key in (connection.key, connection.reply_key):
-            if self.by_key.get(key) is connection:
+            if shadowed and key in shadowed:
+                self._unshadow(key, connection)
+            else:
                 del self.by_key[key]
         self.count -= 1
         self._wheel.remove(connection)
+
+    def _unshadow(self, key: bytes, connection: Connection) -> None:
+        """Take a connection off a key that several claim."""
+        older = self._shadowed[key]
+        if self.by_key[key] is connection:
+            self.by_key[key] = older.pop()
+        else:
+            older.remove(connection)
+        if not older:
+            del self._shadowed[key]
 
     def add_template(self, template: Template) -> None:
         """Take in a template whose ``expires`` is set, in place of one with the same key."""
@@ -154,6 +171,9 @@ class ConnectionTable:
         """Give an entry that `expired` returned another term, ``expires`` being set."""
         self._wheel.add(entry)
 
-    def expired(self, now: float) -> list[Connection | Template]:
-        """Take the entries that have expired out of the wheel, and return them."""
-        return self._wheel.expired(now)
+    def expired(self, now: float, limit: int) -> tuple[list[Connection | Template], bool]:
+        """Take entries that have expired out of the wheel; return them, and whether to ask again.
+
+        ``limit`` bounds the time that it takes: so many entries are looked at.
+        """
+        return self._wheel.expired(now, limit)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from lvsd.core import states
 from lvsd.core.connection import LINGER_S, Connection, ConnectionTable, Template
 from lvsd.core.listing import Row, rows
-from lvsd.core.path import path_to
+from lvsd.core.path import leave, path_to
 from lvsd.core.persistence import template_key
 from lvsd.core.service import FTP_DATA_PORT, FTP_PORT, ServiceTable
 from lvsd.core.settings import Settings
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 ANSWERS_KEPT = 1024
 """ICMP errors that may wait to be sent; more are not made."""
+
+ENDED_AT_ONCE = 4096
+"""Entries that one `Director.tick` looks at; more would keep packets waiting (bench/memory.py)."""
 
 
 class Answer(NamedTuple):
@@ -118,8 +121,10 @@ class Director:
         stats.in_bytes += size
         state = path.request_states[_event(packet) << 4 | connection.state]
         if state != connection.state:
-            self._enter(connection, state, now)
-        connection.expires = now + connection.timeout
+            self._enter(connection, state)
+        expires = connection.expires = now + path.timeouts[state]
+        if expires < connection.due - 1:
+            self.table.hasten(connection)
         if packet.ttl <= 1:
             return self._refuse(packet, Reason.TTL_EXPIRED, icmp.time_exceeded(packet))
         mtu = path.server.mtu
@@ -139,18 +144,20 @@ class Director:
         stats.out_bytes += size
         state = path.reply_states[_event(packet) << 4 | connection.state]
         if state != connection.state:
-            self._enter(connection, state, now)
-        connection.expires = now + connection.timeout
+            self._enter(connection, state)
+        expires = connection.expires = now + path.timeouts[state]
+        if expires < connection.due - 1:
+            self.table.hasten(connection)
         if connection.template is not None and packet.protocol == UDP:
             connection.template.assured = True
         return Verdict.PASS if path.reply is None else path.reply(packet)
 
-    def _enter(self, connection: Connection, state: int, now: float) -> None:
-        """Move a connection to another state, with its timeout and its server's counts."""
+    @staticmethod
+    def _enter(connection: Connection, state: int) -> None:
+        """Move a connection to another state, and its server's counts."""
         path = connection.path
         protocol = path.protocol
         connection.state = state
-        connection.timeout = protocol.timeouts[state]
         active = bool(protocol.active[state])
         if active != connection.active:
             connection.active = active
@@ -162,9 +169,6 @@ class Director:
             server.service.changed(server)
         if connection.template is not None and protocol.states[state] == "ESTABLISHED":
             connection.template.assured = True
-        if connection.due:
-            connection.expires = now + connection.timeout
-            self.table.hasten(connection)
 
     def _is_stale(self, connection: Connection) -> bool:
         """Whether a packet that opens a connection is to be scheduled anew (ip_vs_in_hook)."""
@@ -230,8 +234,8 @@ class Director:
         key = service.key
         vport = packet.destination_port
         if not (key.fwmark or service.persistence_s or vport == key.vport):
-            return self._pass()  # the VIP's FTP service is no catch-all
-        if len(self.table) >= self.settings.max_connections:
+            return self._leave(service, packet)
+        if len(self.table) + bool(service.persistence_s) >= self.settings.max_connections:
             return self._drop(Reason.TABLE_FULL)
         template = None
         if service.persistence_s:
@@ -240,9 +244,7 @@ class Director:
         else:
             server = self._pick(service, packet, now)
         if server is None:
-            if key.vport == FTP_PORT and vport != FTP_PORT:
-                return self._pass()
-            return self._refuse(packet, Reason.NO_SERVER, icmp.port_unreachable(packet))
+            return self._leave(service, packet)
         mapped = template is None or vport == key.vport
         rport = (server.port or vport) if mapped else vport
         connection = self._connect(packet, server, rport, template, mark)
@@ -252,6 +254,12 @@ class Director:
         else:
             self.table.add(connection)
         return verdict
+
+    def _leave(self, service: Service, packet: Packet) -> Verdict:
+        """Let go of a packet for which the service has no real server (ip_vs_leave)."""
+        if service.key.vport == FTP_PORT and packet.destination_port != FTP_PORT:
+            return self._pass()  # an FTP service is no catch-all of its VIP
+        return self._refuse(packet, Reason.NO_SERVER, icmp.port_unreachable(packet))
 
     def _connect(
         self, packet: Packet, server: RealServer, rport: int, template: Template | None, mark: int
@@ -264,7 +272,6 @@ class Director:
             packet.protocol, server.address, rport, packet.source, packet.source_port
         )
         connection = Connection(packet.key, reply_key, path, template, mark)
-        connection.timeout = protocol.timeouts[0]
         if template is not None:
             template.controlled += 1
         server.open()
@@ -312,9 +319,12 @@ class Director:
         if not icmp.is_error(packet):
             return self._pass()
         fault = icmp.embedded(packet, inner)
+        if fault is Fault.BAD_CHECKSUM:
+            return self._drop(Reason.BAD_CHECKSUM)
+        if fault is Fault.FRAGMENTED:
+            return self._drop(Reason.FRAGMENT)
         if fault is not None:
-            bad_sum = fault is Fault.BAD_CHECKSUM
-            return self._drop(Reason.BAD_CHECKSUM if bad_sum else Reason.MALFORMED)
+            return self._pass()  # not ours: what it quotes is no packet of a connection
         about = make_key(
             inner.protocol,
             inner.destination,
@@ -332,8 +342,6 @@ class Director:
             for stats in (path.server_stats, path.service_stats):
                 stats.in_packets += 1
                 stats.in_bytes += size
-            if not path.server.available:
-                return self._drop(Reason.SERVER_GONE)
             if packet.ttl <= 1:
                 return self._drop(Reason.TTL_EXPIRED)
             return icmp.rewrite_error(
@@ -365,7 +373,7 @@ class Director:
     # --- the operator's questions -----------------------------------------------------------
 
     def connections(self) -> Iterator[Row]:
-        """Yield a row per connection and template; nothing may be handled meanwhile."""
+        """Yield a row per connection and template; packets may be handled meanwhile."""
         return rows(self.table)
 
     def timeouts(self) -> tuple[int, int, int]:
@@ -379,7 +387,7 @@ class Director:
         )
 
     def set_timeouts(self, tcp_s: int, tcp_fin_s: int, udp_s: int) -> None:
-        """Change those timeouts, for whatever state is entered from now on; 0 leaves one be."""
+        """Change those timeouts, of each connection from its next packet on; 0 leaves one be."""
         tcp = self.protocols[TCP].timeouts
         tcp[states.TCP_ESTABLISHED] = float(tcp_s) or tcp[states.TCP_ESTABLISHED]
         tcp[states.TCP_FIN_WAIT] = float(tcp_fin_s) or tcp[states.TCP_FIN_WAIT]
@@ -411,10 +419,15 @@ class Director:
 
     # --- the end of connections -------------------------------------------------------------
 
-    def tick(self, now: float) -> None:
-        """Do what is due by ``now``; to be called about once a second."""
+    def tick(self, now: float) -> bool:
+        """Do what is due by ``now``; to be called about once a second.
+
+        Return True when more entries are to end than can be at once: call again, after the
+        packets that wait.
+        """
         self.now = now
-        for entry in self.table.expired(now):
+        entries, more = self.table.expired(now, ENDED_AT_ONCE)
+        for entry in entries:
             if isinstance(entry, Connection):
                 self._end(entry)
             elif entry.controlled:
@@ -425,14 +438,16 @@ class Director:
                 self._end_template(entry)
         sample = now >= self._next_sample
         if sample:
-            self._next_sample = max(self._next_sample, now - ESTIMATOR_PERIOD_S)
             self._next_sample += ESTIMATOR_PERIOD_S
+            if self._next_sample <= now:
+                self._next_sample = now + ESTIMATOR_PERIOD_S
         for service in self.services:
             service.scheduler.tick(now)
             if sample:
                 service.meter.sample()
                 for server in service.servers:
                     server.meter.sample()
+        return more
 
     def _end(self, connection: Connection) -> None:
         """Forget a connection, and what is counted for it."""
@@ -450,6 +465,7 @@ class Director:
         server.service.changed(server)
         if connection.template is not None:
             connection.template.controlled -= 1
+        leave(connection.path)
         server.service.released(server)
 
     def _end_template(self, template: Template) -> None:

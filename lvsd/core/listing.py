@@ -33,9 +33,19 @@ class Row(NamedTuple):
 
 
 def rows(table: ConnectionTable) -> Iterator[Row]:
-    """Yield a row per template and connection. The table must not change meanwhile."""
-    yield from map(_template_row, table.templates.values())
-    yield from map(_connection_row, table)
+    """Yield a row per template and connection.
+
+    The table may change meanwhile: what ends before its turn is left out, what is new too.
+    """
+    for template_key in tuple(table.templates):
+        template = table.templates.get(template_key)
+        if template is not None:
+            yield _template_row(template)
+    by_key = table.by_key
+    for key in tuple(by_key):
+        connection = by_key.get(key)
+        if connection is not None and key is connection.key:
+            yield _connection_row(connection)
 
 
 def _connection_row(connection: Connection) -> Row:

@@ -7,7 +7,7 @@ servers is newest first, as the kernel's is, because that order decides ties.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from lvsd.core.stats import Meter
 from lvsd.errors import ControlError
@@ -41,6 +41,10 @@ class ServiceKey(NamedTuple):
     family: int = 4
 
 
+PathKey: TypeAlias = tuple[int, bytes, int, int, str]
+"""Protocol, VIP, vport, rport and the forwarder's name."""
+
+
 @dataclass(slots=True, eq=False)
 class RealServer(Server):
     """A real server of one service: what the scheduler sees, and what the packet path needs.
@@ -56,13 +60,11 @@ class RealServer(Server):
     mtu: int = ANY_MTU
     templates: int = 0
     meter: Meter = field(default_factory=Meter)
-    paths: dict[tuple[int, bytes, int, int], Path] = field(default_factory=dict)
+    paths: dict[PathKey, Path] = field(default_factory=dict)
 
     def set_forwarder(self, forwarder: Forwarder) -> None:
         """Forward new connections another way; living ones keep theirs."""
-        if forwarder.name != self.forwarder.name:
-            self.forwarder = forwarder
-            self.paths = {}
+        self.forwarder = forwarder
 
     def revive(self, template: RealServer) -> None:
         """Come back after a removal, with the old counts and another one's configuration."""
@@ -111,10 +113,12 @@ class Service:
         departed = self.departed.pop(endpoint, None)
         if departed is not None:
             departed.revive(server)
+            if departed.service is not self:
+                departed.meter.zero()
             server = departed
         server.service = self
         for path in server.paths.values():
-            path.bind(self)
+            path.bind()
         self.servers.insert(0, server)
         self.scheduler.add(server)
         return server
@@ -125,6 +129,8 @@ class Service:
         self.servers.remove(server)
         server.available = False
         self.scheduler.remove(server)
+        for path in server.paths.values():
+            path.unbind()
         if server.total or server.templates:
             self.departed[address, port] = server
         return server

@@ -7,7 +7,7 @@ latest sample, in fixed point.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 ESTIMATOR_PERIOD_S = 2.0
@@ -92,7 +92,14 @@ class Meter:
     @property
     def raw(self) -> Totals:
         """The counters since the beginning."""
-        return Totals(*astuple(self.stats))
+        stats = self.stats
+        return Totals(
+            stats.connections,
+            stats.in_packets,
+            stats.out_packets,
+            stats.in_bytes,
+            stats.out_bytes,
+        )
 
     @property
     def totals(self) -> Totals:

@@ -3,12 +3,16 @@
 Every entry lies in the bucket of one whole second. Putting an expiry off, what every packet
 does, only writes ``entry.expires``: when the bucket's second comes, an entry whose time has
 moved on goes to a later bucket. Only an expiry that comes *nearer* has to move at once. So an
-entry ends at most a second late, and never early.
+entry never ends early; when it ends late, it is by the rest of its second, and by what a caller
+that asks for a few entries at a time leaves for the next call.
 """
 
 from __future__ import annotations
 
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Timed(Protocol):
@@ -51,19 +55,31 @@ class Wheel(Generic[Entry]):
             self.remove(entry)
             self.add(entry)
 
-    def expired(self, now: float) -> list[Entry]:
-        """Take out and return the entries that have expired by ``now``."""
+    def expired(self, now: float, limit: int) -> tuple[list[Entry], bool]:
+        """Take out entries that have expired by ``now``; return them, and whether to ask again.
+
+        At most ``limit`` entries are looked at, those included whose time has moved on.
+        """
         ended: list[Entry] = []
         second = int(now)
-        if second - self._second > len(self._buckets):
-            due = sorted(key for key in self._buckets if key <= second)
-        else:
-            due = list(range(self._second + 1, second + 1))
-        self._second = max(second, self._second)
-        for key in due:
-            for entry in self._buckets.pop(key, ()):
+        for key in self._due(second):
+            bucket = self._buckets.get(key, set())
+            while bucket:
+                if not limit:
+                    return ended, True
+                limit -= 1
+                entry = bucket.pop()
                 if entry.expires <= now:
                     ended.append(entry)
                 else:
                     self.add(entry)
-        return ended
+            self._buckets.pop(key, None)
+            self._second = key
+        self._second = max(second, self._second)
+        return ended, False
+
+    def _due(self, second: int) -> Iterable[int]:
+        """Return, in order, the buckets up to this second; after an idle hour, only those kept."""
+        if second - self._second > len(self._buckets):
+            return sorted(key for key in self._buckets if key <= second)
+        return range(self._second + 1, second + 1)

@@ -1,0 +1,310 @@
+"""A small world around a director: clients, virtual services, real servers, and a clock.
+
+Packets are built by scapy, so that what the director returns can be compared, to the byte, with
+what somebody else would have sent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6PacketTooBig, ICMPv6TimeExceeded, IPv6
+from scapy.layers.sctp import SCTP
+from scapy.packet import Raw
+
+from forwarders import FORWARDERS
+from lvsd.core.director import Director
+from lvsd.core.service import RealServer, Service, ServiceKey
+from lvsd.core.settings import Settings
+from lvsd.core.verdict import Hook, Verdict
+from lvsd.packet.address import pack
+from schedulers import BUILT_IN
+from schedulers.base import Flow, Scheduler, Server
+
+NUMBERS = {"tcp": 6, "udp": 17, "sctp": 132}
+CHUNKS = {
+    "DATA": 0,
+    "INIT": 1,
+    "INIT_ACK": 2,
+    "SACK": 3,
+    "HEARTBEAT": 4,
+    "HEARTBEAT_ACK": 5,
+    "ABORT": 6,
+    "SHUTDOWN": 7,
+    "SHUTDOWN_ACK": 8,
+    "ERROR": 9,
+    "COOKIE_ECHO": 10,
+    "COOKIE_ACK": 11,
+    "SHUTDOWN_COMPLETE": 14,
+}
+OPENING = {"tcp": "S", "udp": "", "sctp": "INIT"}
+"""What a connection begins with."""
+
+ETHERNET = 2
+"""The interface that packets come in by; its MTU is 1500."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A packet as a test thinks of it. Addresses as text.
+
+    ``what`` is TCP's flags in scapy's letters, or SCTP's chunks by name, joined by ``+``.
+    """
+
+    protocol: str
+    source: str
+    source_port: int
+    destination: str
+    destination_port: int
+    what: str = ""
+    payload: bytes = b""
+    ttl: int = 64
+    dont_fragment: bool = True
+
+    @property
+    def reversed(self) -> Segment:
+        """The same the other way round."""
+        return replace(
+            self,
+            source=self.destination,
+            source_port=self.destination_port,
+            destination=self.source,
+            destination_port=self.source_port,
+        )
+
+
+@lru_cache(maxsize=100_000)
+def raw(segment: Segment) -> bytes:
+    """Return the packet's bytes as scapy builds them."""
+    return bytes(_layers(segment))
+
+
+def _layers(segment: Segment) -> Any:
+    ports = {"sport": segment.source_port, "dport": segment.destination_port}
+    if segment.protocol == "tcp":
+        transport = TCP(**ports, flags=segment.what, seq=1000, ack=2000) / segment.payload
+    elif segment.protocol == "udp":
+        transport = UDP(**ports) / Raw(segment.payload or b"datagram")
+    else:
+        chunks = b"".join(
+            bytes((CHUNKS[name], 0, 0, 4)) for name in segment.what.split("+") if name
+        )
+        transport = SCTP(**ports, tag=7) / Raw(chunks + segment.payload)
+    if ":" in segment.source:
+        header = IPv6(src=segment.source, dst=segment.destination, hlim=segment.ttl)
+        header.nh = NUMBERS[segment.protocol]
+    else:
+        flags = "DF" if segment.dont_fragment else ""
+        header = IP(src=segment.source, dst=segment.destination, ttl=segment.ttl, flags=flags)
+        header.proto = NUMBERS[segment.protocol]
+    return header / transport
+
+
+ICMP_ERRORS = {
+    "unreachable": (ICMP(type=3, code=1), ICMPv6DestUnreach(code=3)),
+    "too big": (ICMP(type=3, code=4, nexthopmtu=1400), ICMPv6PacketTooBig(mtu=1400)),
+    "time exceeded": (ICMP(type=11), ICMPv6TimeExceeded()),
+}
+
+
+def icmp_error(
+    kind: str, source: str, destination: str, about: Segment, *, quoted: int | None = None
+) -> bytes:
+    """Return an ICMP error from ``source``, quoting a packet, or its first ``quoted`` bytes."""
+    for_ipv4, for_ipv6 = ICMP_ERRORS[kind]
+    quote = Raw(raw(about)[:quoted])
+    if ":" in source:
+        return bytes(IPv6(src=source, dst=destination) / for_ipv6 / quote)
+    return bytes(IP(src=source, dst=destination) / for_ipv4 / quote)
+
+
+class FirstAdded(Scheduler):
+    """Picks the oldest server of a weight above 0 that is not overloaded; notes what it is told."""
+
+    name = "first"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.servers: list[Server] = []
+        self.told: list[Server] = []
+        self.flows: list[Flow] = []
+
+    def add(self, server: Server) -> None:
+        """Take in a server."""
+        self.servers.append(server)
+
+    def remove(self, server: Server) -> None:
+        """Let go of a server."""
+        self.servers.remove(server)
+
+    def changed(self, server: Server) -> None:
+        """Note a server's new counts."""
+        self.told.append(server)
+
+    def pick(self, flow: Flow, now: float) -> Server | None:  # noqa: ARG002 - it only notes
+        """Return the first server that may be used."""
+        self.flows.append(flow)
+        usable = (each for each in self.servers if each.weight and not each.overloaded)
+        return next(usable, None)
+
+
+@dataclass
+class World:
+    """A director in NAT mode, whose clock stands still unless a test moves it.
+
+    Clients, VIPs and real servers are numbered; their addresses are of the world's IP version.
+    """
+
+    version: int = 4
+    settings: Settings = field(default_factory=Settings)
+    now: float = 1000.0
+    director: Director = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.director = Director(self.settings, now=self.now)
+        self.director.link_mtus[ETHERNET] = 1500
+
+    def client(self, number: int = 1) -> str:
+        """Return the address of a client."""
+        return f"198.51.100.{number}" if self.version == 4 else f"2001:db8:c::{number:x}"
+
+    def vip(self, number: int = 1) -> str:
+        """Return a virtual address."""
+        return f"192.0.2.{number}" if self.version == 4 else f"2001:db8:f::{number:x}"
+
+    def rip(self, number: int = 1) -> str:
+        """Return the address of a real server."""
+        return f"10.0.0.{number}" if self.version == 4 else f"fd00::{number:x}"
+
+    # --- the operator -----------------------------------------------------------------------
+
+    def serve(
+        self,
+        protocol: str = "tcp",
+        vport: int = 80,
+        *,
+        vip: int = 1,
+        servers: int = 1,
+        rport: int = 8080,
+        fwmark: int = 0,
+        persistence_s: int = 0,
+        prefix: int | None = None,
+        one_packet: bool = False,
+        scheduler: str | Scheduler = "rr",
+    ) -> Service:
+        """Add a virtual service with so many real servers, all of weight 1."""
+        if fwmark:
+            key = ServiceKey(fwmark=fwmark, family=self.version)
+        else:
+            key = ServiceKey(NUMBERS[protocol], pack(self.vip(vip)), vport, family=self.version)
+        service = Service(
+            key,
+            BUILT_IN[scheduler]() if isinstance(scheduler, str) else scheduler,
+            persistence_s=persistence_s,
+            prefix=prefix,
+            one_packet=one_packet,
+        )
+        self.director.services.add(service)
+        for number in range(1, servers + 1):
+            self.add_server(service, number, rport)
+        return service
+
+    def add_server(
+        self, service: Service, number: int = 1, rport: int = 8080, *, weight: int = 1
+    ) -> RealServer:
+        """Add a real server to a service; return it, or the departed one that came back."""
+        return service.add(
+            RealServer(pack(self.rip(number)), rport, weight, forwarder=FORWARDERS["nat"]())
+        )
+
+    def remove_server(self, service: Service, number: int = 1, rport: int = 8080) -> RealServer:
+        """Remove a real server from a service."""
+        return service.remove(pack(self.rip(number)), rport)
+
+    # --- packets ----------------------------------------------------------------------------
+
+    def from_client(
+        self,
+        what: str | None = None,
+        *,
+        protocol: str = "tcp",
+        client: int = 1,
+        cport: int = 40000,
+        vip: int = 1,
+        vport: int = 80,
+    ) -> Segment:
+        """Return a client's packet to a virtual service; by default one that opens."""
+        return Segment(
+            protocol,
+            self.client(client),
+            cport,
+            self.vip(vip),
+            vport,
+            OPENING[protocol] if what is None else what,
+        )
+
+    def handle(
+        self, segment: Segment | bytes, *, hook: Hook = Hook.PREROUTING, mark: int = 0
+    ) -> bytes | Verdict:
+        """Hand a packet to the director."""
+        data = segment if isinstance(segment, bytes) else raw(segment)
+        return self.director.handle(data, hook, mark, ETHERNET, self.now)
+
+    def reply(self, segment: Segment | bytes) -> bytes | Verdict:
+        """Hand a packet of a real server to the director."""
+        return self.handle(segment, hook=Hook.FORWARD)
+
+    def to_server(self, request: Segment, number: int = 1, rport: int = 8080) -> Segment:
+        """Return a request as it must look behind the director."""
+        return replace(request, destination=self.rip(number), destination_port=rport)
+
+    def answer(self, request: Segment, what: str = "", number: int = 1, rport: int = 8080) -> bytes:
+        """Let a real server answer a request; return what the director makes of it."""
+        outcome = self.reply(replace(self.to_server(request, number, rport).reversed, what=what))
+        assert isinstance(outcome, bytes)
+        return outcome
+
+    def establish(self, **ends: Any) -> Segment:
+        """Shake hands over TCP; return the client's last packet."""
+        syn = self.from_client("S", **ends)
+        assert isinstance(self.handle(syn), bytes)
+        ack = replace(syn, what="A")
+        assert isinstance(self.handle(ack), bytes)
+        return ack
+
+    def wait(self, seconds: float) -> None:
+        """Let time go by, second by second, with the director's timers."""
+        end = self.now + seconds
+        while self.now < end:
+            self.now = min(self.now + 1.0, end)
+            self.tick()
+
+    def tick(self) -> None:
+        """Run the director's timers at the present time, to the end."""
+        while self.director.tick(self.now):
+            pass
+
+    # --- what there is ----------------------------------------------------------------------
+
+    def states(self) -> list[str]:
+        """Return the states of all connections."""
+        return [row.state_name for row in self.director.connections() if not row.template]
+
+    def chosen(self, request: Segment) -> str:
+        """Return the address of the real server that a request goes to."""
+        outcome = self.handle(request)
+        assert isinstance(outcome, bytes)
+        header = IP(outcome) if self.version == 4 else IPv6(outcome)
+        return str(header.dst)
+
+    def drops(self) -> dict[str, int]:
+        """Return the reasons for which packets were dropped, and how many."""
+        return {reason.value: count for reason, count in self.director.drops.items() if count}
+
+
+def counts(server: RealServer) -> tuple[int, int]:
+    """Return a server's active and inactive connections."""
+    return server.active, server.inactive
