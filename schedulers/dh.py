@@ -1,0 +1,62 @@
+"""Destination hashing: the same destination address, the same server.
+
+Meant for a farm of caches behind a service by fwmark, where the destination is whatever site
+the client asked for.
+
+Formula: a table of 256 buckets is filled with the servers in list order, newest first, over
+and over; weights do not count. The bucket of address x, an integer in host order, is
+``((x * 0x61C88647) mod 2**32) >> 24``; an IPv6 address is folded to 32 bits by XOR first.
+Nobody is picked when the server found has weight 0 or is overloaded.
+
+Example, A, B, C added in this order: the table reads C, B, A, C, B, A ... 10.0.0.1 has bucket
+39 and goes to C (39 mod 3 = 0), 10.0.0.2 bucket 137 and A, 192.168.0.1 bucket 192 and C.
+
+Cost per pick: O(1). A server that joins or leaves fills the table anew.
+
+When not to use it: for a single virtual address, which is a single bucket; for more than 256
+servers, of which the oldest get nothing. Every change of the list moves most addresses.
+
+Source: net/netfilter/ipvs/ip_vs_dh.c, ip_vs_dh_schedule and ip_vs_dh_reassign.
+"""
+
+from __future__ import annotations
+
+from itertools import cycle, islice
+
+from schedulers.base import Flow, Scheduler, Server
+from schedulers.hashing import fold, hash_32
+
+TABLE_BITS = 8
+TABLE_SIZE = 1 << TABLE_BITS
+
+
+class DestinationHashing(Scheduler):
+    """Picks the server that the destination address hashes to."""
+
+    name = "dh"
+
+    def __init__(self, flags: frozenset[str] = frozenset()) -> None:
+        super().__init__(flags)
+        self._servers: list[Server] = []
+        self._table: list[Server] = []
+
+    def add(self, server: Server) -> None:
+        """Take in a new server and fill the table anew."""
+        self._servers.insert(0, server)
+        self._fill()
+
+    def remove(self, server: Server) -> None:
+        """Forget a server and fill the table anew."""
+        self._servers.remove(server)
+        self._fill()
+
+    def pick(self, flow: Flow, now: float) -> Server | None:  # noqa: ARG002 - time plays no part
+        """Return the server of the destination's bucket, None when it is not usable."""
+        if not self._table:
+            return None
+        server = self._table[hash_32(fold(flow.destination), TABLE_BITS)]
+        return None if server.overloaded or server.weight <= 0 else server
+
+    def _fill(self) -> None:
+        """Deal the buckets to the servers; without servers the table is empty."""
+        self._table = list(islice(cycle(self._servers), TABLE_SIZE))

@@ -1,0 +1,157 @@
+"""Maglev hashing: the same client address, the same server, and few clients move.
+
+Formula: a table of 4093 slots (a prime). Each server has an order of preference for all of
+them, ``(offset + i * skip) mod 4093`` for i = 0, 1, 2 ...::
+
+    offset = hash1(address + port) mod 4093
+    skip   = hash2(address + port) mod 4092 + 1
+
+hash1 and hash2 are SipHash-1-3 with two fixed keys, of the server's address and port added
+up (mod 2**32). In list order, newest first, each server takes ``turns`` of the slots that it
+prefers and that are still free, round after round until all are taken. turns is its weight
+divided by the gcd of all weights and shifted right until the highest fits 6 bits (at least
+1). The weight meant is the last one that was not 0: a server that is quiesced keeps its
+slots, so nobody else's clients move, and its own are refused. A client has the slot
+``hash1(address) mod 4093``. Flags:
+
+    mh-port      hash address + source port, so that a client's connections spread
+    mh-fallback  an unusable server: try hash1(address + slot + i) for i = 0, 1, 2 ...
+
+Example, three servers of weight 1: each gets a third of the slots, 1364 or 1365. When one of
+them is removed, its third is shared out between the other two, whose own clients stay but for
+a few percent; sh would move half of them.
+
+Cost per pick: O(1); a client not seen lately costs one SipHash in Python, some microseconds
+(bench/schedulers.py). With mh-fallback one more per unusable server that is met, 4093 at most,
+none when no server is usable. A change of the servers fills the table anew at the next pick.
+
+When not to use it: few client addresses, many behind one NAT (mh-port, wlc). Of more than
+4093 servers the oldest get nothing (the kernel leaves the old table, without a word).
+
+Source: net/netfilter/ipvs/ip_vs_mh.c, ip_vs_mh_populate and ip_vs_mh_get_fallback;
+Eisenbud et al., "Maglev", NSDI 2016, section 3.4.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import gcd
+
+from schedulers.base import Flow, Scheduler, Server
+from schedulers.hashing import MASK32, fold, hsiphash
+from schedulers.roster import Roster
+
+TABLE_SIZE = 4093
+TURN_BITS = 6
+"""Half of the table's bits (IP_VS_MH_TAB_BITS)."""
+
+OFFSET_KEY = (2654435761, 2654435761)
+SKIP_KEY = (2654446892, 2654446892)
+
+CACHED_CLIENTS = 1 << 14
+"""Clients whose slot is remembered, about 2 MB, for all services together."""
+
+
+class MaglevHashing(Scheduler):
+    """Picks the server that the client's address hashes to, consistently."""
+
+    name = "mh"
+    known_flags = frozenset({"mh-port", "mh-fallback"})
+
+    def __init__(self, flags: frozenset[str] = frozenset()) -> None:
+        super().__init__(flags)
+        self._by_port = "mh-port" in flags
+        self._fallback = "mh-fallback" in flags
+        self._roster = Roster()
+        self._usable: set[Server] = set()
+        self._table: list[Server] = []
+        self._stale = False
+
+    def add(self, server: Server) -> None:
+        """Take in a new server."""
+        self._roster.add(server)
+        self._stale = True
+        self._note_usable(server)
+
+    def remove(self, server: Server) -> None:
+        """Forget a server."""
+        self._roster.remove(server)
+        self._stale = True
+        self._usable.discard(server)
+
+    def edit(self, server: Server) -> None:
+        """Take notice of a new weight."""
+        self._stale = True
+        self.changed(server)
+
+    def changed(self, server: Server) -> None:
+        """Take notice of a new overload flag; only the fallback wants to know beforehand."""
+        if self._fallback and server in self._roster:
+            self._note_usable(server)
+
+    def pick(self, flow: Flow, now: float) -> Server | None:  # noqa: ARG002 - time plays no part
+        """Return the server of the client's slot; when unusable None, or the fallback."""
+        if self._stale:
+            self._table = populate(self._roster.servers)
+            self._stale = False
+        if not self._table:
+            return None
+        value = fold(flow.source)
+        if self._by_port:
+            value = value + flow.source_port & MASK32
+        slot = _client_slot(value)
+        server = self._table[slot]
+        if server.overloaded or server.weight <= 0:
+            return self._next_usable(value, slot) if self._fallback else None
+        return server
+
+    def _next_usable(self, value: int, slot: int) -> Server | None:
+        """Return the server of the first further slot that is usable."""
+        if not self._usable:
+            return None
+        for step in range(TABLE_SIZE):
+            further = value + (slot + step) % TABLE_SIZE & MASK32
+            server = self._table[hsiphash(further, OFFSET_KEY) % TABLE_SIZE]
+            if server.weight > 0 and not server.overloaded:
+                return server
+        return None
+
+    def _note_usable(self, server: Server) -> None:
+        if server.weight > 0 and not server.overloaded:
+            self._usable.add(server)
+        else:
+            self._usable.discard(server)
+
+
+@lru_cache(maxsize=CACHED_CLIENTS)
+def _client_slot(value: int) -> int:
+    return hsiphash(value, OFFSET_KEY) % TABLE_SIZE
+
+
+def populate(servers: list[Server]) -> list[Server]:
+    """Return the table for these servers, in list order; empty when all weights were always 0."""
+    takers = [server for server in servers if server.last_weight > 0]
+    if not takers:
+        return []
+    divisor = gcd(*(server.last_weight for server in takers))
+    highest = max(server.last_weight for server in takers) // divisor
+    shift = max(0, highest.bit_length() - TURN_BITS)
+
+    values = [fold(server.address) + server.port & MASK32 for server in takers]
+    slots = [hsiphash(value, OFFSET_KEY) % TABLE_SIZE for value in values]
+    skips = [hsiphash(value, SKIP_KEY) % (TABLE_SIZE - 1) + 1 for value in values]
+    turns = [server.last_weight // divisor >> shift or 1 for server in takers]
+
+    table: list[Server | None] = [None] * TABLE_SIZE
+    free = TABLE_SIZE
+    while True:
+        for taker, server in enumerate(takers):
+            slot, skip = slots[taker], skips[taker]
+            for _ in range(turns[taker]):
+                while table[slot] is not None:
+                    slot = (slot + skip) % TABLE_SIZE
+                table[slot] = server
+                free -= 1
+                if not free:
+                    return [server for server in table if server is not None]
+            slots[taker] = slot

@@ -1,0 +1,64 @@
+"""A service's servers in list order, newest first, and sorted selections of them.
+
+rr and wrr go round such a selection, the *ring*: the servers that can be picked now. It is
+kept sorted by rank (smaller: nearer to the head of the list), so that a server that becomes
+unusable or usable again costs a binary search and one memmove, and a pick costs an index.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from schedulers.base import Server
+
+
+class Roster:
+    """The servers in list order; ``servers`` is for reading only."""
+
+    def __init__(self) -> None:
+        self.servers: list[Server] = []
+        self._ranks: dict[Server, int] = {}
+        self._next_rank = 0
+
+    def __contains__(self, server: Server) -> bool:
+        return server in self._ranks
+
+    def add(self, server: Server) -> None:
+        """Put a server at the head of the list."""
+        self.servers.insert(0, server)
+        self._ranks[server] = self._next_rank
+        self._next_rank -= 1
+
+    def remove(self, server: Server) -> Server | None:
+        """Take a server out; return the one before it, None when it stood at the head."""
+        place = self.servers.index(server)
+        before = self.servers[place - 1] if place else None
+        del self.servers[place], self._ranks[server]
+        return before
+
+    def insert(self, ring: list[Server], server: Server) -> None:
+        """Put a server of the list into the ring, at its place."""
+        ring.insert(self.after(ring, server), server)
+
+    def discard(self, ring: list[Server], server: Server) -> None:
+        """Take a server of the list out of the ring, which holds it."""
+        del ring[bisect_left(ring, self._ranks[server], key=self._ranks.__getitem__)]
+
+    def after(self, ring: list[Server], server: Server | None) -> int:
+        """Return the index in the ring of the first server behind this one of the list.
+
+        None stands for the head of the list. The result may be len(ring): nobody is behind.
+        """
+        if server is None:
+            return 0
+        return bisect_right(ring, self._ranks[server], key=self._ranks.__getitem__)
+
+    def merged(self, rings: Iterable[list[Server]]) -> list[Server]:
+        """Return a new ring of the servers of all the rings; two cost O(n), for they are runs."""
+        union = [server for ring in rings for server in ring]
+        union.sort(key=self._ranks.__getitem__)
+        return union

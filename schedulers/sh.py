@@ -1,0 +1,95 @@
+"""Source hashing: the same client address, the same server, by weight.
+
+Formula: a table of 256 buckets is filled in list order, newest first; each server takes as
+many in a row as its weight (one, even with weight 0), over and over. The bucket h of address
+x, an integer in host order, is ``((x * 0x61C88647) mod 2**32) >> 24``; an IPv6 address is
+folded to 32 bits by XOR first. Nobody is picked when the server found has weight 0 or is
+overloaded. Flags:
+
+    sh-port      hash x + source port (mod 2**32), so that a client's connections spread
+    sh-fallback  in place of nobody: the first usable server from bucket 2h mod 256 on
+
+Example, A 1, B 2, C 1 added in this order: the table reads C, B, B, A, C, B, B, A ...
+10.0.0.1 has bucket 39 and goes to A (39 mod 4 = 3), 10.0.0.2 bucket 137 and B. With sh-port
+and source port 40000 10.0.0.1 has bucket 203 and goes to A.
+
+Cost per pick: O(1); with sh-fallback and an unusable server up to 256 steps. Any change of
+the servers or their weights fills the table anew.
+
+When not to use it: few client addresses, many behind one NAT (sh-port, wlc); weights that sum
+to over 256, or more servers than that, where the oldest come off short. Every change moves
+most clients (mh moves few).
+
+Source: net/netfilter/ipvs/ip_vs_sh.c, ip_vs_sh_schedule, ip_vs_sh_get_fallback and
+ip_vs_sh_reassign.
+"""
+
+from __future__ import annotations
+
+from itertools import cycle, islice
+from typing import TYPE_CHECKING
+
+from schedulers.base import Flow, Scheduler, Server
+from schedulers.hashing import fold, hash_32
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TABLE_BITS = 8
+TABLE_SIZE = 1 << TABLE_BITS
+
+
+class SourceHashing(Scheduler):
+    """Picks the server that the client's address hashes to."""
+
+    name = "sh"
+    known_flags = frozenset({"sh-port", "sh-fallback"})
+
+    def __init__(self, flags: frozenset[str] = frozenset()) -> None:
+        super().__init__(flags)
+        self._by_port = "sh-port" in flags
+        self._fallback = "sh-fallback" in flags
+        self._servers: list[Server] = []
+        self._table: list[Server] = []
+
+    def add(self, server: Server) -> None:
+        """Take in a new server and fill the table anew."""
+        self._servers.insert(0, server)
+        self._fill()
+
+    def remove(self, server: Server) -> None:
+        """Forget a server and fill the table anew."""
+        self._servers.remove(server)
+        self._fill()
+
+    def edit(self, server: Server) -> None:  # noqa: ARG002 - all weights are read anew
+        """Fill the table anew."""
+        self._fill()
+
+    def pick(self, flow: Flow, now: float) -> Server | None:  # noqa: ARG002 - time plays no part
+        """Return the server of the client's bucket; when unusable None, or the fallback."""
+        if not self._table:
+            return None
+        value = fold(flow.source)
+        if self._by_port:
+            value += flow.source_port
+        bucket = hash_32(value, TABLE_BITS)
+        server = self._table[bucket]
+        if server.overloaded or server.weight <= 0:
+            return self._next_usable(2 * bucket % TABLE_SIZE) if self._fallback else None
+        return server
+
+    def _next_usable(self, begin: int) -> Server | None:
+        """Return the first usable server from this bucket on, round the whole table."""
+        for server in self._table[begin:] + self._table[:begin]:
+            if server.weight > 0 and not server.overloaded:
+                return server
+        return None
+
+    def _fill(self) -> None:
+        """Deal the buckets to the servers by weight; without servers the table is empty."""
+        self._table = list(islice(self._deal(), TABLE_SIZE))
+
+    def _deal(self) -> Iterator[Server]:
+        for server in cycle(self._servers):
+            yield from (server for _ in range(max(1, server.weight)))

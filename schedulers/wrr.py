@@ -1,0 +1,188 @@
+"""Weighted round robin: every server in turn, as often as its weight says, interleaved.
+
+Formula: the turn goes round the list, newest first, at a *current weight* cw, and picks the
+servers with ``weight >= cw`` that are not overloaded. At the end of the list cw is lowered by
+di; when it would be 0 or less it starts anew at mw::
+
+    di = gcd of the weights above 0 (1 if there are none)
+    mw = highest weight - (di - 1)
+
+Any change of the service's servers puts the turn back to the head of the list, computes di
+and mw anew, and then cw: mw when cw > mw or cw = 0, else ``cw // di * di + 1`` when di > 1,
+else as it was. So servers that were added one by one begin with cw = 1.
+
+Example, A 4, B 3, C 2 added in this order (list C, B, A; di 1, mw 4):
+
+    ====  ============  ======
+    cw    weight >= cw  picked
+    ====  ============  ======
+    1     C, B, A       CBA
+    4     A             A
+    3     B, A          BA
+    2     C, B, A       CBA
+    1     C, B, A       CBA
+    ====  ============  ======
+
+Cost per pick: O(1) amortised; the kernel's is O(n), and O(n * mw / di) when only light
+servers are usable. The ring for a cw is merged from the one before it and the servers of the
+weights that now suffice, in as many steps as it then has picks. A server that becomes
+overloaded or is relieved costs O(log n) and one memmove.
+
+When not to use it: connections of very different length (wlc); coprime high weights, such as
+1000 and 999, which send long runs to few servers.
+
+Source: net/netfilter/ipvs/ip_vs_wrr.c, ip_vs_wrr_schedule and ip_vs_wrr_dest_changed.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from math import gcd
+
+from schedulers.base import Flow, Scheduler, Server
+from schedulers.roster import Roster
+
+
+class WeightedRoundRobin(Scheduler):
+    """Picks the servers in turn, by weight.
+
+    ``_groups`` are the usable servers by weight, in list order, and ``_weights`` its keys,
+    ascending. ``_ring`` holds the usable servers with weight >= ``_cw``, and ``_cursor`` the
+    index in it of the first one behind ``_last``, the last pick (None: the head of the list).
+    """
+
+    name = "wrr"
+
+    def __init__(self, flags: frozenset[str] = frozenset()) -> None:
+        super().__init__(flags)
+        self._roster = Roster()
+        self._di = 1
+        self._mw = 0
+        self._cw = 0
+        self._last: Server | None = None
+        self._cursor = 0
+        self._ring: list[Server] = []
+        self._usable: set[Server] = set()
+        self._groups: dict[int, list[Server]] = {}
+        self._weights: list[int] = []
+        self._stale = False
+
+    def add(self, server: Server) -> None:
+        """Take in a new server, at the head of the list, and begin the turn anew."""
+        self._roster.add(server)
+        self._restart()
+
+    def remove(self, server: Server) -> None:
+        """Forget a server and begin the turn anew."""
+        self._roster.remove(server)
+        self._restart()
+
+    def edit(self, server: Server) -> None:  # noqa: ARG002 - all weights are read anew
+        """Begin the turn anew, whatever was edited."""
+        self._restart()
+
+    def changed(self, server: Server) -> None:
+        """Take the server into the turn or out of it, as its overload flag says."""
+        usable = server.weight > 0 and not server.overloaded
+        if usable == (server in self._usable) or self._stale or server not in self._roster:
+            return
+        if usable:
+            self._enter(server)
+        else:
+            self._leave(server)
+        self._cursor = self._roster.after(self._ring, self._last)
+
+    def pick(self, flow: Flow, now: float) -> Server | None:  # noqa: ARG002 - the turn decides
+        """Return the next usable server whose weight suffices."""
+        cursor = self._cursor
+        if cursor == len(self._ring):
+            if not self._next_ring():
+                return None
+            cursor = self._cursor
+        self._last = server = self._ring[cursor]
+        self._cursor = cursor + 1
+        return server
+
+    def _restart(self) -> None:
+        """Compute di, mw and cw anew; the rings follow at the next pick."""
+        weights = [server.weight for server in self._roster.servers if server.weight > 0]
+        self._di = gcd(*weights) or 1
+        self._mw = max(weights, default=0) - (self._di - 1)
+        if self._cw > self._mw or not self._cw:
+            self._cw = self._mw
+        elif self._di > 1:
+            self._cw = self._cw // self._di * self._di + 1
+        self._last = None
+        self._ring = []
+        self._cursor = 0
+        self._stale = True
+
+    def _next_ring(self) -> bool:
+        """Lower cw to where somebody is usable, and put the turn at the head of the list.
+
+        Return False when nobody is usable. Then the kernel, which has tried all values of cw,
+        leaves the turn at the head with cw = mw, unless it began in mid list with the lowest
+        cw: then it ends where it began.
+        """
+        if self._stale:
+            self._regroup()
+            if self._ring:
+                return True
+        if not self._weights:
+            if self._mw and (self._last is None or self._cw > self._di):
+                self._last = None
+                self._cw = self._mw
+            return False
+        above, lighter = self._cw, self._cw - self._di
+        if lighter <= 0:
+            lighter = self._mw
+        steps = max(0, -((self._weights[-1] - lighter) // self._di))
+        self._cw = lighter - steps * self._di
+        self._last = None
+        self._cursor = 0
+        self._lower_ring(above)
+        return True
+
+    def _lower_ring(self, above: int) -> None:
+        """Make the ring for cw: from the one for ``above`` when cw is lower, else anew."""
+        if self._cw > above:
+            self._ring = self._roster.merged(self._between(self._cw, self._mw + self._di))
+        elif groups := self._between(self._cw, above):
+            self._ring = self._roster.merged([self._ring, *groups])
+
+    def _between(self, low: int, high: int) -> list[list[Server]]:
+        """Return the groups with low <= weight < high."""
+        begin, end = bisect_left(self._weights, low), bisect_left(self._weights, high)
+        return [self._groups[weight] for weight in self._weights[begin:end]]
+
+    def _regroup(self) -> None:
+        """Sort the usable servers by weight and make the ring for cw."""
+        self._stale = False
+        self._usable = set()
+        self._groups = {}
+        for server in self._roster.servers:
+            if server.weight > 0 and not server.overloaded:
+                self._usable.add(server)
+                self._groups.setdefault(server.weight, []).append(server)
+        self._weights = sorted(self._groups)
+        self._ring = self._roster.merged(self._between(self._cw, self._mw + self._di))
+
+    def _enter(self, server: Server) -> None:
+        self._usable.add(server)
+        group = self._groups.get(server.weight)
+        if group is None:
+            self._groups[server.weight] = group = []
+            insort(self._weights, server.weight)
+        self._roster.insert(group, server)
+        if server.weight >= self._cw:
+            self._roster.insert(self._ring, server)
+
+    def _leave(self, server: Server) -> None:
+        self._usable.remove(server)
+        group = self._groups[server.weight]
+        self._roster.discard(group, server)
+        if not group:
+            del self._groups[server.weight]
+            self._weights.remove(server.weight)
+        if server.weight >= self._cw:
+            self._roster.discard(self._ring, server)
