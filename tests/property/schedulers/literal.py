@@ -1,0 +1,464 @@
+"""The rules of the schedulers, spelled out: a plain walk over the list at every pick.
+
+Nothing is kept that a rule does not name, nothing is fast; that is their use. The fast
+schedulers are held against these in test_same_picks.py, and bench/schedulers.py prints both.
+The list is newest first. Fractions are `fractions.Fraction`, tables are dealt out anew.
+"""
+
+# ruff: noqa: D101, D102, ARG002 - the rules are the documentation, their signatures are the base's
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import reduce
+from math import gcd
+from operator import xor
+from typing import TYPE_CHECKING, ClassVar
+
+from schedulers.base import Flow, Scheduler, Server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+TWO_32 = 2**32
+
+
+def usable(server: Server) -> bool:
+    """Tell whether a server may be given a new connection."""
+    return server.weight > 0 and not server.overloaded
+
+
+def folded(address: bytes) -> int:
+    """Return an IPv4 address as a number, of an IPv6 one the XOR of its four words."""
+    words = [int.from_bytes(address[at : at + 4], "big") for at in range(0, len(address), 4)]
+    return reduce(xor, words)
+
+
+def bucket(value: int, bits: int) -> int:
+    """Return the upper bits of the product with the golden ratio."""
+    return ((value * 0x61C88647) % TWO_32) >> (32 - bits)
+
+
+class Literal(Scheduler):
+    """A scheduler that knows its list and nothing else."""
+
+    def __init__(self, flags: frozenset[str] = frozenset()) -> None:
+        super().__init__(flags)
+        self.servers: list[Server] = []
+
+    def add(self, server: Server) -> None:
+        self.servers.insert(0, server)
+
+    def remove(self, server: Server) -> None:
+        self.servers.remove(server)
+
+    def behind(self, server: Server | None) -> list[Server]:
+        """Return the part of the list behind a server; None stands for the head."""
+        return self.servers[self.servers.index(server) + 1 :] if server else self.servers
+
+
+class LiteralRr(Literal):
+    name = "rr"
+    last: Server | None = None
+
+    def remove(self, server: Server) -> None:
+        if server is self.last:
+            place = self.servers.index(server)
+            self.last = self.servers[place - 1] if place else None
+        super().remove(server)
+
+    def pick(self, flow: Flow, now: float) -> Server | None:
+        for server in [*self.behind(self.last), *self.servers]:
+            if usable(server):
+                self.last = server
+                return server
+        return None
+
+
+class LiteralWrr(Literal):
+    name = "wrr"
+    di = 1
+    mw = 0
+    cw = 0
+    last: Server | None = None
+
+    def add(self, server: Server) -> None:
+        super().add(server)
+        self.edit(server)
+
+    def remove(self, server: Server) -> None:
+        super().remove(server)
+        self.edit(server)
+
+    def edit(self, server: Server) -> None:
+        positive = [server.weight for server in self.servers if server.weight > 0]
+        self.di = gcd(*positive) or 1
+        self.mw = max(positive, default=0) - (self.di - 1)
+        if self.cw > self.mw or self.cw == 0:
+            self.cw = self.mw
+        elif self.di > 1:
+            self.cw = (self.cw // self.di) * self.di + 1
+        self.last = None
+
+    def pick(self, flow: Flow, now: float) -> Server | None:
+        if self.mw == 0:
+            return None
+        began, wrapped = self.last, False
+        looked_at: set[Server] = set()  # with the lowest cw
+        while True:
+            for server in self.behind(self.last):
+                self.last = server
+                if server.weight >= self.cw and not server.overloaded:
+                    return server
+                if self.cw <= self.di:
+                    looked_at.add(server)
+                if wrapped and server is began and len(looked_at) == len(self.servers):
+                    return None
+            self.last = None
+            self.cw -= self.di
+            if self.cw <= 0:
+                self.cw, wrapped = self.mw, True
+                if len(looked_at) == len(self.servers):
+                    return None
+
+
+class LiteralLeast(Literal):
+    """The first of the usable servers with the least ``cost``."""
+
+    def cost(self, server: Server) -> Fraction:
+        raise NotImplementedError
+
+    def pick(self, flow: Flow, now: float) -> Server | None:
+        return first_least(self.servers, self.cost)
+
+
+def first_least(servers: Iterable[Server], cost: Callable[[Server], Fraction]) -> Server | None:
+    """Return the usable server of least cost, the first one on a tie."""
+    least = None
+    for server in servers:
+        if usable(server) and (least is None or cost(server) < cost(least)):
+            least = server
+    return least
+
+
+def overhead_per_weight(server: Server) -> Fraction:
+    """Return what wlc compares."""
+    return Fraction(256 * server.active + server.total, server.weight)
+
+
+class LiteralLc(LiteralLeast):
+    name = "lc"
+
+    def cost(self, server: Server) -> Fraction:
+        return Fraction(256 * server.active + server.total)
+
+
+class LiteralWlc(LiteralLeast):
+    name = "wlc"
+
+    def cost(self, server: Server) -> Fraction:
+        return overhead_per_weight(server)
+
+
+class LiteralSed(LiteralLeast):
+    name = "sed"
+
+    def cost(self, server: Server) -> Fraction:
+        return Fraction(server.active + 1, server.weight)
+
+
+class LiteralNq(LiteralSed):
+    name = "nq"
+
+    def pick(self, flow: Flow, now: float) -> Server | None:
+        for server in self.servers:
+            if usable(server) and server.active == 0:
+                return server
+        return super().pick(flow, now)
+
+
+class LiteralFo(LiteralLeast):
+    name = "fo"
+
+    def cost(self, server: Server) -> Fraction:
+        return Fraction(-server.weight)
+
+
+class LiteralOvf(LiteralLeast):
+    name = "ovf"
+
+    def cost(self, server: Server) -> Fraction:
+        return Fraction(-server.weight)
+
+    def pick(self, flow: Flow, now: float) -> Server | None:
+        roomy = [server for server in self.servers if server.active <= server.weight]
+        return first_least(roomy, self.cost)
+
+
+class LiteralDh(Literal):
+    name = "dh"
+
+    def pick(self, flow: Flow, now: float) -> Server | None:
+        if not self.servers:
+            return None
+        server = self.servers[bucket(folded(flow.destination), 8) % len(self.servers)]
+        return server if usable(server) else None
+
+
+class LiteralSh(Literal):
+    """The table is dealt out when servers or weights change, for that is when the kernel does."""
+
+    name = "sh"
+    known_flags = frozenset({"sh-port", "sh-fallback"})
+
+    def __init__(self, flags: frozenset[str] = frozenset()) -> None:
+        super().__init__(flags)
+        self.table: list[Server] = []
+
+    def add(self, server: Server) -> None:
+        super().add(server)
+        self.edit(server)
+
+    def remove(self, server: Server) -> None:
+        super().remove(server)
+        self.edit(server)
+
+    def edit(self, server: Server) -> None:
+        self.table = []
+        while self.servers and len(self.table) < 256:
+            for taker in self.servers:
+                take = min(max(1, taker.weight), 256 - len(self.table))
+                self.table += [taker] * take
+
+    def pick(self, flow: Flow, now: float) -> Server | None:
+        if not self.table:
+            return None
+        value = folded(flow.source)
+        if "sh-port" in self.flags:
+            value = (value + flow.source_port) % TWO_32
+        home = bucket(value, 8)
+        tries = [home]
+        if "sh-fallback" in self.flags:
+            tries += [(2 * home + step) % 256 for step in range(256)]
+        for place in tries:
+            if usable(self.table[place]):
+                return self.table[place]
+        return None
+
+
+class LiteralMh(Literal):
+    name = "mh"
+    known_flags = frozenset({"mh-port", "mh-fallback"})
+    PRIME: ClassVar[int] = 4093
+
+    def __init__(self, flags: frozenset[str] = frozenset()) -> None:
+        super().__init__(flags)
+        self.table: dict[int, Server] = {}
+        self.dealt = False
+
+    def add(self, server: Server) -> None:
+        super().add(server)
+        self.edit(server)
+
+    def remove(self, server: Server) -> None:
+        super().remove(server)
+        self.edit(server)
+
+    def edit(self, server: Server) -> None:
+        self.dealt = False
+
+    def deal(self) -> None:
+        """Let every server take, when it is its turn, the free slot that it likes best."""
+        self.dealt = True
+        self.table = {}
+        weights = [server.last_weight for server in self.servers]
+        divisor = gcd(*weights)
+        if divisor == 0:
+            return
+        shift = max(0, (max(weights) // divisor).bit_length() - 6)
+        preferences = {server: self.preference(server) for server in self.servers}
+        while len(self.table) < self.PRIME:
+            for taker in self.servers:
+                turns = max(taker.last_weight // divisor >> shift, min(taker.last_weight, 1))
+                for _ in range(turns):
+                    if len(self.table) < self.PRIME:
+                        slot = next(s for s in preferences[taker] if s not in self.table)
+                        self.table[slot] = taker
+
+    def preference(self, server: Server) -> Iterator[int]:
+        value = (folded(server.address) + server.port) % TWO_32
+        offset = siphash13(value, 2654435761) % self.PRIME
+        skip = siphash13(value, 2654446892) % (self.PRIME - 1) + 1
+        return ((offset + step * skip) % self.PRIME for step in range(self.PRIME))
+
+    def pick(self, flow: Flow, now: float) -> Server | None:
+        if not self.dealt:
+            self.deal()
+        if not self.table:
+            return None
+        value = folded(flow.source)
+        if "mh-port" in self.flags:
+            value += flow.source_port
+        home = siphash13(value % TWO_32, 2654435761) % self.PRIME
+        if usable(self.table[home]):
+            return self.table[home]
+        if "mh-fallback" in self.flags:
+            for step in range(self.PRIME):
+                offset = (home + step) % self.PRIME
+                slot = siphash13((value + offset) % TWO_32, 2654435761) % self.PRIME
+                if usable(self.table[slot]):
+                    return self.table[slot]
+        return None
+
+
+def siphash13(value: int, key_word: int) -> int:
+    """Return the low 32 bits of SipHash-1-3 of four bytes; both words of the key are alike."""
+    mask = 2**64 - 1
+
+    def rotate(word: int, bits: int) -> int:
+        return ((word << bits) | (word >> (64 - bits))) & mask
+
+    def half_round(a: int, b: int, c: int, d: int, s: int, t: int) -> tuple[int, int, int, int]:
+        a, c = (a + b) & mask, (c + d) & mask
+        b, d = rotate(b, s) ^ a, rotate(d, t) ^ c
+        return rotate(a, 32), b, c, d
+
+    def sip_round(state: list[int]) -> list[int]:
+        v0, v1, v2, v3 = state
+        v0, v1, v2, v3 = half_round(v0, v1, v2, v3, 13, 16)
+        v2, v1, v0, v3 = half_round(v2, v1, v0, v3, 17, 21)
+        return [v0, v1, v2, v3]
+
+    text = b"somepseudorandomlygeneratedbytes"
+    state = [int.from_bytes(text[at : at + 8], "big") ^ key_word for at in range(0, 32, 8)]
+    block = (4 << 56) | value
+    state[3] ^= block
+    state = sip_round(state)
+    state[0] ^= block
+    state[2] ^= 0xFF
+    for _ in range(3):
+        state = sip_round(state)
+    return reduce(xor, state) % TWO_32
+
+
+class LiteralLblc(LiteralWlc):
+    """One dict for each thing that the rule keeps of an address."""
+
+    name = "lblc"
+    MAX_ENTRIES: ClassVar[int] = 16384
+
+    def __init__(self, flags: frozenset[str] = frozenset()) -> None:
+        super().__init__(flags)
+        self.expiration_s = 24 * 3600.0
+        self.cache: dict[bytes, list[Server]] = {}
+        self.used: dict[bytes, float] = {}
+        self.changed_at: dict[bytes, float] = {}
+        self.rover = 0
+        self.runs = 1
+        self.due: float | None = None
+
+    def too_busy(self, server: Server) -> bool:
+        half_idle = any(2 * other.active < other.weight for other in self.servers)
+        return server.active > server.weight and half_idle
+
+    def cached(self, address: bytes, now: float) -> Server | None:
+        """Return what the cache says of an address that it holds."""
+        (server,) = self.cache[address]
+        good = server in self.servers and server.weight > 0 and not self.too_busy(server)
+        return server if good else None
+
+    def learn(self, address: bytes, server: Server, now: float) -> None:
+        """Note the server that wlc has chosen for an address that the cache holds."""
+        self.cache[address] = [server]
+
+    def pick(self, flow: Flow, now: float) -> Server | None:
+        address = flow.destination
+        if address in self.cache:
+            self.used[address] = now
+            server = self.cached(address, now)
+            if server is not None:
+                return server
+        server = super().pick(flow, now)
+        if server is None:
+            return None
+        if address in self.cache:
+            self.learn(address, server, now)
+        elif len(self.cache) < self.MAX_ENTRIES * 3 // 2:
+            self.cache[address] = [server]
+            self.used[address] = self.changed_at[address] = now
+        return server
+
+    def tick(self, now: float) -> None:
+        if self.due is not None and now < self.due:
+            return
+        first, self.due = self.due is None, now + 60
+        if first:
+            return
+        surplus = len(self.cache) - self.MAX_ENTRIES
+        if self.runs % 30 == 0:
+            for place in range(1024):
+                self.drop(place, now - self.expiration_s)
+            self.runs = 1
+        elif surplus <= 0:
+            self.runs += 1
+        else:
+            goal = min(surplus * 4 // 3, self.MAX_ENTRIES // 2)
+            for _ in range(1024):
+                self.rover = (self.rover + 1) % 1024
+                goal -= self.drop(self.rover, now - 360)
+                if goal <= 0:
+                    break
+
+    def drop(self, place: int, since: float) -> int:
+        """Drop what is in this bucket and was not used later; return how many."""
+        old = [
+            address
+            for address in self.cache
+            if bucket(folded(address), 10) == place and self.used[address] <= since
+        ]
+        for address in old:
+            del self.cache[address], self.used[address], self.changed_at[address]
+        return len(old)
+
+
+class LiteralLblcr(LiteralLblc):
+    name = "lblcr"
+
+    def cached(self, address: bytes, now: float) -> Server | None:
+        members = self.cache[address]
+        least = first_least([m for m in members if m in self.servers], overhead_per_weight)
+        if len(members) > 1 and now > self.changed_at[address] + self.expiration_s:
+            most = None
+            for member in members:
+                if member.weight > 0 and (
+                    most is None or overhead_per_weight(member) > overhead_per_weight(most)
+                ):
+                    most = member
+            if most is not None:
+                members.remove(most)
+                self.changed_at[address] = now
+        return None if least is None or self.too_busy(least) else least
+
+    def learn(self, address: bytes, server: Server, now: float) -> None:
+        if server not in self.cache[address]:
+            self.cache[address].insert(0, server)
+            self.changed_at[address] = now
+
+
+RULES: dict[str, type[Literal]] = {
+    rule.name: rule
+    for rule in (
+        LiteralRr,
+        LiteralWrr,
+        LiteralLc,
+        LiteralWlc,
+        LiteralLblc,
+        LiteralLblcr,
+        LiteralDh,
+        LiteralSh,
+        LiteralSed,
+        LiteralNq,
+        LiteralMh,
+        LiteralFo,
+        LiteralOvf,
+    )
+}

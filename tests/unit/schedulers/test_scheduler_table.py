@@ -1,0 +1,51 @@
+"""The table of built-in schedulers, and what all of them have in common."""
+
+from __future__ import annotations
+
+import pytest
+
+import schedulers
+from schedulers.base import Server
+
+BUILT_IN = ["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "mh", "fo", "ovf"]
+
+
+def test_names_begins_with_the_built_in_ones() -> None:
+    assert schedulers.names()[: len(BUILT_IN)] == BUILT_IN
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_scheduler_is_loaded_by_the_name_it_bears(name: str) -> None:
+    assert schedulers.load(name).name == name
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_file_is_named_as_the_scheduler_in_it(name: str) -> None:
+    assert schedulers.load(name).__module__ == f"schedulers.{name}"
+
+
+def test_an_unknown_name_raises_a_lookup_error() -> None:
+    with pytest.raises(LookupError, match=r"no scheduler 'twos'; there are: rr, wrr, lc, wlc"):
+        schedulers.load("twos")
+
+
+@pytest.mark.parametrize(
+    ("name", "flags"),
+    [("sh", {"sh-port", "sh-fallback"}), ("mh", {"mh-port", "mh-fallback"}), ("wlc", set())],
+)
+def test_a_scheduler_knows_its_own_flags_only(name: str, flags: set[str]) -> None:
+    scheduler = schedulers.load(name)
+    assert scheduler.known_flags == flags
+    with pytest.raises(ValueError, match=f"scheduler {name} has no flag xx-port"):
+        scheduler(frozenset({"xx-port"}))
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_news_of_a_removed_server_is_passed_over(name: str) -> None:
+    scheduler = schedulers.load(name)()
+    server = Server(bytes(4), 80)
+    scheduler.add(server)
+    scheduler.remove(server)
+    scheduler.changed(server)
+    scheduler.tick(0.0)
+    assert scheduler.pick(schedulers.base.Flow(bytes(4), 1, bytes(4), 80), 0.0) is None
