@@ -1,0 +1,1 @@
+"""Benchmarks: packets, picks, memory, end to end."""
