@@ -1,11 +1,8 @@
 """Picks per second of every scheduler, next to its rule spelled out.
 
-``python -m bench.schedulers [SERVERS]`` prints the table; `run` returns it.
-
 Three kinds of load, all with weights from 1 to 10, mixed, and 10,000 clients:
 
-- rr wrr sh dh mh fo: picks, one after the other. mh remembers clients; the row ``mh, new
-  clients`` asks for each client once.
+- rr wrr sh dh mh fo: picks, one after the other.
 - lc wlc sed nq ovf lblc lblcr: at every pick, in turn, the picked server gets a connection
   (open, activate, changed) or one of 20,000 standing connections, by lot, ends (deactivate,
   changed, close, changed). ovf's weights are 100 times the others', so that it is never full.
@@ -17,13 +14,13 @@ turns, for the machine may be busy with something else.
 from __future__ import annotations
 
 import random
-import sys
 from dataclasses import dataclass
 from itertools import cycle, islice
 from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from bench.report import Table, count
 from schedulers import BUILT_IN
 from schedulers.base import Flow, Scheduler, Server
 from tests.property.schedulers.literal import RULES
@@ -34,12 +31,10 @@ if TYPE_CHECKING:
 TURNS = 7
 TURN_S = 0.1
 CLIENTS = 10_000
-NEW_CLIENTS = 1_000_000
 STANDING = 20_000
 SEED = 20260101
 
-NEW_CLIENTS_ROW = "mh, new clients"
-PICKS_ONLY = ["rr", "wrr", "sh", "dh", "mh", NEW_CLIENTS_ROW, "fo"]
+PICKS_ONLY = ["rr", "wrr", "sh", "dh", "mh", "fo"]
 WITH_CONNECTIONS = ["lc", "wlc", "sed", "nq", "ovf", "lblc", "lblcr"]
 
 
@@ -61,20 +56,19 @@ def run(servers: int = 1000) -> list[Result]:
 
 
 def measure(
-    row: str, servers: int, load: Callable[[Scheduler, list[Server], str], Callable[[int], float]]
+    name: str, servers: int, load: Callable[[Scheduler, list[Server]], Callable[[int], float]]
 ) -> Result:
-    """Measure both sides of one row, turn about."""
-    name = row.partition(",")[0]
+    """Measure both sides of one scheduler, turn about."""
     sides = []
     for scheduler in (BUILT_IN[name](), RULES[name]()):
-        turn = load(scheduler, populate(scheduler, servers), row)
+        turn = load(scheduler, populate(scheduler, servers))
         turn(1)
         sides.append((turn, calibrate(turn), list[float]()))
     for _ in range(TURNS):
         for turn, picks, rates in sides:
             rates.append(picks / turn(picks))
     fast, literal = (median(rates) for _, _, rates in sides)
-    return Result(row, fast, literal)
+    return Result(name, fast, literal)
 
 
 def calibrate(turn: Callable[[int], float]) -> int:
@@ -105,14 +99,13 @@ def flows(count: int) -> Iterator[Flow]:
         yield Flow(client, 1024 + serial % 60_000, (198 << 24 | serial).to_bytes(4, "big"), 80)
 
 
-def picks_only(scheduler: Scheduler, _servers: list[Server], row: str) -> Callable[[int], float]:
+def picks_only(scheduler: Scheduler, _servers: list[Server]) -> Callable[[int], float]:
     """Return a turn of nothing but picks."""
     clients = cycle(list(flows(CLIENTS)))
-    source = flows(NEW_CLIENTS) if row == NEW_CLIENTS_ROW else clients
 
     def turn(picks: int) -> float:
         pick = scheduler.pick
-        batch = list(islice(source, picks))
+        batch = list(islice(clients, picks))
         begin = perf_counter()
         for flow in batch:
             pick(flow, 0.0)
@@ -121,9 +114,7 @@ def picks_only(scheduler: Scheduler, _servers: list[Server], row: str) -> Callab
     return turn
 
 
-def picks_and_connections(
-    scheduler: Scheduler, servers: list[Server], _row: str
-) -> Callable[[int], float]:
+def picks_and_connections(scheduler: Scheduler, servers: list[Server]) -> Callable[[int], float]:
     """Return a turn of picks, half of them with a new connection, half with the end of one."""
     lots = random.Random(SEED)
     clients = cycle(list(flows(CLIENTS)))
@@ -161,18 +152,18 @@ def picks_and_connections(
     return turn
 
 
-def main() -> None:
-    """Print the table."""
-    servers = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
-    print(f"picks per second, {servers} servers, median of {TURNS} turns")
-    print(f"{'scheduler':16} {'lvsd':>11} {'literal':>9} {'ratio':>7}")
-    for result in run(servers):
-        ratio = result.picks_per_s / result.literal_picks_per_s
-        print(
-            f"{result.name:16} {result.picks_per_s:11,.0f} "
-            f"{result.literal_picks_per_s:9,.0f} {ratio:7.1f}"
+def tables() -> list[Table]:
+    """Measure, and return the table."""
+    rows = [
+        (
+            result.name,
+            count(result.picks_per_s),
+            count(result.literal_picks_per_s),
+            f"{result.picks_per_s / result.literal_picks_per_s:,.1f}",
         )
-
-
-if __name__ == "__main__":
-    main()
+        for result in run()
+    ]
+    columns = ("scheduler", "picks/s", "the rule spelled out, O(n)", "ratio")
+    return [
+        Table("schedulers", "Picks/s, 1,000 servers", "python -m bench schedulers", columns, rows)
+    ]

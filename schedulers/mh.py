@@ -21,9 +21,9 @@ Example, three servers of weight 1: each gets a third of the slots, 1364 or 1365
 them is removed, its third is shared out between the other two, whose own clients stay but for
 a few percent; sh would move half of them.
 
-Cost per pick: O(1); a client not seen lately costs one SipHash in Python, some microseconds
-(bench/schedulers.py). With mh-fallback one more per unusable server that is met, 4093 at most,
-none when no server is usable. A change of the servers fills the table anew at the next pick.
+Cost per pick: O(1), one SipHash. With mh-fallback one more per unusable server that is met,
+4093 at most, none when no server is usable. A change of the servers fills the table anew at the
+next pick.
 
 When not to use it: few client addresses, many behind one NAT (mh-port, wlc). Of more than
 4093 servers the oldest get nothing (the kernel leaves the old table, without a word).
@@ -34,7 +34,6 @@ Eisenbud et al., "Maglev", NSDI 2016, section 3.4.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from math import gcd
 
 from schedulers.base import Flow, Scheduler, Server
@@ -45,11 +44,8 @@ TABLE_SIZE = 4093
 TURN_BITS = 6
 """Half of the table's bits (IP_VS_MH_TAB_BITS)."""
 
-OFFSET_KEY = (2654435761, 2654435761)
-SKIP_KEY = (2654446892, 2654446892)
-
-CACHED_CLIENTS = 1 << 14
-"""Clients whose slot is remembered, about 2 MB, for all services together."""
+OFFSET_KEY = 2 * (2654435761).to_bytes(8, "little")
+SKIP_KEY = 2 * (2654446892).to_bytes(8, "little")
 
 
 class MaglevHashing(Scheduler):
@@ -99,7 +95,7 @@ class MaglevHashing(Scheduler):
         value = fold(flow.source)
         if self._by_port:
             value = value + flow.source_port & MASK32
-        slot = _client_slot(value)
+        slot = hsiphash(value, OFFSET_KEY) % TABLE_SIZE
         server = self._table[slot]
         if server.overloaded or server.weight <= 0:
             return self._next_usable(value, slot) if self._fallback else None
@@ -121,11 +117,6 @@ class MaglevHashing(Scheduler):
             self._usable.add(server)
         else:
             self._usable.discard(server)
-
-
-@lru_cache(maxsize=CACHED_CLIENTS)
-def _client_slot(value: int) -> int:
-    return hsiphash(value, OFFSET_KEY) % TABLE_SIZE
 
 
 def populate(servers: list[Server]) -> list[Server]:

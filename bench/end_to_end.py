@@ -1,0 +1,151 @@
+"""End to end in the lab: direct, lvsd, HAProxy (TCP mode) and nginx stream, in turns.
+
+One client (wrk, iperf3), one director, one real server (nginx, iperf3), 32 connections. The
+machine drifts, so each round measures all ways one after another, and the ratios are those of the
+medians. All processes share the machine's cores: the figures compare ways, they are no limits.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING
+
+from bench.report import Table, count
+from lvsd.lab import programs
+from lvsd.lab.director import lvsd
+from lvsd.lab.lab import Lab
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from lvsd.lab.namespace import Namespace
+
+ROUNDS = 5
+SECONDS = 2
+CONNECTIONS = 32
+COMMAND = "python -m bench end-to-end"
+
+WEB, DIRECT_WEB, STREAM, DIRECT_STREAM = 80, 8080, 5201, 5202
+HAPROXY_WEB, HAPROXY_STREAM, NGINX_WEB, NGINX_STREAM = 8881, 8882, 8891, 8892
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A way from the client to the real server: where a browser and where iperf3 connect to."""
+
+    name: str
+    address: str
+    web: int
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """Something measured of a way; more is better."""
+
+    name: str
+    take: Callable[[Namespace, Way], float]
+    text: Callable[[float], str]
+
+
+def keep_alive(client: Namespace, way: Way) -> float:
+    """Return HTTP requests per second over connections that stay open."""
+    return _wrk(client, way)
+
+
+def per_connection(client: Namespace, way: Way) -> float:
+    """Return HTTP requests per second with a TCP connection each."""
+    return _wrk(client, way, "-H", "Connection: close")
+
+
+def stream(client: Namespace, way: Way) -> float:
+    """Return Gbit/s of one TCP stream to the real server."""
+    output = client.run(
+        ["iperf3", "-J", "-t", str(SECONDS), "-c", way.address, "-p", str(way.stream)]
+    ).stdout
+    return float(json.loads(output)["end"]["sum_received"]["bits_per_second"]) / 1e9
+
+
+MEASURES = (
+    Measure("requests/s, keep-alive", keep_alive, count),
+    Measure("requests/s, one per connection", per_connection, count),
+    Measure("one TCP stream, Gbit/s", stream, lambda value: f"{value:.2f}"),
+)
+
+
+def run(rounds: int = ROUNDS, progress: Callable[[str], None] = print) -> list[Table]:
+    """Measure everything and return the table; about two minutes for five rounds."""
+    with Lab(servers=1) as lab:
+        ways = _start(lab)
+        samples: dict[tuple[str, str], list[float]] = {}
+        for number in range(rounds):
+            for measure in MEASURES:
+                progress(f"end to end: round {number + 1} of {rounds}, {measure.name}")
+                for way in ways:
+                    value = measure.take(lab.client, way)
+                    samples.setdefault((measure.name, way.name), []).append(value)
+    return [_table(ways, samples)]
+
+
+def _start(lab: Lab) -> Sequence[Way]:
+    # One client address has 28,000 ports, and a port that closed first rests for a minute.
+    lab.client.sysctl("net.ipv4.ip_local_port_range", "1024 65535")
+    lab.client.sysctl("net.ipv4.tcp_tw_reuse", "1")
+    server = lab.servers[0]
+    programs.nginx(server, [WEB, DIRECT_WEB])
+    for port in (STREAM, DIRECT_STREAM):
+        programs.iperf3(server, port)
+    rip, vip = server.addresses.v4, lab.vip.v4
+    front = lab.director.interface("front").v4
+    programs.haproxy(lab.director, HAPROXY_WEB, [f"{rip}:{WEB}"])
+    programs.haproxy(lab.director, HAPROXY_STREAM, [f"{rip}:{STREAM}"])
+    programs.nginx_stream(lab.director, NGINX_WEB, [f"{rip}:{WEB}"])
+    programs.nginx_stream(lab.director, NGINX_STREAM, [f"{rip}:{STREAM}"])
+    services = "\n".join(
+        f"""
+        [[service]]
+        name = "port-{port}"
+        address = "{vip}:{port}"
+        protocol = "tcp"
+        scheduler = "wlc"
+
+          [[service.server]]
+          address = "{rip}:{port}"
+        """
+        for port in (WEB, STREAM)
+    )
+    lvsd(lab.director, services)
+    return (
+        Way("direct", rip, DIRECT_WEB, DIRECT_STREAM),
+        Way("lvsd", vip, WEB, STREAM),
+        Way("HAProxy, TCP mode", front, HAPROXY_WEB, HAPROXY_STREAM),
+        Way("nginx stream", front, NGINX_WEB, NGINX_STREAM),
+    )
+
+
+def _wrk(client: Namespace, way: Way, *options: str) -> float:
+    url = f"http://{way.address}:{way.web}/"
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}", *options, url]
+    output = client.run(command).stdout
+    match = re.search(r"Requests/sec:\s+([\d.]+)", output)
+    if match is None or "Socket errors" in output:
+        raise RuntimeError(f"{way.name}: {output}")
+    return float(match[1])
+
+
+def _table(ways: Sequence[Way], samples: dict[tuple[str, str], list[float]]) -> Table:
+    rows = []
+    for way in ways:
+        row = [way.name]
+        for measure in MEASURES:
+            value = median(samples[measure.name, way.name])
+            haproxy = median(samples[measure.name, ways[2].name])
+            row += [measure.text(value), f"{value / haproxy:.2f}"]
+        rows.append(row)
+    columns = ["way"]
+    for measure in MEASURES:
+        columns += [measure.name, "of HAProxy"]
+    return Table("end-to-end", "End to end in the lab", COMMAND, columns, rows)
