@@ -169,15 +169,21 @@ class Daemon:
         log.error("a packet met an error in lvsd itself and was dropped", exc_info=error)
 
     async def _tick(self) -> None:
-        """Run the timers once a second, and feed systemd's watchdog from the packets' loop."""
+        """Run the timers once a second, and feed systemd's watchdog while packets get verdicts.
+
+        Packets that wait in the queue with none taken since the last beat starve it.
+        """
         watchdog = notify.watchdog_s()
         pause = min(TICK_S, watchdog / 2) if watchdog else TICK_S
         more = False
+        received = 0
         while True:
             await asyncio.sleep(0 if more else pause)
             more = self.director.tick(time.monotonic())
-            if watchdog:
+            stats = self.source.stats
+            if watchdog and (stats.received > received or not stats.waiting):
                 notify.notify(notify.WATCHDOG)
+            received = stats.received
 
     def _facts(self) -> dict[str, object]:
         services = self.director.services
@@ -191,7 +197,7 @@ class Daemon:
 
     def _summary(self) -> str:
         facts = self._facts()
-        return f"{facts['services']} services, {facts['servers']} real servers"
+        return f"services: {facts['services']}, real servers: {facts['servers']}"
 
 
 def assemble(config: model.Config, now: float) -> Director:
