@@ -34,10 +34,11 @@ __all__ = ["Machine", "cleanup", "journal_path"]
 _SYSCTLS: Final = Path("/proc/sys")
 
 _FOLLOWERS: Final = {
-    "net.ipv4.ip_forward": "net/ipv4/conf/*/forwarding",
-    "net.ipv6.conf.all.forwarding": "net/ipv6/conf/*/forwarding",
+    "net.ipv4.ip_forward": ("net/ipv4/conf/*/forwarding", "net/ipv4/conf/all/accept_redirects"),
+    "net.ipv6.conf.all.forwarding": ("net/ipv6/conf/*/forwarding",),
 }
-"""Sysctls that the kernel sets along with another one (devinet.c, addrconf.c)."""
+"""Sysctls that the kernel sets along with another one (inet_forward_change in devinet.c,
+addrconf_forward_change in addrconf.c)."""
 
 _NEWADDR: Final = 20
 _DELADDR: Final = 21
@@ -191,9 +192,11 @@ def _undo_sysctl(change: SysctlChange) -> list[str]:
 
 def _followers(name: str) -> dict[str, str]:
     """Return the sysctls, with their values, that the kernel sets when this one is set."""
-    if name not in _FOLLOWERS:
-        return {}
-    return {_name(path): _read(_name(path)) for path in sorted(_SYSCTLS.glob(_FOLLOWERS[name]))}
+    return {
+        _name(path): _read(_name(path))
+        for pattern in _FOLLOWERS.get(name, ())
+        for path in sorted(_SYSCTLS.glob(pattern))
+    }
 
 
 # sysctl(8) exchanges "." and "/": net.ipv4.conf.eth0/100.rp_filter is about eth0.100.
