@@ -1,0 +1,80 @@
+"""iperf3 through the director: its control and its data connection want one and the same server."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lvsd.lab import programs
+from tests.netns.traffic.site import both, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lvsd.lab import Lab
+    from tests.netns.traffic.site import Family, Site
+
+PERSISTENT, SINGLE = 5201, 5202
+"""Ports: three servers with persistence, one server for TCP and UDP."""
+
+BYTES = 30_000_000
+DATAGRAM_BYTES = 2_500_000
+RATE = "20M"
+
+WINDOW = "256K"
+"""Bounds what is still under way when iperf3 stops to count."""
+
+UNDER_WAY = 1_500_000
+"""Bytes per stream that two such buffers, doubled by the kernel, and the path may hold."""
+
+
+@pytest.fixture(scope="module")
+def site(lab: Lab) -> Iterator[Site]:
+    """Run iperf3 behind one service with persistence, and behind a pair of TCP and UDP."""
+    for server in lab.servers:
+        programs.iperf3(server)
+    with running(
+        lab,
+        both(lab, PERSISTENT, 5201, persistence_s=60),
+        both(lab, SINGLE, 5201, servers=slice(1)),
+        both(lab, SINGLE, 5201, servers=slice(1), protocol="udp"),
+    ) as site:
+        yield site
+
+
+def measured(site: Site, family: Family, port: int, *options: str) -> dict[str, Any]:
+    command = ["iperf3", "--json", "-c", site.vip(family), "-p", str(port), *options]
+    report = json.loads(site.lab.client.run(command).stdout)
+    end: dict[str, Any] = report["end"]
+    return end
+
+
+@pytest.mark.parametrize("direction", [[], ["-R"]], ids=["up", "down"])
+def test_a_tcp_stream_arrives_in_full(site: Site, family: Family, direction: list[str]) -> None:
+    end = measured(site, family, PERSISTENT, "-w", WINDOW, "-n", str(BYTES), *direction)
+
+    assert end["sum_sent"]["bytes"] >= BYTES
+    assert end["sum_received"]["bytes"] >= BYTES - UNDER_WAY
+
+
+def test_parallel_streams_stay_with_the_server_of_their_control_connection(
+    site: Site, family: Family
+) -> None:
+    end = measured(site, family, PERSISTENT, "-w", WINDOW, "-n", str(BYTES), "-P", "4")
+
+    assert len(end["streams"]) == 4
+    assert end["sum_received"]["bytes"] >= BYTES - 4 * UNDER_WAY
+
+
+@pytest.mark.parametrize("direction", [[], ["-R"]], ids=["up", "down"])
+def test_udp_at_twenty_megabits_loses_next_to_nothing(
+    site: Site, family: Family, direction: list[str]
+) -> None:
+    options = ["-u", "-b", RATE, "-n", str(DATAGRAM_BYTES), *direction]
+
+    total = measured(site, family, SINGLE, *options)["sum"]
+
+    assert total["bytes"] >= DATAGRAM_BYTES * 0.99
+    assert total["lost_percent"] <= 1
