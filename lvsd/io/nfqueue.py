@@ -3,7 +3,7 @@
 The binding is NetfilterQueue (libnetfilter_queue). It calls ``recv`` on whatever object it is
 given, and that is where its limits are lifted:
 
-- it binds with a copy range of 4016 bytes: a configuration message of ours asks for all;
+- it asks for 4016 bytes of a packet at most: a configuration message of ours asks for all;
 - its own buffer has 4096 bytes: our ``recv`` returns messages as long as they are;
 - it reads until the queue is empty: our ``recv`` says "empty" after ``turn`` packets, and the
   loop, level-triggered, comes back for the rest once timers and other sockets had theirs;
@@ -20,10 +20,11 @@ import os
 import socket
 import struct
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from netfilterqueue import NetfilterQueue
+from netfilterqueue import COPY_NONE, COPY_PACKET, NetfilterQueue
 
 from lvsd.core.verdict import Verdict
 from lvsd.errors import KernelError, PrivilegeError
@@ -57,9 +58,6 @@ RECEIVE_BUFFER: Final = 32 << 20
 _PASS: Final = Verdict.PASS
 _DROP: Final = Verdict.DROP
 
-_BOUND_RANGE: Final = 4016
-"""What NetfilterQueue asks for; a shorter packet was never cut."""
-
 _MESSAGE: Final = COPY_RANGE + 1024
 """Bytes of the longest message: a packet and the attributes beside it."""
 
@@ -67,7 +65,6 @@ _CONFIG: Final = 3 << 8 | 2  # NFNL_SUBSYS_QUEUE, NFQNL_MSG_CONFIG
 _CFG_CMD: Final = 1  # NFQA_CFG_CMD: command u8, padding u8, family be16
 _PF_BIND: Final = b"\x03\0\0\0"
 _CFG_PARAMS: Final = 2  # NFQA_CFG_PARAMS: copy_range be32, copy_mode u8
-_COPY_PACKET: Final = 2
 _IPV6_HEADER: Final = 40
 
 
@@ -138,6 +135,7 @@ class QueueSource:
                     self._queue,
                     self._take,
                     max_len=self._queue_length,
+                    mode=COPY_NONE,  # no packets yet: one would mix with acknowledgements
                     sock_len=self._receive_buffer,
                 )
         except OSError as error:
@@ -147,10 +145,9 @@ class QueueSource:
         # Without this option one overrun makes the kernel drop *everything* until the socket is
         # empty (netlink_attachskb, NETLINK_S_CONGESTED). The loss is counted as user_dropped.
         sock.setsockopt(SOL_NETLINK, NETLINK_NO_ENOBUFS, 1)
-        parameters = struct.pack("!IB", COPY_RANGE, _COPY_PACKET)
-        sock.send(encode(_config(self._queue, attribute(_CFG_PARAMS, parameters)), 0))
         self._binding, self._socket = binding, sock
         self._reader.receive = sock.recv
+        self._copy(sock, COPY_PACKET)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Read on ``loop`` from now on, at most ``turn`` packets at a time."""
@@ -192,12 +189,17 @@ class QueueSource:
     def close(self) -> None:
         """Give the queue back; the kernel drops what is still waiting. Harmless when not open."""
         self.stop()
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-        if self._binding is not None:
-            self._binding.unbind()
-            self._binding = None
+        if self._binding is None or self._socket is None:
+            return
+        # unbind() waits for the kernel's acknowledgement, which is lost when the receive buffer
+        # is full, and may then wait for ever: let no more packets in, and empty it.
+        self._copy(self._socket, COPY_NONE)
+        with suppress(BlockingIOError):
+            while self._socket.recv(_MESSAGE, socket.MSG_DONTWAIT):
+                pass
+        self._socket.close()
+        self._binding.unbind()
+        self._binding = self._socket = None
 
     @property
     def stats(self) -> SourceStats:
@@ -211,7 +213,7 @@ class QueueSource:
     def _take(self, packet: Packet) -> None:
         """Give one packet its verdict. No exception may leave: the packet would wait for ever."""
         data = packet.get_payload()
-        if len(data) >= _BOUND_RANGE and len(data) < total_length(data):
+        if len(data) >= COPY_RANGE and len(data) < total_length(data):
             self._stats.truncated += 1
             packet.drop()
             return
@@ -230,6 +232,11 @@ class QueueSource:
             packet.drop()
             self._stats.handler_errors += 1
             self._error = error
+
+    def _copy(self, sock: socket.socket, mode: int) -> None:
+        """Have the kernel hand over whole packets from now on, or none at all (it drops them)."""
+        parameters = attribute(_CFG_PARAMS, struct.pack("!IB", COPY_RANGE, mode))
+        sock.send(encode(_config(self._queue, parameters), 0))
 
     def _check_kernel(self) -> None:
         """Ask for something harmless that needs the same rights, since its errno is precise."""

@@ -203,6 +203,17 @@ def test_after_an_overrun_packets_come_again_as_soon_as_there_is_room(row: Row) 
     assert after.waiting == 100 - before
 
 
+def test_a_queue_can_be_closed_while_its_receive_buffer_is_full(row: Row) -> None:
+    source = QueueSource(
+        NUMBER, lambda *_: Verdict.DROP, clock=lambda: 0.0, receive_buffer=16 << 10
+    )
+    source.open()
+    send(row, 100)
+    assert source.stats.kernel_dropped > 0
+    source.close()
+    assert queue_statistics(NUMBER) is None
+
+
 def test_stop_gives_what_is_waiting_its_verdict(row: Row, diverted: Divert) -> None:
     seen: list[bytes] = []
 
