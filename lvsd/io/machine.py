@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from lvsd.errors import KernelError, PrivilegeError
-from lvsd.io.divert import remove_leftover
+from lvsd.io.divert import remove_leftover, table_stands
 from lvsd.io.journal import AddressChange, Journal, SysctlChange, journal_path
 from lvsd.io.netlink import (
     NETLINK_ROUTE,
@@ -26,6 +26,7 @@ from lvsd.io.netlink import (
     attribute,
     linked,
 )
+from lvsd.io.queue_statistics import program_of, queues
 from lvsd.io.routes import local_addresses
 from lvsd.packet.address import pack, text
 
@@ -119,11 +120,14 @@ def cleanup(journal: Path) -> list[str]:
     """Remove what a killed daemon left: its nftables table, addresses, sysctls. Say what.
 
     An empty list: there was nothing. Raise KernelError when the daemon that wrote the journal
-    still lives, or the kernel refuses.
+    still lives, or without a journal when the table may be that of a living one; or when the
+    kernel refuses.
     """
     left = Journal.read(journal)
     if left:
         _refuse_if_alive(left)
+    elif table_stands():
+        _refuse_if_read()
     lines = ["removed nftables table inet lvsd"] if remove_leftover() else []
     return lines + _undo(left, journal) if left else lines
 
@@ -134,6 +138,17 @@ def _refuse_if_alive(journal: Journal) -> None:
             "take over this network namespace",
             f"lvsd runs in it, pid {journal.pid}",
             f"stop it first, such as by `kill {journal.pid}`",
+        )
+
+
+def _refuse_if_read() -> None:
+    """Refuse while anybody reads any queue: the journal of a living lvsd may lie elsewhere."""
+    for reader in queues():
+        raise KernelError(
+            "remove nftables table inet lvsd",
+            f"NFQUEUE {reader.queue} is read by netlink port {reader.port}"
+            f"{program_of(reader.port)}",
+            "if that is lvsd, stop it; if not, run `nft delete table inet lvsd`",
         )
 
 

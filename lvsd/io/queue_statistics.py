@@ -31,24 +31,28 @@ class QueueStatistics(NamedTuple):
 def queue_statistics(queue: int) -> QueueStatistics | None:
     """Return the kernel's own account of a queue; None when nobody reads it.
 
-    Counted from when the queue was opened. None too when the file may not be read: it belongs
-    to root. Raise KernelError when the kernel has no NFQUEUE.
+    Counted from when the queue was opened. Raise KernelError as `queues` does.
+    """
+    return next((account for account in queues() if account.queue == queue), None)
+
+
+def queues() -> list[QueueStatistics]:
+    """Return the account of every queue of this network namespace that somebody reads.
+
+    Empty when the file may not be read: it belongs to root. Raise KernelError when the kernel
+    has no NFQUEUE.
     """
     try:
         lines = _STATISTICS.read_text(encoding="ascii").splitlines()
     except PermissionError:
-        return None
+        return []
     except OSError as error:
         raise KernelError(
             f"read {_STATISTICS}",
             error,
             "the kernel must have nfnetlink_queue: `modprobe nfnetlink_queue`",
         ) from error
-    for line in lines:
-        fields = [int(field) for field in line.split()]
-        if fields[0] == queue:
-            return QueueStatistics(*fields[:8])
-    return None
+    return [QueueStatistics(*(int(field) for field in line.split()[:8])) for line in lines]
 
 
 def program_of(port: int) -> str:

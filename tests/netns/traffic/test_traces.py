@@ -16,6 +16,7 @@ from tests.netns.traffic.state import changes, ruleset, state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
     from subprocess import CompletedProcess
     from typing import Any
 
@@ -149,6 +150,20 @@ def test_cleanup_leaves_a_living_daemon_alone(lab: Lab) -> None:
     site = start(lab)
 
     refused = lvsd(lab.director, "cleanup", "--control", site.daemon.control)
+
+    assert refused.returncode == os.EX_OSERR
+    assert refused.stderr.count("\n") == 1
+    assert f"pid {site.daemon.process.pid}" in refused.stderr
+    assert site.visits("v4", PORT, 2) == ["server1"] * 2
+    assert site.daemon.stop() == os.EX_OK
+
+
+def test_cleanup_in_the_wrong_directory_leaves_a_living_daemon_alone(
+    lab: Lab, tmp_path: Path
+) -> None:
+    site = start(lab)
+
+    refused = lvsd(lab.director, "cleanup", "--directory", tmp_path)
 
     assert refused.returncode == os.EX_OSERR
     assert refused.stderr.count("\n") == 1
