@@ -76,7 +76,7 @@ MEASURES = (
 )
 
 
-def run(rounds: int = ROUNDS, progress: Callable[[str], None] = print) -> list[Table]:
+def tables(rounds: int = ROUNDS, progress: Callable[[str], None] = print) -> list[Table]:
     """Measure everything and return the table; about two minutes for five rounds."""
     with Lab(servers=1) as lab:
         ways = _start(lab)

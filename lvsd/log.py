@@ -1,7 +1,7 @@
 """Structured logging to stderr: for a terminal, for a machine, or for journald.
 
 Call ``configure`` once; take loggers with ``structlog.get_logger()``. What libraries say
-through ``logging`` (asyncio, pyroute2) comes out the same way.
+through ``logging`` (asyncio) comes out the same way.
 
 =========  ================================================================================
 format     a line

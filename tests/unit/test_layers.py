@@ -69,7 +69,6 @@ WORLD = frozenset(
         "asyncio",
         "datetime",
         "netfilterqueue",
-        "pyroute2",
         "random",
         "secrets",
         "select",
