@@ -23,6 +23,9 @@ ECHO, CLOSED, DRAINED, EMPTY, WEB = 7, 8, 80, 81, 8080
 """Ports: a service that answers, one whose server does not listen, two without a usable server."""
 
 MAPPED = 7007
+GONE, GONE_MAPPED = 9, 7009
+"""A service of one server, whose socket the test holds itself."""
+
 TIME_EXCEEDED = {"v4": (11, 0), "v6": (3, 0)}
 PORT_UNREACHABLE = {"v4": (3, 3), "v6": (1, 4)}
 TOO_BIG = {"v4": (3, 4), "v6": (2, 0)}
@@ -40,6 +43,7 @@ def site(lab: Lab) -> Iterator[Site]:
             lab,
             both(lab, ECHO, MAPPED, protocol="udp"),
             both(lab, CLOSED, 7999, protocol="udp"),
+            both(lab, GONE, GONE_MAPPED, servers=slice(1), protocol="udp"),
             both(lab, DRAINED, 8080, weights=[0, 0, 0]),
             both(lab, EMPTY, 8080, servers=slice(0)),
             both(lab, EMPTY, 8080, servers=slice(0), protocol="udp"),
@@ -112,6 +116,20 @@ def test_an_empty_udp_service_answers_port_unreachable(site: Site, family: Famil
     assert answer == IcmpError(*PORT_UNREACHABLE[family], 0, director)
 
 
+def test_the_server_learns_that_its_client_has_gone(site: Site, family: Family) -> None:
+    server = site.lab.servers[0]
+    with opened(server, family, socket.SOCK_DGRAM) as reply_to:
+        reply_to.bind((of(server.addresses, family), GONE_MAPPED))
+        with opened(site.lab.client, family, socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"and away", (site.vip(family), GONE))
+            peer = reply_to.recvfrom(100)[1]
+        reply_to.connect(peer[:2])
+        reply_to.send(b"too late")
+
+        with pytest.raises(ConnectionRefusedError):
+            reply_to.recv(100)
+
+
 # --- the path's MTU ---------------------------------------------------------------------------
 
 
@@ -158,6 +176,20 @@ def test_an_upload_finds_the_mtu_and_arrives(narrow_site: Site, family: Family) 
     kept = programs.uploaded(server, name).read_bytes()
     assert hashlib.sha256(kept).hexdigest() == sent.sha256
     assert narrow_site.drops["too_big"] > before
+
+
+def test_a_download_over_a_narrow_way_to_the_client_arrives(
+    narrow_site: Site, family: Family
+) -> None:
+    client, director = narrow_site.lab.client, narrow_site.lab.director
+    source, prefix = narrow_site.source(family, 3), {"v4": 32, "v6": 128}[family]
+    target = client.directory / f"narrow-{family}"
+    director.ip(f"route add {source}/{prefix} dev front mtu {NARROW}")
+
+    url = narrow_site.url(family, WEB, "/file")
+    client.run(["curl", "-sS", "--fail", "--interface", source, "-o", target, url])
+
+    assert hashlib.sha256(target.read_bytes()).hexdigest() == programs.payload(client).sha256
 
 
 def test_a_link_that_becomes_narrow_is_noticed_while_running(family: Family) -> None:

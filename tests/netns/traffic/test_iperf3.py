@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lvsd.lab import programs
-from tests.netns.traffic.site import both, running
+from lvsd.lab.wait import until
+from tests.netns.traffic.site import PATIENCE_S, both, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +23,7 @@ PERSISTENT, SINGLE = 5201, 5202
 BYTES = 30_000_000
 DATAGRAM_BYTES = 2_500_000
 RATE = "20M"
+BUSY = "the server is busy running a test. try again later"
 
 WINDOW = "256K"
 """Bounds what is still under way when iperf3 stops to count."""
@@ -45,8 +47,20 @@ def site(lab: Lab) -> Iterator[Site]:
 
 
 def measured(site: Site, family: Family, port: int, *options: str) -> dict[str, Any]:
+    """Return what iperf3 reports at its end.
+
+    A server takes one test at a time, and may still be at the last one of another test here.
+    """
     command = ["iperf3", "--json", "-c", site.vip(family), "-p", str(port), *options]
-    report = json.loads(site.lab.client.run(command).stdout)
+    report: dict[str, Any] = {}
+
+    def settled() -> bool:
+        report.clear()
+        report.update(json.loads(site.lab.client.run(command).stdout))
+        return report.get("error") != BUSY
+
+    assert until(settled, PATIENCE_S)
+    assert report.get("error") is None
     end: dict[str, Any] = report["end"]
     return end
 

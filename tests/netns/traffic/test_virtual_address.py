@@ -48,6 +48,20 @@ def test_the_address_is_on_the_interface_that_is_named(web_lab: Lab, interface: 
     assert holders(web_lab) == {"v4": set(), "v6": set()}
 
 
+def test_strict_reverse_path_filtering_is_no_obstacle(web_lab: Lab) -> None:
+    director = web_lab.director
+    names = [f"net.ipv4.conf.{interface}.rp_filter" for interface in ("all", "front", "back")]
+    before = {name: director.sysctl_value(name) for name in names}
+    for name in names:
+        director.sysctl(name, "1")
+    try:
+        with running(web_lab, both(web_lab, PORT, 8080, interface="front")) as site:
+            assert len(set(site.visits("v4", PORT, 3))) == 3
+    finally:
+        for name, value in before.items():
+            director.sysctl(name, value)
+
+
 def test_two_services_share_the_address_and_it_goes_once(web_lab: Lab, family: Family) -> None:
     tables = [
         balanced(web_lab, family, port, 8080, interface="front") for port in (PORT, OTHER_PORT)
