@@ -88,6 +88,14 @@ def test_a_queue_that_another_lvsd_reads_is_named_with_its_reader(
         assert site.visits("v4", PORT, 2) == ["server1"] * 2
 
 
+def test_a_second_start_of_the_same_lvsd_names_the_first(lab: Lab, directory: Path) -> None:
+    with running(lab, both(lab, PORT, 8080)) as site:
+        tried = attempt(lab, directory, control=str(site.daemon.control))
+
+        assert_refused(tried, os.EX_OSERR, "lvsd runs in it", f"pid {site.daemon.process.pid}")
+        assert site.visits("v4", PORT, 2) == ["server1"] * 2
+
+
 def test_a_second_lvsd_with_a_queue_of_its_own_finds_the_table_taken(
     lab: Lab, directory: Path
 ) -> None:
