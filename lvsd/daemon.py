@@ -2,7 +2,7 @@
 
 What is started is undone in reverse, whatever ends the daemon: SIGTERM, SIGINT, or an error half
 way through the start. The order matters: the queue is open before packets are diverted into it,
-and diverting ends before the queue is closed.
+diverting ends before the queue is closed, and the VIP is ours only while packets are diverted.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from lvsd.core.director import Director
 from lvsd.core.service import ANY_MTU, FTP_PORT, RealServer, Service, ServiceKey
 from lvsd.core.settings import Settings
 from lvsd.core.states import SCTP, TCP, UDP
+from lvsd.errors import KernelError
 from lvsd.io import divert, machine, routes
 from lvsd.io.icmp_sender import IcmpSender
 from lvsd.io.journal import journal_path
@@ -95,6 +96,7 @@ class Daemon:
         stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopped.set)
+        loop.add_signal_handler(signal.SIGHUP, log.warning, "SIGHUP ignored: restart to reload")
         async with AsyncExitStack() as undo:
             await self._start(loop, undo)
             notify.notify(notify.READY, notify.status(self._summary()))
@@ -112,8 +114,8 @@ class Daemon:
         if journal.exists():
             for line in machine.cleanup(journal):
                 log.warning("put right what a killed lvsd left", done=line)
-        machine_state = machine.Machine(journal)
-        undo.callback(self._restore, machine_state)
+        changes = machine.Machine(journal)
+        undo.callback(self._restore, changes)
         self.source.open()
         undo.callback(self.source.close)
         self.sender.open()
@@ -121,28 +123,45 @@ class Daemon:
         control = ControlServer(self.director, daemon.control)
         await control.start()
         undo.push_async_callback(control.stop)
-        self._change_machine(machine_state)
         watch = routes.Watch(self.learn_routes)
         watch.start(loop)
         undo.callback(watch.close)
         self.learn_routes()
         self.source.start(loop)
         undo.callback(self.source.stop)
-        self.divert.up(diverted(self.director.services))
+        self.divert.up(self.diverted)
         undo.callback(self.divert.down)
+        # Last to come and first to go: while the VIP is an address of ours and packets are not
+        # diverted, our own TCP would answer established connections with a RST.
+        undo.callback(self._restore, changes)
+        self._change_machine(changes)
 
     @staticmethod
-    def _restore(state: machine.Machine) -> None:
-        for line in state.restore():
+    def _restore(changes: machine.Machine) -> None:
+        for line in changes.restore():
             log.info("put back", done=line)
 
-    def _change_machine(self, state: machine.Machine) -> None:
+    def _change_machine(self, changes: machine.Machine) -> None:
         if self.config.sysctl.forwarding:
             for name in FORWARDING:
-                state.set_sysctl(name, "1")
+                changes.set_sysctl(name, "1")
         for service in self.config.services:
             if service.interface and service.address:
-                state.add_address(service.interface, service.address.address)
+                changes.add_address(service.interface, service.address.address)
+
+    @property
+    def diverted(self) -> divert.Diverted:
+        """What the present services need to have diverted."""
+        return diverted(self.director.services)
+
+    def _keep_diverting(self) -> None:
+        """Put the table up again if somebody flushed the whole ruleset."""
+        try:
+            if not divert.table_stands():
+                log.warning("somebody removed the nftables table; put it up again")
+                self.divert.update(self.diverted)
+        except KernelError as error:
+            log.error("packets are not diverted", error=str(error))  # noqa: TRY400 - it says all
 
     def learn_routes(self) -> None:
         """Look up the MTU of the way to every real server, and of every link."""
@@ -180,6 +199,8 @@ class Daemon:
         while True:
             await asyncio.sleep(0 if more else pause)
             more = self.director.tick(time.monotonic())
+            if not more:
+                self._keep_diverting()
             stats = self.source.stats
             if watchdog and (stats.received > received or not stats.waiting):
                 notify.notify(notify.WATCHDOG)

@@ -108,9 +108,11 @@ class Machine:
         """Put everything back, latest change first, and say so line by line.
 
         A change that cannot be undone gets a line that says so, and the journal keeps it for
-        `cleanup`. Raise KernelError when that cannot be written.
+        `cleanup`. A second call has only those left to do. Raise KernelError when the journal
+        cannot be written.
         """
-        return _undo(self._journal, self._path)
+        lines, self._journal = _undo(self._journal, self._path)
+        return lines
 
     def _save(self) -> None:
         self._journal.write(self._path)
@@ -129,7 +131,7 @@ def cleanup(journal: Path) -> list[str]:
     elif table_stands():
         _refuse_if_read()
     lines = ["removed nftables table inet lvsd"] if remove_leftover() else []
-    return lines + _undo(left, journal) if left else lines
+    return lines + _undo(left, journal)[0] if left else lines
 
 
 def _refuse_if_alive(journal: Journal) -> None:
@@ -152,8 +154,11 @@ def _refuse_if_read() -> None:
         )
 
 
-def _undo(journal: Journal, path: Path) -> list[str]:
-    """Undo every change of a journal; remove the file, or leave in it what could not be undone."""
+def _undo(journal: Journal, path: Path) -> tuple[list[str], Journal]:
+    """Undo every change of a journal; return what was done, and what could not be.
+
+    The file is removed, or holds what could not be undone.
+    """
     lines: list[str] = []
     kept = Journal(journal.pid, journal.started)
     for address in reversed(journal.addresses):
@@ -172,7 +177,7 @@ def _undo(journal: Journal, path: Path) -> list[str]:
         kept.write(path)
     else:
         path.unlink(missing_ok=True)
-    return lines
+    return lines, kept
 
 
 def _undo_address(change: AddressChange) -> list[str]:
@@ -248,4 +253,6 @@ def _refusal(operation: str, error: OSError) -> KernelError:
         return PrivilegeError(operation, error, "run lvsd as root or with CAP_NET_ADMIN")
     if error.errno == errno.EROFS:
         return KernelError(operation, error, "make /proc/sys writable, or set it beforehand")
+    if error.errno in {errno.ENODEV, errno.ENXIO}:
+        return KernelError(operation, error, "name an interface that `ip link` shows")
     return KernelError(operation, error, "see whether it can be done by hand")

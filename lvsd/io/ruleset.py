@@ -115,7 +115,7 @@ def script(diverted: Diverted, reassembly: str) -> str:
         _chain(
             "untracked",
             "type filter hook prerouting priority -290;",
-            [f"{match} notrack" for match in (*_REQUESTS, *_REPLIES)],
+            [f"{match} notrack accept" for match in (*_REQUESTS, *_REPLIES)],
         ),
         _chain(
             "requests",
