@@ -427,15 +427,14 @@ class Director:
         """
         self.now = now
         entries, more = self.table.expired(now, ENDED_AT_ONCE)
+        templates: list[Template] = []
         for entry in entries:
             if isinstance(entry, Connection):
                 self._end(entry)
-            elif entry.controlled:
-                entry.timeout = LINGER_S
-                entry.expires = now + LINGER_S
-                self.table.rearm(entry)
             else:
-                self._end_template(entry)
+                templates.append(entry)
+        for template in templates:  # last, lest one live on for a connection that has just ended
+            self._end_template(template, now)
         sample = now >= self._next_sample
         if sample:
             self._next_sample += ESTIMATOR_PERIOD_S
@@ -468,7 +467,13 @@ class Director:
         leave(connection.path)
         server.service.released(server)
 
-    def _end_template(self, template: Template) -> None:
+    def _end_template(self, template: Template, now: float) -> None:
+        """Forget a template that has expired, unless it still controls connections."""
+        if template.controlled:
+            template.timeout = LINGER_S
+            template.expires = now + LINGER_S
+            self.table.rearm(template)
+            return
         self.table.remove_template(template)
         template.server.templates -= 1
         template.server.service.released(template.server)

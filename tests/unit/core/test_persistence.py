@@ -170,6 +170,31 @@ def test_a_template_whose_connections_live_goes_on_in_steps_of_a_minute(version:
 
 
 @both_versions
+def test_a_template_that_lived_on_starts_anew_with_a_minute_only(version: int) -> None:
+    world = World(version)
+    world.serve(persistence_s=300)
+    ack = world.establish(cport=1)
+    world.wait(290)
+    world.handle(ack)
+    world.wait(11)
+    world.handle(world.from_client(cport=2))
+    (template,) = world.director.table.templates.values()
+    assert template.expires - world.now == 60
+
+
+@both_versions
+def test_a_template_that_expires_together_with_its_last_connection_ends_with_it(
+    version: int,
+) -> None:
+    world = World(version)
+    world.serve(persistence_s=60)
+    for client in range(1, 20):
+        world.handle(world.from_client(client=client))
+    world.wait(61)
+    assert len(world.director.table) == 0
+
+
+@both_versions
 def test_a_template_that_lived_on_ends_within_a_minute_of_its_last_connection(
     version: int,
 ) -> None:

@@ -54,6 +54,7 @@ def test_a_server_added_again_has_its_old_counts_and_its_connections_go_on(versi
     ack = world.establish()
     server = world.remove_server(service)
     assert world.add_server(service, weight=5) is server
+    assert service.departed == {}
     assert counts(server) == (1, 0)
     assert server.weight == 5
     assert world.handle(ack) == raw(world.to_server(ack))

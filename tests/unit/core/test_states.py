@@ -146,12 +146,12 @@ CHUNK_NAMES = {
 }
 
 
-def _by_rule(rules: Rules, event: str, state: str) -> str:
+def by_rule(rules: Rules, event: str, state: str) -> str:
     moved = rules[event]
     return moved.get(state, moved.get("*", state))
 
 
-def _tcp_event(flags: int) -> str | None:
+def tcp_event(flags: int) -> str | None:
     for bit, name in ((RST, "RST"), (SYN, "SYN"), (FIN, "FIN"), (ACK, "ACK")):
         if flags & bit:
             return name
@@ -171,9 +171,9 @@ def test_every_tcp_flag_byte_moves_every_state_as_the_rules_say(direction: Direc
     tcp = states.tcp()
     expected = {}
     for flags in range(256):
-        event = _tcp_event(flags)
+        event = tcp_event(flags)
         expected[flags] = {
-            name: _by_rule(TCP_RULES[direction], event, name) if event else "CLOSE"
+            name: by_rule(TCP_RULES[direction], event, name) if event else "CLOSE"
             for name in tcp.states
         }
     assert {flags: _row(tcp, direction, flags) for flags in range(256)} == expected
@@ -186,7 +186,7 @@ def test_every_sctp_chunk_moves_every_state_as_the_rules_say(direction: Directio
     for chunk in range(256):
         event = CHUNK_NAMES.get(chunk, "DATA")
         expected[chunk] = {
-            name: _by_rule(SCTP_RULES[direction], event, name) for name in sctp.states
+            name: by_rule(SCTP_RULES[direction], event, name) for name in sctp.states
         }
     assert {chunk: _row(sctp, direction, chunk) for chunk in range(256)} == expected
 
