@@ -1,0 +1,222 @@
+"""Packets per second through the whole director, without I/O: bytes in, bytes out.
+
+That is parsing, look-up, counters, state, timer and rewriting; for a new connection also the
+scheduler and both entries. The requests and replies are those of 10,000 established connections
+in turn; new connections come from as many clients and find an empty table. Run as
+``python -m bench.core`` or, into docs/performance.md, ``python -m bench core``. Every figure is the
+median of several turns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, partial
+from statistics import median
+from time import perf_counter
+from typing import TYPE_CHECKING, TypeAlias
+
+from rich.console import Console
+
+from bench.packet import ENDS, VPORT, build
+from bench.report import Table, count
+from forwarders import FORWARDERS
+from lvsd.core.director import Director
+from lvsd.core.path import leave, path_to
+from lvsd.core.service import RealServer, Service, ServiceKey
+from lvsd.core.verdict import Hook
+from lvsd.packet.checksum import checksum, pseudo_header
+from lvsd.packet.view import ICMP, ICMPV6, SCTP, TCP, UDP
+from schedulers import BUILT_IN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TURNS = 5
+CONNECTIONS = 10_000
+SERVERS = (3, 1000)
+SIZE = 100
+NOW = 1000.0
+NAMES = {TCP: "TCP", UDP: "UDP", SCTP: "SCTP"}
+ADDRESSES_AT = {4: 12, 6: 8}
+L4 = {4: 20, 6: 40}
+
+Load: TypeAlias = list[tuple[bytes, Hook]]
+"""Packets and the hooks that they come from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Packets, or new connections, per second for each number of servers in `SERVERS`."""
+
+    name: str
+    per_s: tuple[float, ...]
+
+
+def run() -> list[Result]:
+    """Measure everything; about a minute."""
+    figures = [
+        _measure(
+            f"IPv{version} {NAMES[protocol]}, request and reply", established, version, protocol
+        )
+        for version, protocol in ((4, TCP), (6, TCP), (4, UDP), (6, UDP), (4, SCTP))
+    ]
+    figures += [
+        _measure(f"IPv{version} UDP, ICMP errors", icmp_errors, version, UDP) for version in (4, 6)
+    ]
+    figures += [
+        _measure(
+            f"IPv{version} {NAMES[protocol]}, new connections, wlc", opening, version, protocol
+        )
+        for version, protocol in ((6, TCP), (4, UDP))
+    ]
+    figures += [
+        _measure(f"IPv4 TCP, new connections, {name}", partial(opening, scheduler=name), 4, TCP)
+        for name in BUILT_IN
+    ]
+    return figures
+
+
+def tables() -> list[Table]:
+    """Measure, and return the table of section ``core``."""
+    return [
+        Table(
+            name="core",
+            title="Through the director core, without I/O, per second",
+            command="python -m bench core",
+            columns=("", *(f"{count(servers)} servers" for servers in SERVERS)),
+            rows=[(result.name, *map(count, result.per_s)) for result in run()],
+        )
+    ]
+
+
+def world(version: int, protocol: int, servers: int, scheduler: str = "wlc") -> Director:
+    """Return a director in NAT mode with one service, its paths compiled."""
+    director = Director(now=NOW)
+    _, vip, rip = ENDS[version]
+    service = Service(ServiceKey(protocol, vip, VPORT), BUILT_IN[scheduler]())
+    weight = CONNECTIONS if scheduler == "ovf" else 1  # ovf has room for its weight only
+    director.services.add(service)
+    first = int.from_bytes(rip, "big")
+    for number in range(servers):
+        address = (first + number).to_bytes(len(rip), "big")
+        server = service.add(RealServer(address, 8080, weight, forwarder=FORWARDERS["nat"]()))
+        leave(path_to(server, director.protocols[protocol], (vip, VPORT), 8080))
+    return director
+
+
+@cache
+def requests(version: int, protocol: int, *, opens: bool) -> list[bytes]:
+    """Return a packet of each of `CONNECTIONS` clients; its transport checksum is not right."""
+    packet = bytearray(build(version, protocol, SIZE))
+    l4 = L4[version]
+    if protocol == TCP:
+        packet[l4 + 13] = 0x02 if opens else 0x10
+    if protocol == SCTP:
+        packet[l4 + 12] = 1 if opens else 0
+    width = 4 if version == 4 else 16
+    client_at = ADDRESSES_AT[version] + width - 2
+    made = []
+    for number in range(CONNECTIONS):
+        packet[client_at : client_at + 2] = (number >> 4).to_bytes(2, "big")
+        packet[l4 : l4 + 2] = (40000 + number % 16).to_bytes(2, "big")
+        made.append(bytes(packet))
+    return made
+
+
+def reply(request: bytes) -> bytes:
+    """Return a packet with its ends exchanged."""
+    version = request[0] >> 4
+    start, l4 = ADDRESSES_AT[version], L4[version]
+    width = 4 if version == 4 else 16
+    middle, end = start + width, start + 2 * width
+    return b"".join(
+        (
+            request[:start],
+            request[middle:end],
+            request[start:middle],
+            request[end:l4],
+            request[l4 + 2 : l4 + 4],
+            request[l4 : l4 + 2],
+            request[l4 + 4 :],
+        )
+    )
+
+
+def established(version: int, protocol: int, servers: int) -> tuple[Director, Load]:
+    """Return a director with `CONNECTIONS` connections, and a request and a reply of each."""
+    director = world(version, protocol, servers)
+    load: Load = []
+    opening_ = requests(version, protocol, opens=True)
+    following = requests(version, protocol, opens=False)
+    for first, second in zip(opening_, following, strict=True):
+        director.handle(first, Hook.PREROUTING, 0, 1, NOW)
+        forwarded = director.handle(second, Hook.PREROUTING, 0, 1, NOW)
+        if not isinstance(forwarded, bytes):
+            raise TypeError(f"the director did not forward a request: {forwarded}")
+        load += [(second, Hook.PREROUTING), (reply(forwarded), Hook.FORWARD)]
+    return director, load
+
+
+def icmp_errors(version: int, protocol: int, servers: int) -> tuple[Director, Load]:
+    """Return the same director, and an ICMP error of each client about a reply."""
+    director, load = established(version, protocol, servers)
+    return director, [(_icmp_error(request), hook) for request, hook in load[::2]]
+
+
+def _icmp_error(request: bytes) -> bytes:
+    """Return the client's message that the reply to a request could not reach it."""
+    version = request[0] >> 4
+    header = bytearray(request[: L4[version]])
+    if version == 4:
+        message = bytearray((3, 1)) + bytes(6) + reply(request)
+        header[2:4] = (len(header) + len(message)).to_bytes(2, "big")
+        header[9] = ICMP
+        carry = 0
+    else:
+        message = bytearray((1, 3)) + bytes(6) + reply(request)
+        header[4:6] = len(message).to_bytes(2, "big")
+        header[6] = ICMPV6
+        carry = pseudo_header(request[8:24], request[24:40], ICMPV6, len(message))
+    message[2:4] = checksum(message, carry).to_bytes(2, "big")
+    return bytes(header + message)
+
+
+def opening(
+    version: int, protocol: int, servers: int, scheduler: str = "wlc"
+) -> tuple[Director, Load]:
+    """Return a director without connections, and packets that open `CONNECTIONS`."""
+    director = world(version, protocol, servers, scheduler)
+    return director, [
+        (packet, Hook.PREROUTING) for packet in requests(version, protocol, opens=True)
+    ]
+
+
+def _measure(
+    name: str,
+    prepare: Callable[[int, int, int], tuple[Director, Load]],
+    version: int,
+    protocol: int,
+) -> Result:
+    """Return the median over `TURNS` for each number of servers, these taking turns."""
+    figures: dict[int, list[float]] = {servers: [] for servers in SERVERS}
+    for _ in range(TURNS):
+        for servers in SERVERS:
+            director, load = prepare(version, protocol, servers)
+            figures[servers].append(_per_second(director, load))
+    return Result(name, tuple(median(each) for each in figures.values()))
+
+
+def _per_second(director: Director, load: Load) -> float:
+    handle = director.handle
+    start = perf_counter()
+    for packet, hook in load:
+        handle(packet, hook, 0, 1, NOW)
+    elapsed = perf_counter() - start
+    if director.drops or director.passed:
+        raise ValueError(f"not all was forwarded: {director.dropped()}, {director.passed} passed")
+    return len(load) / elapsed
+
+
+if __name__ == "__main__":
+    for table in tables():
+        table.show(Console())

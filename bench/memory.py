@@ -1,0 +1,173 @@
+"""What a million connections cost: bytes each, and the longest that they hold up the packets.
+
+Bytes are measured as the process's resident memory, in a process of its own, and estimated from
+the sizes that Python reports of a connection's parts; paths are shared and do not count. Both
+include the two keys, the dict and the timer wheel. Run as ``python -m bench.memory`` or, into
+docs/performance.md, ``python -m bench memory``.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from sys import getsizeof
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from bench.core import ADDRESSES_AT, L4, world
+from bench.packet import build
+from bench.report import Table, count
+from lvsd.core.verdict import Hook
+from lvsd.packet.view import TCP
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from lvsd.core.connection import ConnectionTable
+    from lvsd.core.director import Director
+
+CONNECTIONS = 1_000_000
+EXPIRING = 100_000
+"""Of these connections all come in one second, and end in one second."""
+
+TARGET_BYTES = 700
+PORTS = 50_000
+NOW = 1000.0
+SYN_RECV_S = 60
+SYN, ACK = 0x02, 0x10
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The cost of `CONNECTIONS`, of one IP version; times in milliseconds."""
+
+    version: int
+    resident_bytes: float
+    estimated_bytes: float
+    slowest_packet_ms: float
+    idle_tick_ms: float
+    ticks: int
+    longest_tick_ms: float
+    all_ticks_ms: float
+
+
+def run(connections: int = CONNECTIONS, expiring: int = EXPIRING) -> list[Result]:
+    """Measure IPv4 and IPv6, each in a fresh process; about half a minute and 600 MB."""
+    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
+        tasks = [pool.submit(measure, version, connections, expiring) for version in (4, 6)]
+        return [task.result() for task in tasks]
+
+
+def tables() -> list[Table]:
+    """Measure, and return the table of section ``memory``."""
+    results = run()
+    lines = {
+        f"bytes a connection, resident (target: {TARGET_BYTES})": [
+            count(each.resident_bytes) for each in results
+        ],
+        "bytes a connection, estimated": [count(each.estimated_bytes) for each in results],
+        "the slowest packet of all while the table fills, ms": [
+            f"{each.slowest_packet_ms:.0f}" for each in results
+        ],
+        "tick when nothing ends, ms": [f"{each.idle_tick_ms:.2f}" for each in results],
+        f"ticks that end {count(EXPIRING)} connections": [count(each.ticks) for each in results],
+        "the longest of them, ms": [f"{each.longest_tick_ms:.0f}" for each in results],
+        "all of them, ms": [f"{each.all_ticks_ms:.0f}" for each in results],
+    }
+    return [
+        Table(
+            name="memory",
+            title=f"{count(CONNECTIONS)} connections in the table",
+            command="python -m bench memory",
+            columns=("", *(f"IPv{each.version}" for each in results)),
+            rows=[(name, *values) for name, values in lines.items()],
+        )
+    ]
+
+
+def measure(version: int, connections: int, expiring: int) -> Result:
+    """Fill a table, weigh it, and let some of it end.
+
+    The connections that stay are established; those that end wait for the server's answer.
+    """
+    gc.disable()  # nor does the daemon let the collector walk its connections
+    director = world(version, TCP, 3)
+    director.settings.max_connections = connections
+    clients = _clients(version)
+    gc.collect()
+    before = _resident()
+    slowest = _open(director, clients, connections - expiring, NOW, (SYN, ACK))
+    _finish(director, NOW + SYN_RECV_S + 1)
+    later = NOW + 100
+    slowest = max(slowest, _open(director, clients, expiring, later, (SYN,)))
+    resident = (_resident() - before) / connections
+    estimated = _estimate(director.table)
+    (idle,) = _finish(director, later + SYN_RECV_S - 1)
+    times = _finish(director, later + SYN_RECV_S + 1)
+    if director.table.count != connections - expiring:
+        raise ValueError(f"{director.table.count} connections are left")
+    return Result(version, resident, estimated, slowest, idle, len(times), max(times), sum(times))
+
+
+def _clients(version: int) -> Iterator[bytearray]:
+    """Yield a packet to the virtual service from ever other clients; its flags are to be set."""
+    packet = bytearray(build(version, TCP, 60 if version == 4 else 80))
+    client_end = ADDRESSES_AT[version] + (4 if version == 4 else 16)
+    l4 = L4[version]
+    for host in range(1, 1 << 16):
+        packet[client_end - 2 : client_end] = host.to_bytes(2, "big")
+        for port in range(1024, 1024 + PORTS):
+            packet[l4 : l4 + 2] = port.to_bytes(2, "big")
+            yield packet
+
+
+def _open(
+    director: Director, clients: Iterator[bytearray], number: int, now: float, flags: Sequence[int]
+) -> float:
+    """Open so many connections; return the milliseconds that the slowest packet took."""
+    slowest = 0.0
+    for packet in islice(clients, number):
+        for flag in flags:
+            packet[L4[packet[0] >> 4] + 13] = flag
+            data = bytes(packet)
+            start = perf_counter()
+            director.handle(data, Hook.PREROUTING, 0, 1, now)
+            slowest = max(slowest, perf_counter() - start)
+    return slowest * 1000
+
+
+def _finish(director: Director, now: float) -> list[float]:
+    """Run the timers until nothing more is due; return the milliseconds that each tick took."""
+    times = []
+    more = True
+    while more:
+        start = perf_counter()
+        more = director.tick(now)
+        times.append((perf_counter() - start) * 1000)
+    return times
+
+
+def _resident() -> int:
+    """Return the bytes of memory that this process has."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _estimate(table: ConnectionTable) -> float:
+    """Return the bytes of one connection, and of its share in the dict and the wheel."""
+    connection = next(iter(table))
+    own = (connection, connection.key, connection.reply_key, connection.expires)
+    buckets = sum(map(getsizeof, table._wheel._buckets.values()))  # noqa: SLF001 - it weighs them
+    return sum(map(getsizeof, own)) + (getsizeof(table.by_key) + buckets) / table.count
+
+
+if __name__ == "__main__":
+    for each in tables():
+        each.show(Console())
