@@ -21,13 +21,14 @@ from lvsd.core.settings import Settings
 from lvsd.core.stats import ESTIMATOR_PERIOD_S
 from lvsd.core.verdict import Hook, Reason, Verdict
 from lvsd.packet import icmp
-from lvsd.packet.view import ICMP, ICMPV6, SCTP, TCP, UDP, Fault, Packet
+from lvsd.packet.view import ICMP, ICMPV6, SCTP, TCP, UDP, Fault, Packet, split_key
 from lvsd.packet.view import key as make_key
 from schedulers.base import Flow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from lvsd.core.path import Path
     from lvsd.core.service import RealServer, Service, ServiceKey
 
 ANSWERS_KEPT = 1024
@@ -119,7 +120,8 @@ class Director:
         stats = path.service_stats
         stats.in_packets += 1
         stats.in_bytes += size
-        state = path.request_states[_event(packet) << 4 | connection.state]
+        event = packet.flags if packet.protocol != SCTP else packet.chunk & 0xFF
+        state = path.request_states[event << 4 | connection.state]
         if state != connection.state:
             self._enter(connection, state)
         expires = connection.expires = now + path.timeouts[state]
@@ -142,7 +144,8 @@ class Director:
         stats = path.service_stats
         stats.out_packets += 1
         stats.out_bytes += size
-        state = path.reply_states[_event(packet) << 4 | connection.state]
+        event = packet.flags if packet.protocol != SCTP else packet.chunk & 0xFF
+        state = path.reply_states[event << 4 | connection.state]
         if state != connection.state:
             self._enter(connection, state)
         expires = connection.expires = now + path.timeouts[state]
@@ -211,10 +214,12 @@ class Director:
             return self._drop(Reason.FRAGMENT)
         if not self._may_open(packet):
             return self._pass()
-        service = self.services.lookup(protocol, packet.destination, packet.destination_port, mark)
-        if service is None or packet.source_port == FTP_DATA_PORT:
+        (source, source_port), (destination, destination_port) = split_key(packet.key)
+        service = self.services.lookup(protocol, destination, destination_port, mark)
+        if service is None or source_port == FTP_DATA_PORT:
             return self._pass()
-        return self._open(service, packet, mark, indev, now)
+        flow = Flow(source, source_port, destination, destination_port)
+        return self._open(service, flow, packet, mark, indev, now)
 
     def _may_open(self, packet: Packet) -> bool:
         """Whether a packet is one that opens a connection (the kernel's conn_schedule)."""
@@ -228,27 +233,33 @@ class Director:
         return True
 
     def _open(
-        self, service: Service, packet: Packet, mark: int, indev: int, now: float
+        self, service: Service, flow: Flow, packet: Packet, mark: int, indev: int, now: float
     ) -> bytes | Verdict:
         """Open a connection to a real server of the service, and forward its first packet."""
         key = service.key
-        vport = packet.destination_port
+        vport = flow.destination_port
         if not (key.fwmark or service.persistence_s or vport == key.vport):
             return self._leave(service, packet)
         if len(self.table) + bool(service.persistence_s) >= self.settings.max_connections:
             return self._drop(Reason.TABLE_FULL)
         template = None
         if service.persistence_s:
-            template = self._template(service, packet, now)
+            template = self._template(service, flow, packet.protocol, now)
             server = None if template is None else template.server
         else:
-            server = self._pick(service, packet, now)
+            server = self._pick(service, flow, now)
         if server is None:
             return self._leave(service, packet)
         mapped = template is None or vport == key.vport
         rport = (server.port or vport) if mapped else vport
-        connection = self._connect(packet, server, rport, template, mark)
+        path = self._path(flow, server, packet.protocol, rport)
+        reply_key = make_key(packet.protocol, server.address, rport, flow.source, flow.source_port)
+        connection = Connection(packet.key, reply_key, path, template, mark)
+        if template is not None:
+            template.controlled += 1
         verdict = self._forward(connection, packet, indev, now)
+        if not connection.active:  # else the scheduler has been told
+            service.changed(server)
         if service.one_packet and packet.protocol == UDP:
             self._release(connection)
         else:
@@ -261,39 +272,26 @@ class Director:
             return self._pass()  # an FTP service is no catch-all of its VIP
         return self._refuse(packet, Reason.NO_SERVER, icmp.port_unreachable(packet))
 
-    def _connect(
-        self, packet: Packet, server: RealServer, rport: int, template: Template | None, mark: int
-    ) -> Connection:
-        """Make the connection for a client's first packet, and count it."""
-        protocol = self.protocols[packet.protocol]
-        virtual = packet.destination, packet.destination_port
-        path = path_to(server, protocol, virtual, rport)
-        reply_key = make_key(
-            packet.protocol, server.address, rport, packet.source, packet.source_port
-        )
-        connection = Connection(packet.key, reply_key, path, template, mark)
-        if template is not None:
-            template.controlled += 1
+    def _path(self, flow: Flow, server: RealServer, protocol: int, rport: int) -> Path:
+        """Return the way of a new connection, and count the connection on it."""
+        virtual = flow.destination, flow.destination_port
+        path = path_to(server, self.protocols[protocol], virtual, rport)
         server.open()
-        server.service.changed(server)
         path.server_stats.connections += 1
         path.service_stats.connections += 1
-        return connection
+        return path
 
     @staticmethod
-    def _pick(service: Service, packet: Packet, now: float) -> RealServer | None:
+    def _pick(service: Service, flow: Flow, now: float) -> RealServer | None:
         """Ask the service's scheduler."""
-        flow = Flow(packet.source, packet.source_port, packet.destination, packet.destination_port)
         return service.scheduler.pick(flow, now)  # type: ignore[return-value]  # what we added
 
-    def _template(self, service: Service, packet: Packet, now: float) -> Template | None:
+    def _template(self, service: Service, flow: Flow, protocol: int, now: float) -> Template | None:
         """Return the client's template, made if need be; None when no server is usable."""
-        key = template_key(
-            service, packet.protocol, packet.source, packet.destination, packet.destination_port
-        )
+        key = template_key(service, flow, protocol)
         template = self.table.templates.get(key)
         if template is None or not self._holds(template):
-            server = self._pick(service, packet, now)
+            server = self._pick(service, flow, now)
             if server is None:
                 return None
             template = Template(key, service, server, float(service.persistence_s))
@@ -482,8 +480,3 @@ class Director:
 def _opens(packet: Packet) -> bool:
     """Whether this is a packet that begins a connection (is_new_conn)."""
     return bool(packet.flags & states.SYN) or packet.chunk == states.SCTP_INIT
-
-
-def _event(packet: Packet) -> int:
-    """Return what the state tables go by: TCP's flags, SCTP's chunk, nothing for UDP."""
-    return packet.flags if packet.protocol != SCTP else packet.chunk & 0xFF

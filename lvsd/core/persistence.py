@@ -22,13 +22,13 @@ from lvsd.core.service import FTP_PORT
 if TYPE_CHECKING:
     from lvsd.core.connection import TemplateKey
     from lvsd.core.service import Service
+    from schedulers.base import Flow
 
 
-def template_key(
-    service: Service, protocol: int, client: bytes, vip: bytes, vport: int
-) -> TemplateKey:
+def template_key(service: Service, flow: Flow, protocol: int) -> TemplateKey:
     """Return the key under which this client's template for the service is kept."""
-    network = mask(client, service.prefix)
+    vip, vport = flow.destination, flow.destination_port
+    network = mask(flow.source, service.prefix)
     if vport == service.key.vport:
         return protocol, network, vip, vport if vport != FTP_PORT else 0
     if service.key.fwmark:
