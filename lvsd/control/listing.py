@@ -226,7 +226,11 @@ def timeouts(entry: TimeoutsEntry) -> str:
 def status(entry: StatusEntry) -> Iterator[str]:
     """Yield what ``--status`` prints: ours, ipvsadm has nothing like it."""
     yield f"lvsd {entry['version']}, up {entry['uptime_s']} s, {entry['services']} services"
-    for title, values in (("counters", entry["counters"]), ("drops", entry["drops"])):
+    for title, values in {
+        "counters": entry["counters"],
+        "drops": entry["drops"],
+        **entry["groups"],
+    }.items():
         yield f"{title}:"
         for name, value in sorted(values.items()):
             yield f"  {name:<24} {value}"

@@ -7,8 +7,9 @@ then the result is a list, which the server sends in slices. What cannot be done
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -20,10 +21,13 @@ from lvsd.errors import ControlError
 from lvsd.packet.address import pack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator
 
     from lvsd.control.describe import DirectorView
     from lvsd.control.protocol import ConnectionEntry, ServiceEntry, StatusEntry, TimeoutsEntry
+
+Counters: TypeAlias = Callable[[], Mapping[str, Mapping[str, int]]]
+"""Tells what is counted around the director: groups by name, counters by name."""
 
 _NUMBERS = {name: number for number, name in PROTOCOL_NAMES.items()}
 
@@ -42,6 +46,7 @@ class Context:
 
     director: DirectorView
     started: float
+    counters: Counters = dict
 
 
 # --- parameters -----------------------------------------------------------------------------
@@ -122,6 +127,7 @@ def status(context: Context, _: NoParams) -> StatusEntry:
         "services": len(director.services),
         "counters": dict(director.counters()),
         "drops": dict(director.dropped()),
+        "groups": {name: dict(values) for name, values in context.counters().items()},
     }
 
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
-from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 MAX_REQUEST = 64 * 1024
 """A request's length in bytes, at most; there is no such bound on an answer."""
@@ -149,16 +149,18 @@ class TimeoutsEntry(TypedDict):
 
 
 class StatusEntry(TypedDict):
-    """How the daemon is: counted packets by what became of them."""
+    """How the daemon is: counted packets by what became of them.
+
+    ``groups`` holds what is counted around the director, such as ``queue`` and ``icmp``.
+    """
 
     version: str
     uptime_s: int
     services: int
     counters: dict[str, int]
     drops: dict[str, int]
+    groups: dict[str, dict[str, int]]
 
-
-Json: TypeAlias = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
 
 _compact = json.JSONEncoder(separators=(",", ":")).encode
 

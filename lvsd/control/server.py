@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lvsd.control.describe import DirectorView
+    from lvsd.control.methods import Counters
 
 MAX_CLIENTS = 32
 """Clients at a time; one more is told that the daemon is busy."""
@@ -51,13 +52,22 @@ _log = structlog.get_logger(__name__)
 class ControlServer:
     """Serves the control protocol on a Unix stream socket, mode 0660.
 
-    ``started`` is the director's ``now`` when the daemon began, by default the present one; the
-    uptime counts from it.
+    ``counters`` is asked for what the daemon counts around the director, by group, such as
+    ``{"queue": {"received": 9}}``. ``started`` is the director's ``now`` when the daemon began,
+    by default the present one; the uptime counts from it.
     """
 
-    def __init__(self, director: DirectorView, path: Path, *, started: float | None = None) -> None:
+    def __init__(
+        self,
+        director: DirectorView,
+        path: Path,
+        *,
+        counters: Counters = dict,
+        started: float | None = None,
+    ) -> None:
         self.path = path
-        self._context = Context(director, director.now if started is None else started)
+        began = director.now if started is None else started
+        self._context = Context(director, began, counters)
         self._server: asyncio.AbstractServer | None = None
         self._clients: set[asyncio.Task[None]] = set()
         self._inode: int | None = None

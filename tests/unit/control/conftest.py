@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Exchange = Callable[..., list[dict[str, Any]]]
 
 NOW = 1000.0
+GROUPS = {"queue": {"received": 9, "kernel_dropped": 2}, "icmp": {"sent": 1}}
 WEB = ServiceKey(TCP, pack("192.0.2.10"), 80)
 
 
@@ -42,7 +43,7 @@ def director() -> Director:
 
 @pytest.fixture
 def server(director: Director, tmp_path: Path) -> ControlServer:
-    return ControlServer(director, tmp_path / "control.sock")
+    return ControlServer(director, tmp_path / "control.sock", counters=lambda: GROUPS)
 
 
 @pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])

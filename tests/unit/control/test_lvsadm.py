@@ -66,9 +66,26 @@ def test_status_has_every_reason_for_a_drop(run: Lvsadm, director: Director) -> 
     head, *lines = output.splitlines()
     assert status == 0
     assert head.endswith("up 0 s, 2 services")
-    assert [line.split()[0] for line in lines[lines.index("drops:") + 1 :]] == sorted(
-        director.dropped()
+    drops = lines[lines.index("drops:") + 1 : lines.index("queue:")]
+    assert [line.split()[0] for line in drops] == sorted(director.dropped())
+
+
+def test_status_has_what_is_counted_around_the_director(run: Lvsadm) -> None:
+    _, output, _ = run("--status")
+    assert output.partition("queue:\n")[2] == (
+        "  kernel_dropped           2\n"
+        "  received                 9\n"
+        "icmp:\n"
+        "  sent                     1\n"
     )
+
+
+def test_json_of_status_has_its_groups(run: Lvsadm) -> None:
+    _, output, _ = run("--status --json")
+    assert json.loads(output)["groups"] == {
+        "queue": {"received": 9, "kernel_dropped": 2},
+        "icmp": {"sent": 1},
+    }
 
 
 def test_zero_prints_nothing(run: Lvsadm, director: Director) -> None:

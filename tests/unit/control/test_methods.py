@@ -127,6 +127,14 @@ def test_status_counts_from_the_start_of_the_daemon(exchange: Exchange, director
     assert result["counters"] == director.counters()
 
 
+def test_status_tells_what_is_counted_around_the_director_by_group(exchange: Exchange) -> None:
+    [answer] = exchange(request("status"))
+    assert answer["result"]["groups"] == {
+        "queue": {"received": 9, "kernel_dropped": 2},
+        "icmp": {"sent": 1},
+    }
+
+
 @pytest.mark.parametrize(
     ("line", "code", "words"),
     [
