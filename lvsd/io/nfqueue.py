@@ -7,7 +7,8 @@ given, and that is where its limits are lifted:
 - its own buffer has 4096 bytes: our ``recv`` returns messages as long as they are;
 - it reads until the queue is empty: our ``recv`` says "empty" after ``turn`` packets, and the
   loop, level-triggered, comes back for the rest once timers and other sockets had theirs;
-- it swallows ENOBUFS: our ``recv`` counts it on the way.
+- it swallows ENOBUFS: our ``recv`` counts it on the way;
+- it gives each verdict by a system call of its own: ours go together (`lvsd.io.verdicts`).
 
 An exception in the handler drops the packet, is counted and reported, and the loop goes on.
 Without the GSO flag the kernel cuts large segments before queueing and finishes checksums.
@@ -39,6 +40,7 @@ from lvsd.io.netlink import (
     linked,
 )
 from lvsd.io.queue_statistics import program_of, queue_statistics
+from lvsd.io.verdicts import ID_AT, Verdicts
 
 if TYPE_CHECKING:
     import asyncio
@@ -78,6 +80,8 @@ class SourceStats:
     """Packets over 65,531 bytes, which no queue can hand over whole: dropped."""
     handler_errors: int = 0
     """Packets dropped since the handler raised an exception."""
+    verdict_errors: int = 0
+    """Verdicts that the kernel would not take: those packets wait until the queue is closed."""
     overruns: int = 0
     """Times the socket said ENOBUFS: packets were lost before us."""
     kernel_dropped: int = 0
@@ -120,6 +124,7 @@ class QueueSource:
         self._error: Exception | None = None
         self._now = 0.0
         self._reader = _BoundedReader()
+        self._verdicts: Verdicts
         self._binding: NetfilterQueue | None = None
         self._socket: socket.socket | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -147,6 +152,7 @@ class QueueSource:
         sock.setsockopt(SOL_NETLINK, NETLINK_NO_ENOBUFS, 1)
         self._binding, self._socket = binding, sock
         self._reader.receive = sock.recv
+        self._verdicts = Verdicts(self._queue, sock.send)
         self._copy(sock, COPY_PACKET)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -164,6 +170,7 @@ class QueueSource:
         reader.left = self._turn_length
         self._now = self._clock()
         self._binding.run_socket(reader)
+        self._verdicts.flush()
         self._stats.received += self._turn_length - reader.left
         if self._error is not None:
             error, self._error = self._error, None
@@ -208,28 +215,29 @@ class QueueSource:
             self._stats.kernel_dropped = kernel.queue_dropped + kernel.user_dropped
             self._stats.waiting = kernel.waiting
             self._stats.overruns = self._reader.overruns
+            self._stats.verdict_errors = self._verdicts.failed
         return self._stats
 
     def _take(self, packet: Packet) -> None:
         """Give one packet its verdict. No exception may leave: the packet would wait for ever."""
         data = packet.get_payload()
+        packet_id = self._reader.message[ID_AT]
         if len(data) >= COPY_RANGE and len(data) < total_length(data):
             self._stats.truncated += 1
-            packet.drop()
+            self._verdicts.drop(packet_id)
             return
         try:
             result = self._handler(data, packet.hook, packet.mark, packet.indev, self._now)
             if result is _PASS:
-                packet.accept()
+                self._verdicts.accept(packet_id)
             elif result is _DROP:
-                packet.drop()
+                self._verdicts.drop(packet_id)
             else:
                 if len(result) > COPY_RANGE:
                     raise ValueError(f"{len(result)} bytes do not fit into a verdict")  # noqa: TRY301 - the way out is the same
-                packet.set_payload(result)
-                packet.accept()
+                self._verdicts.replace(packet_id, result)
         except Exception as error:  # noqa: BLE001 - whatever it is, the packet gets a verdict
-            packet.drop()
+            self._verdicts.drop(packet_id)
             self._stats.handler_errors += 1
             self._error = error
 
@@ -266,11 +274,12 @@ class QueueSource:
 class _BoundedReader:
     """What NetfilterQueue reads from: at most ``left`` messages, of any length."""
 
-    __slots__ = ("left", "overruns", "receive")
+    __slots__ = ("left", "message", "overruns", "receive")
 
     def __init__(self) -> None:
         self.receive: Callable[[int, int], bytes]
         self.left = 0
+        self.message = b""
         self.overruns = 0
 
     def recv(self, _size: int) -> bytes:
@@ -284,6 +293,7 @@ class _BoundedReader:
                 self.overruns += 1
             raise
         self.left -= 1
+        self.message = message
         return message
 
 
