@@ -14,14 +14,17 @@ if TYPE_CHECKING:
 class Hop:
     """The two ends that NAT exchanges: virtual and real. Addresses packed, ports host order.
 
+    Both ports are None where they are the same: then a packet keeps the one it has, and one hop
+    stands for every port (a service of any port has as many as clients think of).
+
     There is no client here on purpose: where the plan does not name the client, all of a real
     server's connections share one plan and one compiled rewriter.
     """
 
     vip: bytes
-    vport: int
+    vport: int | None
     rip: bytes
-    rport: int
+    rport: int | None
 
 
 class Forwarder(ABC):

@@ -9,8 +9,9 @@ server -> director      RIP:rport            CIP:cport
 director -> client      **VIP:vport**        CIP:cport
 ======================  ===================  ===================
 
-Bold is what the director wrote. Ports may be mapped (vport != rport). The real server may run
-any system; all it needs is a route to the client that leads through the director.
+Bold is what the director wrote. Ports may be mapped (vport != rport); otherwise they stay.
+The real server may run any system; all it needs is a route to the client that leads through the
+director.
 """
 
 from __future__ import annotations

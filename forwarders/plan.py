@@ -1,8 +1,9 @@
 """The steps of a plan: what is done to a packet, said and not done.
 
-A forwarder returns a tuple of these for each direction, once per connection. Three readers
-take them: the rewriter (``lvsd.packet.rewrite``) compiles them, the fast path turns them into
-a map entry, explain prints them. Addresses are packed, 4 bytes or 16; ports are host order.
+A forwarder returns a tuple of these for each direction, once per connection. The rewriter
+(``lvsd.packet.rewrite``) compiles them; whatever else wants to know what becomes of a packet,
+such as a fast path in the kernel, reads the same steps. Addresses are packed, 4 bytes or 16;
+ports are host order.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from typing import TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class SetSource:
-    """Replace the source address and port."""
+    """Replace the source address, and the port unless that is None."""
 
     address: bytes
-    port: int
+    port: int | None
 
     def __str__(self) -> str:
         return f"set source {endpoint(self.address, self.port)}"
@@ -25,10 +26,10 @@ class SetSource:
 
 @dataclass(frozen=True, slots=True)
 class SetDestination:
-    """Replace the destination address and port."""
+    """Replace the destination address, and the port unless that is None."""
 
     address: bytes
-    port: int
+    port: int | None
 
     def __str__(self) -> str:
         return f"set destination {endpoint(self.address, self.port)}"
@@ -53,7 +54,9 @@ class Plan:
         return f"request: {request} | reply: {reply}"
 
 
-def endpoint(address: bytes, port: int) -> str:
-    """Return ``192.0.2.1:80`` or ``[2001:db8::1]:80``."""
+def endpoint(address: bytes, port: int | None) -> str:
+    """Return ``192.0.2.1:80`` or ``[2001:db8::1]:80``; the address alone if the port is None."""
     text = str(ip_address(address))
+    if port is None:
+        return text
     return f"[{text}]:{port}" if len(address) == 16 else f"{text}:{port}"

@@ -50,15 +50,15 @@ def rows(table: ConnectionTable) -> Iterator[Row]:
 
 def _connection_row(connection: Connection) -> Row:
     (client, client_port), (vip, vport) = split_key(connection.key)
-    hop = connection.path.hop
+    (rip, rport), _ = split_key(connection.reply_key)
     return Row(
         connection.protocol,
         client,
         client_port,
         vip,
         vport,
-        hop.rip,
-        hop.rport,
+        rip,
+        rport,
         connection.state_name,
         connection.expires,
         template=False,

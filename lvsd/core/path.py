@@ -81,13 +81,15 @@ class Path:
 def path_to(server: RealServer, protocol: Protocol, virtual: tuple[bytes, int], rport: int) -> Path:
     """Return the path from a virtual endpoint to a real server's port, for one more connection.
 
-    It is compiled on first use. Each is to be given back by `leave`.
+    It is compiled on first use. Where the port stays as it is, one path serves every port. Each
+    is to be given back by `leave`.
     """
     vip, vport = virtual
-    key = protocol.number, vip, vport, rport, server.forwarder.name
+    ports = (None, None) if vport == rport else (vport, rport)
+    key = protocol.number, vip, *ports, server.forwarder.name
     path = server.paths.get(key)
     if path is None:
-        hop = Hop(vip, vport, server.address, rport)
+        hop = Hop(vip, ports[0], server.address, ports[1])
         path = server.paths[key] = Path(key, server, protocol, hop)
     path.users += 1
     return path
@@ -96,7 +98,7 @@ def path_to(server: RealServer, protocol: Protocol, virtual: tuple[bytes, int], 
 def leave(path: Path) -> None:
     """Give a path back. One without connections is kept for the next, unless there are many.
 
-    A port-0 or fwmark service has a path per port or address that clients think of.
+    A fwmark service has a path per address, or mapped port, that clients think of.
     """
     path.users -= 1
     if not path.users and len(path.server.paths) > PATHS_KEPT:

@@ -41,8 +41,8 @@ class ServiceKey(NamedTuple):
     family: int = 4
 
 
-PathKey: TypeAlias = tuple[int, bytes, int, int, str]
-"""Protocol, VIP, vport, rport and the forwarder's name."""
+PathKey: TypeAlias = tuple[int, bytes, int | None, int | None, str]
+"""Protocol, VIP, vport and rport (None, both: the port stays) and the forwarder's name."""
 
 
 @dataclass(slots=True, eq=False)
@@ -51,7 +51,8 @@ class RealServer(Server):
 
     ``available`` is False once it was removed while connections still point at it. ``mtu`` is
     that of the way to it, in bytes. ``paths`` holds what was compiled for its connections, one
-    per virtual endpoint. ``templates`` counts persistence templates that point here.
+    per virtual endpoint, or per virtual address where the port stays. ``templates`` counts
+    persistence templates that point here.
     """
 
     forwarder: Forwarder = field(kw_only=True)
@@ -94,6 +95,7 @@ class Service:
     servers: list[RealServer] = field(default_factory=list)
     departed: dict[tuple[bytes, int], RealServer] = field(default_factory=dict)
     meter: Meter = field(default_factory=Meter)
+    fault: Exception | None = None
 
     def find(self, address: bytes, port: int) -> RealServer:
         """Return the real server at this endpoint. Raise ControlError if there is none."""
@@ -148,7 +150,17 @@ class Service:
     def changed(self, server: RealServer) -> None:
         """Tell the scheduler of a server's new counts, unless the server was removed."""
         if server.available:
-            self.scheduler.changed(server)
+            try:
+                self.scheduler.changed(server)
+            except Exception as error:  # noqa: BLE001 - a plug-in's; it must not stop what goes on
+                self.fault = error
+
+    def tick(self, now: float) -> None:
+        """Let the scheduler do its periodic work."""
+        try:
+            self.scheduler.tick(now)
+        except Exception as error:  # noqa: BLE001 - a plug-in's; the other services go on
+            self.fault = error
 
     def set_scheduler(self, scheduler: Scheduler) -> None:
         """Schedule with another algorithm from now on, starting from the present servers."""

@@ -12,8 +12,8 @@ from typing import Final
 
 from lvsd.packet.checksum import checksum, pseudo_header
 from lvsd.packet.numbers import Icmp, Icmp6
-from lvsd.packet.rewrite import Change, edit
-from lvsd.packet.view import ICMP, ICMPV6, Endpoint, Fault, Packet
+from lvsd.packet.rewrite import Change, End, edit
+from lvsd.packet.view import ICMP, ICMPV6, Fault, Packet
 
 HEADER_BYTES: Final = 8
 """An ICMP error's own header; the quoted packet follows."""
@@ -120,8 +120,8 @@ def rewrite_error(
     *,
     outer_source: bytes | None = None,
     outer_destination: bytes | None = None,
-    inner_source: Endpoint | None = None,
-    inner_destination: Endpoint | None = None,
+    inner_source: End | None = None,
+    inner_destination: End | None = None,
 ) -> bytes:
     """Return an ICMP error with new ends, outside and inside; what is not given stays.
 
@@ -158,11 +158,11 @@ def _carry(packet: Packet, source: bytes | None = None, destination: bytes | Non
     return pseudo_header(source or packet.source, destination or packet.destination, ICMPV6, length)
 
 
-def _portless(address: bytes | None) -> Endpoint | None:
-    return None if address is None else (address, 0)
+def _portless(address: bytes | None) -> End | None:
+    return None if address is None else (address, None)
 
 
-def _between(packet: Packet, source: Endpoint | None, destination: Endpoint | None) -> bytearray:
+def _between(packet: Packet, source: End | None, destination: End | None) -> bytearray:
     """Return a copy of the packet with new ends, the old ones being what it has."""
     if source is None and destination is None:
         return bytearray(packet.data[: packet.end])

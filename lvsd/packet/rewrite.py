@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from forwarders.plan import SetDestination, SetSource
 from lvsd.packet.checksum import IPV4_CHECKSUM, apply, apply_udp, combine, crc32c, delta
-from lvsd.packet.view import ICMPV6, SCTP, TCP, UDP, Endpoint, Packet
+from lvsd.packet.view import ICMPV6, SCTP, TCP, UDP, Packet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 Rewriter: TypeAlias = Callable[[Packet], bytes]
 """Takes a loaded packet, returns the new one. Never raises; the old bytes stay as they are."""
+
+End: TypeAlias = tuple[bytes, int | None]
+"""A packed address and a port in host order; None where the port, whichever it is, stays."""
 
 CHECKSUM_AT: Final = {TCP: 16, UDP: 6, ICMPV6: 2}
 """Where in its header each protocol keeps a checksum that covers the addresses."""
@@ -81,30 +84,32 @@ class Change:
     def between(
         cls,
         protocol: int,
-        source: tuple[Endpoint, Endpoint] | None,
-        destination: tuple[Endpoint, Endpoint] | None,
+        source: tuple[End, End] | None,
+        destination: tuple[End, End] | None,
     ) -> Change:
         """Return the change from an old to a new endpoint, for either end or both.
 
-        Raise ValueError if the addresses are not of one family, or there are none.
+        Where the new port is None the old one does not matter. Raise ValueError if the addresses
+        are not of one family, or there are none, or a port is to replace one that was not given.
         """
         pairs = [pair for pair in (source, destination) if pair]
         widths = {len(address) for pair in pairs for address, _ in pair}
         if widths not in ({4}, {16}):
             raise ValueError("the old and new addresses must be all IPv4 or all IPv6")
         addresses = combine(*(delta(old, new) for (old, _), (new, _) in pairs))
-        ports = combine(*(delta(_port(old), _port(new)) for (_, old), (_, new) in pairs))
         ported = protocol in _PORTED
+        moved = [(old, new) for (_, old), (_, new) in pairs if new is not None] if ported else []
+        ports = combine(*(delta(_port(old), _port(new)) for old, new in moved))
         return cls(
             version=4 if widths == {4} else 6,
             protocol=protocol,
             source=source[1][0] if source else None,
             destination=destination[1][0] if destination else None,
-            source_port=_port(source[1][1]) if source and ported else None,
-            destination_port=_port(destination[1][1]) if destination and ported else None,
+            source_port=_new_port(source) if ported else None,
+            destination_port=_new_port(destination) if ported else None,
             header_delta=addresses,
-            transport_delta=combine(addresses, ports) if ported else addresses,
-            ports_change=ported and any(old != new for (_, old), (_, new) in pairs),
+            transport_delta=combine(addresses, ports),
+            ports_change=any(old != new for old, new in moved),
         )
 
 
@@ -112,16 +117,16 @@ def compile_steps(
     steps: Sequence[Step],
     protocol: int,
     *,
-    source: Endpoint | None = None,
-    destination: Endpoint | None = None,
+    source: End | None = None,
+    destination: End | None = None,
     decrement_ttl: bool = False,
 ) -> Rewriter:
     """Return the function that does to a packet what the steps say.
 
     ``source`` and ``destination`` are the ends that packets of this direction come with; each that
-    a step replaces must be given. The rewriter is for packets with those ends, of this protocol;
-    their padding beyond the IP length is cut. ``decrement_ttl`` takes one off a TTL or hop limit
-    above 0; where the kernel forwards what we return, it does so itself.
+    a step replaces must be given, its port too unless that stays. The rewriter is for packets with
+    those ends, of this protocol; their padding beyond the IP length is cut. ``decrement_ttl`` takes
+    one off a TTL or hop limit above 0; where the kernel forwards what we return, it does so itself.
 
     Raise TypeError for a step that is not known, ValueError when a replaced end was not given or
     is of another family.
@@ -248,8 +253,8 @@ def _plain(change: Change, general: Rewriter, *, decrement_ttl: bool) -> Rewrite
 
 
 def _pair(
-    end: str, old: Endpoint | None, step: SetSource | SetDestination | None
-) -> tuple[Endpoint, Endpoint] | None:
+    end: str, old: End | None, step: SetSource | SetDestination | None
+) -> tuple[End, End] | None:
     """Return the old and the new endpoint of an end that a step replaces."""
     if step is None:
         return None
@@ -258,7 +263,13 @@ def _pair(
     return old, (step.address, step.port)
 
 
-def _port(port: int) -> bytes:
+def _new_port(pair: tuple[End, End] | None) -> bytes | None:
+    return None if pair is None or pair[1][1] is None else _port(pair[1][1])
+
+
+def _port(port: int | None) -> bytes:
+    if port is None:
+        raise ValueError("the old port was not given")
     return port.to_bytes(2, "big")
 
 

@@ -62,6 +62,36 @@ def test_both_ends_and_the_ttl_change_at_once(
 
 
 @EXAMPLES
+@given(moves(shapes()), st.integers(1, 255))
+def test_a_port_that_is_not_named_stays(
+    move: tuple[Shape, Endpoint, Endpoint, Endpoint, Endpoint], ttl: int
+) -> None:
+    shape, (cip, cport), (vip, vport), _, (rip, _) = move
+    request = compile_steps((SetDestination(rip, None),), shape.number, destination=(vip, None))
+    reply = compile_steps((SetSource(vip, None),), shape.number, source=(rip, None))
+    packet = load(shape.write((cip, cport), (vip, vport), ttl))
+    assert request(packet) == shape.write((cip, cport), (rip, vport), ttl)
+    packet = load(shape.write((rip, vport), (cip, cport), ttl))
+    assert reply(packet) == shape.write((vip, vport), (cip, cport), ttl)
+
+
+@EXAMPLES
+@given(moves(shapes()))
+def test_one_end_may_keep_its_port_while_the_other_changes(
+    move: tuple[Shape, Endpoint, Endpoint, Endpoint, Endpoint],
+) -> None:
+    shape, old_source, old_destination, source, (address, _) = move
+    rewrite = compile_steps(
+        (SetSource(*source), SetDestination(address, None)),
+        shape.number,
+        source=old_source,
+        destination=old_destination,
+    )
+    packet = load(shape.write(old_source, old_destination))
+    assert rewrite(packet) == shape.write(source, (address, old_destination[1]))
+
+
+@EXAMPLES
 @given(moves(shapes(protocols=("tcp", "udp"), plain=True)))
 def test_the_plain_way_and_the_general_one_agree(
     move: tuple[Shape, Endpoint, Endpoint, Endpoint, Endpoint],

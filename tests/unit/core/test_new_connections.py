@@ -244,10 +244,9 @@ def test_an_overloaded_server_still_gets_the_packets_of_its_connections(version:
 
 def test_paths_without_connections_are_forgotten_when_there_are_many(version: int) -> None:
     world = World(version)
-    service = world.serve("udp", vport=0, rport=0, persistence_s=60)
-    (server,) = service.servers
+    (server,) = world.serve(fwmark=7, rport=8080).servers
     for vport in range(1, 501):
-        world.handle(world.from_client(protocol="udp", vport=vport))
+        world.handle(world.from_client(protocol="udp", vport=vport), mark=7)
     assert len(server.paths) == 500
     world.wait(301)
     assert len(server.paths) == 64

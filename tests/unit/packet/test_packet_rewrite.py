@@ -42,6 +42,11 @@ def test_a_replaced_end_must_be_given() -> None:
         compile_steps((SetSource(*VIRTUAL),), TCP, destination=REAL)
 
 
+def test_a_replaced_port_must_be_given() -> None:
+    with pytest.raises(ValueError, match="the old port was not given"):
+        compile_steps((SetDestination(*REAL),), TCP, destination=(VIRTUAL[0], None))
+
+
 def test_both_families_in_one_change_are_refused() -> None:
     with pytest.raises(ValueError, match="all IPv4 or all IPv6"):
         compile_steps((SetDestination(*REAL6),), TCP, destination=VIRTUAL)
