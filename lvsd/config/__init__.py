@@ -2,5 +2,5 @@
 
 ``load`` reads a file and returns ``model.Config``. Each key by itself is checked by the model's
 ``fields``, keys against each other by ``rules``; ``faults`` words what they find, ``lines`` says
-where in the file it stands.
+where in the file it stands. ``plugins`` makes schedulers, also third parties'.
 """

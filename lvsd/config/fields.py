@@ -6,18 +6,25 @@ with the whole message: what was wrong, what was expected.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import schedulers
 from forwarders import FORWARDERS
+from lvsd.config import plugins
 from lvsd.config.faults import kind, one_of, shown, unknown
+from lvsd.errors import PluginError
 from lvsd.packet.address import endpoint as endpoint_text
 from lvsd.packet.address import parse_endpoint
 
 if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
+
     from schedulers.base import Scheduler
+
+ENDPOINT = "an address and port such as 192.0.2.10:80 or [2001:db8::10]:80"
 
 MAX_SOCKET_PATH = 107
 """Bytes that a Unix socket's path may have (unix(7): 108 with the final zero)."""
@@ -47,19 +54,20 @@ class Endpoint(NamedTuple):
 def endpoint(value: object) -> Endpoint:
     """Return the endpoint that ``192.0.2.1:80`` or ``[2001:db8::1]:80`` names.
 
-    Unspecified, multicast and broadcast addresses are refused, as a connection to them cannot
-    be forwarded; so are addresses with a zone, as a packet carries none.
+    Refused are addresses that packets cannot be forwarded to, and addresses with a zone, as a
+    packet carries none.
     """
     if isinstance(value, Endpoint):
         return value
-    text = _string(value, "an address and port such as 192.0.2.10:80 or [2001:db8::10]:80")
+    text = _string(value, ENDPOINT)
     if "%" in text:
         raise ValueError(f"{shown(text)} has a zone, expected an address without %")
-    result = Endpoint(*parse_endpoint(text))
-    address = ip_address(result.address)
-    broadcast = result.address == b"\xff\xff\xff\xff"
-    if address.is_unspecified or address.is_multicast or broadcast:
-        raise ValueError(f"{shown(text)} is not the address of one host, expected a unicast one")
+    try:
+        result = Endpoint(*parse_endpoint(text))
+    except ValueError:
+        raise ValueError(_misspelt(text)) from None
+    if fault := _unforwardable(ip_address(result.address), result.port):
+        raise ValueError(f"{shown(text)} is {fault}")
     return result
 
 
@@ -109,16 +117,12 @@ def scheduler(value: object) -> str:
 def scheduler_class(known_name: str) -> type[Scheduler]:
     """Return a registered scheduler's class.
 
-    Raise ValueError when its package is broken: whatever a third party's module raises on
-    import is the operator's to know, not a crash of ours.
+    Raise ValueError when its package is broken: in a file it is the operator's to name another.
     """
     try:
-        return schedulers.load(known_name)
-    except Exception as error:
-        raise ValueError(
-            f"{shown(known_name)} is registered but cannot be loaded "
-            f"({type(error).__name__}: {error}), expected a scheduler that works"
-        ) from error
+        return plugins.scheduler_class(known_name)
+    except PluginError as error:
+        raise ValueError(f"{error}, expected a scheduler that works") from error
 
 
 def forward(value: object) -> str:
@@ -140,6 +144,32 @@ def switch(value: object) -> object:
 def bits(value: object) -> object:
     """Return 1 or 0 for true or false, as a sysctl that began as a switch; others untouched."""
     return int(value) if isinstance(value, bool) else value
+
+
+def _misspelt(text: str) -> str:
+    """Return what is wrong with a text that names no endpoint."""
+    host, _, port = text.rpartition(":")
+    with suppress(ValueError):
+        parse_endpoint(f"{host}:0")
+        return f"port {shown(port)} is wrong, expected a number from 0 to 65535"
+    return f"{shown(text)} is no endpoint, expected {ENDPOINT}"
+
+
+def _unforwardable(address: IPv4Address | IPv6Address, port: int) -> str | None:
+    """Return why packets to an address cannot be forwarded, and what was expected; or None."""
+    mapped = address.ipv4_mapped if address.version == 6 else None
+    if mapped:
+        return f"an IPv4 address in IPv6's form, expected {mapped}:{port}"
+    broadcast = address.packed == b"\xff\xff\xff\xff"
+    if address.is_unspecified or address.is_multicast or broadcast:
+        return "not the address of one host, expected a unicast one"
+    if address.is_loopback:
+        return "a loopback address, expected one that other hosts reach"
+    if address.is_link_local:
+        return "a link-local address, expected one that routers forward to"
+    if address.version == 4 and address.is_reserved:
+        return "in 240.0.0.0/4, expected an address that is not reserved"
+    return None
 
 
 def _string(value: object, expected: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
 import tomllib
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
     from lvsd.config.faults import Key
+
+_TUPLE = re.compile(r"\((['\"]).*\)")
+"""A key as tomllib's messages write it, as Python's tuple."""
 
 MAX_BYTES = 16 * 2**20
 """A longer file is refused unread: it is something else."""
@@ -96,11 +101,18 @@ def _parse(text: str) -> dict[str, Any]:
         found = re.match(r"line (\d+)", place)
         line = int(found[1]) if found else text.rstrip().count("\n") + 1
         end = "" if found else " at the end of the file"
-        raise _UnreadableError(f"{reason or error}{end}, expected TOML", line) from None
-    except ValueError as error:
-        raise _UnreadableError(f"{error}, expected TOML of numbers that fit 64 bits") from None
+        reason = _TUPLE.sub(_dotted_tuple, reason or str(error))
+        raise _UnreadableError(f"{reason}{end}, expected TOML", line) from None
+    except ValueError:  # int() of more digits than Python reads
+        text = f"a number of more than {sys.get_int_max_str_digits()} digits"
+        raise _UnreadableError(f"{text}, expected TOML of numbers that fit 64 bits") from None
     except RecursionError:
         raise _UnreadableError("nested too deeply, expected TOML of a few levels") from None
+
+
+def _dotted_tuple(found: re.Match[str]) -> str:
+    """Return a key as the file writes it, for one that stands there as Python's tuple."""
+    return dotted(ast.literal_eval(found[0]))
 
 
 def _fault(details: ErrorDetails) -> Fault:

@@ -151,11 +151,6 @@ class Service(Table):
         """4 or 6: of the address, or of the packets whose mark counts."""
         return self.address.family if self.address else self.family
 
-    @property
-    def prefix_length(self) -> int:
-        """Bits of a client's address that persistence tells apart; the whole by default."""
-        return self.persistence_netmask or (32 if self.address_family == 4 else 128)
-
     def forward_to(self, server: Server) -> str:
         """Return the name of the forwarder for one of this service's servers."""
         return server.forward or self.forward

@@ -35,6 +35,7 @@ def faults(document: Table) -> Iterator[Fault]:
     for key, service in services:
         yield from _identity(key, service)
         yield from _flags(key, service)
+        yield from _repeated_flags(key, service)
         yield from _persistence(key, service)
         yield from _one_packet(key, service)
         yield from _local_addresses(key, service)
@@ -73,6 +74,14 @@ def _flags(key: Key, service: Table) -> Iterator[Fault]:
             continue
         text = unknown(flag, known) if known else f"{shown(flag)} is unknown, expected none"
         yield Fault((*key, "scheduler_flags", index), f"{text} (the flags of scheduler {name})")
+
+
+def _repeated_flags(key: Key, service: Table) -> Iterator[Fault]:
+    """Want each flag once."""
+    flags = service.get("scheduler_flags")
+    if isinstance(flags, list):
+        at = (*key, "scheduler_flags")
+        yield from _repeated("flag", (((*at, n), flag) for n, flag in enumerate(flags)))
 
 
 def _persistence(key: Key, service: Table) -> Iterator[Fault]:
@@ -114,6 +123,7 @@ def _servers(key: Key, service: Table) -> Iterator[Fault]:
     """Want servers of the service's family, each once, with thresholds in order."""
     servers = _tables(service, key, "server")
     family = _family(service)
+    virtual = _endpoint(service)
     endpoints = [((*at, "address"), _endpoint(server)) for at, server in servers]
     for at, endpoint in endpoints:
         if endpoint and family and endpoint.family != family:
@@ -122,11 +132,16 @@ def _servers(key: Key, service: Table) -> Iterator[Fault]:
                 f"{shown(str(endpoint))} is IPv{endpoint.family}, "
                 f"expected IPv{family} as its service: NAT keeps the family",
             )
+        if endpoint and virtual and endpoint.address == virtual.address:
+            text = f"{shown(str(endpoint))} is the service's own address, expected a server's"
+            yield Fault(at, text)
     yield from _repeated("server", endpoints)
     for at, server in servers:
         lower, upper = server.get("lower_threshold", 0), server.get("upper_threshold", 0)
         if type(lower) is int and type(upper) is int and 0 <= upper < lower:
             text = f"{shown(lower)} is above upper_threshold, expected at most {shown(upper)}"
+            if not upper:
+                text = "set without upper_threshold, expected only with it"
             yield Fault((*at, "lower_threshold"), text)
 
 

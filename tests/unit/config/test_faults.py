@@ -21,6 +21,7 @@ SERVICE_KEYS = (
     "name, address, fwmark, family, protocol, scheduler, scheduler_flags, forward, "
     "local_addresses, persistence_s, persistence_netmask, one_packet, interface, server"
 )
+ENDPOINT = "an address and port such as 192.0.2.10:80 or [2001:db8::10]:80"
 SERVER_KEYS = "address, weight, forward, upper_threshold, lower_threshold"
 SCHEDULERS = "dh, fo, lblc, lblcr, lc, mh, nq, ovf, rr, sed, sh, wlc, wrr"
 
@@ -256,6 +257,15 @@ def test_single_brackets_around_service_are_told_from_double_ones(problems: Prob
             ],
         ),
         (
+            f'{WEB}scheduler = "sh"\nscheduler_flags = [\n  "sh-port",\n  "sh-port",\n]',
+            [
+                (
+                    "8: service.scheduler_flags: the same flag a second time, "
+                    "expected each once (first on line 7)"
+                )
+            ],
+        ),
+        (
             f'{WEB}scheduler_flags = ["sh-port"]',
             [
                 (
@@ -343,9 +353,43 @@ def test_a_service_that_is_wrong_says_what_was_expected(
 @pytest.mark.parametrize(
     ("address", "expected"),
     [
-        ("10.0.0.1", "'10.0.0.1' is not ADDRESS:PORT, such as 192.0.2.10:80 or [2001:db8::10]:80"),
-        ("10.0.0.1:99999", "port '99999' is not a number from 0 to 65535"),
-        ("10.0.0.256:80", "'10.0.0.256' is not an IPv4 or IPv6 address"),
+        ("10.0.0.1", f'"10.0.0.1" is no endpoint, expected {ENDPOINT}'),
+        ("2001:db8::1:80", f'"2001:db8::1:80" is no endpoint, expected {ENDPOINT}'),
+        ("10.0.0.256:80", f'"10.0.0.256:80" is no endpoint, expected {ENDPOINT}'),
+        ("10.0.0.1:99999", 'port "99999" is wrong, expected a number from 0 to 65535'),
+        ("10.0.0.1:", 'port "" is wrong, expected a number from 0 to 65535'),
+        (
+            "10.0.0.1:" + "9" * 5000,
+            f'port "{"9" * 57}..." is wrong, expected a number from 0 to 65535',
+        ),
+        (
+            "127.0.0.2:80",
+            '"127.0.0.2:80" is a loopback address, expected one that other hosts reach',
+        ),
+        (
+            "[::1]:80",
+            '"[::1]:80" is a loopback address, expected one that other hosts reach',
+        ),
+        (
+            "169.254.1.1:80",
+            '"169.254.1.1:80" is a link-local address, expected one that routers forward to',
+        ),
+        (
+            "[fe80::1]:80",
+            '"[fe80::1]:80" is a link-local address, expected one that routers forward to',
+        ),
+        (
+            "240.0.0.1:80",
+            '"240.0.0.1:80" is in 240.0.0.0/4, expected an address that is not reserved',
+        ),
+        (
+            "[::ffff:10.0.0.1]:80",
+            '"[::ffff:10.0.0.1]:80" is an IPv4 address in IPv6\'s form, expected 10.0.0.1:80',
+        ),
+        (
+            "192.0.2.10:8080",
+            "\"192.0.2.10:8080\" is the service's own address, expected a server's",
+        ),
         (
             "[fe80::1%eth0]:80",
             '"[fe80::1%eth0]:80" has a zone, expected an address without %',
@@ -375,6 +419,16 @@ def test_a_servers_address_that_is_wrong_says_what_was_expected(
     assert problems(text) == [f"8: service.server.address: {expected}"]
 
 
+def test_a_virtual_address_must_be_one_that_packets_are_forwarded_to(problems: Problems) -> None:
+    text = '[[service]]\nname = "s"\nprotocol = "tcp"\naddress = "[fe80::1]:80"\n'
+    assert problems(text) == [
+        (
+            '4: service.address: "[fe80::1]:80" is a link-local address, '
+            "expected one that routers forward to"
+        )
+    ]
+
+
 def test_a_servers_keys_are_checked_each_on_its_own_line(problems: Problems) -> None:
     text = f"""[[service]]
 {WEB}
@@ -386,6 +440,7 @@ upper_threshold = 10
 lower_threshold = 11
 [[service.server]]
 address = "10.0.0.3:80"
+lower_threshold = 5
 forward = "dr"
 wieght = 2
 """
@@ -396,9 +451,10 @@ wieght = 2
         ),
         "7: service.server.weight: 65536 is too large, expected a whole number from 0 to 65535",
         "11: service.server.lower_threshold: 11 is above upper_threshold, expected at most 10",
-        '14: service.server.forward: "dr" comes in a later version, expected "nat"',
+        ("14: service.server.lower_threshold: set without upper_threshold, expected only with it"),
+        '15: service.server.forward: "dr" comes in a later version, expected "nat"',
         (
-            "15: service.server.wieght: unknown (did you mean weight?), "
+            "16: service.server.wieght: unknown (did you mean weight?), "
             f"expected a key of service.server: {SERVER_KEYS}"
         ),
     ]
@@ -485,14 +541,14 @@ def test_a_third_partys_broken_scheduler_is_the_files_problem_not_a_crash(
     problems: Problems, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def load(name: str) -> type[Scheduler]:
-        raise ImportError(f"{name} needs Python 4")
+        raise schedulers.BrokenSchedulerError(f"scheduler {name!r} of x 1 cannot be imported")
 
     monkeypatch.setattr(schedulers, "names", lambda: ["mine"])
     monkeypatch.setattr(schedulers, "load", load)
     assert problems(f'[[service]]\n{WEB}scheduler = "mine"\nscheduler_flags = ["x"]\n') == [
         (
-            '5: service.scheduler: "mine" is registered but cannot be loaded '
-            "(ImportError: mine needs Python 4), expected a scheduler that works"
+            "5: service.scheduler: scheduler 'mine' of x 1 cannot be imported, "
+            "expected a scheduler that works"
         )
     ]
 

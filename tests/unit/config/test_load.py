@@ -122,16 +122,6 @@ def test_a_sysctl_may_be_written_as_the_kernel_writes_it(file: Path) -> None:
     assert (config.sysctl.conn_reuse_mode, type(config.sysctl.conn_reuse_mode)) == (1, int)
 
 
-def test_persistence_tells_whole_addresses_apart_unless_a_netmask_says_otherwise() -> None:
-    def prefix(**keys: object) -> int:
-        return Service.model_validate({"name": "s", **keys}).prefix_length
-
-    assert prefix(address="192.0.2.1:80") == 32
-    assert prefix(address="[2001:db8::1]:80") == 128
-    assert prefix(fwmark=1, family=6) == 128
-    assert prefix(address="192.0.2.1:80", persistence_netmask=24) == 24
-
-
 def test_a_servers_forwarder_is_its_own_or_the_services() -> None:
     service = Service.model_validate(
         {
@@ -191,6 +181,14 @@ def test_a_byte_order_mark_is_no_fault(file: Path) -> None:
             "FILE:3: Cannot overwrite a value, expected TOML",
         ),
         (
+            b"[daemon]\n[daemon]\n",
+            "FILE:2: Cannot declare daemon twice, expected TOML",
+        ),
+        (
+            b'a = {b = 1}\n[a."x y"]\n',
+            'FILE:2: Cannot declare a."x y" twice, expected TOML',
+        ),
+        (
             b"[daemon]\nlog_level = '\xff'\n",
             "FILE:2: byte 0xff is not UTF-8, expected text in UTF-8",
         ),
@@ -203,15 +201,16 @@ def test_a_byte_order_mark_is_no_fault(file: Path) -> None:
             "FILE: longer than 16777216 bytes, expected a configuration",
         ),
     ],
-    ids=["syntax", "string", "end", "twice", "utf8", "deep", "long"],
+    ids=["syntax", "string", "end", "twice", "table-twice", "inline-table", "utf8", "deep", "long"],
 )
 def test_a_file_that_holds_no_toml_is_one_clear_line(file: Path, data: bytes, line: str) -> None:
     assert refused(file, data) == [line]
 
 
 def test_a_number_too_long_for_python_is_one_clear_line(file: Path) -> None:
-    (line,) = refused(file, b"a = " + b"9" * 5000)
-    assert line.endswith("expected TOML of numbers that fit 64 bits")
+    assert refused(file, b"a = " + b"9" * 5000) == [
+        "FILE: a number of more than 4300 digits, expected TOML of numbers that fit 64 bits"
+    ]
 
 
 def test_a_missing_file_and_a_directory_are_one_clear_line_each(tmp_path: Path) -> None:
