@@ -102,7 +102,8 @@ class ConnectionTable:
 
     Two connections may claim one key: a client that uses one port towards two virtual services
     with the same real server gets replies that look alike. They go to the newer connection while
-    it lives, as in the kernel; the older ones wait in ``_shadowed``, oldest first.
+    it lives, as in the kernel; the older ones wait in ``_shadowed``, oldest first, in dicts
+    used as ordered sets: one key may have many claimants, and each of them can end at any time.
     """
 
     __slots__ = ("_shadowed", "_wheel", "by_key", "count", "templates")
@@ -111,7 +112,7 @@ class ConnectionTable:
         self.by_key: dict[bytes, Connection] = {}
         self.templates: dict[TemplateKey, Template] = {}
         self.count = 0
-        self._shadowed: dict[bytes, list[Connection]] = {}
+        self._shadowed: dict[bytes, dict[Connection, None]] = {}
         self._wheel: Wheel[Connection | Template] = Wheel(now)
 
     def __len__(self) -> int:
@@ -121,12 +122,15 @@ class ConnectionTable:
         return (connection for key, connection in self.by_key.items() if key is connection.key)
 
     def add(self, connection: Connection) -> None:
-        """Take in a connection whose ``expires`` is set."""
+        """Take in a connection whose ``expires`` is set.
+
+        Its two keys are one where a server is its own client.
+        """
         by_key = self.by_key
-        for key in (connection.key, connection.reply_key):
+        for key in {connection.key, connection.reply_key}:
             older = by_key.get(key)
             if older is not None:
-                self._shadowed.setdefault(key, []).append(older)
+                self._shadowed.setdefault(key, {})[older] = None
             by_key[key] = connection
         self.count += 1
         self._wheel.add(connection)
@@ -134,7 +138,7 @@ class ConnectionTable:
     def remove(self, connection: Connection) -> None:
         """Forget a connection; a key that it had taken over goes back to the one before."""
         shadowed = self._shadowed
-        for key in (connection.key, connection.reply_key):
+        for key in {connection.key, connection.reply_key}:
             if shadowed and key in shadowed:
                 self._unshadow(key, connection)
             else:
@@ -146,9 +150,9 @@ class ConnectionTable:
         """Take a connection off a key that several claim."""
         older = self._shadowed[key]
         if self.by_key[key] is connection:
-            self.by_key[key] = older.pop()
+            self.by_key[key], _ = older.popitem()
         else:
-            older.remove(connection)
+            del older[connection]
         if not older:
             del self._shadowed[key]
 
