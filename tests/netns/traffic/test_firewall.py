@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from lvsd.lab import Lab, programs
+from lvsd.lab.wait import until
+from tests.netns.traffic.icmp_errors import error, probing
 from tests.netns.traffic.site import FAMILIES, both, of, running
 from tests.netns.traffic.sockets import udp, udp_echoes
 from tests.netns.traffic.state import ruleset, tracked
@@ -16,9 +20,12 @@ if TYPE_CHECKING:
 
     from tests.netns.traffic.site import Family, Site
 
-WEB, ECHO = 80, 7
-RWEB, RECHO, DIRECT = 8080, 7007, 8081
-"""Ports of the real servers: two that are balanced, one that clients may also ask directly."""
+WEB, ECHO, CLOSED = 80, 7, 8
+RWEB, RECHO, DIRECT, NOBODY = 8080, 7007, 8081, 7999
+"""Ports of the real servers: two that are balanced, one that clients may also ask directly, and
+one where nobody listens."""
+
+PAGE = Path(__file__).parents[3] / "docs" / "firewall.md"
 
 WATCHING = """
     chain forward {
@@ -39,6 +46,15 @@ SERVER_PORTS_ONLY = f"""
         meta l4proto {{ tcp, udp }} th dport {{ {RWEB}, {RECHO} }} accept
         meta l4proto {{ tcp, udp }} th sport {{ {RWEB}, {RECHO} }} accept
     }}"""
+
+DROPPING = """
+    chain forward {
+        type filter hook forward priority filter; policy drop;
+        ct state established,related accept
+        counter drop
+    }"""
+
+PORT_UNREACHABLE = {"v4": (3, 3), "v6": (1, 4)}
 
 CHAINS = {
     "watching": WATCHING,
@@ -109,3 +125,49 @@ def test_what_is_not_balanced_is_tracked_as_ever(site: Site, family: Family) -> 
 
     lines = [line for line in tracked(site.lab.director) if f"dst={server} " in line]
     assert [f"dport={DIRECT} " in line for line in lines] == [True]
+
+
+@pytest.fixture
+def closed_site(servers: Lab) -> Iterator[Site]:
+    """Balance behind a forward chain that knows connections by conntrack only, and drops."""
+    host = servers.director
+    host.run(["nft", "-f", "-"], input=f"table inet filter {{ {DROPPING}\n}}\n")
+    try:
+        with running(
+            servers,
+            both(servers, WEB, RWEB),
+            both(servers, ECHO, RECHO, protocol="udp"),
+            both(servers, CLOSED, NOBODY, protocol="udp"),
+        ) as site:
+            yield site
+    finally:
+        host.run(["nft", "delete table inet filter"])
+
+
+def dropped(site: Site) -> int:
+    """Return how many packets the closed chain has dropped."""
+    chain = site.lab.director.run(["nft", "list chain inet filter forward"]).stdout
+    [count] = re.findall(r"counter packets (\d+)", chain)
+    return int(count)
+
+
+def test_a_forward_chain_that_drops_lets_traffic_pass_with_the_rules_of_the_page(
+    closed_site: Site, family: Family
+) -> None:
+    site = closed_site
+    with udp(site.lab.client, family) as sock:
+        before = dropped(site)
+        sock.sendto(b"anybody?", (site.vip(family), ECHO))
+        assert until(lambda: dropped(site) > before)
+
+    [rules] = re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    site.lab.director.run(["sh", "-ec", rules])
+
+    assert sorted(site.visits(family, WEB, 2)) == ["server1", "server2"]
+    with udp(site.lab.client, family) as sock:
+        sock.sendto(bytes(3000), (site.vip(family), ECHO))
+        assert len(sock.recv(65535)) == len("server1 ") + 3000
+    with probing(site, family, CLOSED) as sock:
+        sock.send(b"anybody?")
+        answer = error(sock, family)
+    assert (answer.kind, answer.code) == PORT_UNREACHABLE[family]
