@@ -49,7 +49,9 @@ _BEGIN: Final = Message(16, 0, _NFGENMSG.pack(0, 0, 10))
 _END: Final = Message(17, 0, _NFGENMSG.pack(0, 0, 10))
 _BYPASS: Final = 1  # NFT_QUEUE_FLAG_BYPASS, NFQ_FLAG_BYPASS
 _XT_INFO: Final = struct.Struct("=HHHxx")  # struct xt_NFQ_info_v3: queue, total, flags
-_NFT_TIMEOUT_S: Final = 30
+_START_S: Final = 30.0
+_RUNNING_S: Final = 5.0
+"""How long nft may take: at the start it may load modules, later it holds up every packet."""
 
 
 class Divert:
@@ -71,7 +73,7 @@ class Divert:
         """Start to divert. Packets are dropped until somebody reads the queue: open it first."""
         self._create_table()
         try:
-            _go_live(diverted)
+            _go_live(diverted, _START_S if self._state is None else _RUNNING_S)
         except BaseException:
             _delete_table()
             raise
@@ -86,7 +88,7 @@ class Divert:
             self.up(diverted)
             return
         if commands := changes(self._state, diverted):
-            _run_nft(commands)
+            _run_nft(commands, _RUNNING_S)
         self._state = diverted
 
     def down(self) -> None:
@@ -182,11 +184,11 @@ def _delete_table() -> bool:
     return True
 
 
-def _go_live(diverted: Diverted) -> None:
+def _go_live(diverted: Diverted, timeout_s: float) -> None:
     """Add sets, rules and hooks, with the first way of reassembly that the kernel has."""
     for reassembly in REASSEMBLY:
         try:
-            _run_nft(script(diverted, reassembly))
+            _run_nft(script(diverted, reassembly), timeout_s)
         except KernelError:
             if reassembly == REASSEMBLY[-1]:
                 raise
@@ -194,8 +196,11 @@ def _go_live(diverted: Diverted) -> None:
             return
 
 
-def _run_nft(commands: str) -> None:
-    """Feed a script to nft: one transaction. Raise KernelError with the first line it says."""
+def _run_nft(commands: str, timeout_s: float) -> None:
+    """Feed a script to nft: one transaction. Raise KernelError with the first line it says.
+
+    Everything waits for it, the packets included, hence a bound.
+    """
     try:
         subprocess.run(
             ["nft", "-f", "-"],
@@ -203,7 +208,7 @@ def _run_nft(commands: str) -> None:
             capture_output=True,
             check=True,
             text=True,
-            timeout=_NFT_TIMEOUT_S,
+            timeout=timeout_s,
             env={**os.environ, "LC_ALL": "C"},
         )
     except FileNotFoundError:
@@ -213,8 +218,11 @@ def _run_nft(commands: str) -> None:
         raise KernelError(
             f"change nftables {_TABLE}", said, "see what `nft list ruleset` says about it"
         ) from None
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise KernelError("run nft", str(error), "try `nft list ruleset` by hand") from error
+    except subprocess.TimeoutExpired:
+        said = f"it has not ended within {timeout_s:g} s"
+        raise KernelError("run nft", said, "try `nft list ruleset` by hand") from None
+    except OSError as error:
+        raise KernelError("run nft", error, "try `nft list ruleset` by hand") from error
 
 
 def _refusal(error: OSError) -> KernelError:

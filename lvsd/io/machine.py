@@ -12,12 +12,13 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from pathlib import Path
-from typing import Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 from lvsd.errors import KernelError, PrivilegeError
+from lvsd.io import sysctls
 from lvsd.io.divert import remove_leftover, table_stands
-from lvsd.io.journal import AddressChange, Journal, SysctlChange, journal_path
+from lvsd.io.journal import AddressChange, Journal, SysctlChange, journal_path, remove
 from lvsd.io.netlink import (
     NETLINK_ROUTE,
     NLM_F_CREATE,
@@ -30,16 +31,13 @@ from lvsd.io.queue_statistics import program_of, queues
 from lvsd.io.routes import local_addresses
 from lvsd.packet.address import pack, text
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
 __all__ = ["Machine", "cleanup", "journal_path"]
 
-_SYSCTLS: Final = Path("/proc/sys")
-
-_FOLLOWERS: Final = {
-    "net.ipv4.ip_forward": ("net/ipv4/conf/*/forwarding", "net/ipv4/conf/all/accept_redirects"),
-    "net.ipv6.conf.all.forwarding": ("net/ipv6/conf/*/forwarding",),
-}
-"""Sysctls that the kernel sets along with another one (inet_forward_change in devinet.c,
-addrconf_forward_change in addrconf.c)."""
+_FORWARDING: Final = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
 
 _NEWADDR: Final = 20
 _DELADDR: Final = 21
@@ -65,22 +63,29 @@ class Machine:
 
     def set_sysctl(self, name: str, value: int | str) -> None:
         """Set a sysctl, named as for sysctl(8). Raise KernelError or PrivilegeError."""
-        wanted = str(value)
-        operation = f"set sysctl {name} = {wanted}"
-        changes = self._journal.sysctls
         try:
-            current = _read(name)
-            change = next((change for change in changes if change.name == name), None)
-            if current == wanted and (change is None or change.ours == wanted):
-                return
-            if change is None:
-                change = SysctlChange(name, current, wanted, _followers(name))
-                changes.append(change)
-            change.ours = wanted
-            self._save()
-            _write(name, wanted)
+            self._set([name], str(value))
         except OSError as error:
-            raise _refusal(operation, error) from error
+            raise _refusal(f"set sysctl {name} = {value}", error) from error
+
+    def forward(self, family: int) -> None:
+        """Have the kernel forward packets of IP version ``family``, 4 or 6.
+
+        A host that begins to forward IPv6 drops its routes from router advertisements and takes
+        no more of them, its default route included, save where accept_ra is 2. So that goes to 2
+        first, wherever advertisements are accepted now. Raise KernelError, also when the kernel
+        is without IPv6, or PrivilegeError.
+        """
+        name = _FORWARDING[family]
+        if not sysctls.exists(name):
+            remedy = f"leave out the IPv{family} services, or boot a kernel that has it enabled"
+            raise KernelError(f"forward IPv{family}", "this kernel is without it", remedy)
+        try:
+            if family == 6 and sysctls.read(name) != "1":
+                self._set(sysctls.deaf_once_forwarding(), sysctls.ACCEPT_RA_OF_ROUTERS)
+        except OSError as error:
+            raise _refusal("set accept_ra = 2", error) from error
+        self.set_sysctl(name, 1)
 
     def add_address(self, interface: str, address: bytes) -> None:
         """Put an address on an interface as /32 or /128, unless it is on it already.
@@ -114,6 +119,24 @@ class Machine:
         lines, self._journal = _undo(self._journal, self._path)
         return lines
 
+    def _set(self, names: Iterable[str], wanted: str) -> None:
+        """Set sysctls to one value, all of them in the journal before the first is set."""
+        changes = {change.name: change for change in self._journal.sysctls}
+        todo = []
+        for name in names:
+            current, change = sysctls.read(name), changes.get(name)
+            if current == wanted and (change is None or change.ours == wanted):
+                continue
+            if change is None:
+                change = SysctlChange(name, current, wanted, sysctls.followers(name))
+                self._journal.sysctls.append(change)
+            change.ours = wanted
+            todo.append(name)
+        if todo:
+            self._save()
+        for name in todo:
+            sysctls.write(name, wanted)
+
     def _save(self) -> None:
         self._journal.write(self._path)
 
@@ -131,7 +154,13 @@ def cleanup(journal: Path) -> list[str]:
     elif table_stands():
         _refuse_if_read()
     lines = ["removed nftables table inet lvsd"] if remove_leftover() else []
-    return lines + _undo(left, journal)[0] if left else lines
+    if left:
+        return lines + _undo(left, journal)[0]
+    remove(journal)
+    if lines:
+        unknown = "sysctls and addresses, if changed, are not known"
+        lines.append(f"no journal in {journal.parent}: {unknown}")
+    return lines
 
 
 def _refuse_if_alive(journal: Journal) -> None:
@@ -160,7 +189,7 @@ def _undo(journal: Journal, path: Path) -> tuple[list[str], Journal]:
     The file is removed, or holds what could not be undone.
     """
     lines: list[str] = []
-    kept = Journal(journal.pid, journal.started)
+    kept = replace(journal, sysctls=[], addresses=[])
     for address in reversed(journal.addresses):
         try:
             lines += _undo_address(address)
@@ -176,7 +205,7 @@ def _undo(journal: Journal, path: Path) -> tuple[list[str], Journal]:
     if kept.addresses or kept.sysctls:
         kept.write(path)
     else:
-        path.unlink(missing_ok=True)
+        remove(path)
     return lines, kept
 
 
@@ -196,47 +225,18 @@ def _undo_address(change: AddressChange) -> list[str]:
 def _undo_sysctl(change: SysctlChange) -> list[str]:
     """Set a sysctl and its followers back, unless somebody else has set it since."""
     try:
-        current = _read(change.name)
+        current = sysctls.read(change.name)
     except FileNotFoundError:
         return []
     if current == change.before:
         return []
     if current != change.ours:
         return [f"{change.name} is {current}, not {change.ours} as lvsd set it: left alone"]
-    _write(change.name, change.before)
+    sysctls.write(change.name, change.before)
     for name, before in change.followers.items():
-        if _path(name).exists() and _read(name) != before:
-            _write(name, before)
+        if sysctls.exists(name) and sysctls.read(name) != before:
+            sysctls.write(name, before)
     return [f"set {change.name} back to {change.before}"]
-
-
-def _followers(name: str) -> dict[str, str]:
-    """Return the sysctls, with their values, that the kernel sets when this one is set."""
-    return {
-        _name(path): _read(_name(path))
-        for pattern in _FOLLOWERS.get(name, ())
-        for path in sorted(_SYSCTLS.glob(pattern))
-    }
-
-
-# sysctl(8) exchanges "." and "/": net.ipv4.conf.eth0/100.rp_filter is about eth0.100.
-_EXCHANGED: Final = str.maketrans("./", "/.")
-
-
-def _path(name: str) -> Path:
-    return _SYSCTLS / name.translate(_EXCHANGED)
-
-
-def _name(path: Path) -> str:
-    return str(path.relative_to(_SYSCTLS)).translate(_EXCHANGED)
-
-
-def _read(name: str) -> str:
-    return " ".join(_path(name).read_text(encoding="ascii").split())
-
-
-def _write(name: str, value: str) -> None:
-    _path(name).write_text(f"{value}\n", encoding="ascii")
 
 
 def _change_address(kind: int, index: int, address: bytes) -> None:

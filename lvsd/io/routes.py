@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Final
 
 from lvsd.errors import KernelError
 from lvsd.io.netlink import NETLINK_ROUTE, Message, attribute, attributes, linked, open_socket
-from lvsd.packet.address import text
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from lvsd.io.netlink import Link
 
 _GETLINK: Final = 18
 _GETADDR: Final = 22
@@ -45,16 +46,11 @@ _NO_ROUTE: Final = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EINVAL, errno.E
 
 def link_mtus() -> dict[int, int]:
     """Return interface index -> MTU in bytes. Raise KernelError."""
-    request = Message(_GETLINK, 0, _IFINFOMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0))
-    mtus = {}
     try:
         with linked(NETLINK_ROUTE) as link:
-            for answer in link.dump(request):
-                index = _IFINFOMSG.unpack_from(answer.body)[2]
-                (mtus[index],) = _U32.unpack(attributes(answer.body, _IFINFOMSG.size)[_IFLA_MTU])
+            return _link_mtus(link)
     except OSError as error:
         raise _refusal("list the links", error) from error
-    return mtus
 
 
 def local_addresses() -> frozenset[tuple[int, bytes]]:
@@ -74,28 +70,22 @@ def local_addresses() -> frozenset[tuple[int, bytes]]:
     return frozenset(found)
 
 
-def route_mtu(address: bytes) -> int | None:
-    """Return the longest packet in bytes that may be forwarded to ``address``; None: no route.
+def route_mtus(addresses: Iterable[bytes]) -> dict[bytes, int | None]:
+    """Return the longest packet in bytes that may be forwarded to each address; None: no route.
 
     As the kernel reckons when it forwards (ip_dst_mtu_maybe_forward): the route's own MTU or
     else the device's, never a path MTU learned from ICMP. Of several next hops the least.
     Raise KernelError.
     """
-    route = _route(address)
-    if route is None:
-        return None
-    metrics = attributes(route.get(_RTA_METRICS, b""), 0)
-    if _RTAX_MTU in metrics:
-        (mtu,) = _U32.unpack(metrics[_RTAX_MTU])
-        return int(mtu)
-    mtus = link_mtus()
-    known = [mtus[index] for index in _interfaces(route) if index in mtus]
-    return min(known, default=None)
-
-
-def is_routable(address: bytes) -> bool:
-    """Return whether this host has a way to ``address``, itself included. Raise KernelError."""
-    return _route(address) is not None
+    try:
+        with linked(NETLINK_ROUTE) as link:
+            mtus = _link_mtus(link)
+            return {
+                address: _route_mtu(_route(link, address), mtus)
+                for address in dict.fromkeys(addresses)
+            }
+    except OSError as error:
+        raise _refusal("look up routes", error) from error
 
 
 class Watch:
@@ -151,19 +141,38 @@ class Watch:
         self._callback()
 
 
-def _route(address: bytes) -> dict[int, bytes] | None:
+def _link_mtus(link: Link) -> dict[int, int]:
+    mtus = {}
+    for answer in link.dump(Message(_GETLINK, 0, _IFINFOMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0))):
+        index = _IFINFOMSG.unpack_from(answer.body)[2]
+        (mtus[index],) = _U32.unpack(attributes(answer.body, _IFINFOMSG.size)[_IFLA_MTU])
+    return mtus
+
+
+def _route(link: Link, address: bytes) -> dict[int, bytes] | None:
     """Return the attributes of the routing table's entry for ``address``, None without one."""
     family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
     header = _RTMSG.pack(family, 8 * len(address), 0, 0, 0, 0, 0, 0, _RTM_F_FIB_MATCH)
     try:
-        with linked(NETLINK_ROUTE) as link:
-            answer = link.get(Message(_GETROUTE, 0, header + attribute(_RTA_DST, address)))
+        answer = link.get(Message(_GETROUTE, 0, header + attribute(_RTA_DST, address)))
     except OSError as error:
         if error.errno in _NO_ROUTE:
             return None
-        raise _refusal(f"look up the route to {text(address)}", error) from error
+        raise
     kind = _RTMSG.unpack_from(answer.body)[7]
     return attributes(answer.body, _RTMSG.size) if kind in {_RTN_UNICAST, _RTN_LOCAL} else None
+
+
+def _route_mtu(route: dict[int, bytes] | None, link_mtus: dict[int, int]) -> int | None:
+    """Return a route's own MTU, else the least of the links that it leads out of."""
+    if route is None:
+        return None
+    metrics = attributes(route.get(_RTA_METRICS, b""), 0)
+    if _RTAX_MTU in metrics:
+        (mtu,) = _U32.unpack(metrics[_RTAX_MTU])
+        return int(mtu)
+    known = [link_mtus[index] for index in _interfaces(route) if index in link_mtus]
+    return min(known, default=None)
 
 
 def _interfaces(route: dict[int, bytes]) -> list[int]:

@@ -13,7 +13,7 @@ import pytest
 
 from lvsd.errors import KernelError, PrivilegeError
 from lvsd.io.divert import Divert, Diverted, table_stands
-from lvsd.io.journal import AddressChange, Journal, SysctlChange
+from lvsd.io.journal import AddressChange, Journal, SysctlChange, journal_path, this_namespace
 from lvsd.io.machine import Machine, cleanup
 from lvsd.io.routes import local_addresses
 from lvsd.packet.address import pack
@@ -117,7 +117,7 @@ def test_the_journal_names_a_change_before_it_is_made(
         seen.append(Journal.read(journal))
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr("lvsd.io.machine._write", look)
+    monkeypatch.setattr("lvsd.io.sysctls.write", look)
     monkeypatch.setattr("lvsd.io.machine._change_address", look)
     machine = Machine(journal)
     with pytest.raises(PrivilegeError):
@@ -148,6 +148,37 @@ def test_cleanup_puts_back_what_a_killed_daemon_left(journal: Path) -> None:
     ]
     assert (sysctl(TTL), local_addresses(), table_stands()) == ("64", before, False)
     assert cleanup(journal) == []
+
+
+def test_cleanup_says_that_it_has_no_journal_when_only_the_table_was_found(journal: Path) -> None:
+    killed(journal)
+    elsewhere = journal.parent / "elsewhere"
+    assert cleanup(elsewhere / "journal.json") == [
+        "removed nftables table inet lvsd",
+        f"no journal in {elsewhere}: sysctls and addresses, if changed, are not known",
+    ]
+    cleanup(journal)
+
+
+def test_a_new_namespace_has_another_journal_even_if_it_has_an_old_ones_inode(
+    journal: Path, row: Row
+) -> None:
+    killed(journal)
+    director, path = this_namespace(), journal_path(journal.parent)
+    with row.client.entered():
+        assert this_namespace() != director
+        assert journal_path(journal.parent) != path
+        assert Journal.read(journal) is None
+    assert cleanup(journal)[-1] == f"set {TTL} back to 64"
+
+
+def test_a_journal_of_another_boot_is_removed_and_changes_nothing(journal: Path) -> None:
+    left = Journal.of_this_process()
+    left.namespace = "another-boot/1"
+    left.sysctls.append(SysctlChange(TTL, "63", "64"))
+    left.write(journal)
+    assert cleanup(journal) == []
+    assert (sysctl(TTL), journal.exists()) == ("64", False)
 
 
 def test_the_next_daemon_takes_over_what_a_killed_one_changed(journal: Path) -> None:

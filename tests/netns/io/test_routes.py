@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING
 import pytest
 import uvloop
 
-from lvsd.io.routes import Watch, is_routable, link_mtus, local_addresses, route_mtu
+from lvsd.io import netlink
+from lvsd.io.netlink import Link
+from lvsd.io.routes import Watch, link_mtus, local_addresses, route_mtus
 from lvsd.packet.address import pack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from lvsd.io.netlink import Message
     from tests.netns.io.hosts import Row
 
+GETLINK, GETROUTE = 18, 26
 ROUTES = (
     "10.1.0.0/16 via 10.0.0.2 mtu 1300",
     "10.2.0.0/16 nexthop via 10.0.0.2 nexthop via 192.0.2.2",
@@ -61,8 +65,30 @@ def routed(row: Row) -> Iterator[Row]:
 )
 def test_the_mtu_of_a_route(routed: Row, address: str, mtu: int | None) -> None:
     del routed
-    assert route_mtu(pack(address)) == mtu
-    assert is_routable(pack(address)) is (mtu is not None)
+    assert route_mtus([pack(address)]) == {pack(address): mtu}
+
+
+def test_each_address_is_looked_up_once_on_one_socket(
+    row: Row, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del row
+    sent: list[int] = []
+    sockets: list[Link] = []
+
+    class Counted(Link):
+        def __init__(self, protocol: int) -> None:
+            super().__init__(protocol)
+            sockets.append(self)
+
+        def _send(self, message: Message, flags: int) -> int:
+            sent.append(message.kind)
+            return super()._send(message, flags)
+
+    monkeypatch.setattr(netlink, "Link", Counted)
+    near, far, nowhere = pack("192.0.2.9"), pack("2001:db8:2::9"), pack("203.0.113.1")
+    found = route_mtus(iter([near, far, near, nowhere, far]))
+    assert found == {near: 1500, far: 1500, nowhere: None}
+    assert (len(sockets), sent) == (1, [GETLINK, GETROUTE, GETROUTE, GETROUTE])
 
 
 def test_links_and_addresses_are_those_of_this_namespace(row: Row) -> None:
@@ -82,7 +108,7 @@ def test_a_look_up_works_inside_a_running_loop(row: Row) -> None:
     del row
 
     async def main() -> int | None:
-        return route_mtu(pack("10.0.0.2"))
+        return route_mtus([pack("10.0.0.2")])[pack("10.0.0.2")]
 
     assert uvloop.run(main()) == 1500
 

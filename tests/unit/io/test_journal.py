@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lvsd.errors import KernelError
-from lvsd.io.journal import AddressChange, Journal, SysctlChange, journal_path
+from lvsd.io.journal import AddressChange, Journal, SysctlChange, this_namespace
 from lvsd.io.machine import Machine, cleanup
 
 
@@ -17,6 +17,7 @@ def test_a_journal_is_read_as_it_was_written(tmp_path: Path) -> None:
     journal = Journal(
         17,
         4711,
+        this_namespace(),
         [SysctlChange("net.ipv4.ip_forward", "0", "1", {"net.ipv4.conf.lo.forwarding": "0"})],
         [AddressChange("eth0", "192.0.2.10")],
     )
@@ -27,17 +28,118 @@ def test_a_journal_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_without_a_file_there_is_no_journal(tmp_path: Path) -> None:
     assert Journal.read(tmp_path / "journal.json") is None
+    assert Journal.read(tmp_path / "no" / "journal.json") is None
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"pid": 1, "started": 2, "sysctls": 3}'])
-def test_an_unreadable_journal_is_an_error_that_names_it(tmp_path: Path, content: str) -> None:
+def with_sysctls(changes: str) -> str:
+    return f'{{"pid": 1, "started": 2, "namespace": "x", "addresses": [], "sysctls": {changes}}}'
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "Expecting value: line 1 column 1 (char 0)"),
+        ("[]", "it holds no JSON object"),
+        ("{}", "it lacks 'pid'"),
+        (with_sysctls("3"), "'int'"),
+        (
+            with_sysctls('[{"name": "//.//.tmp.x", "before": "1", "ours": "2"}]'),
+            '"//.//.tmp.x" is no sysctl below net; look into it',
+        ),
+        (
+            with_sysctls(
+                '[{"name": "net.x", "before": "1", "ours": "2", "followers": {"net.//.x": "1"}}]'
+            ),
+            '"net.//.x" is no sysctl below net; look into it',
+        ),
+    ],
+)
+def test_an_unreadable_journal_is_an_error_that_says_what_is_wrong(
+    tmp_path: Path, content: str, reason: str
+) -> None:
     path = tmp_path / "journal.json"
     path.write_text(content)
-    with pytest.raises(KernelError, match=str(path)):
+    with pytest.raises(KernelError) as caught:
+        Journal.read(path)
+    assert str(caught.value).startswith(f"read the journal {path}: ")
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize("namespace", ["another-boot/{cookie}", "{boot}/4711000"])
+def test_a_journal_of_another_boot_or_namespace_counts_for_nothing(
+    tmp_path: Path, namespace: str
+) -> None:
+    boot, cookie = this_namespace().split("/")
+    journal = Journal.of_this_process()
+    journal.namespace = namespace.format(boot=boot, cookie=cookie)
+    journal.write(tmp_path / "journal.json")
+    assert Journal.read(tmp_path / "journal.json") is None
+
+
+def written(directory: Path) -> Path:
+    path = directory / "journal.json"
+    Journal.of_this_process().write(path)
+    return path
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602])
+def test_a_journal_that_others_can_write_is_not_believed(tmp_path: Path, mode: int) -> None:
+    path = written(tmp_path)
+    path.chmod(mode)
+    with pytest.raises(KernelError, match="it can be written by others"):
         Journal.read(path)
 
 
-def test_a_directory_that_cannot_be_written_is_an_error_that_names_the_journal() -> None:
+def test_a_directory_that_others_can_write_is_no_place_for_a_journal(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    tmp_path.chmod(0o1777)
+    with pytest.raises(KernelError, match="its directory can be written by others"):
+        Journal.read(path)
+    with pytest.raises(KernelError, match="its directory can be written by others"):
+        Journal.of_this_process().write(path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a file away: run it as root")
+def test_a_journal_that_is_somebody_elses_is_not_believed(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    os.chown(path, 65534, -1)
+    with pytest.raises(KernelError, match="it belongs to uid 65534"):
+        Journal.read(path)
+    os.chown(tmp_path, 65534, -1)
+    with pytest.raises(KernelError, match="its directory belongs to uid 65534"):
+        Journal.of_this_process().write(path)
+
+
+def test_a_symbolic_link_is_neither_read_nor_written_through(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    victim = path.rename(tmp_path / "victim")
+    content = victim.read_bytes()
+    path.symlink_to(victim)
+    with pytest.raises(KernelError, match="it is a symbolic link"):
+        Journal.read(path)
+    path.with_suffix(".new").symlink_to(victim)
+    Journal(1, 2, "x").write(path)
+    assert (victim.read_bytes(), path.is_symlink()) == (content, False)
+
+
+def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "journal.json"
+    os.mkfifo(path, 0o600)
+    with pytest.raises(KernelError, match="it is no file"):
+        Journal.read(path)
+
+
+def test_a_directory_below_a_file_is_an_error_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file" / "journal.json", tmp_path / "file" / "x" / "journal.json"):
+        for act in (Journal.read, Journal.of_this_process().write):
+            with pytest.raises(
+                KernelError, match=r"let daemon\.control name a path in a directory"
+            ):
+                act(place)
+
+
+def test_a_directory_that_cannot_be_made_is_an_error_that_names_the_journal() -> None:
     path = Path("/proc/lvsd/journal.json")
     with pytest.raises(KernelError, match=f"write the journal {path}"):
         Journal.of_this_process().write(path)
@@ -56,13 +158,8 @@ def test_a_process_that_ended_but_was_not_waited_for_does_not_live() -> None:
     child.stdout.read()
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     started = int(Path(f"/proc/{child.pid}/stat").read_text(encoding="ascii").split()[21])
-    assert not Journal(child.pid, started).writer_lives()
+    assert not Journal(child.pid, started, "").writer_lives()
     child.wait()
-
-
-def test_each_network_namespace_has_a_journal_of_its_own(tmp_path: Path) -> None:
-    inode = Path("/proc/self/ns/net").stat().st_ino
-    assert journal_path(tmp_path) == tmp_path / f"journal-{inode}.json"
 
 
 def test_a_living_writer_keeps_others_out(tmp_path: Path) -> None:
