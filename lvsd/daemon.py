@@ -13,6 +13,8 @@ import os
 import signal
 import time
 from contextlib import AsyncExitStack
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -31,17 +33,17 @@ from lvsd.io import divert, machine, routes
 from lvsd.io.icmp_sender import IcmpSender
 from lvsd.io.journal import journal_path
 from lvsd.io.nfqueue import QueueSource
-from lvsd.packet.address import endpoint
+from lvsd.packet.address import endpoint, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from lvsd.config import model
 
 PROTOCOLS = {"tcp": TCP, "udp": UDP, "sctp": SCTP}
 TICK_S = 1.0
-FORWARDING = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
+REPORT_PAUSE_S = 10.0
+FORWARDING = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
 
 # A million connections are a million objects that a full collection would walk, holding up every
 # packet meanwhile. They form no cycles; only the young are looked through.
@@ -80,6 +82,8 @@ class Daemon:
         self.config = config
         self.director = assemble(config, time.monotonic())
         self.sender = IcmpSender()
+        self._quiet_until = 0.0
+        self._unreachable: set[bytes] = set()
         self.divert = divert.Divert(config.daemon.queue, on_crash=config.daemon.on_crash)
         self.source = QueueSource(
             config.daemon.queue,
@@ -103,10 +107,13 @@ class Daemon:
             log.info("ready", **self._facts())
             ticking = asyncio.create_task(self._tick())
             undo.callback(ticking.cancel)
+            ticking.add_done_callback(lambda _: stopped.set())
             await stopped.wait()
             notify.notify(notify.STOPPING)
             log.info("stopping", connections=self.director.table.count)
         log.info("stopped")
+        if ticking.done() and not ticking.cancelled():
+            ticking.result()  # an error ended it, and with it the daemon
 
     async def _start(self, loop: asyncio.AbstractEventLoop, undo: AsyncExitStack) -> None:
         daemon = self.config.daemon
@@ -120,7 +127,7 @@ class Daemon:
         undo.callback(self.source.close)
         self.sender.open()
         undo.callback(self.sender.close)
-        control = ControlServer(self.director, daemon.control)
+        control = ControlServer(self.director, daemon.control, counters=self.counters)
         await control.start()
         undo.push_async_callback(control.stop)
         watch = routes.Watch(self.learn_routes)
@@ -135,6 +142,7 @@ class Daemon:
         # diverted, our own TCP would answer established connections with a RST.
         undo.callback(self._restore, changes)
         self._change_machine(changes)
+        self._warn()
 
     @staticmethod
     def _restore(changes: machine.Machine) -> None:
@@ -143,11 +151,31 @@ class Daemon:
 
     def _change_machine(self, changes: machine.Machine) -> None:
         if self.config.sysctl.forwarding:
-            for name in FORWARDING:
-                changes.set_sysctl(name, "1")
+            for family in sorted(self._families):
+                changes.forward(family)
         for service in self.config.services:
             if service.interface and service.address:
                 changes.add_address(service.interface, service.address.address)
+
+    def _warn(self) -> None:
+        """Log what will keep packets from a real server, and is better known now."""
+        for family in sorted(self._families):
+            name = FORWARDING[family]
+            switch = Path("/proc/sys", *name.split("."))
+            if switch.read_text(encoding="ascii").strip() == "0":
+                log.warning(
+                    "the kernel does not forward, so no packet reaches a real server",
+                    sysctl=name,
+                    remedy="set it to 1, or forwarding = true in [sysctl]",
+                )
+        for service in self.director.services:
+            for server in service.servers:
+                if server.address in (self.director.local_addresses or ()):
+                    log.warning("a real server on the director is not served", server=_name(server))
+
+    @property
+    def _families(self) -> set[int]:
+        return {entry.address_family for entry in self.config.services}
 
     @property
     def diverted(self) -> divert.Diverted:
@@ -164,14 +192,18 @@ class Daemon:
             log.error("packets are not diverted", error=str(error))  # noqa: TRY400 - it says all
 
     def learn_routes(self) -> None:
-        """Look up the MTU of the way to every real server, and of every link."""
-        self.director.link_mtus = routes.link_mtus()
-        for service in self.director.services:
-            for server in service.servers:
-                mtu = routes.route_mtu(server.address)
-                if mtu is None:
-                    log.warning("no route to the real server", server=_name(server))
-                server.mtu = mtu or ANY_MTU
+        """Look up our addresses, and the MTUs of all links and of the ways to real servers."""
+        director = self.director
+        director.link_mtus = routes.link_mtus()
+        director.local_addresses = frozenset(address for _, address in routes.local_addresses())
+        servers = [server for service in director.services for server in service.servers]
+        mtus = routes.route_mtus(server.address for server in servers)
+        for server in servers:
+            server.mtu = mtus[server.address] or ANY_MTU
+        unreachable = {address for address, mtu in mtus.items() if mtu is None}
+        for address in sorted(unreachable - self._unreachable):
+            log.warning("no route to a real server", address=text(address))
+        self._unreachable = unreachable
 
     def send_answers(self) -> None:
         """Send the ICMP errors that the last packets brought about."""
@@ -182,10 +214,23 @@ class Daemon:
                 self.sender.send(answer.message, answer.destination, now)
             answers.clear()
 
-    @staticmethod
-    def report_error(error: Exception) -> None:
-        """Log an error of our own that cost a packet."""
-        log.error("a packet met an error in lvsd itself and was dropped", exc_info=error)
+    def report_error(self, error: Exception) -> None:
+        """Log an error of ours, or of a scheduler, that cost packets; not every one of a flood."""
+        now = time.monotonic()
+        if now >= self._quiet_until:
+            self._quiet_until = now + REPORT_PAUSE_S
+            log.error("an error in lvsd, or in a scheduler; packets may be lost", exc_info=error)
+
+    def _report_faults(self) -> None:
+        """Log what schedulers raised while they were told of something."""
+        for service in self.director.services:
+            if service.fault is not None:
+                self.report_error(service.fault)
+                service.fault = None
+
+    def counters(self) -> dict[str, dict[str, int]]:
+        """Return what is counted around the director, for the control socket."""
+        return {"queue": asdict(self.source.stats), "icmp": asdict(self.sender.stats)}
 
     async def _tick(self) -> None:
         """Run the timers once a second, and feed systemd's watchdog while packets get verdicts.
@@ -201,6 +246,7 @@ class Daemon:
             more = self.director.tick(time.monotonic())
             if not more:
                 self._keep_diverting()
+                self._report_faults()
             stats = self.source.stats
             if watchdog and (stats.received > received or not stats.waiting):
                 notify.notify(notify.WATCHDOG)

@@ -30,12 +30,16 @@ if TYPE_CHECKING:
 
     from lvsd.core.path import Path
     from lvsd.core.service import RealServer, Service, ServiceKey
+    from lvsd.core.stats import Meter
 
 ANSWERS_KEPT = 1024
 """ICMP errors that may wait to be sent; more are not made."""
 
 ENDED_AT_ONCE = 4096
 """Entries that one `Director.tick` looks at; more would keep packets waiting (bench/memory.py)."""
+
+SAMPLED_AT_ONCE = 1000
+"""Meters that one `Director.tick` samples, for the same reason; a busy one takes 2 us."""
 
 
 class Answer(NamedTuple):
@@ -50,6 +54,7 @@ class Director:
 
     ``now`` is in seconds, on any clock that does not go back. ``answers`` is to be emptied by
     whoever can send. ``link_mtus`` maps an interface index to its MTU in bytes.
+    ``local_addresses`` are the host's own, packed; None: every VIP is taken for one of them.
     """
 
     def __init__(self, settings: Settings | None = None, *, now: float = 0.0) -> None:
@@ -59,6 +64,7 @@ class Director:
         self.table = ConnectionTable(now)
         self.answers: list[Answer] = []
         self.link_mtus: dict[int, int] = {}
+        self.local_addresses: frozenset[bytes] | None = None
         self.drops: Counter[Reason] = Counter()
         self.passed = 0
         self.protocols = {
@@ -68,6 +74,7 @@ class Director:
         self._packet = Packet()
         self._inner = Packet()
         self._next_sample = now + ESTIMATOR_PERIOD_S
+        self._unsampled: list[Meter] = []
 
     # --- packets ----------------------------------------------------------------------------
 
@@ -212,14 +219,24 @@ class Director:
             return self._pass()
         if packet.fragment:
             return self._drop(Reason.FRAGMENT)
-        if not self._may_open(packet):
-            return self._pass()
         (source, source_port), (destination, destination_port) = split_key(packet.key)
         service = self.services.lookup(protocol, destination, destination_port, mark)
-        if service is None or source_port == FTP_DATA_PORT:
+        if service is None:
             return self._pass()
+        if source_port == FTP_DATA_PORT or not self._may_open(packet):
+            return self._stray(destination)
         flow = Flow(source, source_port, destination, destination_port)
         return self._open(service, flow, packet, mark, indev, now)
+
+    def _stray(self, vip: bytes) -> Verdict:
+        """Let go of a packet for a service that neither has a connection nor opens one.
+
+        The host's own stack answers it if the VIP is an address of the host. Otherwise the packet
+        would be routed, to a router that sends it back.
+        """
+        if self.local_addresses is None or vip in self.local_addresses:
+            return self._pass()
+        return self._drop(Reason.NO_CONNECTION)
 
     def _may_open(self, packet: Packet) -> bool:
         """Whether a packet is one that opens a connection (the kernel's conn_schedule)."""
@@ -420,8 +437,8 @@ class Director:
     def tick(self, now: float) -> bool:
         """Do what is due by ``now``; to be called about once a second.
 
-        Return True when more entries are to end than can be at once: call again, after the
-        packets that wait.
+        Return True when there is more to do than can be at once: call again, after the packets
+        that wait.
         """
         self.now = now
         entries, more = self.table.expired(now, ENDED_AT_ONCE)
@@ -433,18 +450,24 @@ class Director:
                 templates.append(entry)
         for template in templates:  # last, lest one live on for a connection that has just ended
             self._end_template(template, now)
-        sample = now >= self._next_sample
-        if sample:
+        for service in self.services:
+            service.tick(now)
+        self._sample(now)
+        return more or bool(self._unsampled)
+
+    def _sample(self, now: float) -> None:
+        """Sample all meters when that is due, so many of them at a time."""
+        if now >= self._next_sample:
             self._next_sample += ESTIMATOR_PERIOD_S
             if self._next_sample <= now:
                 self._next_sample = now + ESTIMATOR_PERIOD_S
-        for service in self.services:
-            service.scheduler.tick(now)
-            if sample:
-                service.meter.sample()
-                for server in service.servers:
-                    server.meter.sample()
-        return more
+            self._unsampled = []
+            for service in self.services:
+                self._unsampled.append(service.meter)
+                self._unsampled.extend(server.meter for server in service.servers)
+        for meter in self._unsampled[:SAMPLED_AT_ONCE]:
+            meter.sample()
+        del self._unsampled[:SAMPLED_AT_ONCE]
 
     def _end(self, connection: Connection) -> None:
         """Forget a connection, and what is counted for it."""

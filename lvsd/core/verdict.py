@@ -33,6 +33,7 @@ class Reason(Enum):
 
     MALFORMED = "malformed"
     FRAGMENT = "fragment"
+    NO_CONNECTION = "no_connection"
     NO_SERVER = "no_server"
     SERVER_GONE = "server_gone"
     TABLE_FULL = "table_full"

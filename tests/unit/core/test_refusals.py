@@ -282,6 +282,7 @@ def test_every_reason_is_reported_also_when_it_has_not_come_up(version: int) -> 
     assert world.director.dropped() == {
         "malformed": 1,
         "fragment": 0,
+        "no_connection": 0,
         "no_server": 0,
         "server_gone": 0,
         "table_full": 0,
@@ -300,3 +301,25 @@ def test_an_icmp_error_whose_ttl_expires_is_dropped_in_silence(version: int) -> 
     assert world.handle(bytes(error)) is Verdict.DROP
     assert world.drops() == {"ttl_expired": 1}
     assert world.director.answers == []
+
+
+def test_a_stray_packet_is_left_to_the_host_that_has_the_virtual_address(version: int) -> None:
+    world = World(version)
+    world.serve()
+    world.director.local_addresses = frozenset({pack(world.vip())})
+    assert world.handle(world.from_client("A")) is Verdict.PASS
+
+
+def test_a_stray_packet_is_dropped_where_routing_would_send_it_round(version: int) -> None:
+    world = World(version)
+    world.serve()
+    world.director.local_addresses = frozenset()
+    assert world.handle(world.from_client("A")) is Verdict.DROP
+    assert world.drops() == {"no_connection": 1}
+
+
+def test_what_belongs_to_no_service_passes_wherever_its_address_is(version: int) -> None:
+    world = World(version)
+    world.serve()
+    world.director.local_addresses = frozenset()
+    assert world.handle(world.from_client("A", vport=81)) is Verdict.PASS
