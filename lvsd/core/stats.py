@@ -58,6 +58,11 @@ class Estimator:
     _last: Totals = field(default_factory=Totals)
     _estimates: list[int] = field(default_factory=lambda: [0] * 5)
 
+    @property
+    def idle(self) -> bool:
+        """Whether all rates are zero, to the last bit."""
+        return not any(self._estimates)
+
     def sample(self, totals: Totals) -> None:
         """Take in the counters' values two seconds after the last sample."""
         for index, (new, old) in enumerate(zip(totals, self._last, strict=True)):
@@ -88,6 +93,8 @@ class Meter:
     stats: Stats = field(default_factory=Stats)
     _zero: Totals = field(default_factory=Totals)
     _estimator: Estimator = field(default_factory=Estimator)
+    _idle_at: int = 0
+    """How much was counted when the estimator was last found idle."""
 
     @property
     def raw(self) -> Totals:
@@ -112,8 +119,17 @@ class Meter:
         return self._estimator.rates
 
     def sample(self) -> None:
-        """Feed the estimator; to be called every `ESTIMATOR_PERIOD_S`."""
+        """Feed the estimator; to be called every `ESTIMATOR_PERIOD_S`.
+
+        One that is idle, where nothing was counted either, is passed over: it would stay as it is.
+        """
+        stats = self.stats
+        counted = stats.connections + stats.in_packets + stats.out_packets
+        if counted == self._idle_at:
+            return
         self._estimator.sample(self.raw)
+        if self._estimator.idle:
+            self._idle_at = counted
 
     def zero(self) -> None:
         """Show zeros from now on."""

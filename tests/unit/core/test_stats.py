@@ -9,6 +9,7 @@ from math import floor
 
 import pytest
 
+from lvsd.core.director import SAMPLED_AT_ONCE
 from lvsd.core.service import ServiceKey
 from lvsd.core.stats import Estimator, Meter, Rates, Totals
 from lvsd.errors import ControlError
@@ -71,6 +72,22 @@ def test_a_rate_of_nothing_falls_to_zero() -> None:
     for _ in range(100):
         estimator.sample(Totals(in_bytes=10**6))
     assert estimator.rates == Rates()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_meter_that_passes_over_idle_periods_shows_the_same_rates(seed: int) -> None:
+    random_ = random.Random(seed)
+    meter, estimator = Meter(), Estimator()
+    for _ in range(1000):
+        if not random_.randrange(100):
+            meter.stats.in_packets += random_.choice((1, 1000, 10**6))
+            meter.stats.in_bytes += random_.choice((40, 10**9))
+        if not random_.randrange(200):
+            meter.zero()
+            estimator.zero(meter.raw)
+        meter.sample()
+        estimator.sample(meter.raw)
+        assert meter.rates == estimator.rates
 
 
 def test_zero_moves_the_zero_point_and_the_raw_counters_go_on() -> None:
@@ -158,6 +175,20 @@ def test_many_ticks_in_a_second_take_one_sample() -> None:
     for _ in range(10):
         world.tick()
     assert service.meter.rates.in_bytes == 10
+
+
+def test_many_meters_are_sampled_in_several_ticks_each_once() -> None:
+    world = World()
+    services = [world.serve("udp", vport=vport) for vport in range(1, SAMPLED_AT_ONCE)]
+    for service in services:
+        world.handle(world.from_client(protocol="udp", vport=service.key.vport))
+    world.now += 2
+    ticks = 0
+    while world.director.tick(world.now):
+        ticks += 1
+    assert ticks == 1
+    assert {service.meter.rates for service in services} == {Rates(in_bytes=4)}
+    assert {service.servers[0].meter.rates for service in services} == {Rates(in_bytes=4)}
 
 
 def test_after_an_idle_hour_there_is_one_sample_not_a_thousand() -> None:
