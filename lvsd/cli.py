@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 RUNTIME_DIRECTORY = Path("/run/lvsd")
+PLACES = ("config", "directory", "control")
+"""Options of cleanup that say where, one of them at most."""
+
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
@@ -83,6 +86,8 @@ def _dispatch(words: list[str]) -> int:
     if options.command in PASSED_ON:
         raise UsageError(f"nothing may stand before the command {options.command}")
     if options.command == "cleanup":
+        if options.test or options.json:
+            raise UsageError("-t and --json do not go with cleanup")
         return _clean_up(options)
     if options.config is None:
         raise UsageError("say which configuration with -c FILE, or see 'lvsd --help'")
@@ -130,10 +135,22 @@ def _test(path: Path, *, as_json: bool) -> int:
 def _clean_up(options: argparse.Namespace) -> int:
     from lvsd.daemon import cleanup  # noqa: PLC0415 - only this command needs it
 
-    directory = options.directory
+    return cleanup(_runtime_directory(options))
+
+
+def _runtime_directory(options: argparse.Namespace) -> Path:
+    """Return where the daemon to clean up after kept its journal, however that was said."""
+    given = [option for option in PLACES if getattr(options, option) is not None]
+    if len(given) > 1:
+        raise UsageError(f"of {', '.join(f'--{option}' for option in PLACES)} give only one")
+    if options.config is not None:
+        from lvsd.config.load import load  # noqa: PLC0415 - the other ways need no configuration
+
+        return load(options.config).daemon.control.parent
     if options.control is not None:
-        directory = options.control.absolute().parent
-    return cleanup(directory)
+        control: Path = options.control.absolute()
+        return control.parent
+    return options.directory or RUNTIME_DIRECTORY
 
 
 def _pass_on(command: str, arguments: list[str]) -> int:
@@ -170,16 +187,20 @@ def _parser() -> argparse.ArgumentParser:
         "and sysctls. It says what that was in its runtime directory.",
         allow_abbrev=False,
     )
-    place = cleanup.add_mutually_exclusive_group()
+    place = cleanup.add_argument_group("where its runtime directory is; one of")
     place.add_argument(
-        "--directory",
+        "-c",
+        "--config",
         type=Path,
-        default=RUNTIME_DIRECTORY,
-        metavar="DIR",
-        help="the daemon's runtime directory (default %(default)s)",
+        default=argparse.SUPPRESS,  # or it would undo the -c before the command
+        metavar="FILE",
+        help="what its configuration says",
     )
     place.add_argument(
-        "--control", type=Path, metavar="PATH", help="its control socket, in that directory"
+        "--directory", type=Path, metavar="DIR", help=f"this one (default {RUNTIME_DIRECTORY})"
+    )
+    place.add_argument(
+        "--control", type=Path, metavar="PATH", help="the one that its control socket is in"
     )
     for command, text in PASSED_ON.items():
         commands.add_parser(command, help=text, add_help=False)

@@ -133,6 +133,11 @@ def test_json_reports_the_same_for_programs(
         (["--json", "-c", "x"], "--json goes with -t only"),
         (["-c", "x", "lab"], "nothing may stand before the command lab"),
         (["cleanup", "x"], "unrecognized arguments: x; see 'lvsd --help'"),
+        (["cleanup", "-c", "x", "--directory", "y"], "of --config, --directory, --control give"),
+        (["-c", "x", "cleanup", "--control", "y"], "of --config, --directory, --control give"),
+        (["cleanup", "--directory", "x", "--control", "y"], "of --config, --directory, --control"),
+        (["-t", "-c", "x", "cleanup"], "-t and --json do not go with cleanup"),
+        (["--json", "cleanup"], "-t and --json do not go with cleanup"),
         (["cleanup", "--frobnicate"], "unrecognized arguments: --frobnicate; see 'lvsd --help'"),
     ],
 )
@@ -238,6 +243,24 @@ def test_cleanup_is_told_the_runtime_directory(
     daemon("cleanup", clean_up)
     assert main(["cleanup", *arguments]) == 3
     assert asked == [Path(directory)]
+
+
+@pytest.mark.parametrize("words", ["-c {} cleanup", "cleanup -c {}", "cleanup --config={}"])
+def test_cleanup_takes_the_directory_from_the_configuration(
+    tmp_path: Path, daemon: Callable[[str, object], None], words: str
+) -> None:
+    path = tmp_path / "lvsd.toml"
+    path.write_text('[daemon]\ncontrol = "/run/fourth/control.sock"\n' + GOOD)
+    daemon("cleanup", lambda directory: 3 if directory == Path("/run/fourth") else 4)
+    assert main(words.format(path).split()) == 3
+
+
+def test_cleanup_does_not_guess_where_the_configuration_is_wrong(
+    bad: Path, daemon: Callable[[str, object], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    daemon("cleanup", AssertionError("must not be asked"))
+    assert main(["cleanup", "-c", str(bad)]) == 78
+    assert len(capsys.readouterr().err.splitlines()) == 2
 
 
 @pytest.mark.parametrize(("command", "module"), [("lab", "cli"), ("demo", "demo")])

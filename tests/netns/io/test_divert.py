@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import struct
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,7 @@ from tests.netns.io.hosts import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.netns.io.conftest import Queue
 
@@ -320,21 +320,35 @@ def test_without_the_program_nft_the_error_names_its_package_and_nothing_stays(
     assert ruleset() == []
 
 
-def test_without_cap_net_admin_the_error_says_so(row: Row) -> None:
+def test_an_nft_that_hangs_is_ended_and_nothing_stays(
+    row: Row, divert: Divert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     del row
-    program = (
-        "from lvsd.io.divert import *\n"
-        "from lvsd.errors import PrivilegeError\n"
-        "try: Divert(8).up(Diverted())\n"
-        "except PrivilegeError as error: print(error)\n"
-    )
-    done = subprocess.run(
-        ["setpriv", "--bounding-set", "-net_admin", sys.executable, "-c", program],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout == (
-        "nftables table inet lvsd: Operation not permitted; "
-        "run lvsd as root or with CAP_NET_ADMIN\n"
-    )
+    program = tmp_path / "nft"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o700)
+    with monkeypatch.context() as patched:
+        patched.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        patched.setattr("lvsd.io.divert._START_S", 0.1)
+        with pytest.raises(KernelError, match=r"run nft: it has not ended within 0\.1 s; try"):
+            divert.up(Diverted())
+    assert ruleset() == []
+
+
+def test_a_daemon_that_runs_gives_nft_five_seconds(
+    row: Row, divert: Divert, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del row
+    given: list[float] = []
+
+    def run(*words: object, timeout: float, **options: object) -> object:
+        given.append(timeout)
+        return subprocess_run(*words, timeout=timeout, **options)
+
+    subprocess_run: Callable[..., object] = subprocess.run
+    monkeypatch.setattr("lvsd.io.divert.subprocess.run", run)
+    divert.up(Diverted())
+    divert.update(Diverted(marks=frozenset({7})))
+    remove_leftover()
+    divert.update(Diverted(marks=frozenset({8})))
+    assert (given[0], given[1], given[-1]) == (30, 5, 5)
