@@ -55,13 +55,6 @@ def too_big(packet: Packet, mtu: int) -> bytes:
     return _error(packet, Icmp.UNREACHABLE, 4, Icmp6.TOO_BIG, 0, mtu)
 
 
-def seal(message: bytes, source: bytes, destination: bytes) -> bytes:
-    """Return an ICMPv6 message with its checksum, now that the addresses are known."""
-    blank = message[:2] + bytes(2) + message[4:]
-    carry = pseudo_header(source, destination, ICMPV6, len(message))
-    return message[:2] + checksum(blank, carry).to_bytes(2, "big") + message[4:]
-
-
 def may_answer(packet: Packet) -> bool:
     """Tell whether an ICMP error may be sent about this packet.
 
@@ -142,7 +135,7 @@ def rewrite_error(
 
 
 def _error(packet: Packet, kind: Icmp, code: int, kind6: Icmp6, code6: int, rest: int = 0) -> bytes:
-    """Return an error about a packet; the checksum of ICMPv6 is left 0, to the kernel or `seal`."""
+    """Return an error about a packet; the checksum of ICMPv6 is left 0, to the kernel."""
     quote = packet.data[: min(packet.end, MAX_QUOTE[packet.version])]
     if packet.version == 6:
         return _HEADER(kind6, code6, 0, rest) + quote

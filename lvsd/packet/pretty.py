@@ -1,9 +1,7 @@
-"""A printer of packets: one line for logs, one line a layer for people.
+"""A printer of packets: one line a layer, for people.
 
 Takes any bytes and raises nothing. ::
 
-    >>> print(pretty(packet))
-    IP 198.51.100.7:40000 > 192.0.2.10:80: TCP [SYN] seq 1000 win 8192 length 0, ttl 64
     >>> print(pretty_lines(packet))
     IPv4 198.51.100.7 > 192.0.2.10, ttl 64, length 40, checksum 0x8e8a (right)
       TCP 40000 > 80 [SYN] seq 1000 win 8192 length 0, checksum 0x0325 (right)
@@ -14,7 +12,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final
 
-from lvsd.packet.address import endpoint, text
+from lvsd.packet.address import text
 from lvsd.packet.checksum import IPV4_CHECKSUM, checksum, crc32c, pseudo_header
 from lvsd.packet.icmp import HEADER_BYTES, is_error
 from lvsd.packet.numbers import PROTOCOL_NAMES, Chunk, Icmp, Icmp6, TcpFlag
@@ -44,36 +42,9 @@ _ICMP_CODES: Final[dict[tuple[int, int, int], str]] = {
 }
 
 
-def pretty(data: bytes) -> str:
-    """Return a packet on one line, much as tcpdump does; wrong checksums are told."""
-    return _line(data, quoted=False)
-
-
 def pretty_lines(data: bytes) -> str:
     """Return a packet with a line for each layer, also those that an ICMP error quotes."""
     return "\n".join(_layers(data, quoted=False))
-
-
-def _line(data: bytes, *, quoted: bool) -> str:
-    packet = Packet()
-    fault = packet.load(data, quoted=quoted)
-    if fault:
-        return f"bad packet of {len(data)} bytes: {fault.value}"
-    checksums = ("header", _header_checksum(packet)), ("transport", _transport_checksum(packet))
-    wrong = "".join(
-        f", wrong {layer} checksum"
-        for layer, (_, verdict) in checksums
-        if verdict == "wrong" and not quoted
-    )
-    name = "IP" if packet.version == 4 else "IP6"
-    ends = f"{_end(packet, packet.source, packet.source_port)} > "
-    ends += _end(packet, packet.destination, packet.destination_port)
-    about = ""
-    if _quotes(packet) and not quoted:
-        about = f" about ({_line(_quote(packet), quoted=True)})"
-    return (
-        f"{name} {ends}: {_protocol(packet)} {_transport(packet)}{about}, ttl {packet.ttl}{wrong}"
-    )
 
 
 def _layers(data: bytes, *, quoted: bool) -> list[str]:
@@ -100,11 +71,6 @@ def _layers(data: bytes, *, quoted: bool) -> list[str]:
 
 def _protocol(packet: Packet) -> str:
     return PROTOCOL_NAMES.get(packet.protocol, f"protocol {packet.protocol}")
-
-
-def _end(packet: Packet, address: bytes, port: int) -> str:
-    ported = packet.protocol in PORTED and not packet.fragment_offset
-    return endpoint(address, port) if ported else text(address)
 
 
 def _transport(packet: Packet) -> str:

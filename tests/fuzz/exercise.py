@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from forwarders.plan import SetDestination, SetSource
 from lvsd.packet import icmp
-from lvsd.packet.checksum import checksum
-from lvsd.packet.pretty import pretty, pretty_lines
+from lvsd.packet.checksum import checksum, pseudo_header
+from lvsd.packet.pretty import pretty_lines
 from lvsd.packet.rewrite import Change, compile_steps, edit
 from lvsd.packet.view import ICMP, ICMPV6, SCTP, Endpoint, Packet, key, split_key
 
@@ -23,7 +23,6 @@ NEW: Final[dict[int, tuple[Endpoint, Endpoint]]] = {
 
 def exercise(data: bytes) -> None:
     """Do all of it. Raises AssertionError where something does not hold; nothing else raises."""
-    assert pretty(data)
     assert pretty_lines(data)
     packet = Packet()
     look(packet)
@@ -101,7 +100,7 @@ def answer(packet: Packet) -> None:
     ):
         error = Packet()
         assert error.load(wrap(message, packet)) is None
-        assert pretty(error.data)
+        assert pretty_lines(error.data)
         if packet.l4 + 8 <= min(packet.end, icmp.MAX_QUOTE[packet.version]):
             inner = Packet()
             assert icmp.embedded(error, inner) is None
@@ -131,7 +130,8 @@ def pass_on(packet: Packet) -> None:
 def wrap(message: bytes, packet: Packet) -> bytes:
     """Put an IP header before an ICMP message, back to a packet's source."""
     if packet.version == 6:
-        message = icmp.seal(message, packet.destination, packet.source)
+        carry = pseudo_header(packet.destination, packet.source, ICMPV6, len(message))
+        message = message[:2] + checksum(message, carry).to_bytes(2, "big") + message[4:]
         header = b"\x60\x00\x00\x00" + len(message).to_bytes(2, "big") + bytes((ICMPV6, 64))
         return header + packet.destination + packet.source + message
     header = b"\x45\x00" + (20 + len(message)).to_bytes(2, "big") + bytes((0, 0, 0, 0, 64, ICMP))

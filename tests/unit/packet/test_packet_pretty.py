@@ -5,22 +5,11 @@ from __future__ import annotations
 import pytest
 
 from lvsd.packet.address import pack
-from lvsd.packet.icmp import seal, time_exceeded, too_big
-from lvsd.packet.pretty import pretty, pretty_lines
+from lvsd.packet.checksum import checksum, pseudo_header
+from lvsd.packet.icmp import time_exceeded, too_big
+from lvsd.packet.pretty import pretty_lines
 from lvsd.packet.view import ICMPV6, SCTP, TCP, UDP, Packet
 from tests.unit.packet.samples import sample
-
-
-def test_a_packet_stands_on_one_line() -> None:
-    assert pretty(sample(4, TCP)) == (
-        "IP 198.51.100.7:40000 > 192.0.2.10:80: TCP [ACK] seq 0 ack 0 win 8192 length 24, ttl 64"
-    )
-    assert pretty(sample(6, UDP)) == (
-        "IP6 [2001:db8::7]:40000 > [2001:db8::10]:80: UDP length 24, ttl 64"
-    )
-    assert pretty(sample(4, SCTP)) == (
-        "IP 198.51.100.7:40000 > 192.0.2.10:80: SCTP [DATA] length 40, ttl 64"
-    )
 
 
 def test_each_layer_stands_on_a_line_with_its_checksum() -> None:
@@ -30,75 +19,93 @@ def test_each_layer_stands_on_a_line_with_its_checksum() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("version", "protocol", "shown"),
+    [
+        (4, TCP, "  TCP 40000 > 80 [ACK] seq 0 ack 0 win 8192 length 24, "),
+        (6, UDP, "  UDP 40000 > 80 length 24, "),
+        (4, SCTP, "  SCTP 40000 > 80 [DATA] length 40, "),
+    ],
+)
+def test_a_transport_is_shown_with_its_ports_and_what_it_says(
+    version: int, protocol: int, shown: str
+) -> None:
+    line = pretty_lines(sample(version, protocol)).splitlines()[1]
+    assert line.startswith(shown + "checksum")
+    assert line.endswith("(right)")
+
+
 @pytest.mark.parametrize("protocol", [TCP, UDP, SCTP])
 def test_a_flipped_bit_shows_as_a_wrong_checksum(protocol: int) -> None:
     data = bytearray(sample(4, protocol))
     data[-1] ^= 1
-    assert pretty(bytes(data)).endswith(", wrong transport checksum")
-    assert pretty_lines(bytes(data)).endswith("(wrong)")
+    assert verdicts(data) == ["right", "wrong"]
     data[1] ^= 4
-    assert pretty(bytes(data)).endswith(", wrong header checksum, wrong transport checksum")
+    assert verdicts(data) == ["wrong", "wrong"]
+
+
+def verdicts(data: bytearray) -> list[str]:
+    """Return what is said of the checksum of each layer."""
+    lines = pretty_lines(bytes(data)).splitlines()
+    return [line.rpartition("(")[2].rstrip(")") for line in lines]
 
 
 def test_udp_without_a_checksum_is_not_wrong() -> None:
     data = bytearray(sample(4, UDP))
     data[26:28] = bytes(2)
-    assert pretty(bytes(data)) == pretty(sample(4, UDP))
-    assert pretty_lines(bytes(data)).endswith("checksum 0x0000 (unused)")
+    assert verdicts(data) == ["right", "unused"]
 
 
 def test_an_error_shows_what_it_is_about() -> None:
     packet = Packet()
     packet.load(sample(6, TCP))
-    message = seal(too_big(packet, 1280), pack("2001:db8::10"), packet.source)
+    source = pack("2001:db8::10")
+    message = too_big(packet, 1280)
+    carry = pseudo_header(source, packet.source, ICMPV6, len(message))
+    message = message[:2] + checksum(message, carry).to_bytes(2, "big") + message[4:]
     header = b"\x60\x00\x00\x00" + len(message).to_bytes(2, "big") + bytes((ICMPV6, 60))
-    data = header + pack("2001:db8::10") + packet.source + message
-    assert pretty(data) == (
-        "IP6 2001:db8::10 > 2001:db8::7: ICMPv6 too big mtu 1280 about "
-        "(IP6 [2001:db8::7]:40000 > [2001:db8::10]:80: TCP [ACK] seq 0 ack 0 win 8192 length 24, "
-        "ttl 64), ttl 60"
-    )
-    assert [line.split(" ")[:5] for line in pretty_lines(data).splitlines()] == [
-        ["IPv6", "2001:db8::10", ">", "2001:db8::7,", "ttl"],
-        ["", "", "ICMPv6", "too", "big"],
-        ["", "", "", "", "about"],
-        ["", "", "", "", ""],
+    lines = pretty_lines(header + source + packet.source + message).splitlines()
+    assert [line.partition(", checksum")[0] for line in lines] == [
+        "IPv6 2001:db8::10 > 2001:db8::7, ttl 60, length 132",
+        "  ICMPv6 too big mtu 1280",
+        "    about IPv6 2001:db8::7 > 2001:db8::10, ttl 64, length 84",
+        "      TCP 40000 > 80 [ACK] seq 0 ack 0 win 8192 length 24",
     ]
+    assert lines[1].endswith("(right)")
 
 
 def test_a_bad_packet_is_said_to_be_bad() -> None:
-    assert pretty(b"") == "bad packet of 0 bytes: shorter than its headers say"
-    assert pretty(b"\xa5" * 40) == "bad packet of 40 bytes: neither IPv4 nor IPv6"
+    assert pretty_lines(b"") == "bad packet of 0 bytes: shorter than its headers say"
     assert pretty_lines(b"\xa5" * 40) == "bad packet of 40 bytes: neither IPv4 nor IPv6"
 
 
 def test_unknown_numbers_are_shown_as_numbers() -> None:
     data = bytearray(sample(4, TCP))
     data[9] = 200
-    assert pretty(bytes(data)).startswith("IP 198.51.100.7 > 192.0.2.10: protocol 200 length 44")
+    assert pretty_lines(bytes(data)).endswith("\n  protocol 200 length 44")
     data[9] = 1
     data[20:22] = bytes((77, 5))
-    assert "ICMP type 77 code 5" in pretty(bytes(data))
+    assert "\n  ICMP type 77 code 5, " in pretty_lines(bytes(data))
     data[9] = SCTP
     data[32] = 99
-    assert "SCTP [chunk 99]" in pretty(bytes(data))
+    assert " [chunk 99] length " in pretty_lines(bytes(data))
 
 
 def test_fragments_are_shown_by_their_offset() -> None:
     data = bytearray(sample(4, UDP))
     data[6:8] = b"\x20\x00"
-    assert "UDP first fragment length 24" in pretty(bytes(data))
+    assert "\n  UDP 40000 > 80 first fragment length 24" in pretty_lines(bytes(data))
     data[6:8] = b"\x00\x05"
-    assert "198.51.100.7 > 192.0.2.10: UDP fragment at 40 length 32" in pretty(bytes(data))
+    assert pretty_lines(bytes(data)).endswith("\n  UDP fragment at 40 length 32")
 
 
-def test_a_quote_cut_short_is_shown_as_far_as_it_goes() -> None:
+@pytest.mark.parametrize(
+    ("protocol", "shown"),
+    [(TCP, "TCP 40000 > 80 seq 0"), (SCTP, "SCTP 40000 > 80 without a chunk length 0")],
+)
+def test_a_quote_cut_short_is_shown_as_far_as_it_goes(protocol: int, shown: str) -> None:
     packet = Packet()
-    for protocol, shown in (
-        (TCP, "TCP seq 0, ttl 64"),
-        (SCTP, "SCTP without a chunk length 0, ttl 64"),
-    ):
-        packet.load(sample(4, protocol))
-        message = time_exceeded(packet)[: 8 + 28]
-        start = b"\x45\x00" + (20 + len(message)).to_bytes(2, "big") + bytes(4) + b"\x40\x01"
-        assert f"40000 > 192.0.2.10:80: {shown})" in pretty(start + bytes(10) + message)
+    packet.load(sample(4, protocol))
+    message = time_exceeded(packet)[: 8 + 28]
+    start = b"\x45\x00" + (20 + len(message)).to_bytes(2, "big") + bytes(4) + b"\x40\x01"
+    assert pretty_lines(start + bytes(10) + message).endswith(f"\n      {shown}")
