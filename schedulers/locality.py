@@ -34,9 +34,12 @@ IDLE_S = 6 * 60.0
 EXPIRATION_S = 24 * 60 * 60.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Entry:
-    """What is remembered of one destination address, and when it was last asked for."""
+    """What is remembered of one destination address, and when it was last asked for.
+
+    Identity is what counts, not equality.
+    """
 
     used_s: float
 
