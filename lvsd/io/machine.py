@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -135,7 +136,8 @@ class Machine:
         if todo:
             self._save()
         for name in todo:
-            sysctls.write(name, wanted)
+            with suppress(FileNotFoundError):  # it was there just now: its interface went away
+                sysctls.write(name, wanted)
 
     def _save(self) -> None:
         self._journal.write(self._path)

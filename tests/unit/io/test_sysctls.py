@@ -76,6 +76,26 @@ def test_accept_ra_is_left_alone_where_the_host_forwards_already(tree: Path) -> 
     assert machine.restore() == []
 
 
+def test_an_interface_that_goes_away_meanwhile_is_no_error(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interface(tree, "all", 1, 0)
+    interface(tree, "eth0", 1, 0)
+    interface(tree, "veth7", 1, 0)
+    write = sysctls.write
+
+    def unplug(name: str, value: str) -> None:
+        if "veth7" in name:
+            raise FileNotFoundError(2, "No such file or directory")
+        write(name, value)
+
+    monkeypatch.setattr(sysctls, "write", unplug)
+    machine = Machine(tree / "journal.json")
+    machine.forward(6)
+    assert sysctls.read("net.ipv6.conf.eth0.accept_ra") == "2"
+    assert sysctls.read("net.ipv6.conf.all.forwarding") == "1"
+
+
 def test_a_kernel_without_ipv6_is_told_from_one_that_refuses(tree: Path) -> None:
     machine = Machine(tree / "journal.json")
     with pytest.raises(KernelError) as caught:
