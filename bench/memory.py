@@ -2,7 +2,8 @@
 
 Bytes are measured as the process's resident memory, in a process of its own, and estimated from
 the sizes that Python reports of a connection's parts; paths are shared and do not count. Both
-include the two keys, the dict and the timer wheel. Run as ``python -m bench.memory`` or, into
+include the two keys, the dict and the timer wheel. The connections of a service of any port go to
+50,000 ports, so that a path for each would show. Run as ``python -m bench.memory`` or, into
 docs/performance.md, ``python -m bench memory``.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 import gc
 import os
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,16 +23,19 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from bench.core import ADDRESSES_AT, L4, world
-from bench.packet import build
+from bench.packet import ENDS, build
 from bench.report import Table, count
+from forwarders import FORWARDERS
+from lvsd.core.director import Director
+from lvsd.core.service import RealServer, Service, ServiceKey
 from lvsd.core.verdict import Hook
 from lvsd.packet.view import TCP
+from schedulers import BUILT_IN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from lvsd.core.connection import ConnectionTable
-    from lvsd.core.director import Director
 
 CONNECTIONS = 1_000_000
 EXPIRING = 100_000
@@ -39,6 +43,7 @@ EXPIRING = 100_000
 
 TARGET_BYTES = 700
 PORTS = 50_000
+PERSISTENCE_S = 300
 NOW = 1000.0
 SYN_RECV_S = 60
 SYN, ACK = 0x02, 0x10
@@ -46,7 +51,10 @@ SYN, ACK = 0x02, 0x10
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The cost of `CONNECTIONS`, of one IP version; times in milliseconds."""
+    """The cost of `CONNECTIONS`, of one IP version; times in milliseconds.
+
+    ``any_port_bytes`` is that of `any_port_bytes`, which `run` fills in.
+    """
 
     version: int
     resident_bytes: float
@@ -56,13 +64,18 @@ class Result:
     ticks: int
     longest_tick_ms: float
     all_ticks_ms: float
+    any_port_bytes: float = 0.0
 
 
 def run(connections: int = CONNECTIONS, expiring: int = EXPIRING) -> list[Result]:
-    """Measure IPv4 and IPv6, each in a fresh process; about half a minute and 600 MB."""
+    """Measure IPv4 and IPv6, each service in a fresh process; about a minute and 600 MB."""
+    results = []
     with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
-        tasks = [pool.submit(measure, version, connections, expiring) for version in (4, 6)]
-        return [task.result() for task in tasks]
+        for version in (4, 6):
+            any_port = pool.submit(any_port_bytes, version, connections)
+            one_port = pool.submit(measure, version, connections, expiring)
+            results.append(replace(one_port.result(), any_port_bytes=any_port.result()))
+    return results
 
 
 def tables() -> list[Table]:
@@ -71,6 +84,9 @@ def tables() -> list[Table]:
     lines = {
         f"bytes a connection, resident (target: {TARGET_BYTES})": [
             count(each.resident_bytes) for each in results
+        ],
+        f"the same for a service of any port (target: {TARGET_BYTES})": [
+            count(each.any_port_bytes) for each in results
         ],
         "bytes a connection, estimated": [count(each.estimated_bytes) for each in results],
         "the slowest packet of all while the table fills, ms": [
@@ -113,18 +129,48 @@ def measure(version: int, connections: int, expiring: int) -> Result:
     times = _finish(director, later + SYN_RECV_S + 1)
     if director.table.count != connections - expiring:
         raise ValueError(f"{director.table.count} connections are left")
-    return Result(version, resident, estimated, slowest, idle, len(times), max(times), sum(times))
+    return Result(
+        version=version,
+        resident_bytes=resident,
+        estimated_bytes=estimated,
+        slowest_packet_ms=slowest,
+        idle_tick_ms=idle,
+        ticks=len(times),
+        longest_tick_ms=max(times),
+        all_ticks_ms=sum(times),
+    )
 
 
-def _clients(version: int) -> Iterator[bytearray]:
-    """Yield a packet to the virtual service from ever other clients; its flags are to be set."""
+def any_port_bytes(version: int, connections: int) -> float:
+    """Return the resident bytes of a connection when clients ask one VIP for all its ports."""
+    gc.disable()
+    director = Director(now=NOW)
+    director.settings.max_connections = 2 * connections
+    _, vip, rip = ENDS[version]
+    service = Service(ServiceKey(TCP, vip, 0), BUILT_IN["wlc"](), persistence_s=PERSISTENCE_S)
+    director.services.add(service)
+    service.add(RealServer(rip, 0, forwarder=FORWARDERS["nat"]()))
+    clients = _clients(version, port_at=L4[version] + 2)
+    gc.collect()
+    before = _resident()
+    _open(director, clients, connections, NOW, (SYN, ACK))
+    if director.table.count != connections:
+        raise ValueError(f"there are {director.table.count} connections")
+    return (_resident() - before) / connections
+
+
+def _clients(version: int, port_at: int | None = None) -> Iterator[bytearray]:
+    """Yield a packet to the virtual service from ever other clients; its flags are to be set.
+
+    Clients have many ports each; ``port_at`` is the offset of that port, by default the source's.
+    """
     packet = bytearray(build(version, TCP, 60 if version == 4 else 80))
     client_end = ADDRESSES_AT[version] + (4 if version == 4 else 16)
-    l4 = L4[version]
+    at = L4[version] if port_at is None else port_at
     for host in range(1, 1 << 16):
         packet[client_end - 2 : client_end] = host.to_bytes(2, "big")
         for port in range(1024, 1024 + PORTS):
-            packet[l4 : l4 + 2] = port.to_bytes(2, "big")
+            packet[at : at + 2] = port.to_bytes(2, "big")
             yield packet
 
 
