@@ -12,7 +12,6 @@ from lvsd.packet.rewrite import compile_steps
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from forwarders.plan import Plan
     from lvsd.core.service import PathKey, RealServer
     from lvsd.core.states import Protocol
     from lvsd.packet.view import Packet
@@ -22,7 +21,7 @@ PATHS_KEPT = 64
 
 
 class Path:
-    """The plan and its compiled rewriters, shared: a connection itself stays small.
+    """A plan's compiled rewriters, shared: a connection itself stays small.
 
     ``request`` and ``reply`` take a packet and return its new bytes. ``reply`` is None when
     replies do not pass the director. ``request_states`` and ``reply_states`` are the protocol's
@@ -33,7 +32,6 @@ class Path:
     __slots__ = (
         "hop",
         "key",
-        "plan",
         "protocol",
         "reply",
         "reply_states",
@@ -54,14 +52,14 @@ class Path:
         self.hop = hop
         self.users = 0
         self.bind()
-        self.plan: Plan = server.forwarder.plan(hop)
+        plan = server.forwarder.plan(hop)
         self.request: Callable[[Packet], bytes] = compile_steps(
-            self.plan.request, protocol=protocol.number, destination=(hop.vip, hop.vport)
+            plan.request, protocol=protocol.number, destination=(hop.vip, hop.vport)
         )
         self.reply: Callable[[Packet], bytes] | None = None
-        if self.plan.reply is not None:
+        if plan.reply is not None:
             self.reply = compile_steps(
-                self.plan.reply, protocol=protocol.number, source=(hop.rip, hop.rport)
+                plan.reply, protocol=protocol.number, source=(hop.rip, hop.rport)
             )
 
         direction = Direction.REQUEST if self.reply else Direction.REQUEST_ONLY

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from struct import Struct
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -211,8 +212,7 @@ def _plain(change: Change, general: Rewriter, *, decrement_ttl: bool) -> Rewrite
     layout = _LAYOUTS[change.version]
     udp = change.protocol == UDP
     middle = CHECKSUM_AT[change.protocol] - 4
-    width = layout.width
-    struct = Struct(f"!{layout.start}I{width}s{width}s2s2s{middle}sH")
+    struct = _struct(f"!{layout.start}I{layout.width}s{layout.width}s2s2s{middle}sH")
     unpack, pack, size, l4 = struct.unpack_from, struct.pack, struct.size, layout.length
     hop = layout.hop if decrement_ttl else 0
     header_delta = 0
@@ -250,6 +250,10 @@ def _plain(change: Change, general: Rewriter, *, decrement_ttl: bool) -> Rewrite
         )
 
     return rewrite
+
+
+_struct = cache(Struct)
+"""There are four, of 400 bytes each; paths may be many."""
 
 
 def _pair(
