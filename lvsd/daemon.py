@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 import structlog
 import uvloop
 
-import schedulers
 from forwarders import FORWARDERS
 from lvsd import __version__, notify
+from lvsd.config.plugins import make_scheduler
 from lvsd.control.server import ControlServer
 from lvsd.core.director import Director
 from lvsd.core.service import ANY_MTU, FTP_PORT, RealServer, Service, ServiceKey
@@ -302,7 +302,7 @@ def make_service(entry: model.Service) -> Service:
         )
     return Service(
         key,
-        schedulers.load(entry.scheduler)(entry.scheduler_flags),
+        make_scheduler(entry.scheduler, entry.scheduler_flags),
         name=entry.name,
         persistence_s=entry.persistence_s or 0,
         prefix=entry.persistence_netmask,
