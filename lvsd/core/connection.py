@@ -122,21 +122,21 @@ class ConnectionTable:
         return (connection for key, connection in self.by_key.items() if key is connection.key)
 
     def add(self, connection: Connection) -> None:
-        """Take in a connection whose ``expires`` is set.
-
-        Its two keys are one where a server is its own client.
-        """
+        """Take in a connection whose ``expires`` is set."""
         by_key = self.by_key
-        for key in {connection.key, connection.reply_key}:
-            older = by_key.get(key)
-            if older is not None:
+        for key in (connection.key, connection.reply_key):
+            older = by_key.setdefault(key, connection)
+            if older is not connection:
                 self._shadowed.setdefault(key, {})[older] = None
-            by_key[key] = connection
+                by_key[key] = connection
         self.count += 1
         self._wheel.add(connection)
 
     def remove(self, connection: Connection) -> None:
-        """Forget a connection; a key that it had taken over goes back to the one before."""
+        """Forget a connection; a key that it had taken over goes back to the one before.
+
+        Both its keys are one where a server is its own client.
+        """
         shadowed = self._shadowed
         for key in {connection.key, connection.reply_key}:
             if shadowed and key in shadowed:

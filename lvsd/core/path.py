@@ -83,11 +83,13 @@ def path_to(server: RealServer, protocol: Protocol, virtual: tuple[bytes, int], 
     is to be given back by `leave`.
     """
     vip, vport = virtual
-    ports = (None, None) if vport == rport else (vport, rport)
-    key = protocol.number, vip, *ports, server.forwarder.name
+    if vport == rport:
+        key: PathKey = protocol.number, vip, None, None, server.forwarder.name
+    else:
+        key = protocol.number, vip, vport, rport, server.forwarder.name
     path = server.paths.get(key)
     if path is None:
-        hop = Hop(vip, ports[0], server.address, ports[1])
+        hop = Hop(vip, key[2], server.address, key[3])
         path = server.paths[key] = Path(key, server, protocol, hop)
     path.users += 1
     return path

@@ -42,6 +42,19 @@ def test_a_replaced_end_must_be_given() -> None:
         compile_steps((SetSource(*VIRTUAL),), TCP, destination=REAL)
 
 
+@pytest.mark.parametrize(
+    ("step", "text"),
+    [
+        (SetSource(*VIRTUAL), "set source 192.0.2.10:80"),
+        (SetDestination(*REAL6), "set destination [fd00::11]:8080"),
+        (SetDestination(REAL[0], None), "set destination 10.0.0.11"),
+        (SetSource(REAL6[0], None), "set source fd00::11"),
+    ],
+)
+def test_a_step_says_what_it_does(step: SetSource | SetDestination, text: str) -> None:
+    assert str(step) == text
+
+
 def test_a_replaced_port_must_be_given() -> None:
     with pytest.raises(ValueError, match="the old port was not given"):
         compile_steps((SetDestination(*REAL),), TCP, destination=(VIRTUAL[0], None))
