@@ -31,6 +31,16 @@ except PrivilegeError as error:
 NOT_PERMITTED = "Operation not permitted; run lvsd as root or with"
 
 
+CLEANUP_AS_NOBODY = """
+import os, sys
+import lvsd.cli, lvsd.daemon, lvsd.log  # while the checkout can be read
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+sys.exit(lvsd.cli.main(["cleanup", "--directory", sys.argv[1]]))
+"""
+
+
 @pytest.mark.parametrize(
     ("capability", "act", "message"),
     [
@@ -75,9 +85,8 @@ def test_cleanup_of_another_users_journal_without_rights_is_status_77(
     row: Row, tmp_path: Path
 ) -> None:
     del row
-    nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
-    lvsd = [sys.executable, "-m", "lvsd", "cleanup", "--directory", str(tmp_path)]
-    done = subprocess.run([*nobody, *lvsd], check=False, capture_output=True, text=True)
+    program = [sys.executable, "-c", CLEANUP_AS_NOBODY, str(tmp_path)]
+    done = subprocess.run(program, check=False, capture_output=True, text=True)
     assert done.returncode == 77
     assert done.stderr.startswith(f"lvsd: read the journal {tmp_path}/journal-")
     assert len(done.stderr.splitlines()) == 1
