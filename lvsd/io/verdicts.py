@@ -49,13 +49,11 @@ class Verdicts:
 
     def accept(self, packet_id: bytes) -> None:
         """Let a packet go on as it is."""
-        self._parts.append(_BARE.pack(_BARE.size, self._accept, packet_id))
-        self._count(0)
+        self._bare(self._accept, packet_id)
 
     def drop(self, packet_id: bytes) -> None:
         """Drop a packet."""
-        self._parts.append(_BARE.pack(_BARE.size, self._drop, packet_id))
-        self._count(0)
+        self._bare(self._drop, packet_id)
 
     def replace(self, packet_id: bytes, data: bytes) -> None:
         """Let a packet go on with other bytes."""
@@ -64,10 +62,13 @@ class Verdicts:
         length = _WITH_DATA.size + size + len(padding)
         head = _WITH_DATA.pack(length, self._accept, packet_id, 4 + size, _PAYLOAD)
         self._parts += (head, data, padding)
-        self._count(size)
-
-    def _count(self, size: int) -> None:
         self._waiting += 1 + (size >> 11)
+        if self._waiting >= FLUSH_AT:
+            self.flush()
+
+    def _bare(self, middle: bytes, packet_id: bytes) -> None:
+        self._parts.append(_BARE.pack(_BARE.size, middle, packet_id))
+        self._waiting += 1
         if self._waiting >= FLUSH_AT:
             self.flush()
 
