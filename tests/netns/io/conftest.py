@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import select
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -78,12 +76,3 @@ def queue(row: Row) -> Iterator[Queue]:
         yield queue
     finally:
         queue.source.close()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what moves packets, and skip it with a reason where it cannot."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker("netns")
-            if os.geteuid() != 0:
-                item.add_marker(pytest.mark.skip(reason="needs root: run `sudo make netns`"))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,15 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.netns.traffic.site import Family
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what moves packets, and skip it with a reason where it cannot."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker("netns")
-            if os.geteuid() != 0:
-                item.add_marker(pytest.mark.skip(reason="needs root: run `sudo make netns`"))
 
 
 @pytest.fixture(params=FAMILIES)
