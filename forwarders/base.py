@@ -4,39 +4,49 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 if TYPE_CHECKING:
     from forwarders.plan import Plan
 
+End: TypeAlias = tuple[bytes, int]
+"""A packed address and a port in host order."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """The two ends that NAT exchanges: virtual and real. Addresses packed, ports host order.
+    """The ends that a connection has: virtual and real. Addresses packed, ports host order.
 
     Both ports are None where they are the same: then a packet keeps the one it has, and one hop
     stands for every port (a service of any port has as many as clients think of).
 
-    There is no client here on purpose: where the plan does not name the client, all of a real
-    server's connections share one plan and one compiled rewriter.
+    ``local`` is the director's own end towards the real server: the source of a tunnel (port 0),
+    or the local address and port of FULLNAT. ``client`` is named only for FULLNAT: where the plan
+    does not name the client, all of a real server's connections share one plan and one compiled
+    rewriter.
     """
 
     vip: bytes
     vport: int | None
     rip: bytes
     rport: int | None
+    local: End | None = None
+    client: End | None = None
 
 
+@dataclass(frozen=True, slots=True)
 class Forwarder(ABC):
-    """A way to get a packet to a real server.
+    """A way to get a packet to a real server; its fields are the options that it has.
 
     ``name`` is what the operator writes after ``forward =``, ``label`` what lvsadm prints
-    under Forward, ``option`` the switch that ipvsadm has for it.
+    under Forward, ``option`` the switch that ipvsadm has for it. ``maps_port`` says whether the
+    real server's port may be another than the virtual one.
     """
 
     name: ClassVar[str]
     label: ClassVar[str]
     option: ClassVar[str]
+    maps_port: ClassVar[bool]
 
     @abstractmethod
     def plan(self, hop: Hop) -> Plan:

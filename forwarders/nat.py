@@ -16,7 +16,8 @@ director.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from forwarders.base import Forwarder
 from forwarders.plan import Plan, SetDestination, SetSource
@@ -25,12 +26,14 @@ if TYPE_CHECKING:
     from forwarders.base import Hop
 
 
+@dataclass(frozen=True, slots=True)
 class Nat(Forwarder):
     """Destination NAT for requests, source NAT for replies."""
 
-    name = "nat"
-    label = "Masq"
-    option = "-m"
+    name: ClassVar = "nat"
+    label: ClassVar = "Masq"
+    option: ClassVar = "-m"
+    maps_port: ClassVar = True
 
     def plan(self, hop: Hop) -> Plan:
         """Exchange VIP:vport for RIP:rport on the way in, and back on the way out."""

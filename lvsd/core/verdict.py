@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum, IntEnum
+from typing import NamedTuple
 
 
 class Verdict(Enum):
@@ -17,6 +18,23 @@ class Verdict(Enum):
     DROP = "drop"
     """Away with it; the reason was counted."""
 
+    TAKEN = "taken"
+    """Ours now: what becomes of it leaves as a `Departure`, or waits."""
+
+
+class Departure(NamedTuple):
+    """A packet that leaves by a socket of ours instead of the queue's verdict.
+
+    ``data`` begins at the IP header. ``neighbour`` is the packed address of the host whose MAC
+    the frame goes to (DR); None: the kernel routes by the packet's own destination, as for
+    everything that the host itself sends. ``original`` is the packet as it came, for the ICMP
+    error if ``data`` is too long for the way and must not be cut; None: nobody is to be told.
+    """
+
+    data: bytes
+    neighbour: bytes | None = None
+    original: bytes | None = None
+
 
 class Hook(IntEnum):
     """The netfilter hook that a packet was diverted from (linux/netfilter.h)."""
@@ -26,6 +44,9 @@ class Hook(IntEnum):
 
     FORWARD = 2
     """Replies: after routing; the kernel has decremented the TTL already."""
+
+    OUTPUT = 3
+    """Replies of a real server that is the director itself."""
 
 
 class Reason(Enum):
@@ -40,3 +61,9 @@ class Reason(Enum):
     TTL_EXPIRED = "ttl_expired"
     TOO_BIG = "too_big"
     BAD_CHECKSUM = "bad_checksum"
+    NO_ROUTE = "no_route"
+    """No way to the real server, so no address of ours that a tunnel could begin at."""
+    NO_LOCAL_PORT = "no_local_port"
+    """FULLNAT: no local address that is ours, or none with a free port."""
+    NOT_LOCAL = "not_local"
+    """The real server is the director, but the VIP is no address of it."""

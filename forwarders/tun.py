@@ -1,0 +1,54 @@
+"""TUN: the real server gets the client's packet inside another one, over any network.
+
+======================  ===================  ===================  ===================
+hop                     outer                source               destination
+======================  ===================  ===================  ===================
+client -> director      none                 CIP:cport            VIP:vport
+director -> server      **DIP -> RIP**       CIP:cport            VIP:vport
+server -> client        none                 VIP:vport            CIP:cport
+======================  ===================  ===================  ===================
+
+Bold is what the director wrote: IP in IP (RFC 2003, RFC 2473), GUE or GRE (RFC 2784). The reply
+never comes here. The real server takes the outer header off, has the VIP on an interface that
+answers no ARP for it, and serves it on the same port. Outer and inner may be of different
+families.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from forwarders.base import Forwarder
+from forwarders.plan import Encapsulate, Plan, TunnelKind
+
+if TYPE_CHECKING:
+    from forwarders.base import Hop
+
+
+@dataclass(frozen=True, slots=True)
+class Tun(Forwarder):
+    """A second IP header for requests; replies go straight to the client.
+
+    ``kind``, ``port`` and ``checksum`` are ipvsadm's ``--tun-type``, ``--tun-port`` (GUE only)
+    and ``--tun-csum``.
+    """
+
+    name: ClassVar = "tun"
+    label: ClassVar = "Tunnel"
+    option: ClassVar = "-i"
+    maps_port: ClassVar = False
+
+    kind: TunnelKind = "ipip"
+    port: int = 0
+    checksum: bool = False
+
+    def plan(self, hop: Hop) -> Plan:
+        """Wrap the packet; ``hop.local`` is where the tunnel begins.
+
+        Raise ValueError without one: there is no route to the real server.
+        """
+        if hop.local is None:
+            raise ValueError("a tunnel needs an address of the director to begin at")
+        step = Encapsulate(hop.local[0], hop.rip, self.kind, self.port, self.checksum)
+        return Plan(request=(step,), reply=None)
