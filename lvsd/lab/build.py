@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lvsd.lab.namespace import Namespace
-    from lvsd.lab.plan import Link, Node, Topology
+    from lvsd.lab.plan import Node, Topology
 
 SWITCH = "switch"
 """The namespace in which the bridges stand."""
@@ -31,6 +31,9 @@ SYSCTLS = {
 """Set in each namespace before it has interfaces: addresses work at once, and nothing is
 inherited from the machine that the lab stands on. Forwarding stays off: whoever balances
 switches it on."""
+
+ROUTER_SYSCTLS = {"net.ipv4.ip_forward": "1", "net.ipv6.conf.all.forwarding": "1"}
+"""Set in the router, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +53,8 @@ def commands(topology: Topology, full_name: Mapping[str, str]) -> list[Round]:
     """Return all rounds in order; ``full_name`` maps a node to its namespace's name."""
     return [
         *_wire(topology, full_name),
-        *(Round(node.name, _address(node, topology.mtu)) for node in topology.nodes),
-        *(Round(node.name, _route(node)) for node in topology.nodes if node.gateway),
+        *(Round(node.name, _address(node, topology)) for node in topology.nodes),
+        *(Round(node.name, _route(node)) for node in topology.nodes if node.gateway or node.routes),
     ]
 
 
@@ -61,7 +64,8 @@ def build(topology: Topology, namespaces: Mapping[str, Namespace]) -> None:
     Raise KernelError when the kernel refuses a command.
     """
     for namespace in namespaces.values():
-        for key, value in SYSCTLS.items():
+        sysctls = SYSCTLS | (ROUTER_SYSCTLS if namespace.host == "router" else {})
+        for key, value in sysctls.items():
             namespace.sysctl(key, value)
     full_name = {name: namespace.name for name, namespace in namespaces.items()}
     for step in commands(topology, full_name):
@@ -79,20 +83,20 @@ def _wire(topology: Topology, full_name: Mapping[str, str]) -> list[Round]:
     rounds: list[Round] = []
     switch = ["link set lo up"]
     for network in topology.networks:
-        members = topology.members(network)
+        members, mtu = topology.members(network), topology.mtu_of(network)
         if network not in topology.bridged:
             (node, link), (other, peer) = members
-            line = _veth(topology.mtu, link.interface, peer.interface, full_name[other.name])
+            line = _veth(mtu, link.interface, peer.interface, full_name[other.name])
             rounds.append(Round(node.name, (line,)))
             continue
         switch.append(f"link add {network.name} type bridge stp_state 0 mcast_snooping 0")
         for node, link in members:
             port = f"{network.name}-{node.name}"[:15]
             switch += [
-                _veth(topology.mtu, port, link.interface, full_name[node.name]),
+                _veth(mtu, port, link.interface, full_name[node.name]),
                 f"link set {port} master {network.name} up",
             ]
-        switch.append(f"link set {network.name} mtu {topology.mtu} up")
+        switch.append(f"link set {network.name} mtu {mtu} up")
     if topology.bridged:
         rounds.append(Round(SWITCH, tuple(switch)))
     return rounds
@@ -105,9 +109,10 @@ def _veth(mtu: int, interface: str, peer: str, peer_namespace: str) -> str:
     )
 
 
-def _address(node: Node, mtu: int) -> tuple[str, ...]:
+def _address(node: Node, topology: Topology) -> tuple[str, ...]:
     lines = ["link set lo up"]
     for link in node.links:
+        mtu = topology.mtu_of(link.network)
         lines.append(f"link set {link.interface} mtu {mtu} up")
         for number, addresses in enumerate(link.addresses):
             # A deprecated address is used only when asked for: the first one is the default.
@@ -121,16 +126,23 @@ def _address(node: Node, mtu: int) -> tuple[str, ...]:
 
 
 def _route(node: Node) -> tuple[str, ...]:
-    if node.gateway is None:
-        return ()
-    link: Link = node.links[0]
-    return tuple(
-        f"route add default via {gateway} dev {link.interface} src {source}"
-        for gateway, source in (
-            (node.gateway.v4, node.addresses.v4),
-            (node.gateway.v6, node.addresses.v6),
+    lines = [
+        f"route add {target} via {gateway} dev {route.interface}"
+        for route in node.routes
+        for target, gateway in (
+            (route.targets.v4, route.gateway.v4),
+            (route.targets.v6, route.gateway.v6),
         )
-    )
+    ]
+    if node.gateway is not None:
+        lines += [
+            f"route add default via {gateway} dev {node.links[0].interface} src {source}"
+            for gateway, source in (
+                (node.gateway.v4, node.addresses.v4),
+                (node.gateway.v6, node.addresses.v6),
+            )
+        ]
+    return tuple(lines)
 
 
 def _settled(namespace: Namespace) -> bool:

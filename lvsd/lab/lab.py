@@ -4,6 +4,9 @@
 
     with Lab(servers=3) as lab:
         lab.client.run(["ping", "-c1", lab.director.addresses.v4])
+
+    with Lab(ways=("dr", "tun")) as lab:
+        lab.router.run(["ip", "route", "show"])
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from lvsd.lab.namespace import Namespace
 from lvsd.lab.signals import deferred, unwinding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from typing import Self
 
 
@@ -31,8 +34,10 @@ class Lab:
     """Network namespaces for a client, a director and ``servers`` real servers.
 
     ``name`` begins the names of the namespaces, together with the process id, so that several
-    labs live side by side with the same addresses. ``mtu`` is in bytes, on every link. See
-    `lvsd.lab.plan` for the addresses.
+    labs live side by side with the same addresses. ``mtu`` is in bytes, on every link;
+    ``far_mtu`` on those of the far network. ``ways`` gives the lab a real server per entry, each
+    reached in that way: nat, dr, tun or fullnat; without it all are NAT's. See `lvsd.lab.plan`
+    for the addresses and routes, `lvsd.lab.real_server` for what DR and TUN need besides.
 
     Everything is removed at the end of the block: also after an exception, Ctrl-C, SIGTERM and
     SIGHUP. After SIGKILL, `lvsd.lab.registry.remove_leftovers` does it.
@@ -40,9 +45,18 @@ class Lab:
     Raises PrivilegeError without root, KernelError where the machine lacks something.
     """
 
-    def __init__(self, name: str = "lvsd", servers: int = 3, mtu: int = 1500) -> None:
-        self.topology = plan.nat(servers, mtu)
+    def __init__(
+        self,
+        name: str = "lvsd",
+        servers: int = 3,
+        mtu: int = 1500,
+        *,
+        ways: Sequence[str] | None = None,
+        far_mtu: int | None = None,
+    ) -> None:
+        self.topology = plan.nat(servers, mtu) if ways is None else plan.modes(ways, mtu, far_mtu)
         self.vip = self.topology.vip
+        self.local_addresses = self.topology.local_addresses
         self._prefix = name
         self._entry: registry.Entry | None = None
         self._registration: registry.Registration | None = None
@@ -84,14 +98,19 @@ class Lab:
         return self._namespaces["director"]
 
     @property
+    def router(self) -> Namespace:
+        """The host with a leg in every network. Raise LookupError in a lab of NAT alone."""
+        return self._namespaces["router"]
+
+    @property
     def servers(self) -> list[Namespace]:
         """The real servers, in the order of their addresses."""
         return [space for host, space in self._namespaces.items() if host.startswith("server")]
 
     @property
     def hosts(self) -> list[Namespace]:
-        """Client, director and real servers."""
-        return [self.client, self.director, *self.servers]
+        """All but the switch, in the order of the plan: client, director, router, servers."""
+        return [self._namespaces[node.name] for node in self.topology.nodes]
 
     def map(self) -> dict[str, Any]:
         """Return names and addresses, ready for JSON."""
@@ -101,6 +120,7 @@ class Lab:
             "hosts": {
                 space.host: {
                     "namespace": space.name,
+                    **({"way": node.way} if node.way else {}),
                     "interfaces": {
                         link.interface: [[pair.v4, pair.v6] for pair in link.addresses]
                         for link in node.links

@@ -47,6 +47,11 @@ class Namespace:
         return self.directory.name
 
     @property
+    def way(self) -> str:
+        """How the director reaches this real server: nat, dr, tun or fullnat. Else empty."""
+        return self._node.way
+
+    @property
     def addresses(self) -> Addresses:
         """The host's main IPv4 and IPv6 address."""
         return self._node.addresses

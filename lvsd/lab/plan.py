@@ -10,14 +10,43 @@ What NAT needs::
 
 The virtual address lies in neither network, so it needs no interface: the client's default
 route leads to the director. The last digits of a node's IPv4 and IPv6 addresses read alike.
+
+The other modes need a router besides, with .254 in each network. DR's servers stand in the back
+network; those of TUN and FULLNAT in a far one, as their director is anywhere::
+
+    client ---+--- front director back ---+------ server1 .11 (nat, dr)
+              |                           |
+              +--- front router back -----+
+                          far
+                           |  10.1.0.0/24, fd00:11::/64
+                           +------ server2 .12 (tun, fullnat)
+
+===========  ========================  ============================
+who          default gateway           beside it
+===========  ========================  ============================
+client       director                  front
+director     none                      front, back; far: the router
+router       none                      all; the VIP: the director
+server, nat  director                  back
+server, dr   router                    back
+server, tun  router                    far
+fullnat      router                    far
+===========  ========================  ============================
+
+So replies of DR and TUN go by the router, past the director. For FULLNAT the director has
+`LOCALS` in the back network.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Address, IPv6Network
+from typing import TYPE_CHECKING
 
 from lvsd.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MIN_MTU = 1280
 """The least that IPv6 allows (RFC 8200 section 5)."""
@@ -25,7 +54,12 @@ MIN_MTU = 1280
 MAX_MTU = 65535
 MAX_SERVERS = 200
 
+WAYS = ("nat", "dr", "tun", "fullnat")
+"""The ways to reach a real server, as the configuration's ``forward`` names them."""
+
 DIRECTOR = 1
+LOCALS = (2, 3)
+ROUTER = 254
 FIRST_SERVER = 11
 CLIENT = 100
 CLIENT_SOURCES = range(CLIENT, CLIENT + 21)
@@ -59,6 +93,7 @@ class Network:
 
 FRONT = Network("front", IPv4Network("192.0.2.0/24"), IPv6Network("2001:db8:1::/64"))
 BACK = Network("back", IPv4Network("10.0.0.0/24"), IPv6Network("fd00:10::/64"))
+FAR = Network("far", IPv4Network("10.1.0.0/24"), IPv6Network("fd00:11::/64"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +106,26 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class Route:
+    """A way to ``targets``, prefixes as text: by ``gateway``, out of ``interface``."""
+
+    targets: Addresses
+    gateway: Addresses
+    interface: str
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
-    """A host: its interfaces, the first one its main one, and its default gateway."""
+    """A host: its interfaces, the first one its main one, its default gateway and other routes.
+
+    ``way`` is how the director reaches a real server; empty for the other hosts.
+    """
 
     name: str
     links: tuple[Link, ...]
     gateway: Addresses | None = None
+    routes: tuple[Route, ...] = ()
+    way: str = ""
 
     @property
     def addresses(self) -> Addresses:
@@ -89,18 +138,25 @@ class Topology:
     """A lab to build.
 
     A network of two members is a veth pair; one with more is a bridge, which stands in a
-    namespace of its own like the switch that it is.
+    namespace of its own like the switch that it is. ``mtu`` is that of every link but those of
+    `FAR`, which have ``far_mtu``. ``local_addresses`` are the director's for FULLNAT.
     """
 
     nodes: tuple[Node, ...]
     vip: Addresses
     mtu: int
+    far_mtu: int
+    local_addresses: tuple[Addresses, ...] = ()
 
     def members(self, network: Network) -> list[tuple[Node, Link]]:
         """Return who is attached to ``network``, in the order of the nodes."""
         return [
             (node, link) for node in self.nodes for link in node.links if link.network == network
         ]
+
+    def mtu_of(self, network: Network) -> int:
+        """Return the MTU of every link of a network."""
+        return self.far_mtu if network == FAR else self.mtu
 
     @property
     def networks(self) -> tuple[Network, ...]:
@@ -118,22 +174,74 @@ def nat(servers: int, mtu: int) -> Topology:
 
     ``mtu`` is in bytes. Raise UsageError for a number out of range.
     """
-    if not 1 <= servers <= MAX_SERVERS:
-        raise UsageError(f"a lab has 1 to {MAX_SERVERS} real servers, not {servers}")
+    _check_count(servers)
+    return modes(("nat",) * servers, mtu)
+
+
+def modes(ways: Sequence[str], mtu: int, far_mtu: int | None = None) -> Topology:
+    """Return the plan for real servers each reached in its own way: one of `WAYS` per server.
+
+    There is a router only if a server is not NAT's. ``mtu`` is in bytes, and so is ``far_mtu``,
+    that of the far network's links (None: the same). Raise UsageError for a number out of range.
+    """
+    _check_count(len(ways))
     if not MIN_MTU <= mtu <= MAX_MTU:
         raise UsageError(f"the MTU of a lab is {MIN_MTU} to {MAX_MTU} bytes, not {mtu}")
+    if far_mtu is not None and not MIN_MTU <= far_mtu <= mtu:
+        raise UsageError(f"the far MTU of a lab is {MIN_MTU} to {mtu} bytes, not {far_mtu}")
+    real = [_real_server(FIRST_SERVER + index, way) for index, way in enumerate(ways)]
+    far = any(node.links[0].network == FAR for node in real)
+    routed = set(ways) != {"nat"}
+    local = tuple(BACK.host(number) for number in LOCALS) if "fullnat" in ways else ()
     sources = tuple(FRONT.host(number) for number in CLIENT_SOURCES)
-    client = Node("client", (Link("eth0", FRONT, sources),), FRONT.host(DIRECTOR))
-    director = Node(
+    nodes = [
+        Node("client", (Link("eth0", FRONT, sources),), FRONT.host(DIRECTOR)),
+        _director(local, far=far),
+        *([_router(far=far)] if routed else []),
+        *real,
+    ]
+    return Topology(tuple(nodes), VIP, mtu, mtu if far_mtu is None else far_mtu, local)
+
+
+def _check_count(servers: int) -> None:
+    if not 1 <= servers <= MAX_SERVERS:
+        raise UsageError(f"a lab has 1 to {MAX_SERVERS} real servers, not {servers}")
+
+
+def _director(local: tuple[Addresses, ...], *, far: bool) -> Node:
+    return Node(
         "director",
-        tuple(Link(network.name, network, (network.host(DIRECTOR),)) for network in (FRONT, BACK)),
+        (
+            Link(FRONT.name, FRONT, (FRONT.host(DIRECTOR),)),
+            Link(BACK.name, BACK, (BACK.host(DIRECTOR), *local)),
+        ),
+        routes=(Route(_prefixes(FAR), BACK.host(ROUTER), BACK.name),) if far else (),
     )
-    real = (
-        Node(
-            f"server{index + 1}",
-            (Link("eth0", BACK, (BACK.host(FIRST_SERVER + index),)),),
-            BACK.host(DIRECTOR),
-        )
-        for index in range(servers)
+
+
+def _router(*, far: bool) -> Node:
+    return Node(
+        "router",
+        tuple(
+            Link(network.name, network, (network.host(ROUTER),))
+            for network in (FRONT, BACK, *([FAR] if far else []))
+        ),
+        # So that errors about a reply find their way to the VIP, as from any router.
+        routes=(Route(VIP, FRONT.host(DIRECTOR), FRONT.name),),
     )
-    return Topology((client, director, *real), VIP, mtu)
+
+
+def _real_server(number: int, way: str) -> Node:
+    if way not in WAYS:
+        raise UsageError(f"a real server's way is one of {', '.join(WAYS)}, not {way!r}")
+    network = FAR if way in {"tun", "fullnat"} else BACK
+    return Node(
+        f"server{number - FIRST_SERVER + 1}",
+        (Link("eth0", network, (network.host(number),)),),
+        network.host(DIRECTOR if way == "nat" else ROUTER),
+        way=way,
+    )
+
+
+def _prefixes(network: Network) -> Addresses:
+    return Addresses(str(network.v4), str(network.v6))

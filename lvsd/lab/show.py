@@ -41,14 +41,20 @@ def console() -> Console:
 
 
 def addresses(lab: Lab) -> Table:
-    """Return the lab's hosts with their interfaces and addresses."""
+    """Return the hosts with their interfaces and addresses; where ways differ, the servers'."""
     table = _table()
     for heading in ("host", "interface", "IPv4", "IPv6"):
         table.add_column(heading, overflow="fold")
+    routed = any(node.way not in {"", "nat"} for node in lab.topology.nodes)
     for node in lab.topology.nodes:
         for link in node.links:
             first, last = link.addresses[0], link.addresses[-1]
-            table.add_row(node.name, link.interface, first.v4, first.v6)
+            table.add_row(
+                f"{node.name} {node.way}" if routed else node.name,
+                link.interface,
+                first.v4,
+                first.v6,
+            )
             if first != last:
                 table.add_row("", "  up to", last.v4, last.v6)
     table.add_row("VIP", "", lab.vip.v4, lab.vip.v6)

@@ -111,14 +111,119 @@ def test_interfaces_come_before_addresses_and_addresses_before_routes() -> None:
 
 def test_only_a_hosts_first_ipv6_address_is_used_unasked() -> None:
     topology = plan.nat(servers=1, mtu=1500)
-    full_name = {name: name for name in build.names(topology)}
 
-    lines = [line for step in build.commands(topology, full_name) for line in step.lines]
     preferred = [
-        line for line in lines if "2001:db8:1::1" in line and "preferred_lft 0" not in line
+        line
+        for line in lines(topology)
+        if "2001:db8:1::1" in line and "preferred_lft 0" not in line
     ]
 
     assert [line.split()[2] for line in preferred if line.startswith("address")] == [
         "2001:db8:1::100/64",
         "2001:db8:1::1/64",
     ]
+
+
+MIXED = ("nat", "dr", "tun", "fullnat")
+
+
+def of_each(topology: plan.Topology, what: str) -> dict[str, object]:
+    return {node.name: getattr(node, what) for node in topology.nodes}
+
+
+def test_a_lab_of_nat_alone_has_no_router() -> None:
+    assert plan.modes(("nat",) * 3, mtu=1500) == plan.nat(servers=3, mtu=1500)
+    assert "router" not in of_each(plan.nat(servers=3, mtu=1500), "name")
+
+
+def test_each_way_puts_its_server_where_it_belongs() -> None:
+    topology = plan.modes(MIXED, mtu=1500)
+
+    assert of_each(topology, "addresses") == {
+        "client": Addresses("192.0.2.100", "2001:db8:1::100"),
+        "director": Addresses("192.0.2.1", "2001:db8:1::1"),
+        "router": Addresses("192.0.2.254", "2001:db8:1::254"),
+        "server1": Addresses("10.0.0.11", "fd00:10::11"),
+        "server2": Addresses("10.0.0.12", "fd00:10::12"),
+        "server3": Addresses("10.1.0.13", "fd00:11::13"),
+        "server4": Addresses("10.1.0.14", "fd00:11::14"),
+    }
+
+
+def test_only_a_server_of_nat_has_the_director_as_its_gateway() -> None:
+    topology = plan.modes(MIXED, mtu=1500)
+
+    assert of_each(topology, "gateway") == {
+        "client": Addresses("192.0.2.1", "2001:db8:1::1"),
+        "director": None,
+        "router": None,
+        "server1": Addresses("10.0.0.1", "fd00:10::1"),
+        "server2": Addresses("10.0.0.254", "fd00:10::254"),
+        "server3": Addresses("10.1.0.254", "fd00:11::254"),
+        "server4": Addresses("10.1.0.254", "fd00:11::254"),
+    }
+
+
+def test_real_servers_know_their_way() -> None:
+    ways = of_each(plan.modes(MIXED, mtu=1500), "way")
+
+    assert [way for way in ways.values() if way] == list(MIXED)
+
+
+def test_the_director_reaches_the_far_network_by_the_router() -> None:
+    said = lines(plan.modes(("tun",), mtu=1500))
+
+    assert [line for line in said if line.startswith("route") and line.endswith("back")] == [
+        "route add 10.1.0.0/24 via 10.0.0.254 dev back",
+        "route add fd00:11::/64 via fd00:10::254 dev back",
+    ]
+
+
+def lines(topology: plan.Topology) -> list[str]:
+    """Return every line for ``ip``."""
+    full_name = {name: name for name in build.names(topology)}
+    return [line for step in build.commands(topology, full_name) for line in step.lines]
+
+
+def test_the_router_has_no_leg_where_nobody_is() -> None:
+    names = [network.name for network in plan.modes(("nat", "dr"), mtu=1500).networks]
+
+    assert names == ["front", "back"]
+
+
+@pytest.mark.parametrize(
+    ("ways", "addresses"),
+    [
+        (("dr", "tun", "nat"), []),
+        (("fullnat",), [("10.0.0.2", "fd00:10::2"), ("10.0.0.3", "fd00:10::3")]),
+    ],
+)
+def test_the_director_has_local_addresses_where_there_is_fullnat(
+    ways: tuple[str, ...], addresses: list[tuple[str, str]]
+) -> None:
+    topology = plan.modes(ways, mtu=1500)
+    director = topology.nodes[1]
+
+    assert [(pair.v4, pair.v6) for pair in topology.local_addresses] == addresses
+    assert director.links[1].addresses[1:] == topology.local_addresses
+
+
+def test_the_far_network_can_have_a_smaller_mtu() -> None:
+    topology = plan.modes(("dr", "tun"), mtu=1500, far_mtu=1400)
+
+    assert [line for line in lines(topology) if line.startswith("link set") and "1400" in line] == [
+        "link set far mtu 1400 up",
+        "link set eth0 mtu 1400 up",
+    ]
+    assert [topology.mtu_of(network) for network in topology.networks] == [1500, 1500, 1400]
+
+
+@pytest.mark.parametrize("far_mtu", [1279, 1501])
+def test_a_far_mtu_out_of_range_is_refused(far_mtu: int) -> None:
+    with pytest.raises(UsageError, match=f"far MTU of a lab is 1280 to 1500 bytes, not {far_mtu}"):
+        plan.modes(("tun",), mtu=1500, far_mtu=far_mtu)
+
+
+def test_an_unknown_way_is_refused() -> None:
+    with pytest.raises(UsageError, match="one of nat, dr, tun, fullnat, not 'magic'"):
+        plan.modes(("magic",), mtu=1500)
