@@ -66,12 +66,12 @@ def test_a_reply_to_the_client_takes_the_servers_own_gateway(
     mixed: Lab, family: str, way: str, gateway: str
 ) -> None:
     client = getattr(mixed.client.addresses, family)
-    host = getattr(mixed, gateway)
-    gateways = [getattr(link.addresses[0], family) for link in host.node.links]
+    links = getattr(mixed, gateway).node.links
+    legs = [getattr(link.addresses[0], family) for link in links]
 
     way_out = server(mixed, way).run(["ip", "route", "get", client]).stdout
 
-    assert way_out.split()[way_out.split().index("via") + 1] in gateways
+    assert way_out.split()[way_out.split().index("via") + 1] in legs
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -79,7 +79,7 @@ def test_a_reply_to_the_client_takes_the_servers_own_gateway(
     ("way", "gateway"), [("nat", "director"), ("dr", "router"), ("tun", "router")]
 )
 def test_the_client_gets_its_replies_from_the_servers_gateway(
-    mixed: Lab, way: str, family: str, host: str
+    mixed: Lab, way: str, family: str, gateway: str
 ) -> None:
     target = getattr(server(mixed, way).addresses, family)
     assert reaches(mixed.client, target)  # from now on everybody knows their neighbours
