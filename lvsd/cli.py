@@ -42,6 +42,7 @@ BROKEN_PIPE = 141
 PASSED_ON = {
     "lab": "build a network of namespaces to try lvsd in; see 'lvsd lab --help'",
     "demo": "send real requests through lvsd; see 'lvsd demo --help'",
+    "realserver": "make this host a real server; see 'lvsd realserver --help'",
 }
 """Commands that read the rest of the command line themselves."""
 
@@ -156,8 +157,10 @@ def _runtime_directory(options: argparse.Namespace) -> Path:
 def _pass_on(command: str, arguments: list[str]) -> int:
     if command == "lab":
         from lvsd.lab.cli import main as run  # noqa: PLC0415 - the daemon never loads the lab
-    else:
+    elif command == "demo":
         from lvsd.lab.demo import main as run  # noqa: PLC0415 - likewise
+    else:
+        from lvsd.realserver.cli import main as run  # noqa: PLC0415 - likewise
     return run(arguments)
 
 

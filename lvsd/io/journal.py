@@ -29,6 +29,9 @@ _SO_NETNS_COOKIE: Final = 71
 _U64: Final = struct.Struct("=Q")
 _MAX_BYTES: Final = 16 << 20
 
+OUR_LINKS: Final = "lvsd-"
+_WHERE: Final = "daemon.control; of a real server, --state"
+
 
 @dataclass(slots=True)
 class SysctlChange:
@@ -50,6 +53,15 @@ class AddressChange:
 
 
 @dataclass(slots=True)
+class LinkChange:
+    """A network interface that we made; its name begins with `OUR_LINKS`."""
+
+    name: str
+    kind: str
+    """As ``ip link add type`` names it: one of that name but of another kind is not ours."""
+
+
+@dataclass(slots=True)
 class Journal:
     """Who changed what in which network namespace, oldest first."""
 
@@ -60,6 +72,9 @@ class Journal:
     """Boot and network namespace, see `this_namespace`: what was changed is gone with either."""
     sysctls: list[SysctlChange] = field(default_factory=list)
     addresses: list[AddressChange] = field(default_factory=list)
+    links: list[LinkChange] = field(default_factory=list)
+    settings: dict[str, object] = field(default_factory=dict)
+    """What the writer was told to do, in its own words, for whoever comes after it."""
 
     @classmethod
     def of_this_process(cls) -> Journal:
@@ -109,7 +124,7 @@ class Journal:
                 os.replace(draft, path.name, src_dir_fd=directory, dst_dir_fd=directory)
                 os.fsync(directory)
         except _UntrustedError as error:
-            remedy = "let daemon.control name a directory that is root's alone"
+            remedy = f"keep it in a directory that is root's alone ({_WHERE})"
             raise KernelError(operation, str(error), remedy) from error
         except OSError as error:
             raise _refusal(operation, error) from error
@@ -200,12 +215,17 @@ def _parse(content: object) -> Journal:
         str(content["namespace"]),
         [SysctlChange(**change) for change in content["sysctls"]],
         [AddressChange(**change) for change in content["addresses"]],
+        [LinkChange(**change) for change in content.get("links", [])],
+        dict(content.get("settings", {})),
     )
     for sysctl in journal.sysctls:
         for name in (sysctl.name, *sysctl.followers):
             sysctls.check(name)
     for address in journal.addresses:
         pack(address.address)
+    for link in journal.links:
+        if not link.name.startswith(OUR_LINKS):
+            raise ValueError(f'"{link.name}" is no interface that lvsd makes')
     return journal
 
 
@@ -213,7 +233,7 @@ def _refusal(operation: str, error: OSError) -> KernelError:
     if error.errno in {errno.EPERM, errno.EACCES}:
         return PrivilegeError(operation, error, "run lvsd as root, or as the user who started it")
     if error.errno in {errno.ENOTDIR, errno.EEXIST}:
-        return KernelError(operation, error, "let daemon.control name a path in a directory")
+        return KernelError(operation, error, f"name a directory for it ({_WHERE})")
     return KernelError(operation, error, "see whether its directory can be written")
 
 

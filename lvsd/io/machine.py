@@ -12,14 +12,21 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from lvsd.errors import KernelError, PrivilegeError
-from lvsd.io import sysctls
+from lvsd.io import links, sysctls
 from lvsd.io.divert import remove_leftover, table_stands
-from lvsd.io.journal import AddressChange, Journal, SysctlChange, journal_path, remove
+from lvsd.io.journal import (
+    AddressChange,
+    Journal,
+    LinkChange,
+    SysctlChange,
+    journal_path,
+    remove,
+)
 from lvsd.io.netlink import (
     NETLINK_ROUTE,
     NLM_F_CREATE,
@@ -33,10 +40,12 @@ from lvsd.io.routes import local_addresses
 from lvsd.packet.address import pack, text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-__all__ = ["Machine", "cleanup", "journal_path"]
+__all__ = ["Machine", "cleanup", "journal_path", "put_back"]
+
+_Change = TypeVar("_Change", AddressChange, LinkChange)
 
 _FORWARDING: Final = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
 
@@ -48,18 +57,22 @@ _IFA_F_NODAD: Final = 0x02
 
 
 class Machine:
-    """Sysctls and addresses of this network namespace, as lvsd wants them until `restore`.
+    """Sysctls, addresses and links of this network namespace, as we want them until `restore`.
 
     ``journal`` is the file, see `journal_path`. A journal whose writer is dead is taken over.
+    ``settings`` are kept in it for whoever comes after; None leaves those that are there.
     Raise KernelError when its writer lives, or when it cannot be written.
     """
 
-    def __init__(self, journal: Path) -> None:
+    def __init__(self, journal: Path, settings: dict[str, object] | None = None) -> None:
         self._path = journal
         self._journal = Journal.of_this_process()
         if left := Journal.read(journal):
             _refuse_if_alive(left)
             self._journal.sysctls, self._journal.addresses = left.sysctls, left.addresses
+            self._journal.links, self._journal.settings = left.links, left.settings
+        if settings is not None:
+            self._journal.settings = settings
         self._save()
 
     def set_sysctl(self, name: str, value: int | str) -> None:
@@ -99,16 +112,24 @@ class Machine:
             index = socket.if_nametoindex(interface)
             if (index, address) in local_addresses():
                 return
-            self._journal.addresses.append(AddressChange(interface, text(address)))
-            self._save()
-            try:
+            with self._noted(self._journal.addresses, AddressChange(interface, text(address))):
                 _change_address(_NEWADDR, index, address)
-            except OSError:
-                self._journal.addresses.pop()
-                self._save()
-                raise
         except OSError as error:
             raise _refusal(operation, error) from error
+
+    def add_link(self, name: str, kind: str, *data: bytes) -> None:
+        """Make an interface, see `links.add`, unless there is one of that name and kind.
+
+        It is left down. Raise KernelError, with ``errno`` EOPNOTSUPP when the kernel has no such
+        kind, or PrivilegeError.
+        """
+        try:
+            if links.kind_of(name) == kind:
+                return
+            with self._noted(self._journal.links, LinkChange(name, kind)):
+                links.add(name, kind, *data)
+        except OSError as error:
+            raise _refusal(f"make the {kind} interface {name}", error) from error
 
     def restore(self) -> list[str]:
         """Put everything back, latest change first, and say so line by line.
@@ -139,8 +160,36 @@ class Machine:
             with suppress(FileNotFoundError):  # it was there just now: its interface went away
                 sysctls.write(name, wanted)
 
+    @contextmanager
+    def _noted(self, changes: list[_Change], change: _Change) -> Iterator[None]:
+        """Have a change in the journal before the block makes it, and not when the block fails."""
+        known = change in changes
+        if not known:
+            changes.append(change)
+            self._save()
+        try:
+            yield
+        except OSError:
+            if not known:
+                changes.remove(change)
+                self._save()
+            raise
+
     def _save(self) -> None:
         self._journal.write(self._path)
+
+
+def put_back(journal: Path) -> list[str]:
+    """Put back what a journal says whose writer is gone, and say so line by line.
+
+    An empty list: there was nothing. Raise KernelError when the writer lives.
+    """
+    left = Journal.read(journal)
+    if left is None:
+        remove(journal)
+        return []
+    _refuse_if_alive(left)
+    return _undo(left, journal)[0]
 
 
 def cleanup(journal: Path) -> list[str]:
@@ -191,7 +240,13 @@ def _undo(journal: Journal, path: Path) -> tuple[list[str], Journal]:
     The file is removed, or holds what could not be undone.
     """
     lines: list[str] = []
-    kept = replace(journal, sysctls=[], addresses=[])
+    kept = replace(journal, sysctls=[], addresses=[], links=[])
+    for link in reversed(journal.links):
+        try:
+            lines += _undo_link(link)
+        except OSError as error:
+            lines.append(f"interface {link.name} stays: {error.strerror}")
+            kept.links.insert(0, link)
     for address in reversed(journal.addresses):
         try:
             lines += _undo_address(address)
@@ -204,11 +259,18 @@ def _undo(journal: Journal, path: Path) -> tuple[list[str], Journal]:
         except OSError as error:
             lines.append(f"{sysctl.name} stays {sysctl.ours}: {error.strerror}")
             kept.sysctls.insert(0, sysctl)
-    if kept.addresses or kept.sysctls:
+    if kept.addresses or kept.sysctls or kept.links:
         kept.write(path)
     else:
         remove(path)
     return lines, kept
+
+
+def _undo_link(change: LinkChange) -> list[str]:
+    if links.kind_of(change.name) != change.kind:
+        return []
+    links.delete(change.name)
+    return [f"removed interface {change.name}"]
 
 
 def _undo_address(change: AddressChange) -> list[str]:

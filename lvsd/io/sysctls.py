@@ -6,6 +6,7 @@ written to as root.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -46,6 +47,20 @@ def read(name: str) -> str:
 def write(name: str, value: str) -> None:
     """Set a sysctl. Raise OSError, or ValueError for a name that cannot be."""
     _path(name).write_text(f"{value}\n", encoding="ascii")
+
+
+def of_interface(interface: str, key: str) -> str:
+    """Return the name of an interface's IPv4 setting; ``all`` and ``default`` are interfaces."""
+    return f"net.ipv4.conf.{interface.translate(_EXCHANGED)}.{key}"
+
+
+def of_interfaces(key: str) -> dict[str, str]:
+    """Return interface -> value of an IPv4 setting, with ``all`` and ``default``."""
+    found = {}
+    for path in sorted(_SYSCTLS.glob(f"net/ipv4/conf/*/{key}")):
+        with suppress(FileNotFoundError):  # the interface went away meanwhile
+            found[path.parent.name] = read(_name(path))
+    return found
 
 
 def followers(name: str) -> dict[str, str]:

@@ -43,7 +43,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "lvsd.health": CORE,
     "lvsd.sync": CORE,
     "lvsd.explain": CORE,
-    "lvsd.realserver": ("lvsd.packet", "lvsd.io", *OF_ALL),
+    "lvsd.realserver": ("lvsd.packet", "lvsd.io", "lvsd.notify", *OF_ALL),
     "lvsd.lab": ("lvsd.config", "lvsd.io", "lvsd.control", "lvsd.explain", *CORE),
     "lvsd.daemon": (
         "lvsd.config",
@@ -61,7 +61,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
 }
 """What each layer may import of ours; itself always."""
 
-LAZY: dict[str, tuple[str, ...]] = {"lvsd.cli": ("lvsd.daemon", "lvsd.lab")}
+LAZY: dict[str, tuple[str, ...]] = {"lvsd.cli": ("lvsd.daemon", "lvsd.lab", "lvsd.realserver")}
 """What a layer may import inside a function only."""
 
 WORLD = frozenset(

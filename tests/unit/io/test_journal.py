@@ -133,9 +133,7 @@ def test_a_directory_below_a_file_is_an_error_with_the_remedy(tmp_path: Path) ->
     (tmp_path / "file").touch()
     for place in (tmp_path / "file" / "journal.json", tmp_path / "file" / "x" / "journal.json"):
         for act in (Journal.read, Journal.of_this_process().write):
-            with pytest.raises(
-                KernelError, match=r"let daemon\.control name a path in a directory"
-            ):
+            with pytest.raises(KernelError, match=r"name a directory for it \(daemon\.control"):
                 act(place)
 
 

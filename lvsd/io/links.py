@@ -1,0 +1,81 @@
+"""Make network interfaces of a kind, bring them up, remove them, over netlink."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from typing import Final
+
+from lvsd.io.netlink import (
+    NETLINK_ROUTE,
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    Message,
+    attribute,
+    attributes,
+    linked,
+    nested,
+    string,
+)
+
+_NEWLINK: Final = 16
+_DELLINK: Final = 17
+_GETLINK: Final = 18
+
+_IFINFOMSG: Final = struct.Struct("=BxHiII")  # family, type, index, flags, change
+_IFF_UP: Final = 0x1
+_IFLA_IFNAME, _IFLA_LINKINFO = 3, 18
+_INFO_KIND, _INFO_DATA = 1, 2
+
+
+def add(name: str, kind: str, *data: bytes) -> None:
+    """Make an interface, down; ``data`` are the attributes of its kind.
+
+    Raise OSError: EEXIST when the name, or what it would receive, is another's; EOPNOTSUPP when
+    the kernel has no such kind, nor a module for it.
+    """
+    info = [string(_INFO_KIND, kind)]
+    if data:
+        info.append(nested(_INFO_DATA, *data))
+    body = _header(0) + string(_IFLA_IFNAME, name) + nested(_IFLA_LINKINFO, *info)
+    with linked(NETLINK_ROUTE) as link:
+        link.do(Message(_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body))
+
+
+def bring_up(name: str) -> None:
+    """Bring an interface up. Raise OSError."""
+    body = _header(socket.if_nametoindex(name), flags=_IFF_UP, change=_IFF_UP)
+    with linked(NETLINK_ROUTE) as link:
+        link.do(Message(_NEWLINK, 0, body))
+
+
+def delete(name: str) -> None:
+    """Remove an interface. Raise OSError, such as ENODEV."""
+    with linked(NETLINK_ROUTE) as link:
+        link.do(Message(_DELLINK, 0, _header(0) + string(_IFLA_IFNAME, name)))
+
+
+def kind_of(name: str) -> str | None:
+    """Return the kind of an interface, ``""`` for a device of no kind; None without it.
+
+    Raise OSError.
+    """
+    try:
+        with linked(NETLINK_ROUTE) as link:
+            answer = link.get(Message(_GETLINK, 0, _header(0) + string(_IFLA_IFNAME, name)))
+    except OSError as error:
+        if error.errno == errno.ENODEV:
+            return None
+        raise
+    info = attributes(attributes(answer.body, _IFINFOMSG.size).get(_IFLA_LINKINFO, b""), 0)
+    return info.get(_INFO_KIND, b"").rstrip(b"\0").decode(errors="replace")
+
+
+def flag(kind: int) -> bytes:
+    """Return an attribute that says yes by being there."""
+    return attribute(kind, b"")
+
+
+def _header(index: int, *, flags: int = 0, change: int = 0) -> bytes:
+    return _IFINFOMSG.pack(socket.AF_UNSPEC, 0, index, flags, change)

@@ -1,0 +1,127 @@
+"""The command ``lvsd realserver``: up, down, status, toa."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from lvsd.errors import UsageError
+from lvsd.realserver.settings import GUE_PORT, MODES, TUNNELS, WAYS, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+STATE: Final = Path("/run/lvsd-realserver")
+PROG: Final = "lvsd realserver"
+
+DESCRIPTION = """\
+Make this host a real server for DR or TUN: the virtual addresses on lo, no ARP for them, and for
+TUN the outer header taken off. A real server for NAT needs none of this; for FULLNAT see
+'lvsd realserver toa --help'.
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Do what the command line says and return the exit status. Raise LvsdError."""
+    if argv and argv[0] == "toa":
+        from lvsd.realserver.toa.cli import main as toa  # noqa: PLC0415 - BPF for this one only
+
+        return toa(list(argv[1:]))
+    options = _parser().parse_args(argv)
+    if options.command == "down":
+        from lvsd.realserver.up import down  # noqa: PLC0415 - '--help' is quick
+
+        return down(options.state, _say)
+    return _up(options)
+
+
+def _up(options: argparse.Namespace) -> int:
+    from lvsd.realserver.up import up  # noqa: PLC0415 - '--help' is quick
+
+    return up(_settings(options), options.state, _say)
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    """Return what the options ask for. Raise UsageError."""
+    try:
+        return Settings.of(
+            options.mode,
+            options.vip,
+            interface=options.interface,
+            tunnel=options.tunnel,
+            port=options.port,
+            directors=options.directors,
+            by=options.by,
+        )
+    except ValueError as error:
+        raise UsageError(f"{error}; see '{PROG} {options.command} --help'") from error
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose usage errors end like all others of lvsd, with status 64."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see '{self.prog} --help'")
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog=PROG,
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", title="commands", required=True
+    )
+    up = _command(commands, "up", "make this host a real server; the last one counts")
+    _describe(up)
+    _command(commands, "down", "put everything back")
+    commands.add_parser("toa", help="show programs the client's address under FULLNAT")
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[_Parser], name: str, text: str
+) -> _Parser:
+    command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    command.add_argument(
+        "--state",
+        type=Path,
+        default=STATE,
+        metavar="DIR",
+        help="where it is written down what was changed (default %(default)s)",
+    )
+    return command
+
+
+def _describe(command: argparse.ArgumentParser) -> None:
+    """Add the options that say what kind of real server it is."""
+    add = command.add_argument
+    add("--mode", choices=MODES, required=True, help="the director's way to here")
+    add("--vip", action="append", default=[], metavar="ADDRESS", help="virtual address; again")
+    add("--interface", default="lo", metavar="NAME", help="has them (default %(default)s)")
+    tun = command.add_argument_group("with --mode tun")
+    tun.add_argument("--tunnel", choices=TUNNELS, help="the director's tunnel (default ipip)")
+    tun.add_argument("--port", type=int, metavar="N", help=f"of --tunnel gue (default {GUE_PORT})")
+    tun.add_argument(
+        "--from",
+        dest="directors",
+        action="append",
+        metavar="ADDRESS",
+        help="take tunnelled packets from this director only; again",
+    )
+    tun.add_argument(
+        "--by",
+        choices=WAYS,
+        default="auto",
+        help="who takes the outer header off: a device of the kernel, lvsd itself, or the first "
+        "of them that can (default)",
+    )
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
