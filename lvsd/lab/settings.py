@@ -17,15 +17,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RealServer:
-    """One ``[[service.server]]``; ``address`` as text, with its port."""
+    """One ``[[service.server]]``; ``address`` as text, with its port.
+
+    What is None is left to the service.
+    """
 
     address: str
     weight: int = 1
+    forward: str | None = None
+    tunnel: str | None = None
+    tunnel_port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One ``[[service]]``; ``address`` as text, with its port."""
+    """One ``[[service]]``; ``address`` as text, with its port.
+
+    What is None or empty is not written: the daemon's default holds.
+    """
 
     name: str
     address: str
@@ -34,6 +43,11 @@ class Service:
     flags: tuple[str, ...] = ()
     protocol: str = "tcp"
     forward: str = "nat"
+    tunnel: str | None = None
+    tunnel_port: int | None = None
+    mss_clamp: bool | None = None
+    local_addresses: tuple[str, ...] = ()
+    client_address: str | None = None
 
 
 def at(address: str, port: int) -> str:
@@ -71,20 +85,34 @@ def _service(service: Service) -> list[str]:
         f"address = {_quoted(service.address)}",
         f"protocol = {_quoted(service.protocol)}",
         f"scheduler = {_quoted(service.scheduler)}",
+        *_written(scheduler_flags=service.flags, forward=service.forward),
+        *_written(
+            tunnel=service.tunnel,
+            tunnel_port=service.tunnel_port,
+            mss_clamp=service.mss_clamp,
+            local_addresses=service.local_addresses,
+            client_address=service.client_address,
+        ),
     ]
-    if service.flags:
-        lines.append(f"scheduler_flags = {json.dumps(list(service.flags))}")
-    lines.append(f"forward = {_quoted(service.forward)}")
     for server in service.servers:
-        lines += [
-            "",
-            "  [[service.server]]",
-            f"  address = {_quoted(server.address)}",
-            f"  weight = {server.weight}",
-        ]
+        keys = _written(
+            address=server.address,
+            weight=server.weight,
+            forward=server.forward,
+            tunnel=server.tunnel,
+            tunnel_port=server.tunnel_port,
+        )
+        lines += ["", "  [[service.server]]", *(f"  {key}" for key in keys)]
     return lines
 
 
+def _written(**keys: str | float | tuple[str, ...] | None) -> list[str]:
+    """Return a line for each key that has a value; False and 0 are values."""
+    # JSON of strings of these characters, numbers, booleans and lists of them is TOML.
+    return [
+        f"{key} = {json.dumps(value)}" for key, value in keys.items() if value not in {None, ()}
+    ]
+
+
 def _quoted(text: str) -> str:
-    # A JSON string of these characters is a TOML basic string.
     return json.dumps(text)

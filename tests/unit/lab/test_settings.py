@@ -42,6 +42,36 @@ def test_the_text_reads_as_an_operator_would_write_it() -> None:
     )
 
 
+def test_each_mode_has_its_own_keys() -> None:
+    tun = Service(
+        "tun",
+        "198.51.100.10:80",
+        (
+            RealServer("10.1.0.13:80", tunnel="gue", tunnel_port=6080),
+            RealServer("10.1.0.14:8080", forward="fullnat"),
+        ),
+        forward="tun",
+        tunnel="gre",
+        mss_clamp=False,
+        local_addresses=("10.0.0.2", "10.0.0.3"),
+        client_address="proxy-v2",
+    )
+
+    (table,) = tomllib.loads(settings.toml([tun], CONTROL))["service"]
+
+    assert {key: table[key] for key in ("forward", "tunnel", "mss_clamp", "client_address")} == {
+        "forward": "tun",
+        "tunnel": "gre",
+        "mss_clamp": False,
+        "client_address": "proxy-v2",
+    }
+    assert table["local_addresses"] == ["10.0.0.2", "10.0.0.3"]
+    assert table["server"] == [
+        {"address": "10.1.0.13:80", "weight": 1, "tunnel": "gue", "tunnel_port": 6080},
+        {"address": "10.1.0.14:8080", "weight": 1, "forward": "fullnat"},
+    ]
+
+
 def test_the_daemons_own_check_finds_the_text_good(tmp_path: Path) -> None:
     v6 = Service("web6", "[2001:db8:51::10]:80", (RealServer("[fd00:10::11]:8080"),))
     file = tmp_path / "lvsd.toml"
