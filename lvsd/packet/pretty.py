@@ -12,11 +12,12 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final
 
-from lvsd.packet.address import text
+from lvsd.packet.address import endpoint, text
 from lvsd.packet.checksum import IPV4_CHECKSUM, checksum, crc32c, pseudo_header
 from lvsd.packet.icmp import HEADER_BYTES, is_error
 from lvsd.packet.numbers import PROTOCOL_NAMES, Chunk, Icmp, Icmp6, TcpFlag
 from lvsd.packet.rewrite import CHECKSUM_AT
+from lvsd.packet.tcp_options import MSS, NOP, SACK, TIMESTAMP, options
 from lvsd.packet.view import ICMP, ICMPV6, SCTP, TCP, UDP, Packet
 
 PORTED: Final = frozenset({TCP, UDP, SCTP})
@@ -41,10 +42,33 @@ _ICMP_CODES: Final[dict[tuple[int, int, int], str]] = {
     (ICMPV6, Icmp6.UNREACHABLE, 4): "port unreachable",
 }
 
+WINDOW_SCALE: Final = 3
+SACK_PERMITTED: Final = 4
+TOA_KINDS: Final = frozenset({253, 254})
+"""Where TOA is looked for: two kinds for experiments (RFC 4727), which its public versions use."""
+
+_TOA_BYTES: Final = frozenset({8, 20})
+_BARE: Final = {(NOP, 1): "nop", (SACK_PERMITTED, 2): "sack permitted"}
+
+ETHERNET_BYTES: Final = 14
+_ETHERTYPES: Final = {0x0800: "IPv4", 0x86DD: "IPv6", 0x0806: "ARP"}
+
 
 def pretty_lines(data: bytes) -> str:
     """Return a packet with a line for each layer, also those that an ICMP error quotes."""
     return "\n".join(_layers(data, quoted=False))
+
+
+def pretty_frame(frame: bytes) -> str:
+    """Return an Ethernet frame with a line for each layer; the packet's are those of its IP."""
+    if len(frame) < ETHERNET_BYTES:
+        return f"bad frame of {len(frame)} bytes: shorter than its header"
+    (number,) = _U16(frame, 12)
+    kind = _ETHERTYPES.get(number, f"type {number:#06x}")
+    line = f"Ethernet {frame[6:12].hex(':')} > {frame[:6].hex(':')}, {kind}"
+    if kind not in {"IPv4", "IPv6"}:
+        return line
+    return f"{line}\n{pretty_lines(frame[ETHERNET_BYTES:])}"
 
 
 def _layers(data: bytes, *, quoted: bool) -> list[str]:
@@ -62,6 +86,8 @@ def _layers(data: bytes, *, quoted: bool) -> list[str]:
         f"{ip}, ttl {packet.ttl}, length {packet.end}{_sum(*header)}",
         f"  {_protocol(packet)}{ports} {_transport(packet)}{_sum(*transport)}",
     ]
+    if said := _options(packet):
+        lines.append(f"    options {', '.join(said)}")
     if _quotes(packet) and not quoted:
         inner = _layers(_quote(packet), quoted=True)
         lines.append(f"    about {inner[0]}")
@@ -101,6 +127,31 @@ def _tcp(packet: Packet) -> str:
         header = (data[l4 + 12] >> 4) * 4
         said += [f"win {_U16(data, l4 + 14)[0]}", f"length {max(0, room - header)}"]
     return " ".join(said)
+
+
+def _options(packet: Packet) -> list[str]:
+    return [_option(packet.data[at : at + length]) for _, at, length in options(packet)]
+
+
+def _option(option: bytes) -> str:
+    """Return what an option says; its kind and length if that is not known."""
+    kind, length = option[0], len(option)
+    bare = _BARE.get((kind, length))
+    if bare:
+        return bare
+    if (kind, length) == (MSS, 4):
+        return f"mss {_U16(option, 2)[0]}"
+    if (kind, length) == (WINDOW_SCALE, 3):
+        return f"wscale {option[2]}"
+    if (kind, length) == (TIMESTAMP, 10):
+        return f"ts {_U32(option, 2)[0]} echo {_U32(option, 6)[0]}"
+    if kind == SACK and length > 2 and length % 8 == 2:
+        edges = [_U32(option, at)[0] for at in range(2, length, 4)]
+        blocks = zip(edges[::2], edges[1::2], strict=True)
+        return f"sack {' '.join(f'{left}-{right}' for left, right in blocks)}"
+    if kind in TOA_KINDS and length in _TOA_BYTES:
+        return f"TOA {endpoint(option[4:], _U16(option, 2)[0])}"
+    return f"kind {kind} of {length} bytes"
 
 
 def _chunk(chunk: int) -> str:

@@ -7,7 +7,7 @@ import pytest
 from lvsd.packet.address import pack
 from lvsd.packet.checksum import checksum, pseudo_header
 from lvsd.packet.icmp import time_exceeded, too_big
-from lvsd.packet.pretty import pretty_lines
+from lvsd.packet.pretty import pretty_frame, pretty_lines
 from lvsd.packet.view import ICMPV6, SCTP, TCP, UDP, Packet
 from tests.unit.packet.samples import sample
 
@@ -109,3 +109,52 @@ def test_a_quote_cut_short_is_shown_as_far_as_it_goes(protocol: int, shown: str)
     message = time_exceeded(packet)[: 8 + 28]
     start = b"\x45\x00" + (20 + len(message)).to_bytes(2, "big") + bytes(4) + b"\x40\x01"
     assert pretty_lines(start + bytes(10) + message).endswith(f"\n      {shown}")
+
+
+TOA4 = bytes((254, 8, 0x9C, 0x40, 198, 51, 100, 7))
+TOA6 = bytes((253, 20, 0x9C, 0x40)) + pack("2001:db8::7")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            b"\x02\x04\x05\xb4\x04\x02\x03\x03\x07\x01\x00\x00",
+            "mss 1460, sack permitted, wscale 7, nop",
+        ),
+        (b"\x08\x0a" + (7).to_bytes(4, "big") + (9).to_bytes(4, "big"), "ts 7 echo 9"),
+        (b"\x05\x0a" + (1).to_bytes(4, "big") + (5).to_bytes(4, "big"), "sack 1-5"),
+        (TOA4, "TOA 198.51.100.7:40000"),
+        (TOA6, "TOA [2001:db8::7]:40000"),
+        (b"\xfe\x04ab\x05\x04cd", "kind 254 of 4 bytes, kind 5 of 4 bytes"),
+    ],
+)
+def test_the_options_of_tcp_stand_on_a_line_of_their_own(options: bytes, said: str) -> None:
+    lines = pretty_lines(with_options(options)).splitlines()
+    assert lines[2:] == [f"    options {said}"]
+
+
+def with_options(options: bytes) -> bytes:
+    """Return a TCP packet over IPv6, which has no checksum to mend, with these options."""
+    words = -(-len(options) // 4)
+    data = bytearray(sample(6, TCP, payload=0))
+    data[52] = (5 + words) << 4
+    data[4:6] = (20 + words * 4).to_bytes(2, "big")
+    return bytes(data) + options.ljust(words * 4, b"\x00")
+
+
+def test_a_frame_is_shown_with_its_ends() -> None:
+    ends = bytes(range(6)) + bytes(range(6, 12))
+    packet = sample(4, UDP)
+    assert pretty_frame(ends + b"\x08\x00" + packet) == (
+        "Ethernet 06:07:08:09:0a:0b > 00:01:02:03:04:05, IPv4\n" + pretty_lines(packet)
+    )
+
+
+@pytest.mark.parametrize(("rest", "said"), [(b"\x08\x06", "ARP"), (b"\x88\xcc\x00", "type 0x88cc")])
+def test_a_frame_of_something_else_is_shown_as_that(rest: bytes, said: str) -> None:
+    assert pretty_frame(bytes(12) + rest).endswith(f", {said}")
+
+
+def test_a_frame_cut_short_is_said_to_be_bad() -> None:
+    assert pretty_frame(bytes(13)) == "bad frame of 13 bytes: shorter than its header"
