@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 from lvsd.errors import KernelError
 from lvsd.lab.program import Program, start
 from lvsd.lab.settings import with_control
+from lvsd.lab.wait import PATIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from lvsd.lab.namespace import Namespace
 
-READY_TIMEOUT_S = 15.0
+READY_TIMEOUT_S = 15.0 * PATIENCE
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lvsd.errors import KernelError
 from lvsd.lab import processes
-from lvsd.lab.wait import until
+from lvsd.lab.wait import PATIENCE, until
 
 if TYPE_CHECKING:
     import subprocess
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from lvsd.lab.namespace import Namespace
 
-START_TIMEOUT_S = 10.0
-STOP_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 10.0 * PATIENCE
+STOP_TIMEOUT_S = 10.0 * PATIENCE
 
 TCP_LISTEN = "0A"
 UDP_OPEN = "07"

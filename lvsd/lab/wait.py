@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,11 @@ if TYPE_CHECKING:
 
 POLL_S = 0.005
 
+PATIENCE = float(os.environ.get("LVSD_TEST_PATIENCE", "1"))
+"""How many times longer than on a usual machine to wait for what must come."""
 
-def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> bool:
+
+def until(condition: Callable[[], bool], timeout_s: float = 10.0 * PATIENCE) -> bool:
     """Return True as soon as ``condition`` holds, False when it does not within the time."""
     deadline = time.monotonic() + timeout_s
     while not condition():

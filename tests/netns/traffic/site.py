@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from lvsd.control.client import ControlClient
 from lvsd.lab import programs, settings
 from lvsd.lab.traffic import Visitor
+from lvsd.lab.wait import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 Family: TypeAlias = Literal["v4", "v6"]
 FAMILIES: tuple[Family, ...] = ("v4", "v6")
 
-PATIENCE_S = 10.0
+PATIENCE_S = 10.0 * PATIENCE
 """How long a socket of a test waits for what must come."""
 
 SOCKET_FAMILIES = {"v4": socket.AF_INET, "v6": socket.AF_INET6}
