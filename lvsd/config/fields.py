@@ -6,6 +6,7 @@ with the whole message: what was wrong, what was expected.
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
@@ -32,8 +33,22 @@ MAX_SOCKET_PATH = 107
 MAX_INTERFACE_NAME = 15
 """Bytes that an interface's name may have (IFNAMSIZ without the final zero)."""
 
-LATER_FORWARDERS = frozenset({"dr", "tun", "fullnat"}) - FORWARDERS.keys()
-"""Ways of LVS that are known words, but not in this version."""
+ADDRESS = "an address without a port such as 10.0.1.5 or 2001:db8:1::5"
+
+ADDRESSES = "a list of addresses of this host, without ports"
+
+PORTS = "a range of ports LOW-HIGH within 1-65535, such as 1025-65535"
+
+TOA_KIND = "a kind of TCP option, from 9 to 255, that nothing else uses"
+
+KINDS_IN_USE = frozenset({*range(9), 19, 29, 30, 34, 172, 174})
+"""Kinds of TCP options that hosts send for their own purposes (IANA, tcp-parameters).
+
+0 to 8: the basic ones, up to timestamps; then MD5, TCP-AO, MPTCP, Fast Open and accurate ECN.
+"""
+
+
+_PORT_RANGE = re.compile(r"(\d{1,5})-(\d{1,5})", re.ASCII)
 
 
 class Endpoint(NamedTuple):
@@ -49,6 +64,16 @@ class Endpoint(NamedTuple):
 
     def __str__(self) -> str:
         return endpoint_text(self.address, self.port)
+
+
+class PortRange(NamedTuple):
+    """Ports from ``low`` to ``high``, both included."""
+
+    low: int
+    high: int
+
+    def __str__(self) -> str:
+        return f"{self.low}-{self.high}"
 
 
 def endpoint(value: object) -> Endpoint:
@@ -69,6 +94,46 @@ def endpoint(value: object) -> Endpoint:
     if fault := _unforwardable(ip_address(result.address), result.port):
         raise ValueError(f"{shown(text)} is {fault}")
     return result
+
+
+def address(value: object) -> bytes:
+    """Return the packed address that ``192.0.2.1`` or ``2001:db8::1`` names.
+
+    Refused is what `endpoint` refuses.
+    """
+    if isinstance(value, bytes):
+        return value
+    text = _string(value, ADDRESS)
+    if "%" in text:
+        raise ValueError(f"{shown(text)} has a zone, expected an address without %")
+    try:
+        result = ip_address(text)
+    except ValueError:
+        raise ValueError(f"{shown(text)} is no address, expected {ADDRESS}") from None
+    if fault := _unforwardable(result):
+        raise ValueError(f"{shown(text)} is {fault}")
+    return result.packed
+
+
+def ports(value: object) -> PortRange:
+    """Return the range of ports that ``1025-65535`` names."""
+    if isinstance(value, PortRange):
+        return value
+    text = _string(value, PORTS)
+    found = _PORT_RANGE.fullmatch(text)
+    if not found:
+        raise ValueError(f"{shown(text)} is no range, expected {PORTS}")
+    low, high = int(found[1]), int(found[2])
+    if not 1 <= low <= high <= 0xFFFF:
+        raise ValueError(f"{shown(text)} is empty or goes too far, expected {PORTS}")
+    return PortRange(low, high)
+
+
+def toa_kind(value: int) -> int:
+    """Return the kind of TOA's option unless hosts use it for something else."""
+    if value in KINDS_IN_USE:
+        raise ValueError(f"{value} is in use by TCP itself, expected {TOA_KIND}")
+    return value
 
 
 def control(value: object) -> Path:
@@ -126,11 +191,9 @@ def scheduler_class(known_name: str) -> type[Scheduler]:
 
 
 def forward(value: object) -> str:
-    """Return the name of a forwarder that this version has."""
+    """Return the name of a forwarder."""
     known = sorted(FORWARDERS)
     text = _string(value, one_of(known))
-    if text in LATER_FORWARDERS:
-        raise ValueError(f"{shown(text)} comes in a later version, expected {one_of(known)}")
     if text not in known:
         raise ValueError(unknown(text, known))
     return text
@@ -155,11 +218,11 @@ def _misspelt(text: str) -> str:
     return f"{shown(text)} is no endpoint, expected {ENDPOINT}"
 
 
-def _unforwardable(address: IPv4Address | IPv6Address, port: int) -> str | None:
+def _unforwardable(address: IPv4Address | IPv6Address, port: int | None = None) -> str | None:
     """Return why packets to an address cannot be forwarded, and what was expected; or None."""
     mapped = address.ipv4_mapped if address.version == 6 else None
     if mapped:
-        return f"an IPv4 address in IPv6's form, expected {mapped}:{port}"
+        return f"an IPv4 address in IPv6's form, expected {endpoint_text(mapped.packed, port)}"
     broadcast = address.packed == b"\xff\xff\xff\xff"
     if address.is_unspecified or address.is_multicast or broadcast:
         return "not the address of one host, expected a unicast one"

@@ -7,11 +7,24 @@ together with other keys stands in ``rules``.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+)
 
+from forwarders import Dr, Fullnat, Nat, Tun
+from forwarders.fullnat import TOA_KIND, ClientAddress
+from forwarders.plan import TunnelKind  # noqa: TC001 - pydantic reads it
 from lvsd.config import fields
+
+if TYPE_CHECKING:
+    from forwarders.base import Forwarder
 
 MAX_TIMEOUT_S = 31 * 86400
 """The longest timeout, in seconds: ipvsadm's bound."""
@@ -19,8 +32,11 @@ MAX_TIMEOUT_S = 31 * 86400
 _TIMEOUT = f"a whole number of seconds from 1 to {MAX_TIMEOUT_S}"
 _CONNECTIONS = "a whole number of connections from 0 (no bound) to 4294967295"
 _SWITCH = "true or false (or 1 or 0)"
+_TUNNEL = "one of: ipip, gue, gre"
+_TUNNEL_PORT = "a port, a whole number from 1 to 65535"
 
 Switch: TypeAlias = Annotated[bool, BeforeValidator(fields.switch)]
+Forward: TypeAlias = Annotated[str, PlainValidator(fields.forward)]
 
 
 class Table(BaseModel):
@@ -82,16 +98,17 @@ class Timeouts(Table):
 class Server(Table):
     """``[[service.server]]``: a real server.
 
-    ``forward`` None means the service's; a threshold of 0 means none.
+    ``forward`` and the tunnel's keys: None means the service's. A threshold of 0 means none.
     """
 
     address: Annotated[fields.Endpoint, PlainValidator(fields.endpoint)] = Field(
         description="an address and port such as 10.0.0.11:8080 or [2001:db8::11]:8080"
     )
     weight: int = Field(default=1, ge=0, le=65535, description="a whole number from 0 to 65535")
-    forward: Annotated[str, PlainValidator(fields.forward)] | None = Field(
-        default=None, description="the name of a forwarder"
-    )
+    forward: Forward | None = Field(default=None, description="the name of a forwarder")
+    tunnel: TunnelKind | None = Field(default=None, description=_TUNNEL)
+    tunnel_port: int | None = Field(default=None, ge=1, le=65535, description=_TUNNEL_PORT)
+    tunnel_checksum: bool | None = Field(default=None, description="true or false")
     upper_threshold: int = Field(default=0, ge=0, le=0xFFFFFFFF, description=_CONNECTIONS)
     lower_threshold: int = Field(default=0, ge=0, le=0xFFFFFFFF, description=_CONNECTIONS)
 
@@ -100,7 +117,8 @@ class Service(Table):
     """``[[service]]``: a virtual service, by address or by firewall mark.
 
     Exactly one of ``address`` and ``fwmark`` is set, ``protocol`` only with ``address``.
-    ``persistence_s`` None means none. ``servers`` stand in file order.
+    ``persistence_s`` None means none. ``local_addresses`` are packed. ``servers`` stand in file
+    order.
     """
 
     name: Annotated[str, PlainValidator(fields.name)] = Field(
@@ -122,11 +140,20 @@ class Service(Table):
     scheduler_flags: frozenset[str] = Field(
         default=frozenset(), strict=False, description="a list of the scheduler's flags"
     )
-    forward: Annotated[str, PlainValidator(fields.forward)] = Field(
-        default="nat", description="the name of a forwarder"
+    forward: Forward = Field(default="nat", description="the name of a forwarder")
+    tunnel: TunnelKind = Field(default="ipip", description=_TUNNEL)
+    tunnel_port: int | None = Field(default=None, ge=1, le=65535, description=_TUNNEL_PORT)
+    tunnel_checksum: bool = Field(default=False, description="true or false")
+    mss_clamp: bool = Field(default=False, description="true or false")
+    local_addresses: tuple[Annotated[bytes, PlainValidator(fields.address)], ...] = Field(
+        default=(), strict=False, description=fields.ADDRESSES
     )
-    local_addresses: tuple[str, ...] = Field(
-        default=(), strict=False, description="a list of addresses, with forward = fullnat"
+    local_ports: Annotated[fields.PortRange, PlainValidator(fields.ports)] = Field(
+        default=fields.PortRange(1025, 65535), description=fields.PORTS
+    )
+    client_address: ClientAddress = Field(default="toa", description="one of: toa, proxy-v2, none")
+    toa_kind: Annotated[int, AfterValidator(fields.toa_kind)] = Field(
+        default=TOA_KIND, ge=0, le=255, description=fields.TOA_KIND
     )
     persistence_s: int | None = Field(default=None, ge=1, le=MAX_TIMEOUT_S, description=_TIMEOUT)
     persistence_netmask: int | None = Field(
@@ -154,6 +181,30 @@ class Service(Table):
     def forward_to(self, server: Server) -> str:
         """Return the name of the forwarder for one of this service's servers."""
         return server.forward or self.forward
+
+    def forwarder(self, server: Server) -> Forwarder:
+        """Return the forwarder for one of this service's servers, with its options."""
+        match self.forward_to(server):
+            case "dr":
+                return Dr()
+            case "tun":
+                return self._tunnel(server)
+            case "fullnat":
+                return Fullnat(self.client_address, self.toa_kind)
+            case _:
+                return Nat()
+
+    def _tunnel(self, server: Server) -> Tun:
+        """Return a server's tunnel: what it says itself, then what the service says.
+
+        An option that the tunnel's kind does not have is the service's for other servers.
+        """
+        kind = server.tunnel or self.tunnel
+        port = server.tunnel_port or self.tunnel_port or 0
+        checksum = server.tunnel_checksum
+        if checksum is None:
+            checksum = self.tunnel_checksum
+        return Tun(kind, port if kind == "gue" else 0, checksum and kind != "ipip")
 
 
 class Config(Table):

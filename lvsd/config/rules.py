@@ -1,26 +1,25 @@
 """What keys must satisfy together: ipvsadm's and the kernel's rules for services and servers.
 
 The rules read the document as it stands in the file, not the model, so that an error in one
-key hides none in another. A rule that needs a value which is itself wrong says nothing.
+key hides none in another. A rule that needs a value which is itself wrong says nothing. What
+only concerns one way of forwarding stands in ``modes``.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
-from lvsd.config import fields
+from lvsd.config import fields, modes
+from lvsd.config.document import endpoint_of, family_of, repeated, tables, word_of
 from lvsd.config.faults import Fault, shown, unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator
+    from collections.abc import Hashable, Iterator
 
+    from lvsd.config.document import Table
     from lvsd.config.faults import Key
-    from lvsd.config.fields import Endpoint
-
-Table: TypeAlias = dict[str, Any]
 
 DEFAULT_SCHEDULER = "wlc"
-DEFAULT_FAMILY = 4
 
 _NOT_WITH_FWMARK = {
     "address": "expected only one of the two",
@@ -31,17 +30,17 @@ _NOT_WITH_FWMARK = {
 
 def faults(document: Table) -> Iterator[Fault]:
     """Yield everything that is wrong between keys of a document."""
-    services = _tables(document, (), "service")
+    services = tables(document, (), "service")
     for key, service in services:
         yield from _identity(key, service)
         yield from _flags(key, service)
         yield from _repeated_flags(key, service)
         yield from _persistence(key, service)
         yield from _one_packet(key, service)
-        yield from _local_addresses(key, service)
         yield from _servers(key, service)
-    yield from _repeated("name", (((*key, "name"), table.get("name")) for key, table in services))
-    yield from _repeated("service", map(_identified, services))
+        yield from modes.faults(key, service)
+    yield from repeated("name", (((*key, "name"), table.get("name")) for key, table in services))
+    yield from repeated("service", map(_identified, services))
 
 
 def _identity(key: Key, service: Table) -> Iterator[Fault]:
@@ -81,12 +80,12 @@ def _repeated_flags(key: Key, service: Table) -> Iterator[Fault]:
     flags = service.get("scheduler_flags")
     if isinstance(flags, list):
         at = (*key, "scheduler_flags")
-        yield from _repeated("flag", (((*at, n), flag) for n, flag in enumerate(flags)))
+        yield from repeated("flag", (((*at, n), flag) for n, flag in enumerate(flags)))
 
 
 def _persistence(key: Key, service: Table) -> Iterator[Fault]:
     """Want persistence with any port, and a netmask only with persistence."""
-    address = _endpoint(service)
+    address = endpoint_of(service)
     persistent = "persistence_s" in service
     if address and address.port == 0 and not persistent:
         text = f"{shown(str(address))} is any port (0), expected persistence_s with it"
@@ -97,45 +96,29 @@ def _persistence(key: Key, service: Table) -> Iterator[Fault]:
     if not persistent:
         text = "set without persistence_s, expected only with it"
         yield Fault((*key, "persistence_netmask"), text)
-    if _family(service) == 4 and type(netmask) is int and 32 < netmask <= 128:
+    if family_of(service) == 4 and type(netmask) is int and 32 < netmask <= 128:
         text = f"{netmask} is too large, expected a prefix length from 1 to 32 for IPv4"
         yield Fault((*key, "persistence_netmask"), text)
 
 
 def _one_packet(key: Key, service: Table) -> Iterator[Fault]:
     """Want one-packet scheduling only for UDP and for marks."""
-    protocol = service.get("protocol")
-    if service.get("one_packet") is True and protocol in {"tcp", "sctp"}:
+    protocol = word_of(service, "protocol", ("tcp", "sctp"))
+    if service.get("one_packet") is True and protocol:
         text = f"true with protocol {shown(protocol)}, expected only with udp or a fwmark"
         yield Fault((*key, "one_packet"), text)
 
 
-def _local_addresses(key: Key, service: Table) -> Iterator[Fault]:
-    """Want no local addresses: they belong to fullnat, which this version does not have."""
-    if "local_addresses" in service:
-        yield Fault(
-            (*key, "local_addresses"),
-            "set without forward = fullnat, expected none: fullnat comes in a later version",
-        )
-
-
 def _servers(key: Key, service: Table) -> Iterator[Fault]:
-    """Want servers of the service's family, each once, with thresholds in order."""
-    servers = _tables(service, key, "server")
-    family = _family(service)
-    virtual = _endpoint(service)
-    endpoints = [((*at, "address"), _endpoint(server)) for at, server in servers]
+    """Want servers apart from the service, each once, with thresholds in order."""
+    servers = tables(service, key, "server")
+    virtual = endpoint_of(service)
+    endpoints = [((*at, "address"), endpoint_of(server)) for at, server in servers]
     for at, endpoint in endpoints:
-        if endpoint and family and endpoint.family != family:
-            yield Fault(
-                at,
-                f"{shown(str(endpoint))} is IPv{endpoint.family}, "
-                f"expected IPv{family} as its service: NAT keeps the family",
-            )
         if endpoint and virtual and endpoint.address == virtual.address:
             text = f"{shown(str(endpoint))} is the service's own address, expected a server's"
             yield Fault(at, text)
-    yield from _repeated("server", endpoints)
+    yield from repeated("server", endpoints)
     for at, server in servers:
         lower, upper = server.get("lower_threshold", 0), server.get("upper_threshold", 0)
         if type(lower) is int and type(upper) is int and 0 <= upper < lower:
@@ -145,50 +128,12 @@ def _servers(key: Key, service: Table) -> Iterator[Fault]:
             yield Fault((*at, "lower_threshold"), text)
 
 
-def _repeated(what: str, items: Iterable[tuple[Key, Hashable | None]]) -> Iterator[Fault]:
-    """Yield a fault for each value that stands there a second time; None is no value."""
-    first: dict[Hashable, Key] = {}
-    for key, value in items:
-        if value is None or not isinstance(value, str | tuple):
-            continue
-        if value in first:
-            text = f"the same {what} a second time, expected each once"
-            yield Fault(key, text, first[value])
-        else:
-            first[value] = key
-
-
 def _identified(item: tuple[Key, Table]) -> tuple[Key, Hashable | None]:
     """Return what makes two services the same, and the key to blame."""
     key, service = item
-    mark, protocol, address = service.get("fwmark"), service.get("protocol"), _endpoint(service)
+    mark, protocol, address = service.get("fwmark"), service.get("protocol"), endpoint_of(service)
     if type(mark) is int:
-        return (*key, "fwmark"), (mark, _family(service))
+        return (*key, "fwmark"), (mark, family_of(service))
     if address and isinstance(protocol, str):
         return (*key, "address"), (protocol, address)
     return key, None
-
-
-def _family(service: Table) -> int | None:
-    """Return 4 or 6, or None when the service does not say which."""
-    if "fwmark" in service:
-        family = service.get("family", DEFAULT_FAMILY)
-        return family if type(family) is int else None
-    address = _endpoint(service)
-    return address.family if address else None
-
-
-def _endpoint(table: Table) -> Endpoint | None:
-    """Return a table's address if it is a good one."""
-    try:
-        return fields.endpoint(table.get("address"))
-    except ValueError:
-        return None
-
-
-def _tables(table: Table, at: Key, word: str) -> list[tuple[Key, Table]]:
-    """Return the elements of an array of tables with their keys, whatever stands there."""
-    items = table.get(word)
-    if not isinstance(items, list):
-        return []
-    return [((*at, word, n), item) for n, item in enumerate(items) if isinstance(item, dict)]

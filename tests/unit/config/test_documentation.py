@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from forwarders import FORWARDERS
 from lvsd.config.load import _fields, _keys_of_tables, check
 from lvsd.config.model import Daemon, Server, Service, Sysctl, Table, Timeouts
 
@@ -57,12 +58,18 @@ def test_all_tables_are_documented() -> None:
     ]
 
 
-def test_the_example_is_good_and_the_bad_one_gives_the_errors_shown(tmp_path: Path) -> None:
-    good, bad = blocks("toml")
+def test_the_examples_are_good_and_the_bad_one_gives_the_errors_shown(tmp_path: Path) -> None:
+    *good, bad = blocks("toml")
     file = tmp_path / "bad.toml"
-    file.write_text(good)
-    assert check(file)[1] == []
+    for example in good:
+        file.write_text(example)
+        assert check(file)[1] == []
     file.write_text(bad)
     _, problems = check(file)
     shown = "".join(f"{problem}\n" for problem in problems).replace(f"{tmp_path}/", "")
     assert shown == blocks("text")[0]
+
+
+def test_there_is_an_example_of_every_mode() -> None:
+    examples = re.split(r"\n##", DOCUMENT.partition("\n## Forwarding\n")[2])[0]
+    assert set(re.findall(r'^ *forward = "(\w+)"', examples, re.MULTILINE)) == set(FORWARDERS)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from lvsd.config.fields import Endpoint
 from lvsd.config.load import MAX_BYTES, check, load
-from lvsd.config.model import Config, Daemon, Service, Sysctl, Timeouts
+from lvsd.config.model import Config, Daemon, Sysctl, Timeouts
 from lvsd.errors import ConfigError
 
 ROOT = Path(__file__).parents[3]
@@ -70,7 +70,14 @@ def test_the_shape_of_the_design_is_read_word_for_word(file: Path) -> None:
         "scheduler": "sh",
         "scheduler_flags": {"sh-port"},
         "forward": "nat",
+        "tunnel": "ipip",
+        "tunnel_port": None,
+        "tunnel_checksum": False,
+        "mss_clamp": False,
         "local_addresses": (),
+        "local_ports": (1025, 65535),
+        "client_address": "toa",
+        "toa_kind": 254,
         "persistence_s": 300,
         "persistence_netmask": None,
         "one_packet": False,
@@ -80,6 +87,9 @@ def test_the_shape_of_the_design_is_read_word_for_word(file: Path) -> None:
                 "address": (bytes([10, 0, 0, 11]), 8080),
                 "weight": 3,
                 "forward": "nat",
+                "tunnel": None,
+                "tunnel_port": None,
+                "tunnel_checksum": None,
                 "upper_threshold": 0,
                 "lower_threshold": 0,
             },
@@ -120,16 +130,6 @@ def test_a_sysctl_may_be_written_as_the_kernel_writes_it(file: Path) -> None:
     config = read(file, "[sysctl]\nsloppy_tcp = 1\nforwarding = 0\nconn_reuse_mode = true\n")
     assert (config.sysctl.sloppy_tcp, config.sysctl.forwarding) == (True, False)
     assert (config.sysctl.conn_reuse_mode, type(config.sysctl.conn_reuse_mode)) == (1, int)
-
-
-def test_a_servers_forwarder_is_its_own_or_the_services() -> None:
-    service = Service.model_validate(
-        {
-            "name": "s",
-            "server": [{"address": "10.0.0.1:1"}, {"address": "10.0.0.2:1", "forward": "nat"}],
-        }
-    )
-    assert [service.forward_to(server) for server in service.servers] == ["nat", "nat"]
 
 
 def test_an_endpoint_knows_its_family_and_how_people_write_it() -> None:

@@ -1,0 +1,204 @@
+"""What each way of forwarding asks of a service and its servers, and which keys are its own.
+
+The rules read the document as it stands, as those of ``rules`` do. A service without servers is
+judged as if it had one that says nothing itself.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, NamedTuple, get_args
+
+from forwarders import FORWARDERS
+from forwarders.plan import TunnelKind
+from lvsd.config import fields
+from lvsd.config.document import endpoint_of, family_of, repeated, tables, word_of
+from lvsd.config.faults import Fault, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from lvsd.config.document import Table
+    from lvsd.config.faults import Key
+
+DEFAULT_MODE = "nat"
+DEFAULT_TUNNEL = "ipip"
+TUNNELS = get_args(TunnelKind)
+
+KEYS = {
+    "tunnel": ("tun",),
+    "tunnel_port": ("tun",),
+    "tunnel_checksum": ("tun",),
+    "mss_clamp": ("tun", "fullnat"),
+    "local_addresses": ("fullnat",),
+    "local_ports": ("fullnat",),
+    "client_address": ("fullnat",),
+    "toa_kind": ("fullnat",),
+}
+"""The modes that a key means anything to; all others mean something to every mode."""
+
+KINDS = {"tunnel_port": ("gue",), "tunnel_checksum": ("gue", "gre")}
+"""The kinds of tunnel that a tunnel's option belongs to, as with ipvsadm."""
+
+
+class Member(NamedTuple):
+    """A server's table with its key; ``mode`` and ``tunnel`` are its own or the service's.
+
+    Both are None where the word is none that is known.
+    """
+
+    key: Key
+    table: Table
+    mode: str | None
+    tunnel: str | None
+
+
+def faults(key: Key, service: Table) -> Iterator[Fault]:
+    """Yield what is wrong between a service, its servers, and the ways they are forwarded."""
+    servers = [_member(service, *each) for each in tables(service, key, "server")]
+    members = servers or [_member(service, key, {})]
+    yield from _foreign_keys(key, service, members)
+    yield from _tunnels(key, service, [each for each in members if each.mode == "tun"])
+    yield from _clamp(key, service)
+    for server in servers:
+        yield from _family(service, server)
+        yield from _port(service, server)
+    fullnat = [each for each in members if each.mode == "fullnat"]
+    if fullnat:
+        yield from _fullnat(key, service, fullnat)
+        yield from _local_addresses(key, service, servers)
+
+
+def _member(service: Table, key: Key, server: Table) -> Member:
+    said = {**service, **server}
+    return Member(
+        key,
+        server,
+        mode=word_of(said, "forward", FORWARDERS, DEFAULT_MODE),
+        tunnel=word_of(said, "tunnel", TUNNELS, DEFAULT_TUNNEL),
+    )
+
+
+def _foreign_keys(key: Key, service: Table, members: Sequence[Member]) -> Iterator[Fault]:
+    """Want keys of a mode only where a server has that mode."""
+    used = {each.mode for each in members}
+    for word, modes in KEYS.items():
+        expected = " or ".join(modes)
+        if word in service and not used & {*modes, None}:
+            text = f"set, but no server is forwarded by {expected}, expected only with one that is"
+            yield Fault((*key, word), text)
+        for each in members:
+            if word in each.table and each.mode not in {*modes, None}:
+                text = f"set with forward = {shown(each.mode)}, expected only with {expected}"
+                yield Fault((*each.key, word), text)
+
+
+def _tunnels(key: Key, service: Table, tunnels: Sequence[Member]) -> Iterator[Fault]:
+    """Want a port with GUE, and options of a tunnel only with the kinds that have them."""
+    portless = [
+        each.key if "tunnel" in each.table else key
+        for each in tunnels
+        if each.tunnel == "gue" and "tunnel_port" not in {**service, **each.table}
+    ]
+    for home in dict.fromkeys(portless):
+        at = *home, "tunnel_port"
+        yield Fault(at, 'missing, expected with tunnel = "gue" the UDP port that it goes to')
+    used = {each.tunnel for each in tunnels}
+    for word, kinds in KINDS.items():
+        expected = " or ".join(map(shown, kinds))
+        if word in service and used and not used & {*kinds, None}:
+            text = f"set, but no server has tunnel = {expected}, expected only with one that has"
+            yield Fault((*key, word), text)
+        for each in tunnels:
+            if word in each.table and each.tunnel not in {*kinds, None}:
+                text = f"set with tunnel = {shown(each.tunnel)}, expected only with {expected}"
+                yield Fault((*each.key, word), text)
+
+
+def _clamp(key: Key, service: Table) -> Iterator[Fault]:
+    """Want the clamp only where there may be TCP."""
+    protocol = word_of(service, "protocol", ("udp", "sctp"))
+    if service.get("mss_clamp") is True and protocol:
+        text = f"true with protocol {shown(protocol)}, expected only with tcp or a fwmark"
+        yield Fault((*key, "mss_clamp"), text)
+
+
+def _family(service: Table, server: Member) -> Iterator[Fault]:
+    """Want a server of the service's family, unless a tunnel leads to it."""
+    family, endpoint = family_of(service), endpoint_of(server.table)
+    if not (family and endpoint) or endpoint.family == family or server.mode in {"tun", None}:
+        return
+    yield Fault(
+        (*server.key, "address"),
+        f"{shown(str(endpoint))} is IPv{endpoint.family}, "
+        f"expected IPv{family} as its service: {server.mode} keeps the family",
+    )
+
+
+def _port(service: Table, server: Member) -> Iterator[Fault]:
+    """Want the service's port where a packet reaches the server with the one that it has."""
+    endpoint, virtual = endpoint_of(server.table), endpoint_of(service)
+    if server.mode not in {"dr", "tun"} or not endpoint:
+        return
+    if "fwmark" in service:
+        port, expected = 0, "0, as the mark's packets have many"
+    elif virtual:
+        port, expected = virtual.port, f"{virtual.port} as its service"
+    else:
+        return
+    if endpoint.port != port:
+        text = f"{shown(str(endpoint))} has port {endpoint.port}, expected {expected}"
+        yield Fault((*server.key, "address"), f"{text}: {server.mode} changes no port")
+
+
+def _fullnat(key: Key, service: Table, members: Sequence[Member]) -> Iterator[Fault]:
+    """Want a protocol that FULLNAT can carry, and connections that bring replies back."""
+    if service.get("protocol") == "sctp":
+        homes = [each.key if "forward" in each.table else key for each in members]
+        for home in dict.fromkeys(homes):
+            at = *home, "forward"
+            yield Fault(at, '"fullnat" with protocol "sctp", expected tcp, udp or a fwmark')
+    if service.get("one_packet") is True:
+        text = 'true with forward = "fullnat", expected false: replies need a connection'
+        yield Fault((*key, "one_packet"), text)
+    told = word_of(service, "client_address", ("proxy-v2", "none"))
+    if "toa_kind" in service and told:
+        text = f'set with client_address = {shown(told)}, expected only with "toa"'
+        yield Fault((*key, "toa_kind"), text)
+
+
+def _local_addresses(key: Key, service: Table, servers: Sequence[Member]) -> Iterator[Fault]:
+    """Want addresses to send from: of the service's family, each once, and nobody else's."""
+    at = (*key, "local_addresses")
+    given = service.get("local_addresses")
+    if not given:
+        wrong = "missing" if given is None else "empty"
+        if given is None or isinstance(given, list):
+            yield Fault(at, f'{wrong}, expected with forward = "fullnat" {fields.ADDRESSES}')
+        return
+    if not isinstance(given, list):
+        return
+    family, virtual = family_of(service), endpoint_of(service)
+    real = {endpoint.address for each in servers if (endpoint := endpoint_of(each.table))}
+    local = [((*at, index), _address(value)) for index, value in enumerate(given)]
+    for place, address in local:
+        if address is None:
+            continue
+        text = shown(str(ip_address(address)))
+        version = 4 if len(address) == 4 else 6
+        if family and version != family:
+            fault = f"IPv{version}, expected IPv{family} as its service: fullnat keeps the family"
+            yield Fault(place, f"{text} is {fault}")
+        if virtual and address == virtual.address:
+            yield Fault(place, f"{text} is the service's own address, expected another one")
+        if address in real:
+            yield Fault(place, f"{text} is a server's address, expected one of this host")
+    yield from repeated("address", local)
+
+
+def _address(value: object) -> bytes | None:
+    """Return an address if it is a good one."""
+    try:
+        return fields.address(value)
+    except ValueError:
+        return None
