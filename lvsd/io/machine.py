@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import errno
 import socket
-import struct
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from lvsd.errors import KernelError, PrivilegeError
-from lvsd.io import links, sysctls
+from lvsd.io import addresses, links, sysctls
 from lvsd.io.divert import remove_leftover, table_stands
 from lvsd.io.journal import (
     AddressChange,
@@ -26,14 +25,6 @@ from lvsd.io.journal import (
     SysctlChange,
     journal_path,
     remove,
-)
-from lvsd.io.netlink import (
-    NETLINK_ROUTE,
-    NLM_F_CREATE,
-    NLM_F_EXCL,
-    Message,
-    attribute,
-    linked,
 )
 from lvsd.io.queue_statistics import program_of, queues
 from lvsd.io.routes import local_addresses
@@ -48,12 +39,6 @@ __all__ = ["Machine", "cleanup", "journal_path", "put_back"]
 _Change = TypeVar("_Change", AddressChange, LinkChange)
 
 _FORWARDING: Final = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
-
-_NEWADDR: Final = 20
-_DELADDR: Final = 21
-_IFADDRMSG: Final = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
-_IFA_ADDRESS, _IFA_LOCAL = 1, 2
-_IFA_F_NODAD: Final = 0x02
 
 
 class Machine:
@@ -113,7 +98,7 @@ class Machine:
             if (index, address) in local_addresses():
                 return
             with self._noted(self._journal.addresses, AddressChange(interface, text(address))):
-                _change_address(_NEWADDR, index, address)
+                addresses.add(interface, address)
         except OSError as error:
             raise _refusal(operation, error) from error
 
@@ -275,10 +260,8 @@ def _undo_link(change: LinkChange) -> list[str]:
 
 def _undo_address(change: AddressChange) -> list[str]:
     """Take an address off its interface; one that is gone, with or without it, needs nothing."""
-    address = pack(change.address)
     try:
-        index = socket.if_nametoindex(change.interface)
-        _change_address(_DELADDR, index, address)
+        addresses.delete(change.interface, pack(change.address))
     except OSError as error:
         if error.errno in {errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL}:
             return []
@@ -301,15 +284,6 @@ def _undo_sysctl(change: SysctlChange) -> list[str]:
         if sysctls.exists(name) and sysctls.read(name) != before:
             sysctls.write(name, before)
     return [f"set {change.name} back to {change.before}"]
-
-
-def _change_address(kind: int, index: int, address: bytes) -> None:
-    """Add (RTM_NEWADDR) or delete (RTM_DELADDR) an address with the longest prefix."""
-    family, flags = (socket.AF_INET, 0) if len(address) == 4 else (socket.AF_INET6, _IFA_F_NODAD)
-    header = _IFADDRMSG.pack(family, 8 * len(address), flags, 0, index)
-    body = header + attribute(_IFA_LOCAL, address) + attribute(_IFA_ADDRESS, address)
-    with linked(NETLINK_ROUTE) as link:
-        link.do(Message(kind, NLM_F_CREATE | NLM_F_EXCL if kind == _NEWADDR else 0, body))
 
 
 def _refusal(operation: str, error: OSError) -> KernelError:

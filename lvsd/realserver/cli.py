@@ -83,9 +83,7 @@ def _parser() -> _Parser:
     return parser
 
 
-def _command(
-    commands: argparse._SubParsersAction[_Parser], name: str, text: str
-) -> _Parser:
+def _command(commands: argparse._SubParsersAction[_Parser], name: str, text: str) -> _Parser:
     command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
     command.add_argument(
         "--state",

@@ -10,13 +10,16 @@ from __future__ import annotations
 import os
 import select
 import signal
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Final
 
+from lvsd import notify
 from lvsd.errors import KernelError
 from lvsd.io.journal import Journal, journal_path
 from lvsd.io.machine import Machine, put_back
 from lvsd.realserver import quiet
+from lvsd.realserver.decapsulator import Decapsulator, exit_status
+from lvsd.realserver.ends import ends
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,10 +56,14 @@ def up(settings: Settings, directory: Path, say: Say) -> int:
             _tell(put_back(path), say)
     machine = Machine(path, settings.json())
     try:
-        return _up(settings, machine, say)
+        status = _up(settings, machine, path, say)
     except BaseException:
         machine.restore()
         raise
+    if status is None:
+        return os.EX_OK
+    _tell(machine.restore(), say)
+    return status
 
 
 def down(directory: Path, say: Say) -> int:
@@ -76,23 +83,37 @@ def down(directory: Path, say: Say) -> int:
     return os.EX_OK
 
 
-def _up(settings: Settings, machine: Machine, say: Say) -> int:
-    be_quiet(machine)
-    add_addresses(settings, machine)
-    say("up")
-    return os.EX_OK
+def counts_path(journal: Path) -> Path:
+    """Return where the program that takes outer headers off counts packets."""
+    return journal.with_name(journal.name.replace("journal", "counts"))
 
 
-def be_quiet(machine: Machine) -> None:
-    """Have no interface speak of another one's addresses. Raise KernelError."""
+def _up(settings: Settings, machine: Machine, path: Path, say: Say) -> int | None:
+    """Set everything; return the exit status of the program that had to run, or None."""
+    left = ends(settings)
+    if not left:
+        _set(settings, machine)
+        _ready("up", say)
+        return None
+    with closing(Decapsulator(settings, left, counts_path(path))) as decapsulator:
+        _set(settings, machine)
+        text = f"up; lvsd itself takes off the outer headers ({', '.join(map(str, left))})"
+        ended_by = decapsulator.run(lambda: _ready(text, say))
+        notify.notify(notify.STOPPING)
+    return exit_status(ended_by)
+
+
+def _set(settings: Settings, machine: Machine) -> None:
+    """Have no interface speak of another one's addresses, and only then add the virtual ones."""
     for sysctl in quiet.arp():
         machine.set_sysctl(sysctl.name, sysctl.value)
-
-
-def add_addresses(settings: Settings, machine: Machine) -> None:
-    """Add the virtual addresses; the host must be quiet about them already."""
     for vip in settings.vips:
         machine.add_address(settings.interface, vip)
+
+
+def _ready(text: str, say: Say) -> None:
+    notify.notify(notify.READY, notify.status(text))
+    say(text)
 
 
 def _end(journal: Journal) -> None:

@@ -118,7 +118,7 @@ def test_the_journal_names_a_change_before_it_is_made(
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr("lvsd.io.sysctls.write", look)
-    monkeypatch.setattr("lvsd.io.machine._change_address", look)
+    monkeypatch.setattr("lvsd.io.addresses.add", look)
     machine = Machine(journal)
     with pytest.raises(PrivilegeError):
         machine.add_address("eth0", VIP4)
