@@ -11,29 +11,44 @@ The table beside what else hooks into the way of a packet::
                 -290  chain untracked: our flows are kept out of ...
                 -200  ... conntrack
                 -150  the operator's mangle rules: marks set here are seen by ...
-                -149  ... chain requests: into the queue, before routing
-    forward        0  the operator's filter sees CIP -> RIP, and RIP -> CIP in replies
+                -149  ... chain requests: into the queue, before routing; FULLNAT's replies, too
+    forward        0  the operator's filter sees CIP -> RIP, and RIP -> CIP in NAT's replies
                  100  chain replies: into the queue; later hooks see VIP -> CIP
+    output      -450  chain sent: what our raw sockets send loses its mark, and is kept out of
+                      reassembly and conntrack
+                -290  chain untracked_output: so are replies of services on the director itself
+                   0  the operator's filter sees LIP -> RIP and VIP -> CIP (FULLNAT), DIP -> RIP
+                      (TUN), RIP -> CIP (NAT to the director itself)
+                 100  chain own_replies: into the queue; later hooks see VIP -> CIP
 
-100 is where kernel IPVS translates replies (ip_vs_core.c, ip_vs_ops4). A mark that is set only
-at -150 comes too late to keep conntrack off: mark at -300 where that matters.
+DR's frames meet no hook. 100 is where kernel IPVS translates replies (ip_vs_core.c, ip_vs_ops4).
+A mark that is set only at -150 comes too late to keep conntrack off: mark at -300 where that
+matters.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from lvsd.packet.address import text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 TABLE: Final = "lvsd"
 QUEUE_CHAIN: Final = "divert"
 """The chain that every rule ends in; it holds the one rule that queues (`lvsd.io.divert`)."""
 
+SENT_MARK: Final = 0x6C767364
+"""SO_MARK of all raw sockets of ours ("lvsd"); no packet leaves the host with it."""
+
 Endpoint: TypeAlias = tuple[bytes, int, int]
 """Address (packed), IP protocol number, port (host order; 0: any port)."""
 
 _NONE: Final[frozenset[Endpoint]] = frozenset()
+_NOWHERE: Final[frozenset[bytes]] = frozenset()
+_ESP, _AH = 50, 51
 
 ICMP_ERRORS: Final = {4: ("3", "4", "11"), 6: ("1", "2", "3", "4")}
 """Types of ICMP and ICMPv6 messages that carry the packet they complain of (as in IPVS)."""
@@ -53,56 +68,99 @@ switches conntrack on, which then tracks every flow of the machine but ours.
 class Diverted:
     """What belongs to lvsd.
 
-    ``endpoints`` are virtual services, ``marks`` firewall marks of virtual services, and
-    ``servers`` the real servers whose replies are to be translated back.
+    ``endpoints`` are virtual services, ``marks`` firewall marks of virtual services; the others
+    are what comes back, by the way that real servers are reached.
     """
 
     endpoints: frozenset[Endpoint] = _NONE
     marks: frozenset[int] = field(default_factory=frozenset)
     servers: frozenset[Endpoint] = _NONE
+    """NAT: their replies are taken in hook FORWARD, and ICMP errors from wherever on their way."""
+    own_servers: frozenset[Endpoint] = _NONE
+    """NAT, addresses of the director itself: their replies are taken in hook OUTPUT."""
+    fullnat_servers: frozenset[Endpoint] = _NONE
+    """FULLNAT: their replies to one of ``local_addresses`` are taken in hook PREROUTING."""
+    local_addresses: frozenset[bytes] = _NOWHERE
+    """FULLNAT's LIPs: ICMP errors to them are taken."""
+    tunnel_ends: frozenset[bytes] = _NOWHERE
+    """Addresses of ours that tunnels begin at: ICMP errors to them are taken."""
+    ipsec: frozenset[bytes] = _NOWHERE
+    """VIPs whose AH and ESP packets are taken."""
+    ipsec_servers: frozenset[bytes] = _NOWHERE
+    """NAT: real servers whose AH and ESP packets are replies."""
 
 
-_SET_TYPES: Final = {
-    "services4": "ipv4_addr . inet_proto . inet_service",
-    "services6": "ipv6_addr . inet_proto . inet_service",
-    "any_port4": "ipv4_addr . inet_proto",
-    "any_port6": "ipv6_addr . inet_proto",
-    "vips4": "ipv4_addr",
-    "vips6": "ipv6_addr",
-    "marks": "mark",
-    "servers4": "ipv4_addr . inet_proto . inet_service",
-    "servers6": "ipv6_addr . inet_proto . inet_service",
-    "any_port_servers4": "ipv4_addr . inet_proto",
-    "any_port_servers6": "ipv6_addr . inet_proto",
-    "errors4": "icmp_type",
-    "errors6": "icmpv6_type",
-    "forwarded_errors4": "icmp_type",
-    "forwarded_errors6": "icmpv6_type",
+_VERSIONS: Final = (
+    {"ip": "ip", "icmp": "icmp", "v": 4, "errors": ", ".join(ICMP_ERRORS[4])},
+    {"ip": "ip6", "icmp": "icmpv6", "v": 6, "errors": ", ".join(ICMP_ERRORS[6])},
+)
+
+
+def _both(*templates: str) -> tuple[str, ...]:
+    """Return every rule, or set, for IPv4 and for IPv6."""
+    return tuple(each.format_map(names) for each in templates for names in _VERSIONS)
+
+
+_ENDPOINT: Final = "ipv{v}_addr . inet_proto . inet_service"
+_ANY_PORT: Final = "ipv{v}_addr . inet_proto"
+_ADDRESS: Final = "ipv{v}_addr"
+
+_SET_TYPES: Final[dict[str, str]] = {
+    name.format_map(names): kind.format_map(names)
+    for name, kind in {
+        "services{v}": _ENDPOINT,
+        "any_port{v}": _ANY_PORT,
+        "vips{v}": _ADDRESS,
+        "marks": "mark",
+        "servers{v}": _ENDPOINT,
+        "any_port_servers{v}": _ANY_PORT,
+        "own_servers{v}": _ENDPOINT,
+        "any_port_own_servers{v}": _ANY_PORT,
+        "own_rips{v}": _ADDRESS,
+        "fullnat_servers{v}": _ENDPOINT,
+        "any_port_fullnat_servers{v}": _ANY_PORT,
+        "lips{v}": _ADDRESS,
+        "ends{v}": _ADDRESS,
+        "errors{v}": "{icmp}_type",
+        "forwarded_errors{v}": "{icmp}_type",
+    }.items()
+    for names in _VERSIONS
 }
 
 _REQUESTS: Final = (
-    "ip daddr . meta l4proto . th dport @services4",
-    "ip6 daddr . meta l4proto . th dport @services6",
-    "ip daddr . meta l4proto @any_port4",
-    "ip6 daddr . meta l4proto @any_port6",
-    f"ip daddr @vips4 icmp type {{ {', '.join(ICMP_ERRORS[4])} }}",
-    f"ip6 daddr @vips6 icmpv6 type {{ {', '.join(ICMP_ERRORS[6])} }}",
+    *_both(
+        "{ip} daddr . meta l4proto . th dport @services{v}",
+        "{ip} daddr . meta l4proto @any_port{v}",
+        "{ip} daddr @vips{v} {icmp} type {{ {errors} }}",
+    ),
     "meta mark @marks",
 )
-
-_REPLIES: Final = (
-    "ip saddr . meta l4proto . th sport @servers4",
-    "ip6 saddr . meta l4proto . th sport @servers6",
-    "ip saddr . meta l4proto @any_port_servers4",
-    "ip6 saddr . meta l4proto @any_port_servers6",
+_REPLIES: Final = _both(
+    "{ip} saddr . meta l4proto . th sport @servers{v}",
+    "{ip} saddr . meta l4proto @any_port_servers{v}",
+)
+_FULLNAT_REPLIES: Final = _both(
+    "{ip} daddr @lips{v} {ip} saddr . meta l4proto . th sport @fullnat_servers{v}",
+    "{ip} daddr @lips{v} {ip} saddr . meta l4proto @any_port_fullnat_servers{v}",
+)
+_OWN_REPLIES: Final = _both(
+    "{ip} saddr . meta l4proto . th sport @own_servers{v}",
+    "{ip} saddr . meta l4proto @any_port_own_servers{v}",
+)
+_OWN_ERRORS: Final = _both("{ip} saddr @own_rips{v} {icmp} type {{ {errors} }}")
+_DELIVERED_REPLIES: Final = _both(
+    "{ip} saddr . meta l4proto . th sport @services{v}",
+    "{ip} saddr . meta l4proto @any_port{v}",
 )
 
-# A mark does not say for which address it stands, and an error about a reply comes without the
-# mark: while there are marks, every ICMP error is looked at (and passed on if not ours). Errors
-# about requests may come from any router on the way to a real server: likewise while there are
-# servers. The sets say whether there are, so that the rules can stay.
-_ERRORS: Final = ("icmp type @errors4", "icmpv6 type @errors6")
-_FORWARDED_ERRORS: Final = ("icmp type @forwarded_errors4", "icmpv6 type @forwarded_errors6")
+# An error to an address that the host itself uses, too, may be about a flow of the host's: it is
+# looked at and passed on if not ours, and conntrack must see it, or "related" would never match.
+# (Errors make no entries.) A mark does not say for which address it stands, and an error about a
+# reply comes without the mark: while there are marks, every error is looked at. Errors about NAT's
+# requests may come from any router on the way to a real server: likewise while there are servers.
+# The sets say whether there are, so that the rules can stay.
+_ERRORS: Final = _both("{ip} daddr @ends{v} {icmp} type {{ {errors} }}", "{icmp} type @errors{v}")
+_FORWARDED_ERRORS: Final = _both("{icmp} type @forwarded_errors{v}")
 
 
 def script(diverted: Diverted, reassembly: str) -> str:
@@ -115,17 +173,32 @@ def script(diverted: Diverted, reassembly: str) -> str:
         _chain(
             "untracked",
             "type filter hook prerouting priority -290;",
-            [f"{match} notrack accept" for match in (*_REQUESTS, *_REPLIES)],
+            _rules((*_REQUESTS, *_REPLIES, *_FULLNAT_REPLIES), "notrack accept"),
         ),
         _chain(
             "requests",
             "type filter hook prerouting priority -149;",
-            [f"{match} goto {QUEUE_CHAIN}" for match in (*_REQUESTS, *_ERRORS)],
+            _rules((*_REQUESTS, *_FULLNAT_REPLIES, *_ERRORS), f"goto {QUEUE_CHAIN}"),
         ),
         _chain(
             "replies",
             "type filter hook forward priority 100;",
-            [f"{match} goto {QUEUE_CHAIN}" for match in (*_REPLIES, *_FORWARDED_ERRORS)],
+            _rules((*_REPLIES, *_FORWARDED_ERRORS), f"goto {QUEUE_CHAIN}"),
+        ),
+        _chain(
+            "sent",
+            "type filter hook output priority -450;",
+            [f"meta mark {SENT_MARK:#x} notrack meta mark set 0 accept"],
+        ),
+        _chain(
+            "untracked_output",
+            "type filter hook output priority -290;",
+            _rules((*_DELIVERED_REPLIES, *_OWN_REPLIES), "notrack accept"),
+        ),
+        _chain(
+            "own_replies",
+            "type filter hook output priority 100;",
+            _rules((*_OWN_REPLIES, *_OWN_ERRORS), f"goto {QUEUE_CHAIN}"),
         ),
     )
     sets = [f"set {name} {{ type {kind}; }}" for name, kind in _SET_TYPES.items()]
@@ -149,29 +222,50 @@ def _chain(name: str, hook: str, rules: list[str]) -> str:
     return f"chain {name} {{\n{hook}\n" + "\n".join(rules) + "\n}"
 
 
+def _rules(matches: tuple[str, ...], statement: str) -> list[str]:
+    return [f"{match} {statement}" for match in matches]
+
+
 def _elements(diverted: Diverted) -> dict[str, set[str]]:
     """Return the elements of every set as nft reads them."""
     elements: dict[str, set[str]] = {name: set() for name in _SET_TYPES}
-    for address, protocol, port in diverted.endpoints:
-        family = _family(address)
-        elements[f"vips{family}"].add(text(address))
-        if port:
-            elements[f"services{family}"].add(f"{text(address)} . {protocol} . {port}")
-        else:
-            elements[f"any_port{family}"].add(f"{text(address)} . {protocol}")
-    for address, protocol, port in diverted.servers:
-        family = _family(address)
-        elements[f"forwarded_errors{family}"].update(ICMP_ERRORS[family])
-        if port:
-            elements[f"servers{family}"].add(f"{text(address)} . {protocol} . {port}")
-        else:
-            elements[f"any_port_servers{family}"].add(f"{text(address)} . {protocol}")
-    if diverted.marks:
-        elements["marks"].update(map(str, diverted.marks))
-        for family, types in ICMP_ERRORS.items():
-            elements[f"errors{family}"].update(types)
+
+    def add(name: str, addresses: Iterable[bytes]) -> None:
+        for address in addresses:
+            elements[f"{name}{_version(address)}"].add(text(address))
+
+    def add_endpoints(exact: str, any_port: str, endpoints: Iterable[Endpoint]) -> None:
+        for address, protocol, port in endpoints:
+            of_any_port = f"{text(address)} . {protocol}"
+            if port:
+                elements[f"{exact}{_version(address)}"].add(f"{of_any_port} . {port}")
+            else:
+                elements[f"{any_port}{_version(address)}"].add(of_any_port)
+
+    endpoints = diverted.endpoints | _ipsec(diverted.ipsec)
+    servers = diverted.servers | _ipsec(diverted.ipsec_servers)
+    add_endpoints("services", "any_port", endpoints)
+    add("vips", (address for address, _, _ in endpoints))
+    add_endpoints("servers", "any_port_servers", servers)
+    add_endpoints("own_servers", "any_port_own_servers", diverted.own_servers)
+    add("own_rips", (address for address, _, _ in diverted.own_servers))
+    add_endpoints("fullnat_servers", "any_port_fullnat_servers", diverted.fullnat_servers)
+    add("lips", diverted.local_addresses)
+    add("ends", diverted.local_addresses | diverted.tunnel_ends)
+    elements["marks"].update(map(str, diverted.marks))
+    with_servers = {_version(address) for address, _, _ in servers}
+    for version, types in ICMP_ERRORS.items():
+        if diverted.marks:
+            elements[f"errors{version}"].update(types)
+        if version in with_servers:
+            elements[f"forwarded_errors{version}"].update(types)
     return elements
 
 
-def _family(address: bytes) -> int:
+def _ipsec(addresses: Iterable[bytes]) -> frozenset[Endpoint]:
+    """Return AH and ESP of these addresses as endpoints: protocols without ports."""
+    return frozenset((address, protocol, 0) for address in addresses for protocol in (_ESP, _AH))
+
+
+def _version(address: bytes) -> int:
     return 4 if len(address) == 4 else 6

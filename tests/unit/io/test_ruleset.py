@@ -8,6 +8,7 @@ from lvsd.io.ruleset import REASSEMBLY, Diverted, changes, script
 from lvsd.packet.address import pack
 
 VIP4, VIP6, RIP4 = pack("192.0.2.10"), pack("2001:db8::10"), pack("10.0.0.11")
+LIP4, LIP6 = pack("10.0.0.1"), pack("2001:db8:2::1")
 TCP, UDP = 6, 17
 
 
@@ -50,6 +51,43 @@ TCP, UDP = 6, 17
             "delete element inet lvsd errors4 { 11, 3, 4 }\n"
             "delete element inet lvsd errors6 { 1, 2, 3, 4 }\n",
             id="the last mark goes",
+        ),
+        pytest.param(
+            Diverted(),
+            Diverted(
+                fullnat_servers=frozenset({(RIP4, TCP, 8080), (RIP4, UDP, 0)}),
+                local_addresses=frozenset({LIP4, LIP6}),
+            ),
+            "add element inet lvsd fullnat_servers4 { 10.0.0.11 . 6 . 8080 }\n"
+            "add element inet lvsd any_port_fullnat_servers4 { 10.0.0.11 . 17 }\n"
+            "add element inet lvsd lips4 { 10.0.0.1 }\n"
+            "add element inet lvsd lips6 { 2001:db8:2::1 }\n"
+            "add element inet lvsd ends4 { 10.0.0.1 }\n"
+            "add element inet lvsd ends6 { 2001:db8:2::1 }\n",
+            id="FULLNAT has nothing in hook forward, errors neither",
+        ),
+        pytest.param(
+            Diverted(tunnel_ends=frozenset({LIP4})),
+            Diverted(local_addresses=frozenset({LIP4})),
+            "add element inet lvsd lips4 { 10.0.0.1 }\n",
+            id="an address stays an end while anything begins there",
+        ),
+        pytest.param(
+            Diverted(),
+            Diverted(own_servers=frozenset({(LIP4, TCP, 80), (LIP4, UDP, 0)})),
+            "add element inet lvsd own_servers4 { 10.0.0.1 . 6 . 80 }\n"
+            "add element inet lvsd any_port_own_servers4 { 10.0.0.1 . 17 }\n"
+            "add element inet lvsd own_rips4 { 10.0.0.1 }\n",
+            id="a real server on the director",
+        ),
+        pytest.param(
+            Diverted(),
+            Diverted(ipsec=frozenset({VIP6}), ipsec_servers=frozenset({RIP4})),
+            "add element inet lvsd any_port6 { 2001:db8::10 . 50, 2001:db8::10 . 51 }\n"
+            "add element inet lvsd vips6 { 2001:db8::10 }\n"
+            "add element inet lvsd any_port_servers4 { 10.0.0.11 . 50, 10.0.0.11 . 51 }\n"
+            "add element inet lvsd forwarded_errors4 { 11, 3, 4 }\n",
+            id="AH and ESP are protocols of any port",
         ),
     ],
 )
