@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from lvsd.errors import KernelError
 from lvsd.io.netlink import NETLINK_ROUTE, Message, attribute, attributes, linked, open_socket
@@ -31,9 +31,12 @@ _RTMSG: Final = struct.Struct("=8BI")  # family, dst, src, tos, table, protocol,
 _RTNEXTHOP: Final = struct.Struct("=HBBi")  # length, flags, hops, index
 _U32: Final = struct.Struct("=I")
 
-_IFLA_MTU: Final = 4
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU = 1, 3, 4
+_ARPHRD_ETHER: Final = 1
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
-_RTA_DST, _RTA_OIF, _RTA_METRICS, _RTA_MULTIPATH = 1, 4, 8, 9
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
+_RTA_METRICS, _RTA_MULTIPATH, _RTA_VIA = 8, 9, 18
+_RTVIA_FAMILY: Final = 2  # bytes before the address in struct rtvia
 _RTAX_MTU: Final = 2
 _RTM_F_FIB_MATCH: Final = 0x2000
 _RTN_UNICAST, _RTN_LOCAL = 1, 2
@@ -42,6 +45,21 @@ _RTN_UNICAST, _RTN_LOCAL = 1, 2
 _GROUPS: Final = 0x001 | 0x010 | 0x040 | 0x100 | 0x400
 _RECEIVE: Final = 1 << 16
 _NO_ROUTE: Final = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EINVAL, errno.EACCES}
+
+
+class Way(NamedTuple):
+    """How a packet leaves the host for an address."""
+
+    interface: int
+    """Its index."""
+    name: str
+    gateway: bytes | None
+    """The next router, packed; None: the address itself is on the link."""
+    is_ethernet: bool
+    mac: bytes
+    """The interface's own, the source of frames; empty if it has none."""
+    mtu: int
+    """Longest packet in bytes, as `route_mtus` has it."""
 
 
 def link_mtus() -> dict[int, int]:
@@ -84,6 +102,33 @@ def route_mtus(addresses: Iterable[bytes]) -> dict[bytes, int | None]:
                 address: _route_mtu(_route(link, address), mtus)
                 for address in dict.fromkeys(addresses)
             }
+    except OSError as error:
+        raise _refusal("look up routes", error) from error
+
+
+def sources(addresses: Iterable[bytes]) -> dict[bytes, bytes | None]:
+    """Return the address that this host sends from to each address; None: no route.
+
+    The route's preferred source, else what the kernel chooses among the interface's addresses
+    (RFC 6724 for IPv6). An address of the host itself is its own source. Raise KernelError.
+    """
+    try:
+        with linked(NETLINK_ROUTE) as link:
+            found = {each: _route(link, each, 0) for each in dict.fromkeys(addresses)}
+    except OSError as error:
+        raise _refusal("look up routes", error) from error
+    return {each: (route or {}).get(_RTA_PREFSRC) for each, route in found.items()}
+
+
+def ways(addresses: Iterable[bytes]) -> dict[bytes, Way | None]:
+    """Return the interface and the next hop towards each address; None: no route.
+
+    Of several next hops the one that the kernel would take now. Raise KernelError.
+    """
+    try:
+        with linked(NETLINK_ROUTE) as link:
+            links = _links(link)
+            return {each: _way(link, each, links) for each in dict.fromkeys(addresses)}
     except OSError as error:
         raise _refusal("look up routes", error) from error
 
@@ -141,18 +186,38 @@ class Watch:
         self._callback()
 
 
-def _link_mtus(link: Link) -> dict[int, int]:
-    mtus = {}
+class _Link(NamedTuple):
+    name: str
+    is_ethernet: bool
+    mac: bytes
+    mtu: int
+
+
+def _links(link: Link) -> dict[int, _Link]:
+    found = {}
     for answer in link.dump(Message(_GETLINK, 0, _IFINFOMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0))):
-        index = _IFINFOMSG.unpack_from(answer.body)[2]
-        (mtus[index],) = _U32.unpack(attributes(answer.body, _IFINFOMSG.size)[_IFLA_MTU])
-    return mtus
+        _, kind, index, _, _ = _IFINFOMSG.unpack_from(answer.body)
+        values = attributes(answer.body, _IFINFOMSG.size)
+        found[index] = _Link(
+            values[_IFLA_IFNAME].rstrip(b"\0").decode(errors="replace"),
+            kind == _ARPHRD_ETHER,
+            values.get(_IFLA_ADDRESS, b""),
+            _U32.unpack(values[_IFLA_MTU])[0],
+        )
+    return found
 
 
-def _route(link: Link, address: bytes) -> dict[int, bytes] | None:
-    """Return the attributes of the routing table's entry for ``address``, None without one."""
+def _link_mtus(link: Link) -> dict[int, int]:
+    return {index: each.mtu for index, each in _links(link).items()}
+
+
+def _route(link: Link, address: bytes, flags: int = _RTM_F_FIB_MATCH) -> dict[int, bytes] | None:
+    """Return the attributes of the routing table's entry for ``address``, None without one.
+
+    Without flags: of what the kernel makes of it, with one next hop and the source address.
+    """
     family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
-    header = _RTMSG.pack(family, 8 * len(address), 0, 0, 0, 0, 0, 0, _RTM_F_FIB_MATCH)
+    header = _RTMSG.pack(family, 8 * len(address), 0, 0, 0, 0, 0, 0, flags)
     try:
         answer = link.get(Message(_GETROUTE, 0, header + attribute(_RTA_DST, address)))
     except OSError as error:
@@ -161,6 +226,19 @@ def _route(link: Link, address: bytes) -> dict[int, bytes] | None:
         raise
     kind = _RTMSG.unpack_from(answer.body)[7]
     return attributes(answer.body, _RTMSG.size) if kind in {_RTN_UNICAST, _RTN_LOCAL} else None
+
+
+def _way(link: Link, address: bytes, links: dict[int, _Link]) -> Way | None:
+    route = _route(link, address, 0)
+    if route is None or _RTA_OIF not in route:
+        return None
+    (index,) = _U32.unpack(route[_RTA_OIF])
+    if index not in links:
+        return None
+    out = links[index]
+    gateway = route.get(_RTA_GATEWAY) or route.get(_RTA_VIA, b"")[_RTVIA_FAMILY:] or None
+    mtu = _route_mtu(_route(link, address), {index: out.mtu}) or out.mtu
+    return Way(index, out.name, gateway, out.is_ethernet, out.mac, mtu)
 
 
 def _route_mtu(route: dict[int, bytes] | None, link_mtus: dict[int, int]) -> int | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
+import subprocess
 import time
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,15 @@ import uvloop
 
 from lvsd.io import netlink
 from lvsd.io.netlink import Link
-from lvsd.io.routes import Watch, link_mtus, local_addresses, route_mtus
+from lvsd.io.routes import (
+    Watch,
+    Way,
+    link_mtus,
+    local_addresses,
+    route_mtus,
+    sources,
+    ways,
+)
 from lvsd.packet.address import pack
 
 if TYPE_CHECKING:
@@ -31,6 +41,9 @@ ROUTES = (
     "2001:db8:a::/48 via 2001:db8:2::2 mtu 1290",
     "2001:db8:b::/48 nexthop via 2001:db8:1::2 nexthop via 2001:db8:2::2",
     "unreachable 2001:db8:c::/48",
+    "10.6.0.0/16 via 10.0.0.2 src 192.0.2.1",
+    "10.7.0.0/16 via inet6 2001:db8:2::2 dev eth1",
+    "2001:db8:d::/48 via 2001:db8:2::2 src 2001:db8:1::1",
 )
 
 
@@ -43,6 +56,13 @@ def routed(row: Row) -> Iterator[Row]:
     yield row
     for route in ROUTES:
         row.director.ip(f"route delete {route}")
+
+
+def own_mac(interface: str) -> bytes:
+    """Return the MAC of an interface of this namespace, as ``ip`` tells it."""
+    command = ["ip", "-json", "link", "show", "dev", interface]
+    done = subprocess.run(command, check=True, capture_output=True)
+    return bytes.fromhex(json.loads(done.stdout)[0]["address"].replace(":", ""))
 
 
 @pytest.mark.parametrize(
@@ -66,6 +86,74 @@ def routed(row: Row) -> Iterator[Row]:
 def test_the_mtu_of_a_route(routed: Row, address: str, mtu: int | None) -> None:
     del routed
     assert route_mtus([pack(address)]) == {pack(address): mtu}
+
+
+@pytest.mark.parametrize(
+    ("address", "source"),
+    [
+        pytest.param("10.0.0.9", "10.0.0.1", id="on the link"),
+        pytest.param("10.1.0.1", "10.0.0.1", id="behind a gateway"),
+        pytest.param("10.6.0.1", "192.0.2.1", id="the route's preferred source"),
+        pytest.param("10.0.0.1", "10.0.0.1", id="the host itself"),
+        pytest.param("10.3.0.1", None, id="blackhole"),
+        pytest.param("10.4.0.1", None, id="unreachable"),
+        pytest.param("203.0.113.1", None, id="no route"),
+        pytest.param("2001:db8:2::9", "2001:db8:2::1", id="ipv6: on the link"),
+        pytest.param("2001:db8:a::1", "2001:db8:2::1", id="ipv6: behind a gateway"),
+        pytest.param("2001:db8:d::1", "2001:db8:1::1", id="ipv6: the route's preferred source"),
+        pytest.param("2001:db8:2::1", "2001:db8:2::1", id="ipv6: the host itself"),
+        pytest.param("2001:db8:c::1", None, id="ipv6: unreachable"),
+        pytest.param("2001:db8:ff::1", None, id="ipv6: no route"),
+    ],
+)
+def test_the_source_is_the_one_that_the_kernel_takes(
+    routed: Row, address: str, source: str | None
+) -> None:
+    del routed
+    packed = pack(address)
+    assert sources([packed]) == {packed: source and pack(source)}
+    if source:
+        with socket.socket(
+            socket.AF_INET if "." in address else socket.AF_INET6, socket.SOCK_DGRAM
+        ) as sock:
+            sock.connect((address, 9))
+            assert sock.getsockname()[0] == source
+
+
+@pytest.mark.parametrize(
+    ("address", "interface", "gateway", "mtu"),
+    [
+        pytest.param("10.0.0.9", "eth1", None, 1500, id="on the link"),
+        pytest.param("192.0.2.9", "eth0", None, 1400, id="on another link"),
+        pytest.param("10.1.0.1", "eth1", "10.0.0.2", 1300, id="behind a gateway"),
+        pytest.param("10.7.0.1", "eth1", "2001:db8:2::2", 1500, id="behind one of IPv6"),
+        pytest.param("2001:db8:2::9", "eth1", None, 1500, id="ipv6: on the link"),
+        pytest.param("2001:db8:a::1", "eth1", "2001:db8:2::2", 1290, id="ipv6: behind a gateway"),
+    ],
+)
+def test_the_way_names_interface_gateway_mac_and_mtu(
+    routed: Row, address: str, interface: str, gateway: str | None, mtu: int
+) -> None:
+    del routed
+    expected = Way(
+        socket.if_nametoindex(interface),
+        interface,
+        pack(gateway) if gateway else None,
+        is_ethernet=True,
+        mac=own_mac(interface),
+        mtu=mtu,
+    )
+    assert ways([pack(address)]) == {pack(address): expected}
+
+
+def test_there_is_no_way_without_a_route_and_no_ethernet_to_the_host_itself(routed: Row) -> None:
+    del routed
+    nowhere, unreachable, here = map(pack, ("203.0.113.1", "2001:db8:c::1", "10.0.0.1"))
+    found = ways([nowhere, unreachable, here])
+    assert (found[nowhere], found[unreachable]) == (None, None)
+    way = found[here]
+    assert way is not None
+    assert (way.name, way.is_ethernet) == ("lo", False)
 
 
 def test_each_address_is_looked_up_once_on_one_socket(
