@@ -86,7 +86,9 @@ def test_the_lab_stays_until_it_is_told_to_end(number: signal.Signals, status: i
         assert process.stdout is not None
         text = ""
         while not text.endswith("\n}\n"):
-            text += process.stdout.readline()
+            line = process.stdout.readline()
+            assert line, "it ended before it said all"
+            text += line
         name = json.loads(text)["name"]
         assert len(list(processes.NETNS.glob(f"{name}-*"))) == 3
 

@@ -1,0 +1,56 @@
+"""What a real server needs for its way, done by ``lvsd realserver`` as an operator would."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from lvsd.errors import KernelError
+from lvsd.lab.notify import start_and_wait
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lvsd.lab.namespace import Namespace
+    from lvsd.lab.plan import Addresses
+    from lvsd.lab.program import Program
+
+NAME = "realserver"
+MODES = ("dr", "tun")
+"""The ways for which a real server has to be prepared."""
+
+
+def up(
+    namespace: Namespace, vip: Addresses, *, tunnel: str = "ipip", port: int | None = None
+) -> Program | None:
+    """Give a real server of DR or TUN the virtual addresses; for TUN, take tunnels off.
+
+    ``tunnel`` is ipip, gue or gre, ``port`` GUE's. Return when packets can come: with the
+    program, which goes on running where it has to take the outer headers off itself, or None for
+    a way that needs nothing. Raise KernelError, with the program's words, when it fails.
+    """
+    mode = namespace.way
+    if mode not in MODES:
+        return None
+    argv = _command("up", namespace, "--mode", mode, "--vip", vip.v4, "--vip", vip.v6)
+    if mode == "tun":
+        argv += ["--tunnel", tunnel]
+        argv += ["--port", str(port)] if port is not None else []
+    return start_and_wait(namespace, argv, NAME, may_end=True)
+
+
+def down(namespace: Namespace) -> None:
+    """Put back what `up` changed, and end what it left running. Raise KernelError."""
+    done = namespace.run(_command("down", namespace), check=False)
+    if done.returncode != os.EX_OK:
+        raise KernelError(
+            f"put back the real server {namespace.name}",
+            f"the command ended with status {done.returncode}",
+            f"it said: {done.stdout}{done.stderr}",
+        )
+
+
+def _command(verb: str, namespace: Namespace, *options: str) -> list[str | Path]:
+    state = namespace.directory / NAME
+    return [sys.executable, "-m", "lvsd", NAME, verb, "--state", state, *options]
