@@ -13,11 +13,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCK := $(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-trusted-host \
 	--no-emit-find-links --strip-extras --allow-unsafe --no-header --annotation-style=line
 PYTEST ?= $(BIN)/python -m pytest
+STOCK_TESTS ?= tests/netns/traffic tests/netns/io $(wildcard tests/netns/modes)
 
-.PHONY: help system venv lock demo test lint unit netns fuzz bench clean
+.PHONY: help system venv lock demo test lint unit netns test-stock-kernel fuzz bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 system: ## install the Debian packages (root on Debian or Ubuntu; elsewhere says what is missing)
 	@packaging/install-debian-packages
@@ -55,6 +56,10 @@ unit: venv ## tests that move no packet and need no root
 netns: venv ## real traffic in network namespaces (root)
 	$(PYTEST) tests/netns
 
+test-stock-kernel: venv ## real traffic on Debian's kernel, emulated (root); STOCK_TESTS=tests/netns/io
+	@packaging/install-stock-kernel
+	tests/stock_kernel/run -- $(PYTEST) -p no:cacheprovider --timeout 600 $(STOCK_TESTS)
+
 fuzz: venv ## coverage-guided fuzzing of the packet path; FUZZ_SECONDS=60
 	$(PIP) install --require-hashes -r requirements/fuzz.lock
 	$(BIN)/python tests/fuzz/fuzz_packet.py -max_total_time=$${FUZZ_SECONDS:-60} -max_len=4096
@@ -63,4 +68,4 @@ bench: venv ## packets/s, picks/s, memory, end to end against HAProxy and nginx
 	$(BIN)/python -m bench
 
 clean: ## remove what make made
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
