@@ -10,7 +10,7 @@ Takes any bytes and raises nothing. ::
 from __future__ import annotations
 
 from struct import Struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from lvsd.packet.address import endpoint, text
 from lvsd.packet.checksum import IPV4_CHECKSUM, checksum, crc32c, pseudo_header
@@ -18,9 +18,15 @@ from lvsd.packet.icmp import HEADER_BYTES, is_error
 from lvsd.packet.numbers import PROTOCOL_NAMES, Chunk, Icmp, Icmp6, TcpFlag
 from lvsd.packet.rewrite import CHECKSUM_AT
 from lvsd.packet.tcp_options import MSS, NOP, SACK, TIMESTAMP, options
+from lvsd.packet.tunnel import IPV4_INSIDE, unwrap
 from lvsd.packet.view import ICMP, ICMPV6, SCTP, TCP, UDP, Packet
 
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
 PORTED: Final = frozenset({TCP, UDP, SCTP})
+
+_NAMES: Final = PROTOCOL_NAMES | {IPV4_INSIDE: "IPIP"}
 
 _U16: Final = Struct("!H").unpack_from
 _U32: Final = Struct("!I").unpack_from
@@ -54,12 +60,16 @@ ETHERNET_BYTES: Final = 14
 _ETHERTYPES: Final = {0x0800: "IPv4", 0x86DD: "IPv6", 0x0806: "ARP"}
 
 
-def pretty_lines(data: bytes) -> str:
-    """Return a packet with a line for each layer, also those that an ICMP error quotes."""
-    return "\n".join(_layers(data, quoted=False))
+def pretty_lines(data: bytes, gue_ports: Collection[int] = ()) -> str:
+    """Return a packet with a line for each layer, also those that it quotes or has inside.
+
+    An ICMP error quotes, a tunnel has a packet inside; what goes to one of ``gue_ports`` is taken
+    for GUE. A tunnel in a tunnel is not looked into.
+    """
+    return "\n".join(_layers(data, gue_ports, quoted=False, inside=False))
 
 
-def pretty_frame(frame: bytes) -> str:
+def pretty_frame(frame: bytes, gue_ports: Collection[int] = ()) -> str:
     """Return an Ethernet frame with a line for each layer; the packet's are those of its IP."""
     if len(frame) < ETHERNET_BYTES:
         return f"bad frame of {len(frame)} bytes: shorter than its header"
@@ -68,10 +78,10 @@ def pretty_frame(frame: bytes) -> str:
     line = f"Ethernet {frame[6:12].hex(':')} > {frame[:6].hex(':')}, {kind}"
     if kind not in {"IPv4", "IPv6"}:
         return line
-    return f"{line}\n{pretty_lines(frame[ETHERNET_BYTES:])}"
+    return f"{line}\n{pretty_lines(frame[ETHERNET_BYTES:], gue_ports)}"
 
 
-def _layers(data: bytes, *, quoted: bool) -> list[str]:
+def _layers(data: bytes, gue_ports: Collection[int], *, quoted: bool, inside: bool) -> list[str]:
     packet = Packet()
     fault = packet.load(data, quoted=quoted)
     if fault:
@@ -89,14 +99,17 @@ def _layers(data: bytes, *, quoted: bool) -> list[str]:
     if said := _options(packet):
         lines.append(f"    options {', '.join(said)}")
     if _quotes(packet) and not quoted:
-        inner = _layers(_quote(packet), quoted=True)
+        inner = _layers(_quote(packet), gue_ports, quoted=True, inside=inside)
         lines.append(f"    about {inner[0]}")
         lines += [f"    {line}" for line in inner[1:]]
+    if not inside and (held := unwrap(data[: packet.end], gue_ports)) is not None:
+        inner = _layers(held, gue_ports, quoted=quoted, inside=True)
+        lines += [f"    {line}" for line in inner]
     return lines
 
 
 def _protocol(packet: Packet) -> str:
-    return PROTOCOL_NAMES.get(packet.protocol, f"protocol {packet.protocol}")
+    return _NAMES.get(packet.protocol, f"protocol {packet.protocol}")
 
 
 def _transport(packet: Packet) -> str:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
+from forwarders.plan import Encapsulate
 from lvsd.packet.address import pack
 from lvsd.packet.checksum import checksum, pseudo_header
 from lvsd.packet.icmp import time_exceeded, too_big
 from lvsd.packet.pretty import pretty_frame, pretty_lines
+from lvsd.packet.tunnel import compile_tunnel
 from lvsd.packet.view import ICMPV6, SCTP, TCP, UDP, Packet
 from tests.unit.packet.samples import sample
+
+if TYPE_CHECKING:
+    from forwarders.plan import TunnelKind
 
 
 def test_each_layer_stands_on_a_line_with_its_checksum() -> None:
@@ -158,3 +165,38 @@ def test_a_frame_of_something_else_is_shown_as_that(rest: bytes, said: str) -> N
 
 def test_a_frame_cut_short_is_said_to_be_bad() -> None:
     assert pretty_frame(bytes(13)) == "bad frame of 13 bytes: shorter than its header"
+
+
+@pytest.mark.parametrize(
+    ("kind", "port", "carrier"), [("ipip", 0, "IPIP"), ("gre", 0, "GRE"), ("gue", 6080, "UDP")]
+)
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_tunnel_shows_what_is_inside(
+    version: int, kind: TunnelKind, port: int, carrier: str
+) -> None:
+    inner = sample(version, TCP)
+    outer = tunnelled(inner, kind, port)
+    lines = pretty_lines(outer, {6080}).splitlines()
+    assert lines[0].startswith("IPv4 10.0.0.1 > 10.1.0.13, ttl 63, ")
+    assert lines[1].split()[0] == ("IPv6" if (carrier, version) == ("IPIP", 6) else carrier)
+    assert [line[4:].replace("ttl 63", "ttl 64")[:60] for line in lines[2:]] == [
+        line[:60] for line in pretty_lines(inner).splitlines()
+    ]
+
+
+def tunnelled(inner: bytes, kind: TunnelKind = "ipip", port: int = 0) -> bytes:
+    packet = Packet()
+    packet.load(inner)
+    step = Encapsulate(pack("10.0.0.1"), pack("10.1.0.13"), kind, port)
+    return compile_tunnel(step).wrap(packet, 1)
+
+
+def test_udp_to_another_port_than_gues_is_not_looked_into() -> None:
+    assert len(pretty_lines(tunnelled(sample(4, TCP), "gue", 6080)).splitlines()) == 2
+
+
+def test_a_tunnel_in_a_tunnel_is_not_looked_into() -> None:
+    data = sample(4, TCP)
+    for _ in range(1000):
+        data = tunnelled(data)
+    assert len(pretty_lines(data).splitlines()) == 4
