@@ -5,6 +5,7 @@ from __future__ import annotations
 from socket import AF_INET, AF_INET6, inet_ntop
 from typing import TYPE_CHECKING, Protocol
 
+from forwarders.tun import Tun
 from lvsd.control.protocol import PROTOCOL_NAMES
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class ConnectionView(Protocol):
     def template(self) -> bool: ...  # noqa: D102
     @property
     def fwmark(self) -> int: ...  # noqa: D102
+    @property
+    def local(self) -> tuple[bytes, int] | None: ...  # noqa: D102
 
 
 class DirectorView(Protocol):
@@ -92,18 +95,29 @@ def service_entry(service: Service) -> ServiceEntry:
         "persistence_s": service.persistence_s,
         "prefix": service.prefix,
         "one_packet": service.one_packet,
+        "local_addresses": _local_addresses(service),
         "stats": _counters(service.meter.totals),
         "rates": _counters(service.meter.rates),
         "servers": [_server_entry(server) for server in service.servers],
     }
 
 
+def _local_addresses(service: Service) -> list[str]:
+    pool = getattr(service, "local", None)
+    return [address_text(address) for address in pool.addresses] if pool else []
+
+
 def _server_entry(server: RealServer) -> ServerEntry:
+    forwarder = server.forwarder
+    tunnel = forwarder if isinstance(forwarder, Tun) else None
     return {
         "address": address_text(server.address),
         "port": server.port,
-        "forward": server.forwarder.name,
-        "label": server.forwarder.label,
+        "forward": forwarder.name,
+        "label": getattr(server, "way", forwarder).label,
+        "tunnel": tunnel.kind if tunnel else "",
+        "tunnel_port": tunnel.port if tunnel else 0,
+        "tunnel_checksum": tunnel.checksum if tunnel else False,
         "weight": server.weight,
         "upper": server.upper,
         "lower": server.lower,
@@ -132,6 +146,7 @@ def connection_entry(connection: ConnectionView, now: float) -> ConnectionEntry:
     (ip_vs_sched_persist).
     """
     vip = connection.vip.ljust(len(connection.client), b"\0")
+    local, local_port = getattr(connection, "local", None) or (b"", 0)
     return {
         "protocol": PROTOCOL_NAMES[connection.protocol],
         "state": connection.state_name,
@@ -142,6 +157,8 @@ def connection_entry(connection: ConnectionView, now: float) -> ConnectionEntry:
         "virtual_port": connection.vport,
         "server": address_text(connection.rip),
         "server_port": connection.rport,
+        "local": address_text(local),
+        "local_port": local_port,
         "fwmark": connection.fwmark,
         "template": connection.template,
     }

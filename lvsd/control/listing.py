@@ -9,6 +9,7 @@ from functools import cmp_to_key
 from ipaddress import IPv4Network, ip_address
 from typing import TYPE_CHECKING
 
+from forwarders.tun import Tun
 from lvsd.control.options import View
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ BANNER = "IP Virtual Server version 1.2.1 (size=4096)"
 
 SERVICE_WIDTH = 33
 SERVER_WIDTH = 28
+TUNNEL_WIDTH = 13
 _PROTOCOL_NUMBERS = {"ip": 0, "tcp": 6, "udp": 17, "sctp": 132}
 
 _COUNTER_COLUMNS = "connections", "in_packets", "out_packets", "in_bytes", "out_bytes"
@@ -70,10 +72,11 @@ def _title(view: View) -> tuple[str, str]:
             return f"{address} Uthreshold Lthreshold ActiveConn InActConn ", remote
         case View.PERSISTENT:
             return f"{address} Weight    PersistConn ActiveConn InActConn ", remote
-        case View.PLAIN:
+        case View.TUNNEL | View.PLAIN:
+            tunnel = f"{'TunnelInfo':<{TUNNEL_WIDTH}} " if view is View.TUNNEL else ""
             return (
                 "Prot LocalAddress:Port Scheduler Flags",
-                f"{remote}           Forward Weight ActiveConn InActConn",
+                f"{remote}           Forward {tunnel}Weight ActiveConn InActConn",
             )
 
 
@@ -124,8 +127,27 @@ def _server_columns(server: ServerEntry, view: View, *, exact: bool) -> str:
             return f" {server['upper']:<10} {server['lower']:<10} {counts}"
         case View.PERSISTENT:
             return f" {server['weight']:<9} {server['templates']:<11} {counts}"
-        case View.PLAIN:
-            return f" {server['label']:<7} {server['weight']:<6} {counts}"
+        case View.TUNNEL | View.PLAIN:
+            tunnel = f"{_tunnel(server):<{TUNNEL_WIDTH}} " if view is View.TUNNEL else ""
+            return f" {server['label']:<7} {tunnel}{server['weight']:<6} {counts}"
+
+
+def _tunnel(server: ServerEntry) -> str:
+    """Return a tunnel's kind and what options the kind has: ``ipip``, ``gue:6080:+c``, ``gre:-c``.
+
+    The sign before c says whether there is a checksum.
+    """
+    kind = server["tunnel"]
+    if not kind or server["label"] != Tun.label:
+        return "n/a"
+    checksum = "+c" if server["tunnel_checksum"] else "-c"
+    match kind:
+        case "gue":
+            return f"{kind}:{server['tunnel_port']}:{checksum}"
+        case "gre":
+            return f"{kind}:{checksum}"
+        case _:
+            return kind
 
 
 def _counters(values: CounterEntry, *, exact: bool) -> str:

@@ -38,6 +38,7 @@ class View(Enum):
     RATE = "rate"
     THRESHOLDS = "thresholds"
     PERSISTENT = "persistent-conn"
+    TUNNEL = "tun-info"
     PLAIN = "plain"
 
 
@@ -68,6 +69,7 @@ OPTIONS = (
     Option("rate"),
     Option("thresholds"),
     Option("persistent-conn"),
+    Option("tun-info"),
     Option("exact", "X"),
     Option("sort"),
     Option("nosort"),
@@ -81,7 +83,7 @@ _ENDPOINTS = {"tcp-service": "tcp", "udp-service": "udp", "sctp-service": "sctp"
 _SELECTORS = {*_ENDPOINTS, "fwmark-service"}
 _LIST_ONLY = {
     "numeric", "connection", "timeout", "stats", "rate", "thresholds", "persistent-conn",
-    "exact", "sort", "nosort", "json",
+    "tun-info", "exact", "sort", "nosort", "json",
 }  # fmt: skip
 _COUNTING = {"stats", "rate", "thresholds"}
 
@@ -105,6 +107,7 @@ Options of a list:
   --exact       -X    numbers in full, not in K, M, G or T
   --thresholds        upper and lower thresholds
   --persistent-conn   templates of persistence per server
+  --tun-info          kind, port and checksum of tunnels
   --nosort            services and servers in the daemon's own order
   --sort              sorted by address, as they are anyhow
   --connection  -c    connections instead of services

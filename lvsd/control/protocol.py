@@ -85,12 +85,20 @@ class CounterEntry(TypedDict):
 
 
 class ServerEntry(TypedDict):
-    """A real server of a listing. ``label`` is what ipvsadm prints under Forward."""
+    """A real server of a listing.
+
+    ``forward`` is the way it is configured, ``label`` what ipvsadm prints under Forward of the
+    way that is taken (Local where the server is the director). ``tunnel`` is empty but for tun;
+    ``tunnel_port`` is 0 but for GUE.
+    """
 
     address: str
     port: int
     forward: str
     label: str
+    tunnel: str
+    tunnel_port: int
+    tunnel_checksum: bool
     weight: int
     upper: int
     lower: int
@@ -105,7 +113,7 @@ class ServiceEntry(TypedDict):
     """A virtual service of a listing, its real servers newest first.
 
     A fwmark service has protocol ip, an empty address and a fwmark that is not 0. ``prefix``
-    is None where persistence looks at the whole address.
+    is None where persistence looks at the whole address. ``local_addresses`` are FULLNAT's.
     """
 
     name: str
@@ -119,13 +127,18 @@ class ServiceEntry(TypedDict):
     persistence_s: int
     prefix: int | None
     one_packet: bool
+    local_addresses: list[str]
     stats: CounterEntry
     rates: CounterEntry
     servers: list[ServerEntry]
 
 
 class ConnectionEntry(TypedDict):
-    """A connection, or a template of persistence (state NONE or ASSURED, client port 0)."""
+    """A connection, or a template of persistence (state NONE or ASSURED, client port 0).
+
+    ``local`` is the director's own end towards the server with FULLNAT; empty, its port 0,
+    otherwise.
+    """
 
     protocol: str
     state: str
@@ -136,6 +149,8 @@ class ConnectionEntry(TypedDict):
     virtual_port: int
     server: str
     server_port: int
+    local: str
+    local_port: int
     fwmark: int
     template: bool
 

@@ -7,11 +7,11 @@ import socket
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from forwarders.base import Forwarder, Hop
+from forwarders import FORWARDERS, Tun
 from lvsd.control import names
 from lvsd.control.server import ControlServer
 from lvsd.core.service import RealServer, Service, ServiceKey, ServiceTable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from forwarders.plan import Plan
+    from forwarders.base import Forwarder
 
 State = dict[str, Any]
 
@@ -43,18 +43,6 @@ class _Meter(Meter):
     @property
     def rates(self) -> Rates:
         return Rates(*self._recorded["rates"])
-
-
-class _Forwarder(Forwarder):
-    """Has a label."""
-
-    labels: ClassVar = {"nat": "Masq", "dr": "Route", "tun": "Tunnel"}
-
-    def __init__(self, name: str) -> None:
-        self.name, self.label = name, self.labels[name]  # type: ignore[misc]  # one class for all
-
-    def plan(self, hop: Hop) -> Plan:
-        raise NotImplementedError
 
 
 class _Scheduler(Scheduler):
@@ -85,6 +73,7 @@ class _Connection:
     expires: float
     template: bool
     fwmark: int = 0
+    local: None = None
 
 
 class _RecordedDirector:
@@ -146,11 +135,17 @@ def _service(recorded: State) -> Service:
             active=each["active"],
             total=each["active"] + each["inactive"],
             templates=each["templates"],
-            forwarder=_Forwarder(each["forward"]),
+            forwarder=_forwarder(each),
             meter=_Meter(each),
         )
         service.add(server)
     return service
+
+
+def _forwarder(recorded: State) -> Forwarder:
+    if recorded["tunnel"] is not None:
+        return Tun(*recorded["tunnel"])
+    return FORWARDERS[recorded["forward"]]()
 
 
 @contextmanager

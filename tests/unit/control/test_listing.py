@@ -19,7 +19,8 @@ NOTHING = {"connections": 0, "in_packets": 0, "out_packets": 0, "in_bytes": 0, "
 
 def server(address: str = "10.0.0.11", port: int = 80, **changes: object) -> ServerEntry:
     entry = {
-        "address": address, "port": port, "forward": "nat", "label": "Masq", "weight": 1,
+        "address": address, "port": port, "forward": "nat", "label": "Masq",
+        "tunnel": "", "tunnel_port": 0, "tunnel_checksum": False, "weight": 1,
         "upper": 0, "lower": 0, "active": 0, "inactive": 0, "templates": 0,
         "stats": NOTHING, "rates": NOTHING,
     }  # fmt: skip
@@ -30,7 +31,7 @@ def service(address: str = "192.0.2.10", port: int = 80, **changes: object) -> S
     entry = {
         "name": "", "protocol": "tcp", "address": address, "port": port, "fwmark": 0,
         "family": 6 if ":" in address else 4, "scheduler": "rr", "flags": [],
-        "persistence_s": 0, "prefix": None, "one_packet": False,
+        "persistence_s": 0, "prefix": None, "one_packet": False, "local_addresses": [],
         "stats": NOTHING, "rates": NOTHING, "servers": [],
     }  # fmt: skip
     return cast("ServiceEntry", entry | changes)
@@ -84,6 +85,14 @@ def test_fullnat_has_a_label_of_its_own() -> None:
     assert lines[-1] == "  -> 10.0.0.11:80                 FullNat 1      0          0         "
 
 
+def test_a_tunnel_to_the_director_itself_has_no_tunnel_to_show() -> None:
+    entry = service(servers=[server(forward="tun", label="Local", tunnel="ipip")])
+    lines = list(listing.services([entry], View.TUNNEL, NUMERIC, exact=False))
+    assert lines[-1] == (
+        "  -> 10.0.0.11:80                 Local   n/a           1      0          0         "
+    )
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -129,7 +138,8 @@ def test_an_expiry_beyond_an_hour_is_told_in_minutes() -> None:
         "protocol": "tcp", "state": "ESTABLISHED", "expires_s": 7265,
         "client": "198.51.100.7", "client_port": 4000,
         "virtual": "192.0.2.10", "virtual_port": 80,
-        "server": "10.0.0.11", "server_port": 8080, "fwmark": 0, "template": False,
+        "server": "10.0.0.11", "server_port": 8080,
+        "local": "", "local_port": 0, "fwmark": 0, "template": False,
     }  # fmt: skip
     [*_, line] = listing.connections([entry], NUMERIC, with_engine=False)  # type: ignore[list-item]  # it is one
     assert line == "TCP 121:05 ESTABLISHED 198.51.100.7:4000  192.0.2.10:80      10.0.0.11:8080"
