@@ -54,11 +54,13 @@ class AddressChange:
 
 @dataclass(slots=True)
 class LinkChange:
-    """A network interface that we made; its name begins with `OUR_LINKS`."""
+    """A network interface that we made, or only brought up."""
 
     name: str
     kind: str
     """As ``ip link add type`` names it: one of that name but of another kind is not ours."""
+    made: bool = True
+    """We made it; its name then begins with `OUR_LINKS`."""
 
 
 @dataclass(slots=True)
@@ -224,7 +226,7 @@ def _parse(content: object) -> Journal:
     for address in journal.addresses:
         pack(address.address)
     for link in journal.links:
-        if not link.name.startswith(OUR_LINKS):
+        if link.made and not link.name.startswith(OUR_LINKS):
             raise ValueError(f'"{link.name}" is no interface that lvsd makes')
     return journal
 

@@ -24,7 +24,9 @@ _DELLINK: Final = 17
 _GETLINK: Final = 18
 
 _IFINFOMSG: Final = struct.Struct("=BxHiII")  # family, type, index, flags, change
-_IFF_UP: Final = 0x1
+_IFF_UP: Final = 0x01
+_IFF_LOOPBACK: Final = 0x08
+_IFF_NOARP: Final = 0x80
 _IFLA_IFNAME, _IFLA_LINKINFO = 3, 18
 _INFO_KIND, _INFO_DATA = 1, 2
 
@@ -45,7 +47,16 @@ def add(name: str, kind: str, *data: bytes) -> None:
 
 def bring_up(name: str) -> None:
     """Bring an interface up. Raise OSError."""
-    body = _header(socket.if_nametoindex(name), flags=_IFF_UP, change=_IFF_UP)
+    _set_flags(name, _IFF_UP)
+
+
+def take_down(name: str) -> None:
+    """Take an interface down. Raise OSError."""
+    _set_flags(name, 0)
+
+
+def _set_flags(name: str, flags: int) -> None:
+    body = _header(socket.if_nametoindex(name), flags=flags, change=_IFF_UP)
     with linked(NETLINK_ROUTE) as link:
         link.do(Message(_NEWLINK, 0, body))
 
@@ -72,9 +83,30 @@ def kind_of(name: str) -> str | None:
     return info.get(_INFO_KIND, b"").rstrip(b"\0").decode(errors="replace")
 
 
+def is_up(name: str) -> bool:
+    """Return whether an interface is up. Raise OSError."""
+    return bool(_flags(name) & _IFF_UP)
+
+
+def speaks_arp(name: str) -> bool:
+    """Return whether an interface asks and answers by ARP. Raise OSError."""
+    return not _flags(name) & (_IFF_LOOPBACK | _IFF_NOARP)
+
+
 def flag(kind: int) -> bytes:
-    """Return an attribute that says yes by being there."""
+    """Return an attribute of a kind of device that says yes by being there."""
     return attribute(kind, b"")
+
+
+def value(kind: int, content: bytes) -> bytes:
+    """Return an attribute of a kind of device."""
+    return attribute(kind, content)
+
+
+def _flags(name: str) -> int:
+    with linked(NETLINK_ROUTE) as link:
+        answer = link.get(Message(_GETLINK, 0, _header(0) + string(_IFLA_IFNAME, name)))
+    return int(_IFINFOMSG.unpack_from(answer.body)[3])
 
 
 def _header(index: int, *, flags: int = 0, change: int = 0) -> bytes:

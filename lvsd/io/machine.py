@@ -100,6 +100,9 @@ class Machine:
             with self._noted(self._journal.addresses, AddressChange(interface, text(address))):
                 addresses.add(interface, address)
         except OSError as error:
+            if error.errno == errno.EACCES:  # without rights it is EPERM (rtnetlink_rcv_msg)
+                remedy = f"switch it on by `sysctl -w net.ipv6.conf.{interface}.disable_ipv6=0`"
+                raise KernelError(operation, "IPv6 is switched off there", remedy) from error
             raise _refusal(operation, error) from error
 
     def add_link(self, name: str, kind: str, *data: bytes) -> None:
@@ -115,6 +118,21 @@ class Machine:
                 links.add(name, kind, *data)
         except OSError as error:
             raise _refusal(f"make the {kind} interface {name}", error) from error
+
+    def raise_link(self, name: str, kind: str) -> bool:
+        """Bring an interface up that is there already; return False if it is of another kind.
+
+        One that was up before stays so at `restore`. Raise KernelError or PrivilegeError.
+        """
+        try:
+            if links.kind_of(name) != kind:
+                return False
+            if not links.is_up(name):
+                with self._noted(self._journal.links, LinkChange(name, kind, made=False)):
+                    links.bring_up(name)
+        except OSError as error:
+            raise _refusal(f"bring up the interface {name}", error) from error
+        return True
 
     def restore(self) -> list[str]:
         """Put everything back, latest change first, and say so line by line.
@@ -254,8 +272,11 @@ def _undo(journal: Journal, path: Path) -> tuple[list[str], Journal]:
 def _undo_link(change: LinkChange) -> list[str]:
     if links.kind_of(change.name) != change.kind:
         return []
-    links.delete(change.name)
-    return [f"removed interface {change.name}"]
+    if change.made:
+        links.delete(change.name)
+        return [f"removed interface {change.name}"]
+    links.take_down(change.name)
+    return [f"took interface {change.name} down"]
 
 
 def _undo_address(change: AddressChange) -> list[str]:

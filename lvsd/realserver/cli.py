@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -34,13 +35,28 @@ def main(argv: Sequence[str]) -> int:
         from lvsd.realserver.up import down  # noqa: PLC0415 - '--help' is quick
 
         return down(options.state, _say)
-    return _up(options)
+    return _status(options) if options.command == "status" else _up(options)
 
 
 def _up(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    if options.print:
+        from lvsd.realserver.by_hand import script  # noqa: PLC0415 - '--help' is quick
+
+        sys.stdout.write(script(settings))
+        return os.EX_OK
     from lvsd.realserver.up import up  # noqa: PLC0415 - '--help' is quick
 
-    return up(_settings(options), options.state, _say)
+    return up(settings, options.state, _say)
+
+
+def _status(options: argparse.Namespace) -> int:
+    from lvsd.realserver.status import status  # noqa: PLC0415 - '--help' is quick
+
+    if options.mode is None and options.vip:
+        raise UsageError("--vip needs --mode; without both it is asked what the last up said")
+    asked = _settings(options) if options.mode else None
+    return status(options.state, asked, _say, port=options.listen, as_json=options.json)
 
 
 def _settings(options: argparse.Namespace) -> Settings:
@@ -77,8 +93,15 @@ def _parser() -> _Parser:
         dest="command", metavar="COMMAND", title="commands", required=True
     )
     up = _command(commands, "up", "make this host a real server; the last one counts")
-    _describe(up)
+    _describe(up, required=True)
+    up.add_argument("--print", action="store_true", help="only print the commands that do it")
     _command(commands, "down", "put everything back")
+    status = _command(commands, "status", "say what is set, missing or different; 1 if any is")
+    _describe(status, required=False)
+    status.add_argument("--json", action="store_true", help="as JSON")
+    status.add_argument(
+        "--listen", type=int, metavar="PORT", help="also see whether TCP is accepted there"
+    )
     commands.add_parser("toa", help="show programs the client's address under FULLNAT")
     return parser
 
@@ -95,10 +118,10 @@ def _command(commands: argparse._SubParsersAction[_Parser], name: str, text: str
     return command
 
 
-def _describe(command: argparse.ArgumentParser) -> None:
+def _describe(command: argparse.ArgumentParser, *, required: bool) -> None:
     """Add the options that say what kind of real server it is."""
     add = command.add_argument
-    add("--mode", choices=MODES, required=True, help="the director's way to here")
+    add("--mode", choices=MODES, required=required, help="the director's way to here")
     add("--vip", action="append", default=[], metavar="ADDRESS", help="virtual address; again")
     add("--interface", default="lo", metavar="NAME", help="has them (default %(default)s)")
     tun = command.add_argument_group("with --mode tun")

@@ -4,7 +4,7 @@
 
     outer packet --> raw or UDP socket --> `Decapsulation` --> TUN device --> the host's own stack
 
-About 30 us a packet. It runs until SIGTERM or SIGINT.
+Some 9 us of processor time a packet, of 1,400 bytes or of 100. It runs until SIGTERM or SIGINT.
 """
 
 from __future__ import annotations

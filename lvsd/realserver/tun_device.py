@@ -86,7 +86,10 @@ def prepare(name: str) -> None:
     for family, key, value in SYSCTLS:
         with suppress(FileNotFoundError):  # a kernel without IPv6
             sysctls.write(f"net.{family}.conf.{name}.{key}", value)
-    addresses.add(name, ADDRESS, addresses.HOST)
+    try:
+        addresses.add(name, ADDRESS, addresses.HOST)
+    except FileExistsError:  # by an earlier call
+        return
 
 
 def _refusal(operation: str, error: OSError) -> KernelError:

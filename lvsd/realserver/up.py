@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Final
 
 from lvsd import notify
 from lvsd.errors import KernelError
+from lvsd.io import links
 from lvsd.io.journal import Journal, journal_path
 from lvsd.io.machine import Machine, put_back
-from lvsd.realserver import quiet
+from lvsd.realserver import kernel_devices, quiet
 from lvsd.realserver.decapsulator import Decapsulator, exit_status
 from lvsd.realserver.ends import ends
 
@@ -40,6 +41,7 @@ def up(settings: Settings, directory: Path, say: Say) -> int:
     everything is put back then. Otherwise it returns at once, and `down` puts everything back.
     Raise KernelError, PrivilegeError.
     """
+    _refuse_an_interface_that_speaks(settings.interface)
     path = journal_path(directory)
     if left := Journal.read(path):
         same = left.settings == settings.json()
@@ -90,7 +92,11 @@ def counts_path(journal: Path) -> Path:
 
 def _up(settings: Settings, machine: Machine, path: Path, say: Say) -> int | None:
     """Set everything; return the exit status of the program that had to run, or None."""
-    left = ends(settings)
+    wanted = ends(settings)
+    left = wanted if settings.by == "lvsd" else kernel_devices.make(wanted, machine)
+    if left and settings.by == "kernel":
+        operation = f"let the kernel receive {', '.join(map(str, left))}"
+        raise KernelError(operation, "it has no device for that", "leave out --by kernel")
     if not left:
         _set(settings, machine)
         _ready("up", say)
@@ -101,6 +107,16 @@ def _up(settings: Settings, machine: Machine, path: Path, say: Say) -> int | Non
         ended_by = decapsulator.run(lambda: _ready(text, say))
         notify.notify(notify.STOPPING)
     return exit_status(ended_by)
+
+
+def _refuse_an_interface_that_speaks(interface: str) -> None:
+    operation = f"put virtual addresses on {interface}"
+    remedy = "take lo, or an interface without ARP such as a dummy"
+    try:
+        if links.speaks_arp(interface):
+            raise KernelError(operation, "it answers ARP for its addresses", remedy)
+    except OSError as error:
+        raise KernelError(operation, error, remedy) from error
 
 
 def _set(settings: Settings, machine: Machine) -> None:

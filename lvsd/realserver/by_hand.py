@@ -1,0 +1,77 @@
+"""The commands that do by hand what `lvsd.realserver.up` does, and those that undo it."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+from lvsd.io import links, sysctls
+from lvsd.io.routes import local_addresses
+from lvsd.packet.address import text
+from lvsd.realserver import kernel_devices, quiet
+from lvsd.realserver.ends import ends
+from lvsd.realserver.tun_device import ADDRESS, SYSCTLS
+
+if TYPE_CHECKING:
+    from lvsd.realserver.kernel_devices import Device
+    from lvsd.realserver.settings import Settings
+
+
+def script(settings: Settings) -> str:
+    """Return a shell script that does what is left to do; comments at its end say what undoes it.
+
+    Raise KernelError, OSError.
+    """
+    doing, undoing, notes = commands(settings)
+    lines = [*(f"# {note}" for note in notes), *(doing or ["# there is nothing left to do"])]
+    if undoing:
+        lines += ["# to undo it:", *(f"#   {line}" for line in undoing)]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def commands(settings: Settings) -> tuple[list[str], list[str], list[str]]:
+    """Return the commands that do it, those that undo it, and what no command does."""
+    doing, undoing = [], []
+    for sysctl in quiet.arp():
+        doing.append(f"sysctl -w {sysctl.name}={sysctl.value}")
+        undoing.append(f"sysctl -w {sysctl.name}={sysctls.read(sysctl.name)}")
+    wanted = ends(settings)
+    for device in kernel_devices.devices(wanted):
+        made, unmade = _device(device)
+        doing += made
+        undoing += unmade
+    present = _addresses_of(settings.interface)
+    for vip in settings.vips:
+        if vip in present:
+            continue
+        place = f"{text(vip)}/{8 * len(vip)} dev {settings.interface}"
+        doing.append(f"ip address add {place}{' nodad' if len(vip) == 16 else ''}")
+        undoing.append(f"ip address delete {place}")
+    notes = [
+        f"{end}: by hand only with a device of your own; `lvsd realserver up` receives it itself"
+        for end in wanted
+        if end not in kernel_devices.DEVICES
+    ]
+    return doing, undoing[::-1], notes
+
+
+def _device(device: Device) -> tuple[list[str], list[str]]:
+    name = device.name
+    if device.built_in:
+        if links.kind_of(name) == device.kind and links.is_up(name):
+            return [], []
+        return [f"modprobe {device.kind}", f"ip link set {name} up"], [f"ip link set {name} down"]
+    if links.kind_of(name) == device.kind:
+        return [], []
+    settings = [f"sysctl -w net.{family}.conf.{name}.{key}={to}" for family, key, to in SYSCTLS]
+    return [
+        f"ip link add {name} type {device.kind} {device.words}",
+        *settings,
+        f"ip address add {text(ADDRESS)}/32 dev {name} scope host",
+        f"ip link set {name} up",
+    ], [f"ip link delete {name}"]
+
+
+def _addresses_of(interface: str) -> set[bytes]:
+    index = socket.if_nametoindex(interface)
+    return {address for at, address in local_addresses() if at == index}
