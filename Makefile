@@ -15,7 +15,9 @@ LOCK := $(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-em
 PYTEST ?= $(BIN)/python -m pytest
 STOCK_TESTS ?= tests/netns/traffic tests/netns/io $(wildcard tests/netns/modes)
 
-.PHONY: help system venv lock demo test lint unit netns test-stock-kernel fuzz bench clean
+BPF := $(patsubst %.c,%.o,$(wildcard lvsd/*/bpf/*.bpf.c lvsd/*/*/bpf/*.bpf.c))
+
+.PHONY: help system venv bpf lock demo test lint unit netns test-stock-kernel fuzz bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +33,17 @@ $(VENV)/.ready: requirements/build.lock requirements/dev.lock pyproject.toml
 	$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
+bpf: $(BPF) ## the programs that run in the kernel (clang, libbpf-dev)
+
+# The headers of the architecture lie apart on Debian. mcpu=v2 is what every kernel with cgroup
+# hooks understands.
+%.bpf.o: %.bpf.c
+	@packaging/install-debian-packages
+	clang -O2 -g -Wall -Wextra -Werror -target bpf -mcpu=v2 \
+		-idirafter /usr/include/$(shell uname -m)-linux-gnu -c $< -o $@
+
 venv: $(VENV)/.ready ## .venv with lvsd and lvsadm in it, from the lock files
+	@$(MAKE) --silent bpf || echo "without the programs of 'make bpf', some commands say so" >&2
 
 lock: venv ## renew requirements/*.lock from pyproject.toml
 	export CUSTOM_COMPILE_COMMAND='make lock'; \
@@ -68,4 +80,4 @@ bench: venv ## packets/s, picks/s, memory, end to end against HAProxy and nginx
 	$(BIN)/python -m bench
 
 clean: ## remove what make made
-	rm -rf $(VENV) build dist *.egg-info .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BPF) build dist *.egg-info .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
