@@ -1,0 +1,192 @@
+"""How a real server is told who the client is: TOA, UOA, and the header of PROXY protocol v2.
+
+==========  ==========================  ====================================================
+format      for                         where it stands
+==========  ==========================  ====================================================
+TOA         TCP                         an option, right behind the 20-byte header
+UOA         UDP over IPv4               an IP option, right behind the 20-byte header
+UOA         UDP over IPv6               a packet of its own, IP protocol 248, ahead
+PROXY v2    TCP                         the first bytes of the stream
+PROXY v2    UDP                         the first bytes of every datagram
+==========  ==========================  ====================================================
+
+TOA is Alibaba's and DPVS's, UOA is DPVS's (its uoa.h), which has it in two shapes. As an IP option
+any host takes the datagram, known or not (RFC 1122, section 3.2.1.8). Inside the protocol 248 only
+a host that knows it does; everyone else answers that there is no such protocol, and the datagram
+is lost. IPv6 has no options of that kind, so there the datagram goes as it is, and the address in
+a packet with an empty datagram ahead of it, as DPVS does where it finds no room.
+
+Every function that reads takes any bytes, and returns None for what it does not know.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from lvsd.packet.numbers import TCP, UDP
+from lvsd.packet.tcp_options import options
+
+if TYPE_CHECKING:
+    from lvsd.packet.view import Endpoint, Packet
+
+TOA_BYTES: Final = {4: 8, 16: 20}
+"""The length of TOA and of UOA's option by the length of the address."""
+
+EXPERIMENTAL_KINDS: Final = frozenset({253, 254})
+"""The TCP option kinds for experiments (RFC 4727), which TOA is found under unless configured."""
+
+UOA_KIND: Final = 31
+"""IP option: class control, not copied into fragments, number 31."""
+
+OPTION_PROTOCOL: Final = 248
+"""The IP protocol that carries options in front of another protocol, as DPVS numbers it."""
+
+PROXY_SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
+"""What no protocol's first bytes are; PROXY protocol, section 2.2."""
+
+PROXY_BYTES: Final = {4: 28, 16: 52}
+"""The length of a PROXY v2 header by the length of its addresses."""
+
+_TOLD: Final = Struct("!BBH")
+_OPTION_PROTOCOL: Final = Struct("!BBH")
+_VERSIONS: Final = {4: 0x10, 16: 0x20}
+_PROXY: Final = Struct("!12sBBH")
+_PORTS: Final = Struct("!HH")
+_PROXY_COMMAND: Final = 0x21
+_TRANSPORTS: Final = {TCP: 1, UDP: 2}
+_FAMILIES: Final = {4: 0x10, 16: 0x20}
+_WIDTHS: Final = {0x10: 4, 0x20: 16}
+_PROTOCOLS: Final = {1: TCP, 2: UDP}
+_IP_NOP: Final = 1
+
+
+class ClientAddressCounts:
+    """Packets, of all connections, in which a client's address was told, or was not.
+
+    ``told`` had it with them or ahead, ``no_room`` went without (a datagram that must not go
+    without its PROXY header did not go), and from ``forged`` ones the client's own was taken out.
+    """
+
+    __slots__ = ("forged", "no_room", "told")
+
+    def __init__(self) -> None:
+        self.told = 0
+        self.no_room = 0
+        self.forged = 0
+
+
+class ProxyHeader(NamedTuple):
+    """What a PROXY v2 header says; ``length`` is its own, in bytes, extensions included."""
+
+    protocol: int
+    source: Endpoint
+    destination: Endpoint
+    length: int
+
+
+def toa(address: bytes, port: int, kind: int) -> bytes:
+    """Return TOA, 8 or 20 bytes: kind, length, port, address, all in network order."""
+    return _TOLD.pack(kind, TOA_BYTES[len(address)], port) + address
+
+
+def parse_toa(option: bytes, kind: int) -> Endpoint | None:
+    """Return the endpoint in an option that begins here, if it is TOA of this kind."""
+    length = len(option) >= 2 and option[1]
+    if length not in TOA_BYTES.values() or option[0] != kind or len(option) < length:
+        return None
+    return option[4:length], int.from_bytes(option[2:4], "big")
+
+
+def read_toa(packet: Packet, kind: int) -> Endpoint | None:
+    """Return the client that the first TOA of a TCP packet names."""
+    for which, at, length in options(packet):
+        if which == kind:
+            return parse_toa(packet.data[at : at + length], kind)
+    return None
+
+
+def uoa(address: bytes, port: int) -> bytes:
+    """Return UOA's IP option, 8 or 20 bytes; it is laid out as TOA is."""
+    return toa(address, port, UOA_KIND)
+
+
+def option_protocol(address: bytes, port: int) -> bytes:
+    """Return the header of protocol 248 with UOA inside, 12 or 24 bytes; UDP follows it.
+
+    A version (1 for an IPv4 address, 2 for IPv6) and four bits of zero, the protocol that
+    follows, the header's length in bytes, the option.
+    """
+    option = uoa(address, port)
+    version = _VERSIONS[len(address)]
+    return _OPTION_PROTOCOL.pack(version, UDP, _OPTION_PROTOCOL.size + len(option)) + option
+
+
+def ip_options(packet: Packet) -> list[tuple[int, int, int]]:
+    """Return (kind, offset in ``data``, length in bytes) of each IPv4 option, in order.
+
+    As `options` does for TCP. IPv6 has none.
+    """
+    found: list[tuple[int, int, int]] = []
+    data, end = packet.data, packet.l4 if packet.version == 4 else 0
+    at = 20
+    while at < end and (kind := data[at]):
+        if kind == _IP_NOP:
+            length = 1
+        elif at + 1 == end or (length := data[at + 1]) < 2 or at + length > end:
+            break
+        found.append((kind, at, length))
+        at += length
+    return found
+
+
+def read_uoa(packet: Packet) -> Endpoint | None:
+    """Return the client that UOA in a packet names, in whichever of its two shapes."""
+    data = packet.data
+    if packet.protocol == OPTION_PROTOCOL and not packet.fragment_offset:
+        header = data[packet.l4 : packet.end]
+        if len(header) < _OPTION_PROTOCOL.size:
+            return None
+        _, protocol, length = _OPTION_PROTOCOL.unpack_from(header)
+        if protocol != UDP or length > len(header):
+            return None
+        return parse_toa(header[_OPTION_PROTOCOL.size : length], UOA_KIND)
+    for kind, at, length in ip_options(packet):
+        if kind == UOA_KIND:
+            return parse_toa(data[at : at + length], UOA_KIND)
+    return None
+
+
+def proxy_header(protocol: int, source: Endpoint, destination: Endpoint) -> bytes:
+    """Return a PROXY v2 header, 28 or 52 bytes: TCP or UDP, both ends of one family.
+
+    PROXY protocol, section 2.2: signature, version and command, family and transport, the length
+    of what follows, both addresses, both ports.
+    """
+    addresses = source[0] + destination[0]
+    family = _FAMILIES[len(source[0])] | _TRANSPORTS[protocol]
+    start = _PROXY.pack(PROXY_SIGNATURE, _PROXY_COMMAND, family, len(addresses) + 4)
+    return start + addresses + _PORTS.pack(source[1], destination[1])
+
+
+def parse_proxy_header(data: bytes) -> ProxyHeader | None:
+    """Return what a PROXY v2 header at the beginning of some bytes says.
+
+    None also for the command LOCAL and the families that name no endpoint, which say nothing of a
+    client. Extensions behind the ports (TLV) are stepped over.
+    """
+    if len(data) < _PROXY.size:
+        return None
+    signature, command, family, length = _PROXY.unpack_from(data)
+    protocol = _PROTOCOLS.get(family & 0x0F)
+    width = _WIDTHS.get(family & 0xF0)
+    if signature != PROXY_SIGNATURE or command != _PROXY_COMMAND or not protocol or not width:
+        return None
+    if length < 2 * width + 4 or _PROXY.size + length > len(data):
+        return None
+    at = _PROXY.size
+    source, destination = data[at : at + width], data[at + width : at + 2 * width]
+    source_port, destination_port = _PORTS.unpack_from(data, at + 2 * width)
+    return ProxyHeader(
+        protocol, (source, source_port), (destination, destination_port), at + length
+    )
