@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lvsd.errors import KernelError, PrivilegeError
+from lvsd.io import links
 from lvsd.io.divert import Divert, Diverted, table_stands
 from lvsd.io.journal import AddressChange, Journal, SysctlChange, journal_path, this_namespace
-from lvsd.io.machine import Machine, cleanup
+from lvsd.io.machine import Machine, cleanup, put_back
 from lvsd.io.routes import local_addresses
 from lvsd.packet.address import pack
 
@@ -221,3 +223,69 @@ def test_a_sysctl_that_is_not_there_is_an_error(journal: Path) -> None:
     with pytest.raises(KernelError, match=r"set sysctl net\.ipv4\.no_such = 1: No such file"):
         machine.set_sysctl("net.ipv4.no_such", 1)
     assert machine.restore() == []
+
+
+def test_an_interface_that_was_made_is_removed_and_one_that_was_raised_taken_down(
+    journal: Path, row: Row
+) -> None:
+    row.director.ip("link add theirs type bridge")
+    machine = Machine(journal)
+    for _ in range(2):
+        machine.add_link("lvsd-bridge", "bridge")
+        assert machine.raise_link("theirs", "bridge")
+    assert (links.kind_of("lvsd-bridge"), links.is_up("theirs")) == ("bridge", True)
+    assert machine.restore() == [
+        "took interface theirs down",
+        "removed interface lvsd-bridge",
+    ]
+    assert (links.kind_of("lvsd-bridge"), links.is_up("theirs")) == (None, False)
+    row.director.ip("link delete theirs")
+
+
+def test_an_interface_that_is_there_or_up_already_stays(journal: Path, row: Row) -> None:
+    row.director.ip("link add lvsd-bridge up type bridge")
+    machine = Machine(journal)
+    machine.add_link("lvsd-bridge", "bridge")
+    machine.raise_link("lvsd-bridge", "bridge")
+    assert machine.restore() == []
+    assert links.is_up("lvsd-bridge")
+    row.director.ip("link delete lvsd-bridge")
+
+
+def test_an_interface_of_another_kind_is_nobody_of_ours(journal: Path, row: Row) -> None:
+    row.director.ip("link add lvsd-ipip type bridge")
+    machine = Machine(journal)
+    assert not machine.raise_link("lvsd-ipip", "ipip")
+    with pytest.raises(KernelError, match="make the veth interface lvsd-ipip: File exists"):
+        machine.add_link("lvsd-ipip", "veth")
+    assert machine.restore() == []
+    row.director.ip("link delete lvsd-ipip")
+
+
+def test_a_kind_that_the_kernel_has_not_is_told_by_its_errno(journal: Path) -> None:
+    machine = Machine(journal)
+    with pytest.raises(KernelError) as caught:
+        machine.add_link("lvsd-x", "nosuchkind")
+    assert caught.value.errno == errno.EOPNOTSUPP
+    assert machine.restore() == []
+
+
+def test_put_back_needs_no_machine_and_leaves_the_table_of_a_director_alone(journal: Path) -> None:
+    before = local_addresses()
+    killed(journal)
+    assert put_back(journal)[-1] == f"set {TTL} back to 64"
+    assert (sysctl(TTL), local_addresses(), table_stands()) == ("64", before, True)
+    assert put_back(journal) == []
+    cleanup(journal)
+
+
+def test_settings_stay_in_the_journal_for_who_takes_over(journal: Path) -> None:
+    dead = Journal.of_this_process()
+    dead.started -= 1
+    dead.settings = {"mode": "dr"}
+    dead.write(journal)
+    taken_over = Machine(journal)
+    left = Journal.read(journal)
+    assert left is not None
+    assert left.settings == {"mode": "dr"}
+    taken_over.restore()

@@ -70,6 +70,16 @@ class Site:
                 program.communicate(timeout=END_S)
 
 
+def has_devices(site: Site) -> bool:
+    """Return whether this kernel has the devices of all tunnels."""
+    found = [
+        site.realserver("up", "--mode", "tun", "--by", "kernel", "--tunnel", tunnel, *VIPS)
+        for tunnel in ("ipip", "gre")
+    ]
+    site.realserver("down")
+    return all(done.returncode == 0 for done in found)
+
+
 @contextmanager
 def built(state: Path) -> Iterator[Site]:
     """Build both hosts; remove them afterwards."""
@@ -115,7 +125,9 @@ def snapshot(host: Host) -> dict[str, Any]:
     return {
         "sysctls": done.splitlines(),
         "links": links,
-        "addresses": _run(host, "ip", "-o", "address").splitlines(),
+        "addresses": sorted(  # without the interfaces' numbers, which are never used again
+            line.partition(": ")[2] for line in _run(host, "ip", "-o", "address").splitlines()
+        ),
         "routes": sorted(_run(host, "ip", "route", "show", "table", "all").splitlines()),
         "routes6": sorted(_run(host, "ip", "-6", "route", "show", "table", "all").splitlines()),
         "rules": _run(host, "ip", "rule").splitlines(),

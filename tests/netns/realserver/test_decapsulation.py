@@ -26,6 +26,8 @@ from tests.netns.realserver.site import (
     VIP4,
     VIP6,
     VIPS,
+    has_devices,
+    snapshot,
     sysctl,
     wait_for,
 )
@@ -67,6 +69,27 @@ def test_a_tunnelled_datagram_reaches_the_program_whatever_is_in_whatever(
                     send(site, outer(kind, family, datagram(version, text), checksum=checksum))
                     data, sender = program.recvfrom(100)
                     assert (data, sender[:2]) == (text, (client, 40000))
+
+
+@pytest.mark.parametrize("kind", ["ipip", "gre"])
+def test_a_kernel_with_devices_takes_the_same_tunnels_without_lvsd(site: Site, kind: str) -> None:
+    if not has_devices(site):
+        pytest.skip("this kernel has no tunnel devices: run `make test-stock-kernel`")
+    before = snapshot(site.server)
+    sysctl(site.server, "net.ipv4.conf.all.rp_filter", 1)
+    for _ in range(2):
+        up = site.realserver("up", "--mode", "tun", "--tunnel", kind, *VIPS)
+        assert (up.returncode, up.stdout) == (0, "up\n")
+    assert site.realserver("status").returncode == 0
+    for family, version in MIXES:
+        vip, client = (VIP4, CLIENT4) if version == 4 else (VIP6, CLIENT6)
+        with site.server.udp(vip, PORT) as program:
+            send(site, outer(kind, family, datagram(version, b"text")))
+            data, sender = program.recvfrom(100)
+            assert (data, sender[:2]) == (b"text", (client, 40000))
+    site.realserver("down")
+    sysctl(site.server, "net.ipv4.conf.all.rp_filter", 0)
+    assert snapshot(site.server) == before
 
 
 def test_what_is_not_for_a_virtual_address_is_dropped_and_counted(site: Site) -> None:

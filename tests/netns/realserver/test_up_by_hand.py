@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.netns.realserver.site import VIPS, snapshot, sysctl
+from tests.netns.realserver.site import VIPS, has_devices, snapshot, sysctl
 
 if TYPE_CHECKING:
     from tests.netns.realserver.site import Site
@@ -29,13 +29,6 @@ def typed(site: Site, script: str) -> None:
 
 def undoing(script: str) -> str:
     return "\n".join(line[4:] for line in script.splitlines() if line.startswith("#   "))
-
-
-def has_devices(site: Site) -> bool:
-    """Return whether this kernel has all that a tunnel needs."""
-    done = site.realserver("up", *TUN, *VIPS)
-    site.realserver("down")
-    return done.returncode == 0
 
 
 def same_by_hand(site: Site, *words: str) -> None:

@@ -41,6 +41,13 @@ def with_sysctls(changes: str) -> str:
         ("", "Expecting value: line 1 column 1 (char 0)"),
         ("[]", "it holds no JSON object"),
         ("{}", "it lacks 'pid'"),
+        (
+            (
+                '{"pid": 1, "started": 2, "namespace": "x", "sysctls": [], "addresses": [],'
+                ' "links": [{"name": "eth0", "kind": "veth"}]}'
+            ),
+            '"eth0" is no interface that lvsd makes; look into it',
+        ),
         (with_sysctls("3"), "'int'"),
         (
             with_sysctls('[{"name": "//.//.tmp.x", "before": "1", "ours": "2"}]'),
