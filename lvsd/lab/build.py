@@ -7,6 +7,7 @@ namespace and round go to one ``ip -batch``, so that a lab costs some twenty pro
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from lvsd.errors import KernelError
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lvsd.lab.namespace import Namespace
-    from lvsd.lab.plan import Node, Topology
+    from lvsd.lab.plan import Link, Node, Topology
 
 SWITCH = "switch"
 """The namespace in which the bridges stand."""
@@ -78,6 +79,11 @@ def build(topology: Topology, namespaces: Mapping[str, Namespace]) -> None:
         )
 
 
+def mac(link: Link) -> str:
+    """Return a MAC that people can read: 02:00, then the main IPv4 address in hexadecimal."""
+    return f"02:00:{IPv4Address(link.addresses[0].v4).packed.hex(':')}"
+
+
 def _wire(topology: Topology, full_name: Mapping[str, str]) -> list[Round]:
     """Veth pairs, made inside the namespaces, so that names clash with nobody's."""
     rounds: list[Round] = []
@@ -113,7 +119,7 @@ def _address(node: Node, topology: Topology) -> tuple[str, ...]:
     lines = ["link set lo up"]
     for link in node.links:
         mtu = topology.mtu_of(link.network)
-        lines.append(f"link set {link.interface} mtu {mtu} up")
+        lines.append(f"link set {link.interface} address {mac(link)} mtu {mtu} up")
         for number, addresses in enumerate(link.addresses):
             # A deprecated address is used only when asked for: the first one is the default.
             life = " preferred_lft 0" if number else ""

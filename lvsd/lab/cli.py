@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import schedulers
 from lvsd.errors import KernelError, PrivilegeError, UsageError
-from lvsd.lab import programs, registry, settings, show
+from lvsd.lab import modes, programs, real_server, registry, settings, show
 from lvsd.lab.arguments import Parser
 from lvsd.lab.lab import Lab
+from lvsd.lab.plan import MAX_SERVERS, WAYS
 from lvsd.lab.signals import Terminated
 
 if TYPE_CHECKING:
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
 
     from lvsd.lab.director import Daemon
 
-FORWARDS = ("nat",)
-"""The forwarders that the lab has a topology for."""
+MIXED = "mixed"
+FORWARDS = (*WAYS, MIXED)
+"""What ``--forward`` takes: one way for all real servers, or each in turn another."""
 
-PORT = 80
-SERVER_PORT = 8080
+SERVERS = 3
 MAX_STAY_S = 7 * 86400
 LOOK_S = 0.2
 """How often the daemon is looked after while the lab stands."""
@@ -52,12 +53,13 @@ def main(argv: list[str]) -> int:
         known = ", ".join(schedulers.names())
         raise UsageError(f"no scheduler {options.scheduler!r}; there are: {known}")
     try:
-        with Lab(servers=options.servers, mtu=options.mtu) as lab:
+        with Lab(mtu=options.mtu, ways=_ways(options.forward, options.servers)) as lab:
             for space in lab.servers:
                 programs.nginx(space)
+                real_server.up(space, lab.vip)
             daemon = None
             if options.daemon:
-                config = configuration(lab, options.scheduler, options.forward)
+                config = configuration(lab, options.scheduler)
                 daemon = programs.lvsd(lab.director, config)
             if command:
                 return _run(lab, command)
@@ -73,23 +75,19 @@ def main(argv: list[str]) -> int:
     return os.EX_OK
 
 
-def configuration(lab: Lab, scheduler: str, forward: str = "nat") -> str:
+def configuration(lab: Lab, scheduler: str) -> str:
     """Return an lvsd.toml for a web site over IPv4 and IPv6 on all servers of the lab."""
-    sites = (
-        ("web", lab.vip.v4, [space.addresses.v4 for space in lab.servers]),
-        ("web6", lab.vip.v6, [space.addresses.v6 for space in lab.servers]),
-    )
-    services = [
-        settings.Service(
-            name,
-            settings.at(vip, PORT),
-            tuple(settings.RealServer(settings.at(server, SERVER_PORT)) for server in servers),
-            scheduler=scheduler,
-            forward=forward,
-        )
-        for name, vip, servers in sites
-    ]
+    services = [modes.web(lab, family, scheduler=scheduler) for family in ("v4", "v6")]
     return settings.toml(services, lab.director.directory / "lvsd.sock")
+
+
+def _ways(forward: str, servers: int | None) -> tuple[str, ...]:
+    """Return the way of each real server. Raise UsageError for a number out of range."""
+    cycle = WAYS if forward == MIXED else (forward,)
+    number = max(SERVERS, len(cycle)) if servers is None else servers
+    if not 1 <= number <= MAX_SERVERS:
+        raise UsageError(f"a lab has 1 to {MAX_SERVERS} real servers, not {number}")
+    return tuple(cycle[index % len(cycle)] for index in range(number))
 
 
 def _divide(argv: list[str]) -> tuple[list[str], list[str]]:
@@ -111,10 +109,21 @@ def _parser() -> Parser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--servers", type=int, default=3, metavar="N", help="real servers (default %(default)s)")
+    add(
+        "--servers",
+        type=int,
+        metavar="N",
+        help=f"real servers (default {SERVERS}; with mixed {len(WAYS)})",
+    )
     add("--mtu", type=int, default=1500, metavar="BYTES", help="of every link (%(default)s)")
     add("--scheduler", default="wlc", metavar="NAME", help="of the services (%(default)s)")
-    add("--forward", default="nat", choices=FORWARDS, help="how servers are reached (%(default)s)")
+    add(
+        "--forward",
+        default="nat",
+        choices=FORWARDS,
+        help="how servers are reached: nat (the default), dr, tun, fullnat, or mixed: each in "
+        "another way",
+    )
     add(
         "--daemon",
         action=argparse.BooleanOptionalAction,
@@ -168,11 +177,13 @@ def _commands(lab: Lab, daemon: Daemon | None) -> dict[str, str]:
             "Be in the director": f"{enter} {director} bash",
             "Ask a real server itself": f"{enter} {server} curl -s http://127.0.0.1/",
         }
+    ways = dict.fromkeys(space.way for space in lab.servers)
+    watches = [watch for way in ways for watch in modes.MODES[way].watches]
     return {
         "Ask the virtual service": f"{enter} {client} curl -s http://{lab.vip.v4}/",
         "Ask it over IPv6": f"{enter} {client} curl -s 'http://[{lab.vip.v6}]/'",
-        "Watch a packet arrive": f"{enter} {director} tcpdump -ni front port {PORT}",
-        "Watch it leave, rewritten": f"{enter} {director} tcpdump -ni back port {SERVER_PORT}",
+        "Watch a packet arrive": f"{enter} {director} tcpdump -ni front port {modes.VIP_PORT}",
+        **{watch.what: f"{enter} {lab.host(watch.host).name} {watch.command}" for watch in watches},
         "List the service as ipvsadm does": f"lvsadm --control {daemon.control} -L -n",
         "See who was asked": f"tail -f {lab.servers[0].directory}/access.log",
         "Read the configuration": f"cat {daemon.config_file}",

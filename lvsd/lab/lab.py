@@ -87,6 +87,10 @@ class Lab:
         """The lab's temporary directory."""
         return Path(self._made.directory)
 
+    def host(self, name: str) -> Namespace:
+        """Return a host by its name in the plan. Raise LookupError if there is no such host."""
+        return self._namespaces[name]
+
     @property
     def client(self) -> Namespace:
         """The host that sends requests."""

@@ -43,11 +43,15 @@ class Site:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a trial showed: requests per server, expected and answered, and what was wrong."""
+    """What a trial showed: requests per server, expected and answered, and what was wrong.
+
+    ``seen_as`` are the addresses of which the servers must see one; empty: each client's own.
+    """
 
     expected: dict[str, int]
     answers: list[Answer] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    seen_as: tuple[str, ...] = ()
 
     @property
     def seen(self) -> dict[str, int]:
@@ -63,9 +67,10 @@ class Outcome:
             if count != self.expected.get(name, 0)
         ]
         hidden = [
-            f"{answer.server} saw {answer.seen} instead of its client {answer.source}"
+            f"{answer.server} saw {answer.seen} instead of "
+            + (" or ".join(self.seen_as) or f"its client {answer.source}")
             for answer in self.answers
-            if answer.seen != answer.source
+            if answer.seen not in (self.seen_as or (answer.source,))
         ]
         return self.problems + shares + hidden[:1]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import itertools
 import os
 import statistics
 import sys
@@ -93,15 +92,27 @@ def listing(out: Console, toml: str) -> None:
 
 
 def changed(before: str, after: str) -> Text:
-    """Return ``after`` with each word bold that ``before`` does not have in its place."""
-    text = Text()
-    for old, new in itertools.zip_longest(before.splitlines(), after.splitlines(), fillvalue=""):
-        was = itertools.chain(old.split(" "), itertools.repeat(None))
-        for word, former in zip(new.split(" "), was, strict=False):
-            text.append(word, style="" if word == former else "bold green")
-            text.append(" ")
-        text.right_crop(1)
-        text.append("\n")
+    """Return ``after`` with each word bold that is not in its place in ``before``.
+
+    A line is held against the last one before that begins with the same word, as layers do, so
+    that what a tunnel put in front is bold and what it holds is not.
+    """
+    former = [line.split() for line in before.splitlines()]
+    lines: list[Text] = []
+    for line in reversed(after.splitlines()):
+        words = line.split()
+        same = [old for old in former if old[:1] == words[:1]]
+        if same:
+            former = former[: former.index(same[-1])]
+        lines.append(_bold(line, words, same[-1] if same else []))
+    return Text("\n").join(reversed(lines))
+
+
+def _bold(line: str, words: list[str], former: list[str]) -> Text:
+    text = Text(line[: len(line) - len(line.lstrip())])
+    for number, word in enumerate(words):
+        text.append(word, style="" if former[number : number + 1] == [word] else "bold green")
+        text.append(" ")
     text.right_crop(1)
     return text
 

@@ -212,8 +212,8 @@ def test_the_far_network_can_have_a_smaller_mtu() -> None:
     topology = plan.modes(("dr", "tun"), mtu=1500, far_mtu=1400)
 
     assert [line for line in lines(topology) if line.startswith("link set") and "1400" in line] == [
-        "link set far mtu 1400 up",
-        "link set eth0 mtu 1400 up",
+        "link set far address 02:00:0a:01:00:fe mtu 1400 up",
+        "link set eth0 address 02:00:0a:01:00:0c mtu 1400 up",
     ]
     assert [topology.mtu_of(network) for network in topology.networks] == [1500, 1500, 1400]
 

@@ -169,3 +169,14 @@ def test_the_verdict_tells_of_a_server_that_did_not_see_its_client() -> None:
     outcome = Outcome({"a": 1}, [Answer("a", "10.0.0.1", "192.0.2.101", 0.1)])
 
     assert outcome.judge() == ["a saw 10.0.0.1 instead of its client 192.0.2.101"]
+
+
+def test_behind_fullnat_a_server_must_see_a_local_address() -> None:
+    right = Answer("a", "10.0.0.3", "192.0.2.101", 0.1)
+    wrong = Answer("a", "192.0.2.101", "192.0.2.101", 0.1)
+    local = ("10.0.0.2", "10.0.0.3")
+
+    assert Outcome({"a": 1}, [right], seen_as=local).judge() == []
+    assert Outcome({"a": 1}, [wrong], seen_as=local).judge() == [
+        "a saw 192.0.2.101 instead of 10.0.0.2 or 10.0.0.3"
+    ]

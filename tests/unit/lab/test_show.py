@@ -52,6 +52,17 @@ def test_what_the_director_wrote_is_bold() -> None:
     assert [text.plain[span.start : span.end] for span in text.spans] == ["c", "63"]
 
 
+def test_a_header_that_was_put_in_front_is_bold_and_what_it_holds_is_not() -> None:
+    before = "IPv4 a > b\n  TCP 1 > 2"
+    after = "IPv4 c > d\n  IPIP length 9\n    IPv4 a > b\n      TCP 1 > 3"
+
+    text = show.changed(before, after)
+
+    assert text.plain == after
+    bold = " ".join(text.plain[span.start : span.end] for span in text.spans)
+    assert bold == "IPv4 c > d IPIP length 9 3"
+
+
 def test_a_command_is_never_broken_into_lines() -> None:
     console = Console(width=20, color_system=None)
     with console.capture() as capture:
