@@ -39,14 +39,21 @@ class Forwarder(ABC):
     """A way to get a packet to a real server; its fields are the options that it has.
 
     ``name`` is what the operator writes after ``forward =``, ``label`` what lvsadm prints
-    under Forward, ``option`` the switch that ipvsadm has for it. ``maps_port`` says whether the
-    real server's port may be another than the virtual one.
+    under Forward, ``option`` the switch that ipvsadm has for it.
+
+    ``maps_port``       the real server's port may be another than the virtual one
+    ``bypasses``        replies do not come back through the director
+    ``needs_source``    a plan needs an address of the director: `Hop.local`
+    ``per_connection``  a plan names the client, so that each connection has one of its own
     """
 
     name: ClassVar[str]
     label: ClassVar[str]
     option: ClassVar[str]
-    maps_port: ClassVar[bool]
+    maps_port: ClassVar[bool] = False
+    bypasses: ClassVar[bool] = False
+    needs_source: ClassVar[bool] = False
+    per_connection: ClassVar[bool] = False
 
     @abstractmethod
     def plan(self, hop: Hop) -> Plan:

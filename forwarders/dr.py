@@ -32,7 +32,7 @@ class Dr(Forwarder):
     name: ClassVar = "dr"
     label: ClassVar = "Route"
     option: ClassVar = "-g"
-    maps_port: ClassVar = False
+    bypasses: ClassVar = True
 
     def plan(self, hop: Hop) -> Plan:
         """Hand the packet to the real server's MAC."""

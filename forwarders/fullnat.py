@@ -48,6 +48,8 @@ class Fullnat(Forwarder):
     label: ClassVar = "FullNat"
     option: ClassVar = "-b"
     maps_port: ClassVar = True
+    needs_source: ClassVar = True
+    per_connection: ClassVar = True
 
     client_address: ClientAddress = "toa"
     toa_kind: int = TOA_KIND

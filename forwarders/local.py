@@ -31,7 +31,7 @@ class Local(Forwarder):
     name: ClassVar = "local"
     label: ClassVar = "Local"
     option: ClassVar = ""
-    maps_port: ClassVar = False
+    bypasses: ClassVar = True
 
     def plan(self, hop: Hop) -> Plan:  # noqa: ARG002 - no end is exchanged
         """Leave the packet as it is."""

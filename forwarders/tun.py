@@ -37,7 +37,8 @@ class Tun(Forwarder):
     name: ClassVar = "tun"
     label: ClassVar = "Tunnel"
     option: ClassVar = "-i"
-    maps_port: ClassVar = False
+    bypasses: ClassVar = True
+    needs_source: ClassVar = True
 
     kind: TunnelKind = "ipip"
     port: int = 0

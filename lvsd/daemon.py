@@ -20,29 +20,33 @@ from typing import TYPE_CHECKING
 import structlog
 import uvloop
 
-from forwarders import FORWARDERS
 from lvsd import __version__, notify
-from lvsd.config.plugins import make_scheduler
+from lvsd.assembly import assemble, diverted
 from lvsd.control.server import ControlServer
-from lvsd.core.director import Director
-from lvsd.core.service import ANY_MTU, FTP_PORT, RealServer, Service, ServiceKey
-from lvsd.core.settings import Settings
-from lvsd.core.states import SCTP, TCP, UDP
+from lvsd.core.service import ANY_MTU
 from lvsd.errors import KernelError
 from lvsd.io import divert, machine, routes
+from lvsd.io.frame_sender import FrameSender
 from lvsd.io.icmp_sender import IcmpSender
 from lvsd.io.journal import journal_path
 from lvsd.io.nfqueue import QueueSource
+from lvsd.io.packet_sender import PacketSender
 from lvsd.packet.address import endpoint, text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from lvsd.config import model
+    from lvsd.core.service import RealServer
 
-PROTOCOLS = {"tcp": TCP, "udp": UDP, "sctp": SCTP}
 TICK_S = 1.0
 REPORT_PAUSE_S = 10.0
+UNANSWERED = 3
+"""Repeated SYNs within a tick from which on a real server is said not to answer."""
+
+LEARN_PERIOD_S = 600.0
+"""How often routes are looked up without a change: what ICMP said of a path's MTU may be over."""
+
 FORWARDING = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
 
 # A million connections are a million objects that a full collection would walk, holding up every
@@ -81,16 +85,20 @@ class Daemon:
     def __init__(self, config: model.Config) -> None:
         self.config = config
         self.director = assemble(config, time.monotonic())
-        self.sender = IcmpSender()
+        self.answers = IcmpSender()
+        self.packets = PacketSender()
+        self.frames = FrameSender(time.monotonic)
         self._quiet_until = 0.0
-        self._unreachable: set[bytes] = set()
+        self._learn_again = 0.0
+        self._diverting = False
+        self._said: set[str] = set()
         self.divert = divert.Divert(config.daemon.queue, on_crash=config.daemon.on_crash)
         self.source = QueueSource(
             config.daemon.queue,
             self.director.handle,
             clock=time.monotonic,
             queue_length=config.daemon.queue_length,
-            after_turn=self.send_answers,
+            after_turn=self.send_waiting,
             on_error=self.report_error,
         )
 
@@ -125,8 +133,12 @@ class Daemon:
         undo.callback(self._restore, changes)
         self.source.open()
         undo.callback(self.source.close)
-        self.sender.open()
-        undo.callback(self.sender.close)
+        self.answers.open()
+        undo.callback(self.answers.close)
+        self.packets.open()
+        undo.callback(self.packets.close)
+        self.frames.open(loop)
+        undo.callback(self.frames.close)
         control = ControlServer(self.director, daemon.control, counters=self.counters)
         await control.start()
         undo.push_async_callback(control.stop)
@@ -137,12 +149,17 @@ class Daemon:
         self.source.start(loop)
         undo.callback(self.source.stop)
         self.divert.up(self.diverted)
-        undo.callback(self.divert.down)
+        self._diverting = True
+        undo.callback(self._stop_diverting)
         # Last to come and first to go: while the VIP is an address of ours and packets are not
         # diverted, our own TCP would answer established connections with a RST.
         undo.callback(self._restore, changes)
         self._change_machine(changes)
         self._warn()
+
+    def _stop_diverting(self) -> None:
+        self._diverting = False
+        self.divert.down()
 
     @staticmethod
     def _restore(changes: machine.Machine) -> None:
@@ -168,10 +185,6 @@ class Daemon:
                     sysctl=name,
                     remedy="set it to 1, or forwarding = true in [sysctl]",
                 )
-        for service in self.director.services:
-            for server in service.servers:
-                if server.address in (self.director.local_addresses or ()):
-                    log.warning("a real server on the director is not served", server=_name(server))
 
     @property
     def _families(self) -> set[int]:
@@ -192,27 +205,71 @@ class Daemon:
             log.error("packets are not diverted", error=str(error))  # noqa: TRY400 - it says all
 
     def learn_routes(self) -> None:
-        """Look up our addresses, and the MTUs of all links and of the ways to real servers."""
+        """Look up our addresses, all links' MTUs, and the ways to real servers."""
         director = self.director
+        self._learn_again = time.monotonic() + LEARN_PERIOD_S
         director.link_mtus = routes.link_mtus()
-        director.local_addresses = frozenset(address for _, address in routes.local_addresses())
+        own = director.local_addresses = frozenset(
+            address for _, address in routes.local_addresses()
+        )
         servers = [server for service in director.services for server in service.servers]
         mtus = routes.route_mtus(server.address for server in servers)
+        sources = routes.sources(server.address for server in servers)
         for server in servers:
-            server.mtu = mtus[server.address] or ANY_MTU
-        unreachable = {address for address, mtu in mtus.items() if mtu is None}
-        for address in sorted(unreachable - self._unreachable):
-            log.warning("no route to a real server", address=text(address))
-        self._unreachable = unreachable
+            address = server.address
+            server.set_way(mtus[address] or ANY_MTU, sources[address], is_local=address in own)
+        self.packets.refresh()
+        self.frames.refresh()
+        if self._diverting:
+            self.divert.update(self.diverted)
+        self._say_once(self._obstacles())
 
-    def send_answers(self) -> None:
-        """Send the ICMP errors that the last packets brought about."""
-        answers = self.director.answers
-        if answers:
+    def _obstacles(self) -> Iterator[tuple[str, str, str]]:
+        """Yield what will keep packets from real servers: what, about whom, what to do."""
+        director = self.director
+        own = director.local_addresses or frozenset()
+        for service in director.services:
+            for address in service.local.addresses:
+                if address not in own:
+                    remedy = f"ip address add {text(address)}/{8 * len(address)} dev INTERFACE"
+                    yield "a local address is none of this host", text(address), remedy
+            for server in service.servers:
+                if server.source is None:
+                    yield "no route to a real server", _name(server), "see `ip route`"
+                elif server.is_local and server.way.bypasses and service.key.vip not in {b"", *own}:
+                    vip = text(service.key.vip)
+                    remedy = f"make {vip} an address of this host, e.g. by `interface`"
+                    yield "a real server is this host, but the VIP is not", _name(server), remedy
+        for address, problem in self.frames.problems().items():
+            yield problem, text(address), "DR needs real servers on a link of the director's"
+
+    def _say_once(self, obstacles: Iterable[tuple[str, str, str]]) -> None:
+        """Log what was not there when this was last asked."""
+        found = {f"{what}: {whom}": (what, whom, remedy) for what, whom, remedy in obstacles}
+        for key in sorted(found.keys() - self._said):
+            what, whom, remedy = found[key]
+            log.warning(what, address=whom, remedy=remedy)
+        self._said = set(found)
+
+    def send_waiting(self) -> None:
+        """Send what the last packets brought about: packets by our own sockets, ICMP errors."""
+        director = self.director
+        while director.departures:
+            departures = director.departures.copy()
+            director.departures.clear()
             now = time.monotonic()
-            for answer in answers:
-                self.sender.send(answer.message, answer.destination, now)
-            answers.clear()
+            for each in departures:
+                if each.neighbour is None:
+                    mtu = self.packets.send(each.data)
+                else:
+                    mtu = self.frames.send(each.data, each.neighbour, now)
+                if mtu:
+                    director.too_long(each, mtu)
+        if director.answers:
+            now = time.monotonic()
+            for answer in director.answers:
+                self.answers.send(answer.message, answer.destination, now)
+            director.answers.clear()
 
     def report_error(self, error: Exception) -> None:
         """Log an error of ours, or of a scheduler, that cost packets; not every one of a flood."""
@@ -221,16 +278,34 @@ class Daemon:
             self._quiet_until = now + REPORT_PAUSE_S
             log.error("an error in lvsd, or in a scheduler; packets may be lost", exc_info=error)
 
-    def _report_faults(self) -> None:
-        """Log what schedulers raised while they were told of something."""
+    def _report(self) -> None:
+        """Log what schedulers raised while they were told of something, and what is amiss."""
         for service in self.director.services:
             if service.fault is not None:
                 self.report_error(service.fault)
                 service.fault = None
+            for server in service.servers:
+                if server.unanswered >= UNANSWERED:
+                    log.warning(
+                        "clients repeat their SYNs: a real server seems not to answer them",
+                        server=_name(server),
+                        service=service.name,
+                        times=server.unanswered,
+                        remedy="lvsd doctor; on the real server: lvsd realserver status",
+                    )
+                server.unanswered = 0
+        self._say_once(self._obstacles())
 
     def counters(self) -> dict[str, dict[str, int]]:
         """Return what is counted around the director, for the control socket."""
-        return {"queue": asdict(self.source.stats), "icmp": asdict(self.sender.stats)}
+        told = self.director.client_address
+        return {
+            "queue": asdict(self.source.stats),
+            "icmp": asdict(self.answers.stats),
+            "packets": asdict(self.packets.stats),
+            "frames": asdict(self.frames.stats),
+            "client_address": {"told": told.told, "no_room": told.no_room, "forged": told.forged},
+        }
 
     async def _tick(self) -> None:
         """Run the timers once a second, and feed systemd's watchdog while packets get verdicts.
@@ -243,10 +318,15 @@ class Daemon:
         received = 0
         while True:
             await asyncio.sleep(0 if more else pause)
-            more = self.director.tick(time.monotonic())
+            now = time.monotonic()
+            more = self.director.tick(now)
+            self.send_waiting()
+            self.frames.tick(now)
             if not more:
                 self._keep_diverting()
-                self._report_faults()
+                self._report()
+                if now >= self._learn_again:
+                    self.learn_routes()
             stats = self.source.stats
             if watchdog and (stats.received > received or not stats.waiting):
                 notify.notify(notify.WATCHDOG)
@@ -265,82 +345,6 @@ class Daemon:
     def _summary(self) -> str:
         facts = self._facts()
         return f"services: {facts['services']}, real servers: {facts['servers']}"
-
-
-def assemble(config: model.Config, now: float) -> Director:
-    """Return a director that has the configuration's services and settings."""
-    sysctl = config.sysctl
-    settings = Settings(
-        expire_nodest_conn=sysctl.expire_nodest_conn,
-        expire_quiescent_template=sysctl.expire_quiescent_template,
-        conn_reuse_mode=sysctl.conn_reuse_mode,
-        sloppy_tcp=sysctl.sloppy_tcp,
-        sloppy_sctp=sysctl.sloppy_sctp,
-        max_connections=config.daemon.max_connections,
-    )
-    director = Director(settings, now=now)
-    timeouts = config.timeouts
-    director.set_timeouts(timeouts.tcp_s, timeouts.tcp_fin_s, timeouts.udp_s)
-    for entry in config.services:
-        service = make_service(entry)
-        director.services.add(service)
-        for server in entry.servers:
-            service.add(make_server(entry, server))
-    return director
-
-
-def make_service(entry: model.Service) -> Service:
-    """Return the service that a ``[[service]]`` describes, still without real servers."""
-    if entry.address is None:
-        key = ServiceKey(fwmark=entry.fwmark or 0, family=entry.address_family)
-    else:
-        key = ServiceKey(
-            protocol=PROTOCOLS[entry.protocol or "tcp"],
-            vip=entry.address.address,
-            vport=entry.address.port,
-            family=entry.address_family,
-        )
-    return Service(
-        key,
-        make_scheduler(entry.scheduler, entry.scheduler_flags),
-        name=entry.name,
-        persistence_s=entry.persistence_s or 0,
-        prefix=entry.persistence_netmask,
-        one_packet=entry.one_packet,
-    )
-
-
-def make_server(service: model.Service, server: model.Server) -> RealServer:
-    """Return the real server that a ``[[service.server]]`` describes."""
-    return RealServer(
-        server.address.address,
-        server.address.port,
-        weight=server.weight,
-        upper=server.upper_threshold,
-        lower=server.lower_threshold,
-        forwarder=FORWARDERS[service.forward_to(server)](),
-    )
-
-
-def diverted(services: Iterable[Service]) -> divert.Diverted:
-    """Return what has to be diverted for these services."""
-    endpoints: set[tuple[bytes, int, int]] = set()
-    marks: set[int] = set()
-    servers: set[tuple[bytes, int, int]] = set()
-    for service in services:
-        key = service.key
-        if key.fwmark:
-            marks.add(key.fwmark)
-        else:
-            endpoints.add((key.vip, key.protocol, key.vport))
-            if key.protocol == TCP and key.vport == FTP_PORT and service.persistence_s:
-                endpoints.add((key.vip, TCP, 0))
-        protocols = (TCP, UDP, SCTP) if key.fwmark else (key.protocol,)
-        any_port = not key.vport and bool(service.persistence_s)
-        for server in service.servers:
-            port = 0 if any_port else server.port
-            servers |= {(server.address, protocol, port) for protocol in protocols}
-    return divert.Diverted(frozenset(endpoints), frozenset(marks), frozenset(servers))
 
 
 def _name(server: RealServer) -> str:

@@ -16,8 +16,10 @@ from lvsd.packet.view import split_key
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from forwarders.base import End
     from lvsd.core.path import Path
     from lvsd.core.service import RealServer, Service
+    from lvsd.packet.translation import Translation
 
 LINGER_S = 60.0
 """An expired template that still controls connections lives on in steps of this."""
@@ -52,6 +54,7 @@ TemplateKey = tuple[int, bytes, bytes, int]
 class Connection:
     """One client's connection to one real server.
 
+    ``reply_key`` is what replies are found by; where they bypass the director, ``key`` again.
     ``state`` is an index into ``path.protocol.states``; ``active`` says whether the real server
     counts it as such.
     """
@@ -69,7 +72,12 @@ class Connection:
     )
 
     def __init__(
-        self, key: bytes, reply_key: bytes, path: Path, template: Template | None, fwmark: int
+        self,
+        key: bytes,
+        reply_key: bytes,
+        path: Path,
+        template: Template | None = None,
+        fwmark: int = 0,
     ) -> None:
         self.key = key
         self.reply_key = reply_key
@@ -95,6 +103,24 @@ class Connection:
     def client(self) -> tuple[bytes, int]:
         """The client's address and port."""
         return split_key(self.key)[0]
+
+
+class TranslatedConnection(Connection):
+    """A connection both of whose ends are changed (FULLNAT), each connection's its own way.
+
+    ``translation`` does it; ``reply_key``'s destination is the local endpoint.
+    """
+
+    __slots__ = ("translation",)
+
+    def __init__(self, key: bytes, reply_key: bytes, path: Path, translation: Translation) -> None:
+        super().__init__(key, reply_key, path)
+        self.translation = translation
+
+    @property
+    def ends(self) -> tuple[End, End]:
+        """The real server's endpoint and ours towards it."""
+        return split_key(self.reply_key)
 
 
 class ConnectionTable:

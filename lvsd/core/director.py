@@ -9,20 +9,28 @@ director has to say to somebody (ICMP errors) waits in `Director.answers`.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from lvsd.core import states
-from lvsd.core.connection import LINGER_S, Connection, ConnectionTable, Template
+from lvsd.core.connecting import Connector
+from lvsd.core.connection import (
+    LINGER_S,
+    Connection,
+    ConnectionTable,
+    Template,
+    TranslatedConnection,
+)
 from lvsd.core.listing import Row, rows
-from lvsd.core.path import leave, path_to
+from lvsd.core.outbox import Outbox
+from lvsd.core.path import Exit
 from lvsd.core.persistence import template_key
+from lvsd.core.related import Related
 from lvsd.core.service import FTP_DATA_PORT, FTP_PORT, ServiceTable
 from lvsd.core.settings import Settings
 from lvsd.core.stats import ESTIMATOR_PERIOD_S
-from lvsd.core.verdict import Hook, Reason, Verdict
+from lvsd.core.verdict import Departure, Hook, Reason, Verdict
 from lvsd.packet import icmp
-from lvsd.packet.view import ICMP, ICMPV6, SCTP, TCP, UDP, Fault, Packet, split_key
-from lvsd.packet.view import key as make_key
+from lvsd.packet.view import SCTP, TCP, UDP, Packet, split_key
 from schedulers.base import Flow
 
 if TYPE_CHECKING:
@@ -32,37 +40,35 @@ if TYPE_CHECKING:
     from lvsd.core.service import RealServer, Service, ServiceKey
     from lvsd.core.stats import Meter
 
-ANSWERS_KEPT = 1024
-"""ICMP errors that may wait to be sent; more are not made."""
-
 ENDED_AT_ONCE = 4096
 """Entries that one `Director.tick` looks at; more would keep packets waiting (bench/memory.py)."""
 
 SAMPLED_AT_ONCE = 1000
 """Meters that one `Director.tick` samples, for the same reason; a busy one takes 2 us."""
 
-
-class Answer(NamedTuple):
-    """An ICMP message to send; the IP header, and for ICMPv6 the checksum, are still to come."""
-
-    destination: bytes
-    message: bytes
+_VERDICT, _HOST = Exit.VERDICT, Exit.HOST
 
 
 class Director:
     """The core of lvsd: services, connections, and what happens to each packet.
 
-    ``now`` is in seconds, on any clock that does not go back. ``answers`` is to be emptied by
-    whoever can send. ``link_mtus`` maps an interface index to its MTU in bytes.
+    ``now`` is in seconds, on any clock that does not go back. ``secret`` is for numbers that are
+    to be hard to guess. ``answers`` and ``departures`` are to be emptied by whoever can send,
+    after each packet or some. ``link_mtus`` maps an interface index to its MTU in bytes,
+    ``tunnel_ports`` are the UDP ports that GUE tunnels of ours go to.
     ``local_addresses`` are the host's own, packed; None: every VIP is taken for one of them.
     """
 
-    def __init__(self, settings: Settings | None = None, *, now: float = 0.0) -> None:
+    def __init__(
+        self, settings: Settings | None = None, *, now: float = 0.0, secret: bytes = b""
+    ) -> None:
         self.settings = settings or Settings()
         self.now = now
         self.services = ServiceTable()
         self.table = ConnectionTable(now)
-        self.answers: list[Answer] = []
+        self.outbox = Outbox()
+        self.departures = self.outbox.departures
+        self.answers = self.outbox.answers
         self.link_mtus: dict[int, int] = {}
         self.local_addresses: frozenset[bytes] | None = None
         self.drops: Counter[Reason] = Counter()
@@ -70,9 +76,12 @@ class Director:
         self.protocols = {
             protocol.number: protocol for protocol in (states.tcp(), states.udp(), states.sctp())
         }
+        self.tunnel_ports: frozenset[int] = frozenset()
         self._by_key = self.table.by_key
+        self._connector = Connector(self._by_key, self.protocols, secret)
+        self.client_address = self._connector.client_address
+        self._related = Related(self)
         self._packet = Packet()
-        self._inner = Packet()
         self._next_sample = now + ESTIMATOR_PERIOD_S
         self._unsampled: list[Meter] = []
 
@@ -86,7 +95,7 @@ class Director:
         """
         packet = self._packet
         if packet.load(data) is not None:
-            return self._drop(Reason.MALFORMED)
+            return self.drop(Reason.MALFORMED)
         connection = self._by_key.get(packet.key)
         if connection is None:
             return self._miss(packet, hook, mark, indev, now)
@@ -98,7 +107,7 @@ class Director:
             ):
                 return self._reconsider(connection, packet, mark, indev, now)
             return self._forward(connection, packet, indev, now)
-        return self._reply(connection, packet, now)
+        return self._reply(connection, packet, indev, now)
 
     def _reconsider(
         self, connection: Connection, packet: Packet, mark: int, indev: int, now: float
@@ -109,9 +118,10 @@ class Director:
         """
         if not (_opens(packet) and self._is_stale(connection)):
             if connection.path.server.available:
+                self._note_repeated(connection, packet)
                 return self._forward(connection, packet, indev, now)
             if not self.settings.expire_nodest_conn:
-                return self._drop(Reason.SERVER_GONE)
+                return self.drop(Reason.SERVER_GONE)
         self._end(connection)
         return self._miss(packet, Hook.PREROUTING, mark, indev, now)
 
@@ -134,14 +144,31 @@ class Director:
         expires = connection.expires = now + path.timeouts[state]
         if expires < connection.due - 1:
             self.table.hasten(connection)
+        return self.go(connection, path, packet, indev)
+
+    def go(self, connection: Connection, path: Path, packet: Packet, indev: int) -> bytes | Verdict:
+        """Send a request on by ``path``, unless it has come to its end or is too long for it."""
+        exit_ = path.exit
+        if exit_ is _HOST:
+            return self.deliver(packet)
         if packet.ttl <= 1:
             return self._refuse(packet, Reason.TTL_EXPIRED, icmp.time_exceeded(packet))
-        mtu = path.server.mtu
-        if size > mtu and self._is_too_big(packet, indev):
+        mtu = path.server.mtu - path.overhead
+        if packet.end > mtu and self._is_too_big(packet, indev):
             return self._refuse(packet, Reason.TOO_BIG, icmp.too_big(packet, mtu))
-        return path.request(packet)
+        if exit_ is _VERDICT:
+            return path.request(packet)
+        return self.depart(connection, path, packet, indev)
 
-    def _reply(self, connection: Connection, packet: Packet, now: float) -> bytes | Verdict:
+    def depart(self, connection: Connection, path: Path, packet: Packet, indev: int) -> Verdict:
+        """Send a packet to the real server by a socket."""
+        if self.outbox.depart(connection, path, packet, indev):
+            return Verdict.TAKEN
+        return self.drop(Reason.TOO_BIG)
+
+    def _reply(
+        self, connection: Connection, packet: Packet, indev: int, now: float
+    ) -> bytes | Verdict:
         """Handle a packet from the real server: count it, move the state, rewrite it."""
         path = connection.path
         size = packet.end
@@ -160,7 +187,54 @@ class Director:
             self.table.hasten(connection)
         if connection.template is not None and packet.protocol == UDP:
             connection.template.assured = True
-        return Verdict.PASS if path.reply is None else path.reply(packet)
+        if path.reply is not None:
+            return path.reply(packet)
+        if not isinstance(connection, TranslatedConnection):
+            return Verdict.PASS
+        if packet.ttl <= 1:
+            return self._refuse(packet, Reason.TTL_EXPIRED, icmp.time_exceeded(packet))
+        data = connection.translation.reply(packet)
+        self.departures.append(Departure(data, None, packet.data, indev))
+        return Verdict.TAKEN
+
+    # --- packets that leave otherwise than by the queue's verdict ----------------------------
+
+    def too_long(self, departure: Departure, mtu: int) -> None:
+        """Handle a packet that its way turned out too narrow for: cut it, or tell its sender.
+
+        To be called by whoever sends; ``mtu`` is what the way takes, in bytes. What is to be sent
+        instead is in ``departures`` and ``answers`` again.
+        """
+        original = self._packet
+        if original.load(departure.original) is not None or mtu >= len(departure.data):
+            self.drops[Reason.TOO_BIG] += 1
+            return
+        grown = max(0, len(departure.data) - original.end)
+        if self._is_too_big(original, departure.indev):
+            self._refuse(original, Reason.TOO_BIG, icmp.too_big(original, mtu - grown))
+            return
+        data, neighbour, original_data, indev = departure
+        self.outbox.send(data, mtu, original_data, indev, neighbour)
+
+    def deliver(self, packet: Packet) -> Verdict:
+        """Let the host have a packet, if the VIP is its own: it would be routed otherwise."""
+        if self.local_addresses is None or packet.destination in self.local_addresses:
+            return Verdict.PASS
+        return self.drop(Reason.NOT_LOCAL)
+
+    @staticmethod
+    def _note_repeated(connection: Connection, packet: Packet) -> None:
+        """Note a SYN that was sent again to a server whose answers we do not see."""
+        path = connection.path
+        if (
+            path.key[-1].bypasses
+            and packet.flags & states.SYN
+            and connection.state == states.TCP_SYN_RECV
+            and path.protocol.number == TCP
+        ):
+            path.server.unanswered += 1
+
+    # --- states -------------------------------------------------------------------------------
 
     @staticmethod
     def _enter(connection: Connection, state: int) -> None:
@@ -192,7 +266,7 @@ class Director:
         state = connection.state
         if connection.protocol == TCP:
             return state in {states.TCP_TIME_WAIT, states.TCP_CLOSE} or (
-                bool(mode & 2) and state == states.TCP_FIN_WAIT and connection.path.reply is None
+                bool(mode & 2) and state == states.TCP_FIN_WAIT and connection.path.key[-1].bypasses
             )
         return connection.protocol == SCTP and state == states.SCTP_CLOSED
 
@@ -213,16 +287,16 @@ class Director:
     ) -> bytes | Verdict:
         """Handle a packet of no known connection."""
         protocol = packet.protocol
-        if protocol in {ICMP, ICMPV6}:
-            return self._icmp(packet)
-        if hook != Hook.PREROUTING or protocol not in self.protocols:
-            return self._pass()
+        if protocol not in self.protocols:
+            return self._related.handle(packet, indev, now)
+        if hook != Hook.PREROUTING:
+            return self.let_pass()
         if packet.fragment:
-            return self._drop(Reason.FRAGMENT)
+            return self.drop(Reason.FRAGMENT)
         (source, source_port), (destination, destination_port) = split_key(packet.key)
         service = self.services.lookup(protocol, destination, destination_port, mark)
         if service is None:
-            return self._pass()
+            return self.let_pass()
         if source_port == FTP_DATA_PORT or not self._may_open(packet):
             return self._stray(destination)
         flow = Flow(source, source_port, destination, destination_port)
@@ -235,8 +309,8 @@ class Director:
         would be routed, to a router that sends it back.
         """
         if self.local_addresses is None or vip in self.local_addresses:
-            return self._pass()
-        return self._drop(Reason.NO_CONNECTION)
+            return self.let_pass()
+        return self.drop(Reason.NO_CONNECTION)
 
     def _may_open(self, packet: Packet) -> bool:
         """Whether a packet is one that opens a connection (the kernel's conn_schedule)."""
@@ -258,7 +332,7 @@ class Director:
         if not (key.fwmark or service.persistence_s or vport == key.vport):
             return self._leave(service, packet)
         if len(self.table) + bool(service.persistence_s) >= self.settings.max_connections:
-            return self._drop(Reason.TABLE_FULL)
+            return self.drop(Reason.TABLE_FULL)
         template = None
         if service.persistence_s:
             template = self._template(service, flow, packet.protocol, now)
@@ -269,16 +343,20 @@ class Director:
             return self._leave(service, packet)
         mapped = template is None or vport == key.vport
         rport = (server.port or vport) if mapped else vport
-        path = self._path(flow, server, packet.protocol, rport)
-        reply_key = make_key(packet.protocol, server.address, rport, flow.source, flow.source_port)
-        connection = Connection(packet.key, reply_key, path, template, mark)
+        connection = self._connector.connect(
+            server, flow, packet.protocol, rport, packet.key, self.local_addresses, now
+        )
+        if isinstance(connection, Reason):
+            return self._refuse(packet, connection, icmp.port_unreachable(packet))
+        connection.fwmark = mark
         if template is not None:
+            connection.template = template
             template.controlled += 1
         verdict = self._forward(connection, packet, indev, now)
         if not connection.active:  # else the scheduler has been told
             service.changed(server)
         if service.one_packet and packet.protocol == UDP:
-            self._release(connection)
+            self._connector.release(connection)
         else:
             self.table.add(connection)
         return verdict
@@ -286,17 +364,8 @@ class Director:
     def _leave(self, service: Service, packet: Packet) -> Verdict:
         """Let go of a packet for which the service has no real server (ip_vs_leave)."""
         if service.key.vport == FTP_PORT and packet.destination_port != FTP_PORT:
-            return self._pass()  # an FTP service is no catch-all of its VIP
+            return self.let_pass()  # an FTP service is no catch-all of its VIP
         return self._refuse(packet, Reason.NO_SERVER, icmp.port_unreachable(packet))
-
-    def _path(self, flow: Flow, server: RealServer, protocol: int, rport: int) -> Path:
-        """Return the way of a new connection, and count the connection on it."""
-        virtual = flow.destination, flow.destination_port
-        path = path_to(server, self.protocols[protocol], virtual, rport)
-        server.open()
-        path.server_stats.connections += 1
-        path.service_stats.connections += 1
-        return path
 
     @staticmethod
     def _pick(service: Service, flow: Flow, now: float) -> RealServer | None:
@@ -326,64 +395,22 @@ class Director:
             return False
         return not (self.settings.expire_quiescent_template and server.weight == 0)
 
-    # --- ICMP -------------------------------------------------------------------------------
-
-    def _icmp(self, packet: Packet) -> bytes | Verdict:
-        """Pass on an ICMP error about one of our connections, rewritten outside and inside."""
-        inner = self._inner
-        if not icmp.is_error(packet):
-            return self._pass()
-        fault = icmp.embedded(packet, inner)
-        if fault is Fault.BAD_CHECKSUM:
-            return self._drop(Reason.BAD_CHECKSUM)
-        if fault is Fault.FRAGMENTED:
-            return self._drop(Reason.FRAGMENT)
-        if fault is not None:
-            return self._pass()  # not ours: what it quotes is no packet of a connection
-        about = make_key(
-            inner.protocol,
-            inner.destination,
-            inner.destination_port,
-            inner.source,
-            inner.source_port,
-        )
-        connection = self._by_key.get(about)
-        if connection is None:
-            return self._pass()
-        path = connection.path
-        hop = path.hop
-        size = packet.end
-        if connection.key == about:
-            for stats in (path.server_stats, path.service_stats):
-                stats.in_packets += 1
-                stats.in_bytes += size
-            if packet.ttl <= 1:
-                return self._drop(Reason.TTL_EXPIRED)
-            return icmp.rewrite_error(
-                packet, inner, outer_destination=hop.rip, inner_source=(hop.rip, hop.rport)
-            )
-        for stats in (path.server_stats, path.service_stats):
-            stats.out_packets += 1
-            stats.out_bytes += size
-        return icmp.rewrite_error(
-            packet, inner, outer_source=hop.vip, inner_destination=(hop.vip, hop.vport)
-        )
-
     # --- verdicts ---------------------------------------------------------------------------
 
-    def _drop(self, reason: Reason) -> Verdict:
+    def drop(self, reason: Reason) -> Verdict:
+        """Drop a packet, and count why."""
         self.drops[reason] += 1
         return Verdict.DROP
 
-    def _pass(self) -> Verdict:
+    def let_pass(self) -> Verdict:
+        """Let a packet go on as it is, and count it."""
         self.passed += 1
         return Verdict.PASS
 
     def _refuse(self, packet: Packet, reason: Reason, message: bytes) -> Verdict:
-        """Drop a packet and let its sender know, if it may be told."""
-        if icmp.may_answer(packet) and len(self.answers) < ANSWERS_KEPT:
-            self.answers.append(Answer(packet.source, message))
-        return self._drop(reason)
+        """Drop a packet and let its sender know."""
+        self.outbox.answer(packet, message)
+        return self.drop(reason)
 
     # --- the operator's questions -----------------------------------------------------------
 
@@ -408,6 +435,7 @@ class Director:
         tcp[states.TCP_FIN_WAIT] = float(tcp_fin_s) or tcp[states.TCP_FIN_WAIT]
         udp = self.protocols[UDP].timeouts
         udp[0] = float(udp_s) or udp[0]
+        self._connector.fullnat_tcp.timeouts[states.TCP_ESTABLISHED] = tcp[states.TCP_ESTABLISHED]
 
     def zero(self, key: ServiceKey | None = None) -> None:
         """Count from zero for one service and its servers, or for all of them.
@@ -445,6 +473,7 @@ class Director:
         templates: list[Template] = []
         for entry in entries:
             if isinstance(entry, Connection):
+                self._reset(entry)
                 self._end(entry)
             else:
                 templates.append(entry)
@@ -472,21 +501,20 @@ class Director:
     def _end(self, connection: Connection) -> None:
         """Forget a connection, and what is counted for it."""
         self.table.remove(connection)
-        self._release(connection)
+        self._connector.release(connection)
 
-    @staticmethod
-    def _release(connection: Connection) -> None:
-        """Give back what a connection holds of its server and its template."""
-        server = connection.path.server
-        if connection.active:
-            connection.active = False
-            server.deactivate()
-        server.close()
-        server.service.changed(server)
-        if connection.template is not None:
-            connection.template.controlled -= 1
-        leave(connection.path)
-        server.service.released(server)
+    def _reset(self, connection: Connection) -> None:
+        """Tell both ends of a translated connection that it has expired, if it was established.
+
+        Either would go on with it later, and get no answer.
+        """
+        if (
+            isinstance(connection, TranslatedConnection)
+            and connection.protocol == TCP
+            and connection.state == states.TCP_ESTABLISHED
+        ):
+            for data in connection.translation.resets() or ():
+                self.departures.append(Departure(data))
 
     def _end_template(self, template: Template, now: float) -> None:
         """Forget a template that has expired, unless it still controls connections."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from lvsd.core.connection import TranslatedConnection
 from lvsd.packet.view import split_key
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ class Row(NamedTuple):
     """One line of ``lvsadm -Lnc``. Addresses packed, ports host order.
 
     ``expires`` is on the director's clock, in seconds. ``protocol`` 0 and ``fwmark`` name the
-    template of a firewall mark's service.
+    template of a firewall mark's service. ``local`` is FULLNAT's endpoint of ours.
     """
 
     protocol: int
@@ -30,6 +31,7 @@ class Row(NamedTuple):
     expires: float
     template: bool = False
     fwmark: int = 0
+    local: tuple[bytes, int] | None = None
 
 
 def rows(table: ConnectionTable) -> Iterator[Row]:
@@ -50,19 +52,24 @@ def rows(table: ConnectionTable) -> Iterator[Row]:
 
 def _connection_row(connection: Connection) -> Row:
     (client, client_port), (vip, vport) = split_key(connection.key)
-    (rip, rport), _ = split_key(connection.reply_key)
+    rport = vport
+    local = None
+    if connection.path.key[-1].maps_port:
+        (_, rport), far = split_key(connection.reply_key)
+        local = far if isinstance(connection, TranslatedConnection) else None
     return Row(
         connection.protocol,
         client,
         client_port,
         vip,
         vport,
-        rip,
+        connection.path.server.address,
         rport,
         connection.state_name,
         connection.expires,
         template=False,
         fwmark=connection.fwmark,
+        local=local,
     )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from forwarders.base import Hop
+from forwarders.plan import Deliver, Encapsulate, NextHop, Plan
 from lvsd.core.states import Direction
 from lvsd.core.stats import Stats
-from lvsd.packet.rewrite import compile_steps
+from lvsd.packet.rewrite import compile_steps, one_hop_on
+from lvsd.packet.tunnel import Tunnel, compile_tunnel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,18 +23,33 @@ PATHS_KEPT = 64
 """A real server with more paths than this forgets those that no connection uses."""
 
 
+class Exit(Enum):
+    """How requests leave the director."""
+
+    VERDICT = "as the queue's verdict: the kernel forwards them"
+    FRAME = "as a frame to a neighbour"
+    TUNNEL = "inside another packet, by a socket"
+    TRANSLATED = "with both ends changed, by a socket"
+    HOST = "not at all: the host itself has them"
+
+
 class Path:
     """A plan's compiled rewriters, shared: a connection itself stays small.
 
-    ``request`` and ``reply`` take a packet and return its new bytes. ``reply`` is None when
-    replies do not pass the director. ``request_states`` and ``reply_states`` are the protocol's
-    transitions as this path sees them, ``timeouts`` its seconds per state. ``users`` counts the
-    connections.
+    ``exit`` says how requests leave. ``request`` and ``reply`` take a packet and return its new
+    bytes; ``reply`` is None when replies do not pass the director. ``tunnel`` wraps requests
+    instead, ``overhead`` is what that adds, in bytes. Where each connection has a plan of its own
+    (FULLNAT), its `Translation` does the work.
+
+    ``request_states`` and ``reply_states`` are the protocol's transitions as this path sees them,
+    ``timeouts`` its seconds per state. ``users`` counts the connections.
     """
 
     __slots__ = (
+        "exit",
         "hop",
         "key",
+        "overhead",
         "protocol",
         "reply",
         "reply_states",
@@ -41,6 +59,7 @@ class Path:
         "server_stats",
         "service_stats",
         "timeouts",
+        "tunnel",
         "users",
     )
 
@@ -51,20 +70,59 @@ class Path:
         self.timeouts = protocol.timeouts
         self.hop = hop
         self.users = 0
-        self.bind()
-        plan = server.forwarder.plan(hop)
-        self.request: Callable[[Packet], bytes] = compile_steps(
-            plan.request, protocol=protocol.number, destination=(hop.vip, hop.vport)
-        )
+        self.exit = Exit.TRANSLATED
+        self.overhead = 0
+        self.tunnel: Tunnel | None = None
+        self.request: Callable[[Packet], bytes] = one_hop_on
         self.reply: Callable[[Packet], bytes] | None = None
-        if plan.reply is not None:
-            self.reply = compile_steps(
-                plan.reply, protocol=protocol.number, source=(hop.rip, hop.rport)
-            )
-
-        direction = Direction.REQUEST if self.reply else Direction.REQUEST_ONLY
-        self.request_states = protocol.next[direction]
+        self.bind()
+        self.compile()
+        bypasses = key[-1].bypasses
+        self.request_states = protocol.next[
+            Direction.REQUEST_ONLY if bypasses else Direction.REQUEST
+        ]
         self.reply_states = protocol.next[Direction.REPLY]
+
+    def __repr__(self) -> str:
+        if self.key[-1].per_connection:
+            return f"Path({self.key[-1]!r})"
+        return f"Path({self._plan()})"
+
+    def compile(self) -> None:
+        """Make the rewriters of the plan as it is now: where a tunnel begins may change.
+
+        Without an address of ours to begin at, everything stays as it was.
+        """
+        forwarder = self.key[-1]
+        if forwarder.per_connection or (forwarder.needs_source and self.server.source is None):
+            return
+        plan = self._plan()
+        match plan.request:
+            case (NextHop(),):
+                self.exit = Exit.FRAME
+            case (Encapsulate() as step,):
+                self.exit = Exit.TUNNEL
+                self.tunnel = compile_tunnel(step)
+                self.overhead = self.tunnel.overhead
+            case (Deliver(),):
+                self.exit = Exit.HOST
+            case _:
+                self.exit = Exit.VERDICT
+                self._compile_rewriters(plan)
+
+    def _compile_rewriters(self, plan: Plan) -> None:
+        hop, number = self.hop, self.protocol.number
+        self.request = compile_steps(
+            plan.request, protocol=number, destination=(hop.vip, hop.vport)
+        )
+        if plan.reply is not None:
+            self.reply = compile_steps(plan.reply, protocol=number, source=(hop.rip, hop.rport))
+
+    def _plan(self) -> Plan:
+        hop, source = self.hop, self.server.source
+        if self.key[-1].needs_source and source is not None:
+            hop = Hop(hop.vip, hop.vport, hop.rip, hop.rport, local=(source, 0))
+        return self.key[-1].plan(hop)
 
     def bind(self) -> None:
         """Count for the server and its service from now on."""
@@ -83,10 +141,11 @@ def path_to(server: RealServer, protocol: Protocol, virtual: tuple[bytes, int], 
     is to be given back by `leave`.
     """
     vip, vport = virtual
-    if vport == rport:
-        key: PathKey = protocol.number, vip, None, None, server.forwarder.name
+    forwarder = server.way
+    if vport == rport or not forwarder.maps_port:
+        key: PathKey = protocol.number, vip, None, None, forwarder
     else:
-        key = protocol.number, vip, vport, rport, server.forwarder.name
+        key = protocol.number, vip, vport, rport, forwarder
     path = server.paths.get(key)
     if path is None:
         hop = Hop(vip, key[2], server.address, key[3])

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from forwarders.local import Local
+from lvsd.core.local_ports import LocalPool
 from lvsd.core.stats import Meter
 from lvsd.errors import ControlError
 from schedulers.base import Server
@@ -41,8 +43,8 @@ class ServiceKey(NamedTuple):
     family: int = 4
 
 
-PathKey: TypeAlias = tuple[int, bytes, int | None, int | None, str]
-"""Protocol, VIP, vport and rport (None, both: the port stays) and the forwarder's name."""
+PathKey: TypeAlias = "tuple[int, bytes, int | None, int | None, Forwarder]"
+"""Protocol, VIP, vport and rport (None, both: the port stays) and the forwarder."""
 
 
 @dataclass(slots=True, eq=False)
@@ -50,22 +52,46 @@ class RealServer(Server):
     """A real server of one service: what the scheduler sees, and what the packet path needs.
 
     ``available`` is False once it was removed while connections still point at it. ``mtu`` is
-    that of the way to it, in bytes. ``paths`` holds what was compiled for its connections, one
-    per virtual endpoint, or per virtual address where the port stays. ``templates`` counts
-    persistence templates that point here.
+    that of the way to it, in bytes, ``source`` the packed address of ours that it is reached
+    from (None: there is no way); ``is_local`` says that it is the director itself. ``paths``
+    holds what was compiled for its connections, one per virtual endpoint, or per virtual address
+    where the port stays. ``templates`` counts persistence templates that point here,
+    ``unanswered`` the clients' SYNs that were sent again although replies bypass the director:
+    nobody there seems to answer.
     """
 
     forwarder: Forwarder = field(kw_only=True)
     service: Service = field(init=False)
     available: bool = True
     mtu: int = ANY_MTU
+    source: bytes | None = None
+    is_local: bool = False
     templates: int = 0
+    unanswered: int = 0
     meter: Meter = field(default_factory=Meter)
     paths: dict[PathKey, Path] = field(default_factory=dict)
+
+    @property
+    def way(self) -> Forwarder:
+        """The forwarder that new connections get: `Local` where the director is the server.
+
+        Only where replies would bypass the director; NAT rewrites for itself as for others.
+        """
+        return _LOCAL if self.is_local and self.forwarder.bypasses else self.forwarder
 
     def set_forwarder(self, forwarder: Forwarder) -> None:
         """Forward new connections another way; living ones keep theirs."""
         self.forwarder = forwarder
+
+    def set_way(self, mtu: int, source: bytes | None, *, is_local: bool) -> None:
+        """Note what is known of the way to the server, and let its paths know."""
+        self.mtu = mtu
+        moved = source != self.source
+        self.source = source
+        self.is_local = is_local
+        if moved:
+            for path in self.paths.values():
+                path.compile()
 
     def revive(self, template: RealServer) -> None:
         """Come back after a removal, with the old counts and another one's configuration."""
@@ -73,7 +99,10 @@ class RealServer(Server):
         self.weight = self.last_weight = template.weight
         self.set_thresholds(template.upper, template.lower)
         self.set_forwarder(template.forwarder)
-        self.mtu = template.mtu
+        self.set_way(template.mtu, template.source, is_local=template.is_local)
+
+
+_LOCAL = Local()
 
 
 @dataclass(slots=True, eq=False)
@@ -81,9 +110,10 @@ class Service:
     """A virtual service.
 
     ``persistence_s`` 0 means none; ``prefix`` is the persistence netmask's length (None: the
-    whole address). ``scheduler_flags`` are as given, ``servers`` newest first. ``departed``
-    keeps removed servers that still have connections: added again, such a server comes back
-    with its old counts, and its connections live on.
+    whole address). ``servers`` are newest first. ``local`` is FULLNAT's pool of local addresses;
+    with ``mss_clamp`` the MSS in SYNs is lowered to what fits into a tunnel. ``departed`` keeps
+    removed servers that still have connections: added again, such a server comes back with its
+    old counts, and its connections live on.
     """
 
     key: ServiceKey
@@ -92,6 +122,8 @@ class Service:
     persistence_s: int = 0
     prefix: int | None = None
     one_packet: bool = False
+    mss_clamp: bool = False
+    local: LocalPool = field(default_factory=LocalPool)
     servers: list[RealServer] = field(default_factory=list)
     departed: dict[tuple[bytes, int], RealServer] = field(default_factory=dict)
     meter: Meter = field(default_factory=Meter)

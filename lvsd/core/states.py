@@ -61,7 +61,7 @@ TCP_STATES = (
     "SYNACK",
 )
 NO, ES, SS, SR, FW, TW, CL, CW, LA, LI, SA = range(11)
-TCP_ESTABLISHED, TCP_FIN_WAIT, TCP_TIME_WAIT, TCP_CLOSE = ES, FW, TW, CL
+TCP_ESTABLISHED, TCP_SYN_RECV, TCP_FIN_WAIT, TCP_TIME_WAIT, TCP_CLOSE = ES, SR, FW, TW, CL
 _TCP_ACTIVE = {ES, SS, SR, SA}
 _TCP_TIMEOUTS_S = (2, 900, 120, 60, 120, 120, 10, 60, 30, 120, 120)
 
@@ -117,6 +117,19 @@ def tcp() -> Protocol:
     )
 
 
+_FULLNAT_TIMEOUTS_S = (2, 900, 3, 30, 7, 7, 3, 7, 7, 120, 30)
+
+
+def fullnat_tcp() -> Protocol:
+    """Return TCP as FULLNAT times it: what is closing, or never opened, soon frees its port.
+
+    ESTABLISHED is as for the other ways. Source: the timeouts of LVS's and DPVS's FULLNAT.
+    """
+    protocol = tcp()
+    protocol.timeouts = [float(seconds) for seconds in _FULLNAT_TIMEOUTS_S]
+    return protocol
+
+
 # --- UDP ------------------------------------------------------------------------------------
 
 _UDP_TIMEOUT_S = 300.0
@@ -133,6 +146,16 @@ def udp() -> Protocol:
         active=bytes(16),
         next=(stays, stays, stays),
     )
+
+
+# --- AH and ESP -----------------------------------------------------------------------------
+
+
+def ipsec(number: int, name: str) -> Protocol:
+    """Return AH (51) or ESP (50), whose packets go the way of the connection on UDP port 500."""
+    protocol = udp()
+    protocol.number, protocol.name, protocol.states = number, name, (name,)
+    return protocol
 
 
 # --- SCTP -----------------------------------------------------------------------------------

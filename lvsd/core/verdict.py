@@ -27,13 +27,14 @@ class Departure(NamedTuple):
 
     ``data`` begins at the IP header. ``neighbour`` is the packed address of the host whose MAC
     the frame goes to (DR); None: the kernel routes by the packet's own destination, as for
-    everything that the host itself sends. ``original`` is the packet as it came, for the ICMP
-    error if ``data`` is too long for the way and must not be cut; None: nobody is to be told.
+    everything that the host itself sends. ``original`` is the packet as it came, by the interface
+    of index ``indev``, for the case that ``data`` is too long for its way (`Director.too_long`).
     """
 
     data: bytes
     neighbour: bytes | None = None
-    original: bytes | None = None
+    original: bytes = b""
+    indev: int = 0
 
 
 class Hook(IntEnum):

@@ -59,6 +59,7 @@ RECEIVE_BUFFER: Final = 32 << 20
 
 _PASS: Final = Verdict.PASS
 _DROP: Final = Verdict.DROP
+_TAKEN: Final = Verdict.TAKEN
 
 _MESSAGE: Final = COPY_RANGE + 1024
 """Bytes of the longest message: a packet and the attributes beside it."""
@@ -230,7 +231,7 @@ class QueueSource:
             result = self._handler(data, packet.hook, packet.mark, packet.indev, self._now)
             if result is _PASS:
                 self._verdicts.accept(packet_id)
-            elif result is _DROP:
+            elif result is _DROP or result is _TAKEN:
                 self._verdicts.drop(packet_id)
             else:
                 if len(result) > COPY_RANGE:

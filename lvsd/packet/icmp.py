@@ -55,6 +55,32 @@ def too_big(packet: Packet, mtu: int) -> bytes:
     return _error(packet, Icmp.UNREACHABLE, 4, Icmp6.TOO_BIG, 0, mtu)
 
 
+def next_hop_mtu(packet: Packet) -> int | None:
+    """Return the MTU that an error says a way has, 0 if it does not tell; None: another error."""
+    at = packet.l4 + 4
+    if packet.version == 4:
+        if (packet.icmp_type, packet.icmp_code) != (Icmp.UNREACHABLE, 4):
+            return None
+        return int.from_bytes(packet.data[at + 2 : at + 4], "big")
+    if packet.icmp_type != Icmp6.TOO_BIG:
+        return None
+    return int.from_bytes(packet.data[at : at + 4], "big")
+
+
+def relayed(packet: Packet, about: Packet) -> bytes:
+    """Return the message that tells the sender of ``about`` what an error says of its tunnel.
+
+    Type and code stay as they are (ip_vs_in_icmp). Where the tunnel is of the other family, they
+    become those of an unreachable host or of an expired TTL.
+    """
+    if packet.version == about.version:
+        kind, code = packet.icmp_type, packet.icmp_code
+        return _message(about, kind, code)
+    if packet.icmp_type in {Icmp.TIME_EXCEEDED, Icmp6.TIME_EXCEEDED}:
+        return time_exceeded(about)
+    return _error(about, Icmp.UNREACHABLE, 1, Icmp6.UNREACHABLE, 3)
+
+
 def may_answer(packet: Packet) -> bool:
     """Tell whether an ICMP error may be sent about this packet.
 
@@ -135,10 +161,17 @@ def rewrite_error(
 
 
 def _error(packet: Packet, kind: Icmp, code: int, kind6: Icmp6, code6: int, rest: int = 0) -> bytes:
-    """Return an error about a packet; the checksum of ICMPv6 is left 0, to the kernel."""
+    """Return an error about a packet, of its own family."""
+    if packet.version == 6:
+        return _message(packet, kind6, code6, rest)
+    return _message(packet, kind, code, rest)
+
+
+def _message(packet: Packet, kind: int, code: int, rest: int = 0) -> bytes:
+    """Return a message that quotes a packet; the checksum of ICMPv6 is left 0, to the kernel."""
     quote = packet.data[: min(packet.end, MAX_QUOTE[packet.version])]
     if packet.version == 6:
-        return _HEADER(kind6, code6, 0, rest) + quote
+        return _HEADER(kind, code, 0, rest) + quote
     sum_ = checksum(_HEADER(kind, code, 0, rest) + quote)
     return _HEADER(kind, code, sum_, rest) + quote
 

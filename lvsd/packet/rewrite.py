@@ -151,6 +151,20 @@ def compile_steps(
     )
 
 
+def one_hop_on(packet: Packet) -> bytes:
+    """Return a packet, without padding, as a router sends it on: its TTL, if above 0, one less."""
+    out = bytearray(packet.data[: packet.end])
+    _decrement_ttl(out, packet.ttl, _LAYOUTS[packet.version])
+    return bytes(out)
+
+
+def _decrement_ttl(out: bytearray, ttl: int, layout: _Layout) -> None:
+    if ttl:
+        out[layout.ttl_at] = ttl - 1
+        if layout.checksummed:
+            _update(out, IPV4_CHECKSUM, _HOP, apply)
+
+
 def edit(packet: Packet, change: Change) -> bytearray:
     """Return a copy of a packet, without padding, its ends changed and its checksums updated.
 
@@ -189,10 +203,8 @@ def _general(change: Change, *, decrement_ttl: bool) -> Rewriter:
 
     def rewrite(packet: Packet) -> bytes:
         out = edit(packet, change)
-        if decrement_ttl and packet.ttl:
-            out[layout.ttl_at] -= 1
-            if layout.checksummed:
-                _update(out, IPV4_CHECKSUM, _HOP, apply)
+        if decrement_ttl:
+            _decrement_ttl(out, packet.ttl, layout)
         if new_crc and not packet.fragment:
             segment = out[packet.l4 :]
             segment[_SCTP_CHECKSUM] = bytes(4)

@@ -33,6 +33,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "lvsd.packet",
         "schedulers.base",
         "forwarders.base",
+        "forwarders.local",
         "forwarders.plan",
         *OF_ALL,
     ),
@@ -45,7 +46,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "lvsd.explain": CORE,
     "lvsd.realserver": ("lvsd.packet", "lvsd.io", "lvsd.notify", *OF_ALL),
     "lvsd.lab": ("lvsd.config", "lvsd.io", "lvsd.control", "lvsd.explain", *CORE),
+    "lvsd.assembly": ("lvsd.config", "lvsd.io", *CORE),
     "lvsd.daemon": (
+        "lvsd.assembly",
         "lvsd.config",
         "lvsd.control",
         "lvsd.fastpath",

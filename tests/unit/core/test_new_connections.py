@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from forwarders import Dr
 from lvsd.core.service import RealServer
 from lvsd.core.verdict import Hook, Verdict
+from lvsd.packet.address import pack
 from tests.unit.core.world import FirstAdded, Segment, World, counts, raw
 
 pytestmark = pytest.mark.parametrize("version", [4, 6])
@@ -153,13 +155,16 @@ def test_a_syn_in_fin_wait_is_scheduled_anew_by_mode_2_where_replies_bypass(
 ) -> None:
     world = World(version)
     world.settings.conn_reuse_mode = mode
-    scheduler = _two_servers(world)
-    ack = world.establish()
-    world.answer(ack, "FA")
-    (connection,) = world.director.table
-    connection.path.reply = None
+    scheduler = FirstAdded()
+    world.serve(servers=2, scheduler=scheduler, forwarder=Dr())
+    syn = world.from_client()
+    for what in ("S", "A", "FA"):
+        world.leave(replace(syn, what=what))
+    assert world.states() == ["FIN_WAIT"]
     scheduler.servers.reverse()
-    assert world.chosen(replace(ack, what="S")) == world.rip(server)
+    world.handle(syn)
+    (departure,) = world.sent()
+    assert departure.neighbour == pack(world.rip(server))
 
 
 def test_a_connection_under_a_template_is_never_scheduled_anew_for_its_state(version: int) -> None:

@@ -17,7 +17,7 @@ from scapy.layers.inet6 import (
 )
 from scapy.packet import Raw
 
-from lvsd.core.director import ANSWERS_KEPT
+from lvsd.core.outbox import ANSWERS_KEPT
 from lvsd.core.verdict import Verdict
 from lvsd.packet.address import pack
 from tests.unit.core.world import ETHERNET, World, counts, icmp_error, raw
@@ -289,6 +289,9 @@ def test_every_reason_is_reported_also_when_it_has_not_come_up(version: int) -> 
         "ttl_expired": 0,
         "too_big": 0,
         "bad_checksum": 0,
+        "no_route": 0,
+        "no_local_port": 0,
+        "not_local": 0,
     }
 
 

@@ -8,21 +8,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6PacketTooBig, ICMPv6TimeExceeded, IPv6
 from scapy.layers.sctp import SCTP
 from scapy.packet import Raw
 
-from forwarders import FORWARDERS
+from forwarders import Nat
 from lvsd.core.director import Director
 from lvsd.core.service import RealServer, Service, ServiceKey
 from lvsd.core.settings import Settings
-from lvsd.core.verdict import Hook, Verdict
+from lvsd.core.verdict import Departure, Hook, Verdict
 from lvsd.packet.address import pack
 from schedulers import BUILT_IN
 from schedulers.base import Flow, Scheduler, Server
+
+if TYPE_CHECKING:
+    from forwarders.base import Forwarder
 
 NUMBERS = {"tcp": 6, "udp": 17, "sctp": 132}
 CHUNKS = {
@@ -153,7 +156,7 @@ class FirstAdded(Scheduler):
 
 @dataclass
 class World:
-    """A director in NAT mode, whose clock stands still unless a test moves it.
+    """A director, whose clock stands still unless a test moves it.
 
     Clients, VIPs and real servers are numbered; their addresses are of the world's IP version.
     """
@@ -162,10 +165,13 @@ class World:
     settings: Settings = field(default_factory=Settings)
     now: float = 1000.0
     director: Director = field(init=False)
+    source: str = field(init=False)
+    """The director's address towards the real servers."""
 
     def __post_init__(self) -> None:
         self.director = Director(self.settings, now=self.now)
         self.director.link_mtus[ETHERNET] = 1500
+        self.source = "10.0.0.254" if self.version == 4 else "fd00::fe"
 
     def client(self, number: int = 1) -> str:
         """Return the address of a client."""
@@ -194,8 +200,14 @@ class World:
         prefix: int | None = None,
         one_packet: bool = False,
         scheduler: str | Scheduler = "rr",
+        forwarder: Forwarder = Nat(),  # noqa: B008 - a frozen value
+        **options: Any,
     ) -> Service:
-        """Add a virtual service with so many real servers, all of weight 1."""
+        """Add a virtual service with so many real servers, all of weight 1.
+
+        Where the forwarder maps no port, the real servers have the virtual one. ``options`` are
+        for `Service`.
+        """
         if fwmark:
             key = ServiceKey(fwmark=fwmark, family=self.version)
         else:
@@ -206,19 +218,27 @@ class World:
             persistence_s=persistence_s,
             prefix=prefix,
             one_packet=one_packet,
+            **options,
         )
         self.director.services.add(service)
         for number in range(1, servers + 1):
-            self.add_server(service, number, rport)
+            self.add_server(service, number, rport, forwarder=forwarder)
         return service
 
     def add_server(
-        self, service: Service, number: int = 1, rport: int = 8080, *, weight: int = 1
+        self,
+        service: Service,
+        number: int = 1,
+        rport: int = 8080,
+        *,
+        weight: int = 1,
+        forwarder: Forwarder = Nat(),  # noqa: B008 - a frozen value
     ) -> RealServer:
         """Add a real server to a service; return it, or the departed one that came back."""
-        return service.add(
-            RealServer(pack(self.rip(number)), rport, weight, forwarder=FORWARDERS["nat"]())
-        )
+        port = rport if forwarder.maps_port else service.key.vport
+        server = RealServer(pack(self.rip(number)), port, weight, forwarder=forwarder)
+        server.set_way(1500, pack(self.source), is_local=False)
+        return service.add(server)
 
     def remove_server(self, service: Service, number: int = 1, rport: int = 8080) -> RealServer:
         """Remove a real server from a service."""
@@ -299,6 +319,18 @@ class World:
         assert isinstance(outcome, bytes)
         header = IP(outcome) if self.version == 4 else IPv6(outcome)
         return str(header.dst)
+
+    def sent(self) -> list[Departure]:
+        """Return what is to leave by a socket, and take it as sent."""
+        departures = self.director.departures.copy()
+        self.director.departures.clear()
+        return departures
+
+    def leave(self, segment: Segment | bytes, *, hook: Hook = Hook.PREROUTING) -> bytes:
+        """Hand a packet to the director; return the one that it sends by a socket for it."""
+        assert self.handle(segment, hook=hook) is Verdict.TAKEN
+        (departure,) = self.sent()
+        return departure.data
 
     def drops(self) -> dict[str, int]:
         """Return the reasons for which packets were dropped, and how many."""

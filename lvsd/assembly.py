@@ -1,0 +1,144 @@
+"""From a configuration to a director, and from its services to what has to be diverted.
+
+Part of the composition root: pure, but it knows configuration, core and io.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from forwarders import Tun
+from lvsd.config.plugins import make_scheduler
+from lvsd.core.director import Director
+from lvsd.core.local_ports import LocalPool
+from lvsd.core.related import ISAKMP_PORT
+from lvsd.core.service import FTP_PORT, RealServer, Service, ServiceKey
+from lvsd.core.settings import Settings
+from lvsd.core.states import SCTP, TCP, UDP
+from lvsd.io.ruleset import Diverted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from lvsd.config import model
+    from lvsd.io.ruleset import Endpoint
+
+PROTOCOLS = {"tcp": TCP, "udp": UDP, "sctp": SCTP}
+
+SECRET_BYTES = 16
+
+
+def assemble(config: model.Config, now: float) -> Director:
+    """Return a director that has the configuration's services and settings."""
+    sysctl = config.sysctl
+    settings = Settings(
+        expire_nodest_conn=sysctl.expire_nodest_conn,
+        expire_quiescent_template=sysctl.expire_quiescent_template,
+        conn_reuse_mode=sysctl.conn_reuse_mode,
+        sloppy_tcp=sysctl.sloppy_tcp,
+        sloppy_sctp=sysctl.sloppy_sctp,
+        max_connections=config.daemon.max_connections,
+    )
+    director = Director(settings, now=now, secret=os.urandom(SECRET_BYTES))
+    timeouts = config.timeouts
+    director.set_timeouts(timeouts.tcp_s, timeouts.tcp_fin_s, timeouts.udp_s)
+    for entry in config.services:
+        service = make_service(entry)
+        director.services.add(service)
+        for server in entry.servers:
+            service.add(make_server(entry, server))
+    director.tunnel_ports = frozenset(
+        server.forwarder.port
+        for service in director.services
+        for server in service.servers
+        if isinstance(server.forwarder, Tun) and server.forwarder.port
+    )
+    return director
+
+
+def make_service(entry: model.Service) -> Service:
+    """Return the service that a ``[[service]]`` describes, still without real servers."""
+    if entry.address is None:
+        key = ServiceKey(fwmark=entry.fwmark or 0, family=entry.address_family)
+    else:
+        key = ServiceKey(
+            protocol=PROTOCOLS[entry.protocol or "tcp"],
+            vip=entry.address.address,
+            vport=entry.address.port,
+            family=entry.address_family,
+        )
+    return Service(
+        key,
+        make_scheduler(entry.scheduler, entry.scheduler_flags),
+        name=entry.name,
+        persistence_s=entry.persistence_s or 0,
+        prefix=entry.persistence_netmask,
+        one_packet=entry.one_packet,
+        mss_clamp=entry.mss_clamp,
+        local=LocalPool(entry.local_addresses, *entry.local_ports),
+    )
+
+
+def make_server(service: model.Service, server: model.Server) -> RealServer:
+    """Return the real server that a ``[[service.server]]`` describes."""
+    return RealServer(
+        server.address.address,
+        server.address.port,
+        weight=server.weight,
+        upper=server.upper_threshold,
+        lower=server.lower_threshold,
+        forwarder=service.forwarder(server),
+    )
+
+
+def diverted(services: Iterable[Service]) -> Diverted:
+    """Return what has to be diverted for these services."""
+    endpoints: set[Endpoint] = set()
+    marks: set[int] = set()
+    replies: dict[str, set[Endpoint]] = {"nat": set(), "own": set(), "fullnat": set()}
+    local_addresses: set[bytes] = set()
+    tunnel_ends: set[bytes] = set()
+    ipsec: set[bytes] = set()
+    ipsec_servers: set[bytes] = set()
+    for service in services:
+        key = service.key
+        if key.fwmark:
+            marks.add(key.fwmark)
+        else:
+            endpoints.add((key.vip, key.protocol, key.vport))
+            if key.protocol == TCP and key.vport == FTP_PORT and service.persistence_s:
+                endpoints.add((key.vip, TCP, 0))
+        local_addresses.update(service.local.addresses)
+        with_ipsec = key.protocol == UDP and key.vport in {0, ISAKMP_PORT}
+        if with_ipsec:
+            ipsec.add(key.vip)
+        for server in service.servers:
+            way = server.way
+            if way.bypasses:
+                if way.needs_source and server.source is not None:
+                    tunnel_ends.add(server.source)
+                continue
+            kind = "fullnat" if way.per_connection else "own" if server.is_local else "nat"
+            replies[kind] |= set(_reply_endpoints(service, server))
+            if with_ipsec and kind == "nat":
+                ipsec_servers.add(server.address)
+    return Diverted(
+        endpoints=frozenset(endpoints),
+        marks=frozenset(marks),
+        servers=frozenset(replies["nat"]),
+        own_servers=frozenset(replies["own"]),
+        fullnat_servers=frozenset(replies["fullnat"]),
+        local_addresses=frozenset(local_addresses),
+        tunnel_ends=frozenset(tunnel_ends),
+        ipsec=frozenset(ipsec),
+        ipsec_servers=frozenset(ipsec_servers),
+    )
+
+
+def _reply_endpoints(service: Service, server: RealServer) -> Iterator[Endpoint]:
+    """Yield what a real server's replies come from."""
+    key = service.key
+    any_port = not key.vport and bool(service.persistence_s)
+    for protocol in (TCP, UDP, SCTP) if key.fwmark else (key.protocol,):
+        yield server.address, protocol, 0 if any_port else server.port

@@ -1,0 +1,114 @@
+"""New connections: the path, the local end and the translation that one gets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from forwarders.base import Hop
+from lvsd.core import states
+from lvsd.core.connection import Connection, TranslatedConnection
+from lvsd.core.local_ports import LocalPorts, SequenceNumbers
+from lvsd.core.path import leave, path_to
+from lvsd.core.verdict import Reason
+from lvsd.packet.client_address import ClientAddressCounts
+from lvsd.packet.translation import Translation
+from lvsd.packet.view import TCP
+from lvsd.packet.view import key as make_key
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Mapping
+
+    from forwarders.base import End
+    from lvsd.core.path import Path
+    from lvsd.core.service import RealServer
+    from lvsd.core.states import Protocol
+    from schedulers.base import Flow
+
+
+class Connector:
+    """Makes connections, and takes back what they hold when they end.
+
+    ``client_address`` counts what real servers were told of clients, ``fullnat_tcp`` is TCP as
+    FULLNAT times it.
+    """
+
+    def __init__(
+        self, taken: Container[bytes], protocols: Mapping[int, Protocol], secret: bytes
+    ) -> None:
+        self._taken = taken
+        self._protocols = protocols
+        self.fullnat_tcp = states.fullnat_tcp()
+        self.client_address = ClientAddressCounts()
+        self._local_ports = LocalPorts()
+        self._numbers = SequenceNumbers(secret)
+
+    def connect(
+        self,
+        server: RealServer,
+        flow: Flow,
+        protocol: int,
+        rport: int,
+        key: bytes,
+        owned: Container[bytes] | None,
+        now: float,
+    ) -> Connection | Reason:
+        """Return a new connection, counted as its server's, or why there cannot be one.
+
+        ``key`` is the client's packet's, ``owned`` the addresses of this host (None: all are).
+        """
+        way = server.way
+        if way.needs_source and server.source is None:
+            return Reason.NO_ROUTE
+        virtual = flow.destination, flow.destination_port
+        client = flow.source, flow.source_port
+        real = server.address, rport
+        if not way.per_connection:
+            path = _enter(path_to(server, self._protocols[protocol], virtual, rport))
+            reply_key = key if path.reply is None else make_key(protocol, *real, *client)
+            return Connection(key, reply_key, path)
+        local = self._local_end(server, protocol, real, owned)
+        if local is None:
+            return Reason.NO_LOCAL_PORT
+        table = self.fullnat_tcp if protocol == TCP else self._protocols[protocol]
+        path = _enter(path_to(server, table, virtual, rport))
+        plan = way.plan(Hop(*virtual, *real, local, client))
+        number = self._numbers.first(local[0], server.address, now)
+        translation = Translation(plan, protocol, client, virtual, number, self.client_address)
+        return TranslatedConnection(key, make_key(protocol, *real, *local), path, translation)
+
+    def _local_end(
+        self, server: RealServer, protocol: int, real: End, owned: Container[bytes] | None
+    ) -> End | None:
+        """Return a free local endpoint for a connection to a real server; None without one."""
+        taken = self._taken
+
+        def is_free(lip: bytes, lport: int) -> bool:
+            return make_key(protocol, *real, lip, lport) not in taken
+
+        return self._local_ports.take(server.service.local, real, owned, is_free)
+
+    def release(self, connection: Connection) -> None:
+        """Give back what a connection holds of its server, its template and local ports."""
+        server = connection.path.server
+        if isinstance(connection, TranslatedConnection):
+            real, (lip, _) = connection.ends
+            self._local_ports.give_back(real, lip)
+            if connection.protocol == TCP:
+                self._numbers.seen(lip, real[0], connection.translation.next_sequence)
+        if connection.active:
+            connection.active = False
+            server.deactivate()
+        server.close()
+        server.service.changed(server)
+        if connection.template is not None:
+            connection.template.controlled -= 1
+        leave(connection.path)
+        server.service.released(server)
+
+
+def _enter(path: Path) -> Path:
+    """Count a new connection on a path."""
+    path.server.open()
+    path.server_stats.connections += 1
+    path.service_stats.connections += 1
+    return path

@@ -1,0 +1,84 @@
+"""What waits to be sent: packets that leave by a socket of ours, and ICMP errors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from lvsd.core import states
+from lvsd.core.connection import TranslatedConnection
+from lvsd.core.verdict import Departure
+from lvsd.packet import icmp
+from lvsd.packet.fragment import fragments
+from lvsd.packet.tcp_options import clamp_mss
+
+if TYPE_CHECKING:
+    from lvsd.core.connection import Connection
+    from lvsd.core.path import Path
+    from lvsd.packet.view import Packet
+
+ANSWERS_KEPT: Final = 1024
+"""ICMP errors that may wait to be sent; more are not made."""
+
+_HEADERS: Final = {4: 20 + 20, 6: 40 + 20}
+"""Bytes of IP's and TCP's headers, which an MSS does not count (RFC 9293, section 3.7.1)."""
+
+
+class Answer(NamedTuple):
+    """An ICMP message to send; the IP header, and for ICMPv6 the checksum, are still to come."""
+
+    destination: bytes
+    message: bytes
+
+
+class Outbox:
+    """Collects what a director sends; whoever can send empties both lists."""
+
+    __slots__ = ("_identification", "answers", "departures")
+
+    def __init__(self) -> None:
+        self.departures: list[Departure] = []
+        self.answers: list[Answer] = []
+        self._identification = 0
+
+    def depart(self, connection: Connection, path: Path, packet: Packet, indev: int) -> bool:
+        """Send a packet to the real server as a frame, in a tunnel, or translated.
+
+        Return False if it cannot be sent: with what it would grow by no length field could say it.
+        """
+        server = path.server
+        if isinstance(connection, TranslatedConnection):
+            changed = connection.translation.request(packet, server.mtu)
+            for data in changed:
+                self.send(data, server.mtu, packet.data, indev)
+            return bool(changed)
+        if path.tunnel is not None:
+            if server.service.mss_clamp and packet.flags & states.SYN:
+                fit = server.mtu - path.overhead - _HEADERS[packet.version]
+                packet.load(clamp_mss(packet.data, packet, fit))
+            data = path.tunnel.wrap(packet, self._next_identification())
+            if not data:
+                return False
+            self.send(data, server.mtu, packet.data, indev)
+        else:
+            self.send(path.request(packet), server.mtu, packet.data, indev, server.address)
+        return True
+
+    def send(
+        self, data: bytes, mtu: int, original: bytes, indev: int, neighbour: bytes | None = None
+    ) -> None:
+        """Send a packet, cut to ``mtu`` where it is longer; that it may be cut is known."""
+        if len(data) <= mtu:
+            self.departures.append(Departure(data, neighbour, original, indev))
+            return
+        for piece in fragments(data, mtu, self._next_identification()):
+            self.departures.append(Departure(piece, neighbour, original, indev))
+
+    def answer(self, packet: Packet, message: bytes) -> None:
+        """Send an ICMP error to a packet's sender, if it may be told."""
+        if icmp.may_answer(packet) and len(self.answers) < ANSWERS_KEPT:
+            self.answers.append(Answer(packet.source, message))
+
+    def _next_identification(self) -> int:
+        """Return a number for an IP header of ours, from 1 to 65535."""
+        self._identification = self._identification % 0xFFFF + 1
+        return self._identification

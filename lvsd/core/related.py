@@ -1,0 +1,187 @@
+"""Packets that belong to a connection without having its key: ICMP errors, AH and ESP.
+
+An ICMP error is found by the packet that it quotes, and goes the way that the connection's own
+packets go (ip_vs_in_icmp, ip_vs_out_icmp). One about a tunnel of ours quotes the tunnel's packet:
+it becomes an error for the client, about the client's packet. AH and ESP have no ports; they go
+the way of the key exchange between the same hosts, UDP on port 500 (ip_vs_proto_ah_esp.c).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from lvsd.core import states
+from lvsd.core.connection import TranslatedConnection
+from lvsd.core.path import Exit, leave, path_to
+from lvsd.core.verdict import Departure, Reason, Verdict
+from lvsd.packet import icmp
+from lvsd.packet.tunnel import unwrap
+from lvsd.packet.view import ICMP, ICMPV6, UDP, Fault, Packet
+from lvsd.packet.view import key as make_key
+
+if TYPE_CHECKING:
+    from lvsd.core.connection import Connection
+    from lvsd.core.director import Director
+    from lvsd.core.path import Path
+
+ESP, AH = 50, 51
+ISAKMP_PORT: Final = 500
+
+MIN_MTU: Final = {4: 552, 6: 1280}
+"""The least path MTU that an ICMP error is believed about (net.ipv4.route.min_pmtu, RFC 8200)."""
+
+
+class Related:
+    """Handles such packets for a director."""
+
+    def __init__(self, director: Director) -> None:
+        self._director = director
+        self._inner = Packet()
+        self._wrapped = Packet()
+        self._ipsec = {ESP: states.ipsec(ESP, "ESP"), AH: states.ipsec(AH, "AH")}
+
+    def handle(self, packet: Packet, indev: int, now: float) -> bytes | Verdict:
+        """Decide about a packet that is neither TCP nor UDP nor SCTP."""
+        if packet.protocol in {ICMP, ICMPV6}:
+            return self._icmp(packet, indev)
+        if packet.protocol in self._ipsec:
+            return self._follow_key_exchange(packet, indev, now)
+        return self._director.let_pass()
+
+    # --- ICMP -------------------------------------------------------------------------------
+
+    def _icmp(self, packet: Packet, indev: int) -> bytes | Verdict:
+        director, inner = self._director, self._inner
+        if not icmp.is_error(packet):
+            return director.let_pass()
+        fault = icmp.embedded(packet, inner)
+        if fault is Fault.BAD_CHECKSUM:
+            return director.drop(Reason.BAD_CHECKSUM)
+        if fault is Fault.FRAGMENTED:
+            return director.drop(Reason.FRAGMENT)
+        if fault is not None:
+            return director.let_pass()  # not ours: what it quotes is no packet of a connection
+        about = make_key(
+            inner.protocol,
+            inner.destination,
+            inner.destination_port,
+            inner.source,
+            inner.source_port,
+        )
+        connection = director.table.by_key.get(about)
+        if connection is None:
+            return self._about_tunnel(packet, inner)
+        if connection.key == about:
+            return self._to_server(connection, packet, indev)
+        return self._to_client(connection, packet)
+
+    def _to_server(self, connection: Connection, packet: Packet, indev: int) -> bytes | Verdict:
+        """Send an error about a reply the way that the client's packets go."""
+        director, path = self._director, connection.path
+        _count_in(path, packet.end)
+        if path.exit is Exit.HOST:
+            return director.deliver(packet)
+        if packet.ttl <= 1:
+            return director.drop(Reason.TTL_EXPIRED)
+        if path.exit is Exit.VERDICT:
+            hop = path.hop
+            return icmp.rewrite_error(
+                packet,
+                self._inner,
+                outer_destination=hop.rip,
+                inner_source=(hop.rip, hop.rport),
+            )
+        if isinstance(connection, TranslatedConnection):
+            data = connection.translation.reply_error(packet, self._inner)
+            director.departures.append(Departure(data, None, packet.data, indev))
+            return Verdict.TAKEN
+        return director.depart(connection, path, packet, indev)
+
+    def _to_client(self, connection: Connection, packet: Packet) -> bytes | Verdict:
+        """Send an error about a request to the client, as one about what the client sent."""
+        director, path = self._director, connection.path
+        _count_out(path, packet.end)
+        if isinstance(connection, TranslatedConnection):
+            if packet.ttl <= 1:
+                return director.drop(Reason.TTL_EXPIRED)
+            data = connection.translation.request_error(packet, self._inner)
+            director.departures.append(Departure(data))
+            return Verdict.TAKEN
+        hop = path.hop
+        return icmp.rewrite_error(
+            packet,
+            self._inner,
+            outer_source=hop.vip,
+            inner_destination=(hop.vip, hop.vport),
+        )
+
+    def _about_tunnel(self, packet: Packet, outer: Packet) -> Verdict:
+        """Tell the client of an error about the tunnel that its packet was in.
+
+        ``outer`` is the tunnel's packet as it was quoted. Where too little was quoted to find the
+        client's packet in it, there is nobody to tell.
+        """
+        director, wrapped = self._director, self._wrapped
+        inside = unwrap(outer.data, director.tunnel_ports)
+        if inside is None or wrapped.load(inside, quoted=True) is not None:
+            return director.let_pass()
+        connection = director.table.by_key.get(wrapped.key)
+        if (
+            connection is None
+            or connection.path.exit is not Exit.TUNNEL
+            or connection.path.server.address != outer.destination
+        ):
+            return director.let_pass()
+        path = connection.path
+        _count_out(path, packet.end)
+        mtu = icmp.next_hop_mtu(packet)
+        if mtu is None:
+            message = icmp.relayed(packet, wrapped)
+        else:
+            path.server.mtu = min(path.server.mtu, max(mtu, MIN_MTU[packet.version]))
+            if not wrapped.dont_fragment:
+                return Verdict.TAKEN
+            message = icmp.too_big(wrapped, path.server.mtu - path.overhead)
+        director.outbox.answer(wrapped, message)
+        return Verdict.TAKEN
+
+    # --- AH and ESP -------------------------------------------------------------------------
+
+    def _follow_key_exchange(self, packet: Packet, indev: int, now: float) -> bytes | Verdict:
+        """Send a packet of IPsec the way of the connection between the same hosts' port 500."""
+        director = self._director
+        port = ISAKMP_PORT
+        exchange = make_key(UDP, packet.source, port, packet.destination, port)
+        connection = director.table.by_key.get(exchange)
+        if connection is None or connection.path.exit is Exit.TRANSLATED:
+            return director.let_pass()
+        server = connection.path.server
+        if not server.available:
+            return director.drop(Reason.SERVER_GONE)
+        connection.expires = now + connection.path.timeouts[connection.state]
+        if connection.key != exchange:
+            return self._ipsec_reply(connection, packet)
+        vip = connection.path.hop.vip
+        path = path_to(server, self._ipsec[packet.protocol], (vip, 0), 0)
+        leave(path)
+        _count_in(path, packet.end)
+        return director.go(connection, path, packet, indev)
+
+    def _ipsec_reply(self, connection: Connection, packet: Packet) -> bytes | Verdict:
+        server, vip = connection.path.server, connection.path.hop.vip
+        path = path_to(server, self._ipsec[packet.protocol], (vip, 0), 0)
+        leave(path)
+        _count_out(path, packet.end)
+        return self._director.let_pass() if path.reply is None else path.reply(packet)
+
+
+def _count_in(path: Path, size: int) -> None:
+    for stats in (path.server_stats, path.service_stats):
+        stats.in_packets += 1
+        stats.in_bytes += size
+
+
+def _count_out(path: Path, size: int) -> None:
+    for stats in (path.server_stats, path.service_stats):
+        stats.out_packets += 1
+        stats.out_bytes += size
