@@ -95,16 +95,11 @@ def service_entry(service: Service) -> ServiceEntry:
         "persistence_s": service.persistence_s,
         "prefix": service.prefix,
         "one_packet": service.one_packet,
-        "local_addresses": _local_addresses(service),
+        "local_addresses": [address_text(address) for address in service.local.addresses],
         "stats": _counters(service.meter.totals),
         "rates": _counters(service.meter.rates),
         "servers": [_server_entry(server) for server in service.servers],
     }
-
-
-def _local_addresses(service: Service) -> list[str]:
-    pool = getattr(service, "local", None)
-    return [address_text(address) for address in pool.addresses] if pool else []
 
 
 def _server_entry(server: RealServer) -> ServerEntry:
@@ -114,7 +109,7 @@ def _server_entry(server: RealServer) -> ServerEntry:
         "address": address_text(server.address),
         "port": server.port,
         "forward": forwarder.name,
-        "label": getattr(server, "way", forwarder).label,
+        "label": server.way.label,
         "tunnel": tunnel.kind if tunnel else "",
         "tunnel_port": tunnel.port if tunnel else 0,
         "tunnel_checksum": tunnel.checksum if tunnel else False,
@@ -146,7 +141,7 @@ def connection_entry(connection: ConnectionView, now: float) -> ConnectionEntry:
     (ip_vs_sched_persist).
     """
     vip = connection.vip.ljust(len(connection.client), b"\0")
-    local, local_port = getattr(connection, "local", None) or (b"", 0)
+    local, local_port = connection.local or (b"", 0)
     return {
         "protocol": PROTOCOL_NAMES[connection.protocol],
         "state": connection.state_name,

@@ -1,0 +1,108 @@
+"""What the control socket tells of each way of forwarding."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from forwarders import Dr, Fullnat, Nat, Tun
+from lvsd.control.describe import connection_entry, service_entry
+from lvsd.control.protocol import ConnectionEntry, ServerEntry, ServiceEntry
+from lvsd.core.listing import Row
+from lvsd.core.local_ports import LocalPool
+from lvsd.core.service import TCP, RealServer, Service, ServiceKey
+from lvsd.packet.address import pack
+from schedulers.rr import RoundRobin
+
+if TYPE_CHECKING:
+    from forwarders.base import Forwarder
+
+KEY = ServiceKey(TCP, pack("192.0.2.10"), 80)
+PAGE = (Path(__file__).parents[3] / "docs" / "lvsadm.md").read_text()
+ENTRIES = {
+    "service": ServiceEntry.__annotations__,
+    "server": ServerEntry.__annotations__,
+    "connection": ConnectionEntry.__annotations__,
+}
+KEYS = ("forward", "label", "tunnel", "tunnel_port", "tunnel_checksum")
+
+
+def described(forwarder: Forwarder, *, is_local: bool = False) -> tuple[object, ...]:
+    """Return what is told of the forwarder of a service's only server."""
+    service = Service(KEY, RoundRobin())
+    server = RealServer(pack("10.0.0.11"), 80, forwarder=forwarder, is_local=is_local)
+    service.add(server)
+    [entry] = service_entry(service)["servers"]
+    told = dict(entry)
+    return tuple(told[key] for key in KEYS)
+
+
+@pytest.mark.parametrize(
+    ("forwarder", "expected"),
+    [
+        (Nat(), ("nat", "Masq", "", 0, False)),
+        (Dr(), ("dr", "Route", "", 0, False)),
+        (Tun(), ("tun", "Tunnel", "ipip", 0, False)),
+        (Tun("gue", 6080, True), ("tun", "Tunnel", "gue", 6080, True)),
+        (Tun("gre"), ("tun", "Tunnel", "gre", 0, False)),
+        (Fullnat(), ("fullnat", "FullNat", "", 0, False)),
+    ],
+)
+def test_a_server_has_its_mode_its_label_and_its_tunnel(
+    forwarder: Forwarder, expected: tuple[object, ...]
+) -> None:
+    assert described(forwarder) == expected
+
+
+@pytest.mark.parametrize(
+    ("forwarder", "expected"),
+    [
+        (Nat(), ("nat", "Masq", "", 0, False)),
+        (Dr(), ("dr", "Local", "", 0, False)),
+        (Tun("gue", 6080), ("tun", "Local", "gue", 6080, False)),
+        (Fullnat(), ("fullnat", "FullNat", "", 0, False)),
+    ],
+)
+def test_a_server_that_is_the_director_keeps_the_mode_that_was_configured(
+    forwarder: Forwarder, expected: tuple[object, ...]
+) -> None:
+    assert described(forwarder, is_local=True) == expected
+
+
+def test_a_service_has_its_local_addresses() -> None:
+    pool = LocalPool((pack("10.0.1.5"), pack("10.0.1.6")))
+    entry = service_entry(Service(KEY, RoundRobin(), local=pool))
+    assert entry["local_addresses"] == ["10.0.1.5", "10.0.1.6"]
+
+
+@pytest.mark.parametrize(
+    ("local", "expected"),
+    [
+        (None, ("", 0)),
+        ((pack("10.0.1.5"), 1025), ("10.0.1.5", 1025)),
+        ((pack("2001:db8:1::5"), 65535), ("2001:db8:1::5", 65535)),
+    ],
+)
+def test_a_connection_has_the_directors_end_towards_the_server(
+    local: tuple[bytes, int] | None, expected: tuple[str, int]
+) -> None:
+    client, vip, rip = map(pack, ("198.51.100.7", "192.0.2.10", "10.0.0.11"))
+    row = Row(TCP, client, 40000, vip, 80, rip, 8080, "ESTABLISHED", 1900.0, local=local)
+    entry = connection_entry(row, 1000.0)
+    assert (entry["local"], entry["local_port"]) == expected
+    assert (entry["server"], entry["server_port"]) == ("10.0.0.11", 8080)
+
+
+def test_the_page_on_lvsadm_names_keys_that_entries_have() -> None:
+    section = PAGE.partition("\n## JSON\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ?(\w*) \| (`[^|]+) \|", section, re.MULTILINE)
+    entry = ""
+    unknown = []
+    for word, keys in rows:
+        entry = word or entry
+        unknown += [key for key in re.findall(r"`(\w+)`", keys) if key not in ENTRIES[entry]]
+    assert len(rows) == 10
+    assert unknown == []
