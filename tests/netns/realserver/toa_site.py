@@ -18,7 +18,7 @@ import struct
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 
@@ -60,6 +60,7 @@ class Site:
 
     server: Host
     wire: socket.socket
+    directors: list[Director] = field(default_factory=list)
 
     def sysctl(self, name: str, value: int) -> None:
         """Set a sysctl of the server."""
@@ -68,7 +69,14 @@ class Site:
 
     def director(self, lip: str = LIP, rport: int = 7000) -> Director:
         """Return one connection of the director to be, to port ``rport`` of the server."""
-        return Director(self.wire, lip, next(_lports), RIP if "." in lip else RIP6, rport)
+        rip = RIP if "." in lip else RIP6
+        self.directors.append(Director(self.wire, lip, next(_lports), rip, rport))
+        return self.directors[-1]
+
+    def hang_up(self) -> None:
+        """End all connections: one without an owner would keep its cgroup for minutes."""
+        while self.directors:
+            self.directors.pop().reset()
 
     def spawn(self, argv: Sequence[str], **options: Any) -> subprocess.Popen[str]:
         """Start a program on the server."""
@@ -278,6 +286,7 @@ class Group:
                 yield server
             finally:
                 process.kill()
+                site.hang_up()
 
 
 @contextlib.contextmanager
