@@ -75,7 +75,7 @@ class PacketSender:
         except PermissionError as error:
             self.close()
             raise PrivilegeError(
-                "open a raw socket", error, "run lvsd as root or with CAP_NET_RAW and CAP_NET_ADMIN"
+                "open a raw socket", error, "run lvsd as root or with CAP_NET_RAW"
             ) from error
         except OSError as error:
             self.close()

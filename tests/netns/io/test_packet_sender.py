@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,6 +30,8 @@ NOWHERE = [
     pytest.param(VIP6, "2001:db8:ff::1", id="ipv6"),
 ]
 IDENTIFICATION = 0x1234
+
+PAGE = Path(__file__).parents[3] / "docs" / "firewall.md"
 
 
 @pytest.fixture
@@ -151,13 +155,26 @@ def test_a_packet_that_nobody_can_get_is_counted_by_its_errno(
     assert sender.errors == {"ENETUNREACH": 1}
 
 
-def test_a_packet_that_the_operators_filter_drops_is_counted(
-    row: Row, sender: PacketSender
+@pytest.mark.parametrize(("source", "destination"), ENDS)
+def test_an_output_chain_that_drops_is_counted_and_the_page_on_firewalls_names_the_rule(
+    row: Row, sender: PacketSender, source: str, destination: str
 ) -> None:
-    del row
-    nft("table ip t { chain c { type filter hook output priority 0; policy drop; }; }")
-    assert sender.send(packet(VIP4, CLIENT4, b"")) == 0
-    assert sender.errors == {"EPERM": 1}
+    nft("""table inet filter { chain output {
+        type filter hook output priority filter; policy drop; ct state established accept; }; }""")
+    divert = Divert(9)
+    divert.up(Diverted())
+    data = packet(source, destination, b"payload")
+    assert sender.send(data) == 0
+    assert (sender.stats.sent, sender.errors) == (0, {"EPERM": 1})
+    [rule] = re.findall(
+        r"^    nft (insert rule inet filter output .*)$", PAGE.read_text(), re.MULTILINE
+    )
+    # Neighbour discovery is IPv6's own, and any firewall's.
+    nft(f"{rule}\ninsert rule inet filter output icmpv6 type nd-neighbor-solicit accept")
+    with wire(row.client) as client:
+        assert sender.send(data) == 0
+        assert received(client.take(1)[0]) == data
+    divert.down()
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     from tests.netns.io.hosts import Row
 
 PROGRAM = """
-import sys
+import asyncio, sys
 from pathlib import Path
 from lvsd.errors import PrivilegeError
 from lvsd.io.divert import Divert, Diverted
+from lvsd.io.frame_sender import FrameSender
 from lvsd.io.icmp_sender import IcmpSender
 from lvsd.io.machine import Machine, cleanup
 from lvsd.io.nfqueue import QueueSource
+from lvsd.io.packet_sender import PacketSender
 from lvsd.packet.address import pack
 journal = Path(sys.argv[1])
 try:
@@ -68,6 +70,16 @@ sys.exit(lvsd.cli.main(["cleanup", "--directory", sys.argv[1]]))
             "net_raw",
             "IcmpSender().open()",
             f"open a raw ICMP socket: {NOT_PERMITTED} CAP_NET_RAW",
+        ),
+        (
+            "net_raw",
+            "PacketSender().open()",
+            f"open a raw socket: {NOT_PERMITTED} CAP_NET_RAW",
+        ),
+        (
+            "net_raw",
+            "FrameSender(float).open(asyncio.new_event_loop())",
+            f"open a packet socket: {NOT_PERMITTED} CAP_NET_RAW",
         ),
     ],
 )
