@@ -1,0 +1,217 @@
+"""FULLNAT as the director does it: local ports, both directions, the end of connections."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import ICMPv6PacketTooBig, IPv6
+from scapy.packet import Raw
+
+from forwarders import Fullnat
+from lvsd.core.local_ports import LocalPool
+from lvsd.core.verdict import Verdict
+from lvsd.packet.address import pack
+from tests.unit.core.world import Segment, World, raw
+
+if TYPE_CHECKING:
+    from lvsd.core.service import Service
+
+pytestmark = pytest.mark.parametrize("version", [4, 6])
+
+LIP = {4: "10.0.0.200", 6: "fd00::c8"}
+PLAIN = Fullnat("none")
+
+
+def _world(version: int, *, ports: tuple[int, int] = (5000, 5999)) -> World:
+    world = World(version)
+    world.director.local_addresses = frozenset({pack(LIP[version]), pack(world.vip())})
+    _serve(world, ports=ports)
+    return world
+
+
+def _serve(
+    world: World, protocol: str = "tcp", vport: int = 80, *, ports: tuple[int, int] = (5000, 5999)
+) -> Service:
+    pool = LocalPool((pack(LIP[world.version]),), *ports)
+    return world.serve(protocol, vport, forwarder=PLAIN, local=pool)
+
+
+def _parsed(world: World, data: bytes) -> IP | IPv6:
+    return IP(data) if world.version == 4 else IPv6(data)
+
+
+def _answer(world: World, request: IP | IPv6, flags: str, *, seq: int = 9000) -> IP | IPv6:
+    """Let the real server answer what it got; return what the client gets."""
+    tcp = TCP(
+        sport=request.dport, dport=request.sport, flags=flags, seq=seq, ack=request[TCP].seq + 1
+    )
+    reply = type(request)(src=request.dst, dst=request.src) / tcp
+    return _parsed(world, world.leave(bytes(reply)))
+
+
+def _opened(world: World, cport: int = 40000) -> tuple[IP | IPv6, Segment]:
+    """Shake hands; return the SYN that the server got, and the client's ACK."""
+    syn = world.from_client(cport=cport)
+    got = _parsed(world, world.leave(syn))
+    _answer(world, got, "SA")
+    ack = replace(syn, what="A")
+    world.leave(ack)
+    return got, ack
+
+
+def test_a_request_gets_a_local_end_and_a_reply_the_virtual_one(version: int) -> None:
+    world = _world(version)
+    syn = world.from_client()
+    got = _parsed(world, world.leave(syn))
+    assert (got.src, got.sport) == (LIP[version], 5000)
+    assert (got.dst, got.dport) == (world.rip(), 8080)
+    back = _answer(world, got, "SA")
+    assert (back.src, back.sport) == (syn.destination, syn.destination_port)
+    assert (back.dst, back.dport) == (syn.source, syn.source_port)
+    assert back[TCP].ack == 1000 + 1
+    assert world.states() == ["SYN_RECV"]
+
+
+def test_each_connection_has_a_local_port_of_its_own(version: int) -> None:
+    world = _world(version)
+    ports = [_parsed(world, world.leave(world.from_client(cport=n))).sport for n in (1, 2, 3)]
+    assert ports == [5000, 5001, 5002]
+
+
+def test_a_listing_names_the_local_end(version: int) -> None:
+    world = _world(version)
+    world.leave(world.from_client())
+    (row,) = world.director.connections()
+    assert row.local == (pack(LIP[version]), 5000)
+    assert (row.rip, row.rport) == (pack(world.rip()), 8080)
+
+
+def test_without_a_free_port_a_client_is_told_and_the_refusal_counted(version: int) -> None:
+    world = _world(version, ports=(5000, 5001))
+    for cport in (1, 2):
+        world.leave(world.from_client(cport=cport))
+    assert world.handle(world.from_client(cport=3)) is Verdict.DROP
+    assert world.drops() == {"no_local_port": 1}
+    assert len(world.director.answers) == 1
+    assert world.director.table.count == 2
+
+
+def test_a_port_is_free_again_when_its_connection_has_ended(version: int) -> None:
+    world = _world(version, ports=(5000, 5000))
+    world.leave(world.from_client(cport=1))
+    world.wait(31)
+    assert _parsed(world, world.leave(world.from_client(cport=2))).sport == 5000
+
+
+def test_a_local_address_that_is_not_the_hosts_is_not_used(version: int) -> None:
+    world = _world(version)
+    world.director.local_addresses = frozenset({pack(world.vip())})
+    assert world.handle(world.from_client()) is Verdict.DROP
+    assert world.drops() == {"no_local_port": 1}
+
+
+def test_a_port_that_comes_again_begins_above_its_old_numbers(version: int) -> None:
+    world = _world(version, ports=(5000, 5000))
+    first, ack = _opened(world)
+    data = replace(ack, what="PA", payload=bytes(1000))
+    last = _parsed(world, world.leave(data))
+    end = last[TCP].seq + 1000
+    world.leave(replace(ack, what="R"))
+    world.wait(5)
+    again = _parsed(world, world.leave(world.from_client(cport=40001)))
+    assert again.sport == first.sport
+    assert 0 < (again[TCP].seq - end) % 2**32 < 2**31
+
+
+def test_an_expired_connection_is_reset_at_both_ends(version: int) -> None:
+    world = _world(version)
+    world.director.set_timeouts(90, 0, 0)
+    got, _ = _opened(world)
+    world.wait(92)
+    to_client, to_server = (_parsed(world, each.data) for each in world.sent())
+    assert (to_client.src, to_client.dst) == (world.vip(), world.client())
+    assert (to_server.src, to_server.dst) == (LIP[version], world.rip())
+    assert {str(each[TCP].flags) for each in (to_client, to_server)} <= {"R", "RA"}
+    assert to_client[TCP].seq == 2000
+    assert to_server[TCP].seq == (got[TCP].seq + 1) % 2**32
+
+
+def test_a_connection_that_was_closed_is_not_reset(version: int) -> None:
+    world = _world(version)
+    _, ack = _opened(world)
+    world.leave(replace(ack, what="R"))
+    world.wait(20)
+    assert (world.sent(), world.states()) == ([], [])
+
+
+def test_udp_goes_and_comes_over_a_local_port_too(version: int) -> None:
+    world = _world(version)
+    _serve(world, "udp", 53)
+    request = world.from_client(protocol="udp", vport=53)
+    got = _parsed(world, world.leave(request))
+    assert (got.src, got.sport) == (LIP[version], 5000)
+    reply = type(got)(src=got.dst, dst=got.src) / UDP(sport=got.dport, dport=got.sport) / b"yes"
+    back = _parsed(world, world.leave(bytes(reply)))
+    assert (back.src, back.sport, back.dst, back.dport) == (
+        world.vip(),
+        53,
+        world.client(),
+        request.source_port,
+    )
+
+
+def test_a_packet_too_big_towards_the_server_is_told_the_client_as_from_the_vip(
+    version: int,
+) -> None:
+    world = _world(version)
+    got, ack = _opened(world)
+    sent = world.leave(replace(ack, what="PA", payload=bytes(100)))
+    if version == 4:
+        error = IP(src="10.9.9.9", dst=LIP[4]) / ICMP(type=3, code=4, nexthopmtu=1400) / Raw(sent)
+    else:
+        error = IPv6(src="fd99::9", dst=LIP[6]) / ICMPv6PacketTooBig(mtu=1400) / Raw(sent)
+    relayed = _parsed(world, world.leave(bytes(error)))
+    assert (relayed.src, relayed.dst) == (world.vip(), world.client())
+    quoted = bytes(relayed.payload)[8:]
+    inside = _parsed(world, quoted)
+    assert (inside.src, inside.sport) == (world.client(), ack.source_port)
+    assert (inside.dst, inside.dport) == (world.vip(), 80)
+    assert inside[TCP].seq == 1000
+    assert got.sport == 5000
+
+
+def test_an_error_about_a_reply_goes_to_the_real_server(version: int) -> None:
+    world = _world(version)
+    got, ack = _opened(world)
+    answer = raw(replace(ack.reversed, what="PA"))
+    if version == 4:
+        error = IP(src=world.client(), dst=world.vip()) / ICMP(type=3, code=1) / Raw(answer)
+    else:
+        error = (
+            IPv6(src=world.client(), dst=world.vip()) / ICMPv6PacketTooBig(mtu=1400) / Raw(answer)
+        )
+    relayed = _parsed(world, world.leave(bytes(error)))
+    assert (relayed.src, relayed.dst) == (LIP[version], world.rip())
+    inside = _parsed(world, bytes(relayed.payload)[8:])
+    assert (inside.src, inside.sport) == (world.rip(), 8080)
+    assert (inside.dst, inside.dport) == (LIP[version], got.sport)
+
+
+def test_a_reply_at_its_last_hop_is_refused(version: int) -> None:
+    world = _world(version)
+    got, _ = _opened(world)
+    header = type(got)(src=got.dst, dst=got.src)
+    setattr(header, "ttl" if version == 4 else "hlim", 1)
+    assert world.handle(bytes(header / TCP(sport=8080, dport=got.sport))) is Verdict.DROP
+    (answer,) = world.director.answers
+    assert answer.destination == pack(world.rip())
+
+
+def test_a_path_says_whose_plan_it_is(version: int) -> None:
+    world = _world(version)
+    world.leave(world.from_client())
+    (connection,) = world.director.table
+    assert repr(connection.path) == f"Path({PLAIN!r})"
