@@ -16,8 +16,7 @@ import pytest
 
 from lvsd.lab.wait import until
 from lvsd.realserver.toa.cgroups import tree
-from lvsd.realserver.toa.cli import main
-from lvsd.realserver.toa.run import PREFIX
+from lvsd.realserver.toa.run import PREFIX, sweep
 from tests.netns.realserver.toa_site import (
     CLIENT,
     CLIENT6,
@@ -79,12 +78,19 @@ def running(site: Site, argv: Sequence[str | Path], log: Path) -> Iterator[None]
             site.hang_up()
             process.terminate()
             process.wait(PATIENCE_S)
-    assert cgroups_of_runs() == []
+    assert not cgroup_of(process)
 
 
-def cgroups_of_runs() -> list[str]:
+def cgroup_of(process: subprocess.Popen[str]) -> bool:
+    """Return whether the cgroup is there that a `run` makes."""
     with tree() as cgroups:
-        return [name for name in cgroups.names() if PREFIX in name]
+        return any(name.endswith(f"/{PREFIX}{process.pid}") for name in cgroups.names())
+
+
+def swept(process: subprocess.Popen[str]) -> bool:
+    """Remove what killed runs left, as `down` does; return whether this one's was among it."""
+    with tree() as cgroups:
+        return any(name.endswith(f"/{PREFIX}{process.pid}") for name in sweep(cgroups))
 
 
 def until_listening(site: Site, port: int) -> None:
@@ -169,7 +175,7 @@ def test_sshd_logs_clients(site: Site, tmp_path: Path) -> None:
 def test_the_status_is_the_programs(site: Site, command: str, status: int) -> None:
     with site.spawn([*RUN, "sh", "-c", command], cwd=ROOT, stderr=subprocess.DEVNULL) as process:
         assert process.wait(PATIENCE_S) == status
-    assert cgroups_of_runs() == []
+    assert not cgroup_of(process)
 
 
 def test_a_program_that_is_not_there_has_the_status_of_a_shell(site: Site) -> None:
@@ -189,18 +195,19 @@ def test_run_waits_for_what_went_into_the_background(site: Site, tmp_path: Path)
         fifo.write_text("go\n")
         assert process.wait(PATIENCE_S) == 5
     assert (tmp_path / "last").read_text() == "done\n"
-    assert cgroups_of_runs() == []
+    assert not cgroup_of(process)
 
 
-def test_down_removes_what_a_killed_run_left(site: Site, tmp_path: Path) -> None:
+def test_what_a_killed_run_left_is_removed_once_it_is_empty(site: Site, tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     waiting = [*RUN, "sh", "-c", f"read line <{fifo}"]
     # The FIFO opens for writing once the program has it open for reading.
     with site.spawn(waiting, cwd=ROOT) as process, fifo.open("w") as program:
-        assert main(["down"]) == 0
-        assert [f"{PREFIX}{process.pid}" in name for name in cgroups_of_runs()] == [True]
+        assert (swept(process), cgroup_of(process)) == (False, True)
         process.kill()
         process.wait()
+        assert (swept(process), cgroup_of(process)) == (False, True)
         program.write("go\n")
-    assert until(lambda: main(["down"]) == 0 and cgroups_of_runs() == [])
+    assert until(lambda: swept(process))
+    assert not cgroup_of(process)
