@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from lvsd.io import links, sysctls
@@ -36,7 +37,8 @@ def commands(settings: Settings) -> tuple[list[str], list[str], list[str]]:
         doing.append(f"sysctl -w {sysctl.name}={sysctl.value}")
         undoing.append(f"sysctl -w {sysctl.name}={sysctls.read(sysctl.name)}")
     wanted = ends(settings)
-    for device in kernel_devices.devices(wanted):
+    devices = [kernel_devices.devices(end, settings.directors) for end in wanted]
+    for device in dict.fromkeys(chain.from_iterable(devices)):
         made, unmade = _device(device)
         doing += made
         undoing += unmade
@@ -50,7 +52,7 @@ def commands(settings: Settings) -> tuple[list[str], list[str], list[str]]:
     notes = [
         f"{end}: by hand only with a device of your own; `lvsd realserver up` receives it itself"
         for end in wanted
-        if end not in kernel_devices.DEVICES
+        if not kernel_devices.devices(end)
     ]
     return doing, undoing[::-1], notes
 

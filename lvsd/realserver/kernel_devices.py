@@ -1,7 +1,8 @@
-"""The kernel's own tunnel devices, one for every tunnel that ends here, where the kernel has them.
+"""The kernel's own tunnel devices, for every tunnel that ends here, where the kernel has them.
 
-A device ``external`` takes the packets of all senders. Making it loads the module that it needs.
-IPv6 in IPv4 has no such device; there the one that comes with the module, sit0, is brought up.
+A device ``external`` takes the packets of all senders, one with a ``remote`` those of a single
+one. Making it loads the module that it needs. IPv6 in IPv4 has no ``external`` device; there the
+one that comes with the module, sit0, is brought up.
 GUE would need a port of its own besides (``ip fou``): lvsd takes it off itself.
 """
 
@@ -14,18 +15,20 @@ from typing import TYPE_CHECKING, Final
 
 from lvsd.errors import KernelError
 from lvsd.io import links
+from lvsd.packet.address import text
 from lvsd.realserver.decapsulation import Carrier
 from lvsd.realserver.ends import End
 from lvsd.realserver.tun_device import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from lvsd.io.machine import Machine
 
 _IPTUN_COLLECT_METADATA: Final = 19
 _IPTUN_PROTO: Final = 9
 _GRE_COLLECT_METADATA: Final = 18
+_GRE_REMOTE: Final = 7
 _ANY_PROTOCOL: Final = b"\0"
 
 _LACKING: Final = {errno.EOPNOTSUPP, errno.ENOENT, errno.EINVAL}
@@ -44,42 +47,79 @@ class Device:
     """It comes with the kernel's module, and is only brought up."""
 
 
-_IP6TNL: Final = Device(
-    "lvsd-ip6tnl",
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How devices of a kind are made."""
+
+    kind: str
+    collect_metadata: int = 0
+    """The attribute that makes one for all senders; 0: the kernel's own, named ``kind``0, is."""
+    remote: int = 3
+    """The attribute that makes one for a single sender."""
+    attributes: tuple[bytes, ...] = ()
+    words: str = ""
+
+
+_IPIP: Final = _Kind("ipip", _IPTUN_COLLECT_METADATA)
+_SIT: Final = _Kind("sit")
+_IP6TNL: Final = _Kind(
     "ip6tnl",
-    (links.flag(_IPTUN_COLLECT_METADATA), links.value(_IPTUN_PROTO, _ANY_PROTOCOL)),
-    "mode any external",
+    _IPTUN_COLLECT_METADATA,
+    attributes=(links.value(_IPTUN_PROTO, _ANY_PROTOCOL),),
+    words="mode any ",
 )
-DEVICES: Final = {
-    End(Carrier.IPV4, socket.AF_INET): Device(
-        "lvsd-ipip", "ipip", (links.flag(_IPTUN_COLLECT_METADATA),), "external"
-    ),
-    End(Carrier.IPV6, socket.AF_INET): Device("sit0", "sit", built_in=True),
+_GRE: Final = _Kind("gre", _GRE_COLLECT_METADATA, _GRE_REMOTE)
+_IP6GRE: Final = _Kind("ip6gre", _GRE_COLLECT_METADATA, _GRE_REMOTE)
+
+_KINDS: Final = {
+    End(Carrier.IPV4, socket.AF_INET): _IPIP,
+    End(Carrier.IPV6, socket.AF_INET): _SIT,
     End(Carrier.IPV4, socket.AF_INET6): _IP6TNL,
     End(Carrier.IPV6, socket.AF_INET6): _IP6TNL,
-    End(Carrier.GRE, socket.AF_INET): Device(
-        "lvsd-gre", "gre", (links.flag(_GRE_COLLECT_METADATA),), "external"
-    ),
-    End(Carrier.GRE, socket.AF_INET6): Device(
-        "lvsd-ip6gre", "ip6gre", (links.flag(_GRE_COLLECT_METADATA),), "external"
-    ),
+    End(Carrier.GRE, socket.AF_INET): _GRE,
+    End(Carrier.GRE, socket.AF_INET6): _IP6GRE,
 }
 """What receives which tunnels."""
 
 
-def devices(ends: Iterable[End]) -> list[Device]:
-    """Return the devices of some tunnels, each once."""
-    return list(dict.fromkeys(DEVICES[end] for end in ends if end in DEVICES))
+def devices(end: End, directors: Sequence[bytes] = ()) -> tuple[Device, ...]:
+    """Return the devices of a tunnel: one for all senders, or one for each director named.
+
+    None at all when no kernel has one.
+    """
+    kind = _KINDS.get(end)
+    if kind is None:
+        return ()
+    length = 4 if end.family == socket.AF_INET else 16
+    named = [director for director in directors if len(director) == length]
+    if named:
+        return tuple(
+            Device(
+                f"lvsd-{kind.kind}{number}",
+                kind.kind,
+                (links.value(kind.remote, director), *kind.attributes),
+                f"{kind.words}remote {text(director)}",
+            )
+            for number, director in enumerate(named)
+        )
+    if not kind.collect_metadata:
+        return (Device(f"{kind.kind}0", kind.kind, built_in=True),)
+    attributes = (links.flag(kind.collect_metadata), *kind.attributes)
+    return (Device(f"lvsd-{kind.kind}", kind.kind, attributes, f"{kind.words}external"),)
 
 
-def make(ends: Sequence[End], machine: Machine) -> list[End]:
+def make(ends: Sequence[End], directors: Sequence[bytes], machine: Machine) -> list[End]:
     """Make the devices that the kernel has; return the tunnels that are left without one.
 
     Raise KernelError when it has one and refuses it, such as because another device receives the
     same packets; PrivilegeError.
     """
-    made = {device for device in devices(ends) if _make(device, machine)}
-    return [end for end in ends if DEVICES.get(end) not in made]
+    left = []
+    for end in ends:
+        wanted = devices(end, directors)
+        if not wanted or not all(_make(device, machine) for device in wanted):
+            left.append(end)
+    return left
 
 
 def _make(device: Device, machine: Machine) -> bool:

@@ -14,8 +14,9 @@ from lvsd.io.journal import Journal, journal_path
 from lvsd.io.routes import local_addresses
 from lvsd.packet.address import text
 from lvsd.realserver import quiet
+from lvsd.realserver.decapsulation import Carrier
 from lvsd.realserver.ends import End, ends
-from lvsd.realserver.kernel_devices import DEVICES
+from lvsd.realserver.kernel_devices import devices
 from lvsd.realserver.settings import Settings
 from lvsd.realserver.tun_device import NAME
 from lvsd.realserver.up import counts_path
@@ -128,29 +129,30 @@ def _arp() -> Iterator[Finding]:
 
 
 def _tunnel(end: End, settings: Settings, *, serving: bool) -> Iterator[Finding]:
-    receiver = _receiver(end, serving=serving)
-    if receiver is None:
+    receivers = _receivers(end, settings, serving=serving)
+    if not receivers:
         yield Finding(good=False, what=f"nobody receives {end}", remedy=_AGAIN)
         return
-    yield Finding(good=True, what=f"{receiver} receives {end}")
-    if not any(len(vip) == 4 for vip in settings.vips):
+    yield Finding(good=True, what=f"{', '.join(receivers)} receives {end}")
+    if end.carrier == Carrier.IPV6 or not any(len(vip) == 4 for vip in settings.vips):
         return
     values = sysctls.of_interfaces("rp_filter")
-    in_force = quiet.effective(values.get("all", "0"), values.get(receiver, "0"))
-    if in_force == _STRICT:
-        what = f"rp_filter of {receiver} is strict: it drops what clients send"
-        name = sysctls.of_interface(receiver, "rp_filter")
-        yield Finding(good=False, what=what, remedy=f"sysctl -w {name}=2")
+    for receiver in receivers:
+        in_force = quiet.effective(values.get("all", "0"), values.get(receiver, "0"))
+        if in_force == _STRICT:
+            what = f"rp_filter of {receiver} is strict: it drops what clients send"
+            name = sysctls.of_interface(receiver, "rp_filter")
+            yield Finding(good=False, what=what, remedy=f"sysctl -w {name}=2")
 
 
-def _receiver(end: End, *, serving: bool) -> str | None:
-    """Return the interface that a tunnel's packets come from, None when there is none."""
-    device = DEVICES.get(end)
-    if device and links.kind_of(device.name) == device.kind and links.is_up(device.name):
-        return device.name
-    if serving and links.kind_of(NAME) is not None and links.is_up(NAME):
-        return NAME
-    return None
+def _receivers(end: End, settings: Settings, *, serving: bool) -> list[str]:
+    """Return the interfaces that a tunnel's packets come from, none when any is lacking."""
+    wanted = devices(end, settings.directors)
+    if wanted and all(
+        links.kind_of(device.name) == device.kind and links.is_up(device.name) for device in wanted
+    ):
+        return [device.name for device in wanted]
+    return [NAME] if serving and links.kind_of(NAME) is not None and links.is_up(NAME) else []
 
 
 def _listens(vip: bytes, port: int) -> Finding:

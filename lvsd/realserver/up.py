@@ -93,7 +93,11 @@ def counts_path(journal: Path) -> Path:
 def _up(settings: Settings, machine: Machine, path: Path, say: Say) -> int | None:
     """Set everything; return the exit status of the program that had to run, or None."""
     wanted = ends(settings)
-    left = wanted if settings.by == "lvsd" else kernel_devices.make(wanted, machine)
+    left = (
+        wanted
+        if settings.by == "lvsd"
+        else kernel_devices.make(wanted, settings.directors, machine)
+    )
     if left and settings.by == "kernel":
         operation = f"let the kernel receive {', '.join(map(str, left))}"
         raise KernelError(operation, "it has no device for that", "leave out --by kernel")

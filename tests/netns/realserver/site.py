@@ -149,7 +149,8 @@ def sysctl(host: Host, name: str, value: int) -> None:
 
 def _has_carrier(host: Host) -> bool:
     """Return whether eth0 is ready; IPv6 then has its link-local address."""
-    return "scope link" in _run(host, "ip", "-6", "address", "show", "dev", "eth0")
+    said = _run(host, "ip", "-6", "address", "show", "dev", "eth0")
+    return "scope link" in said and "tentative" not in said
 
 
 def _run(host: Host, *command: str) -> str:

@@ -7,7 +7,7 @@ import json
 import random
 import socket
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -22,6 +22,7 @@ from tests.netns.realserver.site import (
     CLIENT4,
     CLIENT6,
     NEIGHBOUR4,
+    NEIGHBOUR6,
     SERVER4,
     VIP4,
     VIP6,
@@ -89,6 +90,27 @@ def test_a_kernel_with_devices_takes_the_same_tunnels_without_lvsd(site: Site, k
             assert (data, sender[:2]) == (b"text", (client, 40000))
     site.realserver("down")
     sysctl(site.server, "net.ipv4.conf.all.rp_filter", 0)
+    assert snapshot(site.server) == before
+
+
+@pytest.mark.parametrize("kind", ["ipip", "gre"])
+def test_a_kernels_devices_take_named_directors_tunnels_only(site: Site, kind: str) -> None:
+    if not has_devices(site):
+        pytest.skip("this kernel has no tunnel devices: run `make test-stock-kernel`")
+    before = snapshot(site.server)
+    tun = ("--mode", "tun", "--tunnel", kind, "--by", "kernel", *VIPS)
+    directors = ("--from", NEIGHBOUR4, "--from", NEIGHBOUR6, "--from", "10.0.0.9")
+    for named, delivered in ((directors, True), (("--from", "10.0.0.9"), False)):
+        assert site.realserver("up", *tun, *named).returncode == 0
+        assert site.realserver("status").returncode == 0
+        for family, version in MIXES:
+            with site.server.udp(VIP4 if version == 4 else VIP6, PORT) as program:
+                if not delivered:
+                    program.settimeout(0.2)
+                send(site, outer(kind, family, datagram(version, b"text")))
+                with nullcontext() if delivered else pytest.raises(TimeoutError):
+                    assert program.recv(100) == b"text"
+    site.realserver("down")
     assert snapshot(site.server) == before
 
 

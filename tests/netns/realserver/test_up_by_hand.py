@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.netns.realserver.site import VIPS, has_devices, snapshot, sysctl
+from tests.netns.realserver.site import NEIGHBOUR4, NEIGHBOUR6, VIPS, has_devices, snapshot, sysctl
 
 if TYPE_CHECKING:
     from tests.netns.realserver.site import Site
@@ -59,11 +59,14 @@ def test_for_dr_it_is_the_same_by_hand_where_an_interface_has_a_value_of_its_own
     same_by_hand(site, "--mode", "dr", *VIPS)
 
 
+@pytest.mark.parametrize("directors", [(), ("--from", NEIGHBOUR4, "--from", NEIGHBOUR6)])
 @pytest.mark.parametrize("tunnel", ["ipip", "gre"])
-def test_for_tun_it_is_the_same_by_hand(site: Site, tunnel: str) -> None:
+def test_for_tun_it_is_the_same_by_hand(
+    site: Site, tunnel: str, directors: tuple[str, ...]
+) -> None:
     if not has_devices(site):
         pytest.skip("this kernel has no tunnel devices: run `make test-stock-kernel`")
-    same_by_hand(site, *TUN, "--tunnel", tunnel, *VIPS)
+    same_by_hand(site, *TUN, "--tunnel", tunnel, *directors, *VIPS)
 
 
 def test_of_gue_it_says_that_no_command_does_it(site: Site) -> None:
