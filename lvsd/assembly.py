@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from forwarders import Tun
+from forwarders import Nat, Tun
 from lvsd.config.plugins import make_scheduler
 from lvsd.core.director import Director
 from lvsd.core.local_ports import LocalPool
@@ -55,6 +55,20 @@ def assemble(config: model.Config, now: float) -> Director:
         if isinstance(server.forwarder, Tun) and server.forwarder.port
     )
     return director
+
+
+def forwarded(config: model.Config) -> set[int]:
+    """Return the IP versions, 4 and 6, of which the kernel has to forward packets: NAT's.
+
+    What goes another way leaves by a socket, as the host's own. A service without real servers
+    counts by the way that it says itself.
+    """
+    return {
+        entry.address_family
+        for entry in config.services
+        if Nat.name in {entry.forward_to(server) for server in entry.servers}
+        or (not entry.servers and entry.forward == Nat.name)
+    }
 
 
 def make_service(entry: model.Service) -> Service:

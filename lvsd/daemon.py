@@ -21,7 +21,7 @@ import structlog
 import uvloop
 
 from lvsd import __version__, notify
-from lvsd.assembly import assemble, diverted
+from lvsd.assembly import assemble, diverted, forwarded
 from lvsd.control.server import ControlServer
 from lvsd.core.service import ANY_MTU
 from lvsd.errors import KernelError
@@ -168,15 +168,15 @@ class Daemon:
 
     def _change_machine(self, changes: machine.Machine) -> None:
         if self.config.sysctl.forwarding:
-            for family in sorted(self._families):
+            for family in sorted(forwarded(self.config)):
                 changes.forward(family)
         for service in self.config.services:
             if service.interface and service.address:
                 changes.add_address(service.interface, service.address.address)
 
     def _warn(self) -> None:
-        """Log what will keep packets from a real server, and is better known now."""
-        for family in sorted(self._families):
+        """Log what will keep NAT's packets from a real server, and is better known now."""
+        for family in sorted(forwarded(self.config)):
             name = FORWARDING[family]
             switch = Path("/proc/sys", *name.split("."))
             if switch.read_text(encoding="ascii").strip() == "0":
@@ -185,10 +185,6 @@ class Daemon:
                     sysctl=name,
                     remedy="set it to 1, or forwarding = true in [sysctl]",
                 )
-
-    @property
-    def _families(self) -> set[int]:
-        return {entry.address_family for entry in self.config.services}
 
     @property
     def diverted(self) -> divert.Diverted:
