@@ -12,7 +12,6 @@ from __future__ import annotations
 import errno
 import socket
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from lvsd.errors import KernelError, PrivilegeError
@@ -28,7 +27,8 @@ from lvsd.io.journal import (
 )
 from lvsd.io.queue_statistics import program_of, queues
 from lvsd.io.routes import local_addresses
-from lvsd.packet.address import pack, text
+from lvsd.io.undo import undo
+from lvsd.packet.address import text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -141,7 +141,7 @@ class Machine:
         `cleanup`. A second call has only those left to do. Raise KernelError when the journal
         cannot be written.
         """
-        lines, self._journal = _undo(self._journal, self._path)
+        lines, self._journal = undo(self._journal, self._path)
         return lines
 
     def _set(self, names: Iterable[str], wanted: str) -> None:
@@ -192,7 +192,7 @@ def put_back(journal: Path) -> list[str]:
         remove(journal)
         return []
     _refuse_if_alive(left)
-    return _undo(left, journal)[0]
+    return undo(left, journal)[0]
 
 
 def cleanup(journal: Path) -> list[str]:
@@ -209,7 +209,7 @@ def cleanup(journal: Path) -> list[str]:
         _refuse_if_read()
     lines = ["removed nftables table inet lvsd"] if remove_leftover() else []
     if left:
-        return lines + _undo(left, journal)[0]
+        return lines + undo(left, journal)[0]
     remove(journal)
     if lines:
         unknown = "sysctls and addresses, if changed, are not known"
@@ -235,76 +235,6 @@ def _refuse_if_read() -> None:
             f"{program_of(reader.port)}",
             "if that is lvsd, stop it; if not, run `nft delete table inet lvsd`",
         )
-
-
-def _undo(journal: Journal, path: Path) -> tuple[list[str], Journal]:
-    """Undo every change of a journal; return what was done, and what could not be.
-
-    The file is removed, or holds what could not be undone.
-    """
-    lines: list[str] = []
-    kept = replace(journal, sysctls=[], addresses=[], links=[])
-    for link in reversed(journal.links):
-        try:
-            lines += _undo_link(link)
-        except OSError as error:
-            lines.append(f"interface {link.name} stays: {error.strerror}")
-            kept.links.insert(0, link)
-    for address in reversed(journal.addresses):
-        try:
-            lines += _undo_address(address)
-        except OSError as error:
-            lines.append(f"{address.address} stays on {address.interface}: {error.strerror}")
-            kept.addresses.insert(0, address)
-    for sysctl in reversed(journal.sysctls):
-        try:
-            lines += _undo_sysctl(sysctl)
-        except OSError as error:
-            lines.append(f"{sysctl.name} stays {sysctl.ours}: {error.strerror}")
-            kept.sysctls.insert(0, sysctl)
-    if kept.addresses or kept.sysctls or kept.links:
-        kept.write(path)
-    else:
-        remove(path)
-    return lines, kept
-
-
-def _undo_link(change: LinkChange) -> list[str]:
-    if links.kind_of(change.name) != change.kind:
-        return []
-    if change.made:
-        links.delete(change.name)
-        return [f"removed interface {change.name}"]
-    links.take_down(change.name)
-    return [f"took interface {change.name} down"]
-
-
-def _undo_address(change: AddressChange) -> list[str]:
-    """Take an address off its interface; one that is gone, with or without it, needs nothing."""
-    try:
-        addresses.delete(change.interface, pack(change.address))
-    except OSError as error:
-        if error.errno in {errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL}:
-            return []
-        raise
-    return [f"removed {change.address} from {change.interface}"]
-
-
-def _undo_sysctl(change: SysctlChange) -> list[str]:
-    """Set a sysctl and its followers back, unless somebody else has set it since."""
-    try:
-        current = sysctls.read(change.name)
-    except FileNotFoundError:
-        return []
-    if current == change.before:
-        return []
-    if current != change.ours:
-        return [f"{change.name} is {current}, not {change.ours} as lvsd set it: left alone"]
-    sysctls.write(change.name, change.before)
-    for name, before in change.followers.items():
-        if sysctls.exists(name) and sysctls.read(name) != before:
-            sysctls.write(name, before)
-    return [f"set {change.name} back to {change.before}"]
 
 
 def _refusal(operation: str, error: OSError) -> KernelError:
