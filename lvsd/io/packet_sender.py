@@ -131,11 +131,10 @@ class PacketSender:
 
         Less than ``length`` in any case, so that whoever cuts a packet by it makes progress.
         """
-        mtu = self._mtus.get(destination)
-        if mtu is None:
-            if len(self._mtus) >= _REMEMBERED:
-                self._mtus.clear()
-            mtu = self._mtus[destination] = _mtu(destination)
+        mtu = self._mtus.get(destination) or _mtu(destination)
+        if len(self._mtus) >= _REMEMBERED:
+            self._mtus.clear()
+        self._mtus[destination] = mtu
         if not 0 < mtu < length:
             return self._failed(errno.EMSGSIZE)
         self.stats.too_long += 1
