@@ -54,9 +54,7 @@ def main(argv: list[str]) -> int:
         raise UsageError(f"no scheduler {options.scheduler!r}; there are: {known}")
     try:
         with Lab(mtu=options.mtu, ways=_ways(options.forward, options.servers)) as lab:
-            for space in lab.servers:
-                programs.nginx(space)
-                real_server.up(space, lab.vip)
+            real_server.serve(lab)
             daemon = None
             if options.daemon:
                 config = configuration(lab, options.scheduler)

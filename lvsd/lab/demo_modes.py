@@ -27,13 +27,20 @@ class ModeDemo:
     def __init__(self, stage: Stage, mode: Mode) -> None:
         self.stage = stage
         self.mode = mode
+        self._hidden = False
 
     def run(self) -> bool:
         """Show the mode; return whether all was well."""
         stage, mode = self.stage, self.mode
         stage.out.rule(f"[bold]{mode.name}: {mode.title}[/]")
         stage.say(mode.idea)
-        stage.prepare()
+        self._hidden = bool(reason := stage.prepare())
+        if mode.name == "fullnat":
+            stage.say(
+                f"TOA cannot be read here, so nginx sees a local address: {reason}"
+                if reason
+                else "nginx runs under `lvsd realserver toa run`, and sees the client."
+            )
         config = stage.config(TRIAL.name)
         stage.say("What lvsd.toml says of it:")
         for line in config.splitlines():
@@ -44,7 +51,7 @@ class ModeDemo:
     def _act(self, _daemon: Daemon) -> list[str]:
         before = self._crossed()
         outcome = self.stage.traffic(TRIAL)
-        if self.mode.hides:
+        if self._hidden:
             local = self.stage.lab.local_addresses
             outcome.seen_as = tuple(modes.of(pair, self.stage.family) for pair in local)
         after = self._crossed()

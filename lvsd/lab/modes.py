@@ -39,8 +39,7 @@ class Mode:
     """One mode, to be shown.
 
     ``hops`` is the way of one request and its reply, with their Ethernet headers if ``frames``.
-    ``bypasses`` says that replies do not pass the director, ``hides`` that the real server sees
-    a local address instead of the client. ``port`` is the real servers'.
+    ``bypasses`` says that replies do not pass the director. ``port`` is the real servers'.
     """
 
     name: str
@@ -50,7 +49,6 @@ class Mode:
     watches: tuple[Watch, ...]
     port: int = VIP_PORT
     bypasses: bool = False
-    hides: bool = False
     frames: bool = False
 
 
@@ -139,7 +137,6 @@ MODES: Final[dict[str, Mode]] = {
                 ),
             ),
             port=MAPPED_PORT,
-            hides=True,
         ),
     )
 }

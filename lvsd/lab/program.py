@@ -100,12 +100,16 @@ def wait_for_port(program: Program, port: int, protocol: str = "tcp") -> None:
 
 
 def listens(pid: int, port: int, protocol: str = "tcp") -> bool:
-    """Whether process ``pid`` itself listens on ``port``."""
+    """Whether process ``pid`` itself, or a child of it, listens on ``port``."""
     state = TCP_LISTEN if protocol == "tcp" else UDP_OPEN
     try:
-        own = {descriptor.readlink().name for descriptor in Path(f"/proc/{pid}/fd").iterdir()}
+        own = {
+            descriptor.readlink().name
+            for process in (pid, *_children(pid))
+            for descriptor in Path(f"/proc/{process}/fd").iterdir()
+        }
         tables = [Path(f"/proc/{pid}/net/{protocol}{v6}").read_text("ascii") for v6 in ("", "6")]
-    except OSError:  # it just ended, or closed what we were looking at
+    except OSError:  # one just ended, or closed what we were looking at
         return False
     rows = (row.split() for table in tables for row in table.splitlines()[1:])
     return any(
@@ -114,3 +118,9 @@ def listens(pid: int, port: int, protocol: str = "tcp") -> bool:
         and f"socket:[{row[9]}]" in own
         for row in rows
     )
+
+
+def _children(pid: int) -> list[str]:
+    """Return the ids of a process's children; none on a kernel that does not list them."""
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    return path.read_text("ascii").split() if path.exists() else []

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lvsd.lab.director import Daemon, lvsd
-from lvsd.lab.program import Program, start, wait_for_port
+from lvsd.lab.program import Program, find, start, wait_for_port
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,8 +65,10 @@ def payload(namespace: Namespace) -> Payload:
     return Payload(path, hashlib.sha256(data).hexdigest())
 
 
-def nginx(namespace: Namespace, ports: Sequence[int] = WEB_PORTS) -> Program:
-    """Start a web server.
+def nginx(
+    namespace: Namespace, ports: Sequence[int] = WEB_PORTS, *, under: Sequence[str | Path] = ()
+) -> Program:
+    """Start a web server; by another program if ``under`` is the beginning of such a command.
 
     ``/`` answers with the host's name and the client's address as the server sees it, ``/file``
     with the lab's `payload`; ``PUT /upload/NAME`` stores what is sent as `uploaded` finds it.
@@ -92,7 +94,8 @@ def nginx(namespace: Namespace, ports: Sequence[int] = WEB_PORTS) -> Program:
             location = /file {{ alias {served.path}; }}
             location /upload/ {{ root {directory}; dav_methods PUT; }}
         }}"""
-    return _nginx(namespace, "nginx", f"http {{ {_nginx_temporary(directory)} {http}\n}}", ports)
+    body = f"http {{ {_nginx_temporary(directory)} {http}\n}}"
+    return _nginx(namespace, "nginx", body, ports, under=under)
 
 
 def uploaded(namespace: Namespace, name: str) -> Path:
@@ -182,7 +185,13 @@ def nginx_stream(namespace: Namespace, port: int, servers: Sequence[str]) -> Pro
 
 
 def _nginx(
-    namespace: Namespace, name: str, body: str, ports: Sequence[int], loading: str = ""
+    namespace: Namespace,
+    name: str,
+    body: str,
+    ports: Sequence[int],
+    loading: str = "",
+    *,
+    under: Sequence[str | Path] = (),
 ) -> Program:
     config = namespace.directory / f"{name}.conf"
     text = f"""{loading}daemon off;
@@ -195,8 +204,8 @@ events {{ worker_connections 16384; }}
 {body}
 """
     config.write_text(text, encoding="utf-8")
-    argv: list[str | Path] = ["nginx", "-e", "stderr", "-p", namespace.directory, "-c", config]
-    program = start(namespace, argv, name)
+    own: list[str | Path] = [find("nginx"), "-e", "stderr", "-p", namespace.directory, "-c", config]
+    program = start(namespace, [*under, *own], name)
     for port in ports:
         wait_for_port(program, port)
     return program

@@ -7,11 +7,14 @@ import sys
 from typing import TYPE_CHECKING
 
 from lvsd.errors import KernelError
+from lvsd.lab import programs
 from lvsd.lab.notify import start_and_wait
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
+    from lvsd.lab.lab import Lab
     from lvsd.lab.namespace import Namespace
     from lvsd.lab.plan import Addresses
     from lvsd.lab.program import Program
@@ -19,6 +22,32 @@ if TYPE_CHECKING:
 NAME = "realserver"
 MODES = ("dr", "tun")
 """The ways for which a real server has to be prepared."""
+
+
+def serve(lab: Lab) -> str:
+    """Prepare every real server for its way and start nginx there.
+
+    Under FULLNAT nginx reads TOA, so that it sees the clients. Return why it does not where the
+    machine lacks what that needs, such as BPF; nothing if all is well. Raise KernelError.
+    """
+    reason = ""
+    for space in lab.servers:
+        up(space, lab.vip)
+        if space.way != "fullnat":
+            programs.nginx(space)
+            continue
+        try:
+            programs.nginx(space, under=reading_toa(lab.local_addresses))
+        except KernelError as error:
+            reason = str(error)
+            programs.nginx(space)
+    return reason
+
+
+def reading_toa(local: Iterable[Addresses]) -> list[str]:
+    """Return the beginning of a command that runs a program with TOA read, from these addresses."""
+    addresses = [f"--from={address}" for pair in local for address in (pair.v4, pair.v6)]
+    return [sys.executable, "-m", "lvsd", NAME, "toa", "run", *addresses, "--"]
 
 
 def up(

@@ -41,14 +41,13 @@ class Stage:
             [modes.of(pair, family) for pair in lab.client.sources[1:]],
         )
 
-    def prepare(self) -> None:
-        """Show the hosts, and start the real servers."""
+    def prepare(self) -> str:
+        """Show the hosts, and start the real servers; return what `real_server.serve` does."""
         self.out.print(show.addresses(self.lab))
-        for space in self.lab.servers:
-            programs.nginx(space)
-            real_server.up(space, self.lab.vip)
+        reason = real_server.serve(self.lab)
         for space in (self.lab.client, *self.lab.servers):
             capture.finish_checksums(space)
+        return reason
 
     def say(self, text: str) -> None:
         """Print a paragraph."""

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,7 +61,101 @@ def test_the_demo_says_so_when_a_server_is_not_there(monkeypatch: pytest.MonkeyP
         programs, "nginx", lambda space: None if space.host == "server2" else nginx(space)
     )
 
-    assert demo.main([]) == 1
+    assert demo.main(["--mode", "nat"]) == 1
+
+
+@pytest.mark.parametrize("family", [[], ["--ipv6"]])
+@pytest.mark.parametrize(
+    ("mode", "proof", "seen"),
+    [
+        ("nat", "replies come back by the director", "> 8080 [PSH ACK]"),
+        ("dr", "replies bypass the director", "Ethernet 02:00:0a:00:00:01 > 02:00:0a:00:00:0"),
+        ("tun", "replies bypass the director", "  IP"),
+        ("fullnat", "replies come back by the director", "options TOA "),
+    ],
+)
+def test_the_demo_of_a_mode_proves_the_way_of_replies_and_shows_a_packet(
+    mode: str, proof: str, seen: str, family: list[str]
+) -> None:
+    demo = lvsd("demo", "--mode", mode, *family, columns=200)
+
+    assert demo.returncode == 0, demo.stdout
+    assert proof in demo.stdout
+    assert any(seen in line for line in packets(demo.stdout))
+    assert not [line for line in packets(demo.stdout) if "wrong" in line]
+
+
+def packets(text: str) -> list[str]:
+    """Return what stands under the headings of the hops."""
+    return text.partition("One more request on its way")[2].splitlines()
+
+
+def test_without_toa_the_demo_says_so_and_expects_local_addresses(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from lvsd.lab import demo, real_server  # noqa: PLC0415 - patched below
+
+    failing = ["sh", "-c", "echo no BPF; exit 71"]
+    monkeypatch.setattr(real_server, "reading_toa", lambda _: failing)
+
+    assert demo.main(["--mode", "fullnat"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "TOA cannot be read here, so nginx sees a local address: " in said
+    assert "it said: no BPF" in said
+
+
+def test_the_demo_says_so_when_replies_do_not_take_the_way_of_the_mode(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from lvsd.lab import demo, plan  # noqa: PLC0415 - patched below
+
+    def by_the_director(number: int, way: str) -> plan.Node:
+        return replace(real_server(number, way), gateway=plan.BACK.host(plan.DIRECTOR))
+
+    real_server = plan._real_server
+    monkeypatch.setattr(plan, "_real_server", by_the_director)
+
+    assert demo.main(["--mode", "dr"]) == 1
+    assert "replies did not bypass the director" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("forward", ["dr", "tun", "fullnat"])
+def test_in_a_lab_of_each_mode_the_server_sees_the_client(forward: str) -> None:
+    words = ("lab", "--forward", forward, "--servers", "1", "--", "sh", "-c")
+
+    asked = lvsd(*words, 'curl -sS -m 5 "http://$VIP/" "http://[$VIP6]/"')
+
+    assert asked.stderr == ""
+    assert asked.stdout == "server1 192.0.2.100\nserver1 2001:db8:1::100\n"
+
+
+@pytest.mark.parametrize("vip", ["$VIP", "[$VIP6]"])
+def test_a_mixed_lab_has_a_server_of_each_mode_behind_one_address(vip: str) -> None:
+    ask = f'for i in 1 2 3 4; do curl -sS -m 5 "http://{vip}/"; done'
+
+    asked = lvsd("lab", "--forward", "mixed", "--scheduler", "rr", "--", "sh", "-c", ask)
+
+    assert asked.stderr == ""
+    assert sorted(asked.stdout.split()[::2]) == ["server1", "server2", "server3", "server4"]
+
+
+def test_the_commands_of_a_mixed_lab_fit_its_modes() -> None:
+    shown = lvsd("lab", "--forward", "mixed", "--for", "0", "--json")
+
+    report = json.loads(shown.stdout)
+    name = report["name"]
+    assert {host: report["hosts"][host].get("way") for host in ("router", "server3")} == {
+        "router": None,
+        "server3": "tun",
+    }
+    assert [line for line in report["commands"].values() if "tcpdump" in line] == [
+        f"ip netns exec {name}-director tcpdump -ni front port 80",
+        f"ip netns exec {name}-director tcpdump -ni back port 8080",
+        f"ip netns exec {name}-director tcpdump -eni back port 80",
+        f"ip netns exec {name}-router tcpdump -ni front src port 80",
+        f"ip netns exec {name}-director tcpdump -ni back 'ip proto 4 or ip6 proto 41'",
+        f"ip netns exec {name}-director tcpdump -vni back dst port 8080",
+    ]
 
 
 def test_a_command_runs_as_the_client_and_its_status_is_ours() -> None:

@@ -30,9 +30,16 @@ def test_a_wrong_command_line_is_refused_before_anything_is_built(
         cli.main(argv)
 
 
-def test_the_demo_refuses_what_it_does_not_know() -> None:
-    with pytest.raises(UsageError, match="unrecognized arguments: --quick; see 'lvsd demo --help'"):
-        demo.main(["--quick"])
+@pytest.mark.parametrize(
+    ("argv", "complaint"),
+    [
+        (["--quick"], "unrecognized arguments: --quick; see 'lvsd demo --help'"),
+        (["--mode", "mixed"], "invalid choice: 'mixed'"),
+    ],
+)
+def test_the_demo_refuses_what_it_does_not_know(argv: list[str], complaint: str) -> None:
+    with pytest.raises(UsageError, match=complaint):
+        demo.main(argv)
 
 
 @pytest.mark.parametrize("main", [cli.main, demo.main])

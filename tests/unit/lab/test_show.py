@@ -7,6 +7,7 @@ from rich.console import Console
 
 from lvsd.lab import show
 from lvsd.lab.lab import Lab
+from lvsd.lab.plan import WAYS
 from lvsd.lab.rules import Outcome
 from lvsd.lab.traffic import Answer, percentile
 
@@ -43,6 +44,18 @@ def test_the_map_fits_sixty_columns() -> None:
 
     assert max(map(len, lines)) <= 60
     assert ["VIP", "198.51.100.10", "2001:db8:51::10"] in [line.split() for line in lines]
+
+
+def test_the_map_of_all_ways_fits_sixty_columns_and_says_which() -> None:
+    lines = text_of(show.addresses(Lab(ways=WAYS)))
+
+    assert max(map(len, lines)) <= 60
+    assert [line.split()[:2] for line in lines if "server" in line] == [
+        ["server1", "nat"],
+        ["server2", "dr"],
+        ["server3", "tun"],
+        ["server4", "fullnat"],
+    ]
 
 
 def test_what_the_director_wrote_is_bold() -> None:
