@@ -9,7 +9,7 @@ import select
 import signal
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from lvsd.errors import KernelError, PrivilegeError
 from lvsd.realserver.toa.cgroups import own_name
@@ -31,6 +31,7 @@ _BY_SIGNAL: Final = 128
 
 _FORWARDED: Final = (signal.SIGTERM, signal.SIGHUP)
 _LEFT_TO_THE_PROGRAM: Final = (signal.SIGINT, signal.SIGQUIT)
+_IGNORED_BY_PYTHON: Final = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 def run(
@@ -99,19 +100,24 @@ def _made(tree: Tree, name: str) -> Iterator[None]:
 def _wait(tree: Tree, name: str, command: Sequence[str]) -> int:
     """Run a program in a cgroup and return its status once the cgroup is empty."""
     directory = tree.path / name.strip("/")
+    child: set[int] = set()  # it may not have entered the cgroup yet
 
     def forward(number: int, _frame: FrameType | None) -> None:
-        for pid in _members(directory):
+        for pid in child | _members(directory):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
     before = {number: signal.signal(number, forward) for number in _FORWARDED}
     before |= {number: signal.signal(number, signal.SIG_IGN) for number in _LEFT_TO_THE_PROGRAM}
     try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
         pid = os.fork()
         if pid == 0:
             _become(directory, command, before)
+        child.add(pid)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
         _, status = os.waitpid(pid, 0)
+        child.clear()
         _until_empty(directory)
     finally:
         for number, handler in before.items():
@@ -122,13 +128,16 @@ def _wait(tree: Tree, name: str, command: Sequence[str]) -> int:
 
 def _become(
     directory: Path, command: Sequence[str], handlers: Mapping[signal.Signals, object]
-) -> None:
-    """Turn this process into the program; never return."""
+) -> NoReturn:
+    """Turn this process into the program, which gets the signals as we got them; never return."""
     status = NOT_EXECUTABLE
     try:
         for number, handler in handlers.items():
             ignored = handler is signal.SIG_IGN
             signal.signal(number, signal.SIG_IGN if ignored else signal.SIG_DFL)
+        for number in _IGNORED_BY_PYTHON:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
         (directory / "cgroup.procs").write_text("0", encoding="ascii")
         os.execvp(command[0], list(command))  # noqa: S606 - the operator's own command, without a shell
     except OSError as error:
@@ -139,8 +148,8 @@ def _become(
         os._exit(status)
 
 
-def _members(directory: Path) -> list[int]:
-    return [int(pid) for pid in (directory / "cgroup.procs").read_text(encoding="ascii").split()]
+def _members(directory: Path) -> set[int]:
+    return {int(pid) for pid in (directory / "cgroup.procs").read_text(encoding="ascii").split()}
 
 
 def _until_empty(directory: Path) -> None:

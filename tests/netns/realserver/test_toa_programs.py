@@ -170,10 +170,17 @@ def test_sshd_logs_clients(site: Site, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("command", "status"),
-    [("exit 3", 3), ("kill -9 $$", 128 + signal.SIGKILL), ("exec nonesuch-program", 127)],
+    [
+        ("exit 3", 3),
+        ("exec nonesuch-program", 127),
+        ("kill -KILL $$", 128 + signal.SIGKILL),
+        ("kill -PIPE $$", 128 + signal.SIGPIPE),
+        ("kill -TERM $PPID; read line", 128 + signal.SIGTERM),
+    ],
 )
 def test_the_status_is_the_programs(site: Site, command: str, status: int) -> None:
-    with site.spawn([*RUN, "sh", "-c", command], cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+    options = {"stdin": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with site.spawn([*RUN, "sh", "-c", command], cwd=ROOT, **options) as process:
         assert process.wait(PATIENCE_S) == status
     assert not cgroup_of(process)
 
