@@ -42,13 +42,21 @@ def endpoints(hosts: Iterable[Namespace], family: Family, port: int) -> list[str
     return [settings.at(of(host.addresses, family), port) for host in hosts]
 
 
-def table(name: str, servers: Mapping[str, int], **keys: object) -> str:
-    """Return a ``[[service]]`` table; ``servers`` maps a real server's endpoint to its weight."""
-    lines = ["[[service]]", f"name = {json.dumps(name)}"]
-    lines += [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
-    for address, weight in servers.items():
-        lines += ["[[service.server]]", f"address = {json.dumps(address)}", f"weight = {weight}"]
+def table(name: str, servers: Mapping[str, int | Mapping[str, object]], **keys: object) -> str:
+    """Return a ``[[service]]`` table.
+
+    ``servers`` maps a real server's endpoint to its weight, or to other keys of its own.
+    """
+    lines = ["[[service]]", *_keys({"name": name} | keys)]
+    for address, given in servers.items():
+        own = {"weight": given} if isinstance(given, int) else given
+        lines += ["[[service.server]]", *_keys({"address": address, **own})]
     return "\n".join([*lines, ""])
+
+
+def _keys(keys: Mapping[str, object]) -> list[str]:
+    # JSON of strings of these characters, numbers, booleans and lists of them is TOML.
+    return [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
 
 
 def balanced(

@@ -57,12 +57,16 @@ class Echo:
 
 
 @contextlib.contextmanager
-def udp_echo(host: Namespace, port: int) -> Iterator[Echo]:
-    """Run an `Echo` on both families in a thread."""
+def udp_echo(host: Namespace, port: int, address: str = "::") -> Iterator[Echo]:
+    """Run an `Echo` in a thread, on both families or on one IPv6 address.
+
+    An IPv4 address is written ``::ffff:192.0.2.1``. On both families the answer's source is what
+    the route says, so not a virtual address.
+    """
     ours, its = socket.socketpair()
     with ours, its, opened(host, "v6", socket.SOCK_DGRAM) as sock:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        sock.bind(("::", port))
+        sock.bind((address, port))
         echo = Echo(host, sock)
         thread = threading.Thread(target=echo.serve, args=(its,))
         thread.start()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import socket
 from typing import TYPE_CHECKING
 
 import pytest
 
 from lvsd.lab import programs
-from tests.netns.traffic.site import PATIENCE_S, SOCKET_FAMILIES, both, running
+from tests.netns.traffic.crowd import crowd
+from tests.netns.traffic.site import both, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,37 +66,9 @@ def test_requests_of_one_connection_stay_with_one_server(site: Site, family: Fam
     assert len(set(answers)) == 1
 
 
-async def _connect(sock: socket.socket, address: tuple[str, int]) -> None:
-    loop = asyncio.get_running_loop()
-    await asyncio.wait_for(loop.sock_connect(sock, address), PATIENCE_S)
-
-
-async def _ask(sock: socket.socket) -> str:
-    loop = asyncio.get_running_loop()
-    await loop.sock_sendall(sock, b"GET / HTTP/1.0\r\n\r\n")
-    answer = b""
-    while data := await asyncio.wait_for(loop.sock_recv(sock, 4096), PATIENCE_S):
-        answer += data
-    return answer.rpartition(b"\r\n\r\n")[2].split()[0].decode()
-
-
 def test_three_hundred_connections_at_once_all_succeed(site: Site, family: Family) -> None:
-    with site.lab.client.entered():
-        socks = [socket.socket(SOCKET_FAMILIES[family]) for _ in range(PARALLEL)]
-    for sock in socks:
-        sock.setblocking(False)
+    active, answers = asyncio.run(crowd(site, family, 80, PARALLEL))
 
-    async def converse() -> tuple[int, list[str]]:
-        address = site.vip(family), 80
-        await asyncio.gather(*(_connect(sock, address) for sock in socks))
-        entry = await asyncio.to_thread(site.service, f"tcp-80-{family}")
-        active = sum(server["active"] for server in entry["servers"])
-        return active, await asyncio.gather(*map(_ask, socks))
-
-    active, answers = asyncio.run(converse())
-
-    for sock in socks:
-        sock.close()
     assert active == PARALLEL
     shares = {name: answers.count(name) for name in sorted(set(answers))}
     assert shares == {"server1": 100, "server2": 100, "server3": 100}
