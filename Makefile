@@ -52,7 +52,7 @@ lock: venv ## renew requirements/*.lock from pyproject.toml
 	$(LOCK) --upgrade --extra dev -o requirements/dev.lock pyproject.toml; \
 	$(LOCK) --upgrade --extra fuzz -o requirements/fuzz.lock pyproject.toml
 
-demo: venv ## real HTTP requests through lvsd to three nginx servers, four schedulers
+demo: venv ## real HTTP requests through lvsd: the four modes, then four schedulers
 	$(BIN)/lvsd demo
 
 test: lint unit netns ## everything that CI runs

@@ -195,8 +195,8 @@ class Daemon:
         """Put the table up again if somebody flushed the whole ruleset."""
         try:
             if not divert.table_stands():
-                log.warning("somebody removed the nftables table; put it up again")
                 self.divert.update(self.diverted)
+                log.warning("somebody removed the nftables table; put it up again")
         except KernelError as error:
             log.error("packets are not diverted", error=str(error))  # noqa: TRY400 - it says all
 
