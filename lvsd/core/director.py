@@ -46,6 +46,9 @@ ENDED_AT_ONCE = 4096
 SAMPLED_AT_ONCE = 1000
 """Meters that one `Director.tick` samples, for the same reason; a busy one takes 2 us."""
 
+TOLD_AT_ONCE = 4096
+"""Flows that are remembered as told that their datagrams are too big; then it begins anew."""
+
 _VERDICT, _HOST = Exit.VERDICT, Exit.HOST
 
 
@@ -82,6 +85,7 @@ class Director:
         self.client_address = self._connector.client_address
         self._related = Related(self)
         self._packet = Packet()
+        self._told: set[bytes] = set()
         self._next_sample = now + ESTIMATOR_PERIOD_S
         self._unsampled: list[Meter] = []
 
@@ -274,11 +278,20 @@ class Director:
         """Whether a packet that exceeds the MTU must be refused rather than fragmented.
 
         IPv4 without DF may be fragmented further on. A packet larger than the link it came by
-        was put together from fragments, which the kernel makes anew from it on the way out.
+        was put together from fragments, which the kernel makes anew from it on the way out. A
+        smaller one does not show it, and an IPv6 sender that knows our MTU still sends fragments
+        of it: so a flow's datagrams are refused once, and cut from then on.
         """
         if packet.end > self.link_mtus.get(indev, packet.end):
             return False
-        return packet.dont_fragment
+        if packet.version == 4 or packet.protocol == TCP:
+            return packet.dont_fragment
+        if packet.key in self._told:
+            return False
+        if len(self._told) >= TOLD_AT_ONCE:
+            self._told.clear()
+        self._told.add(packet.key)
+        return True
 
     # --- new connections --------------------------------------------------------------------
 

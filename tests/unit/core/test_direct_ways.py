@@ -152,6 +152,22 @@ def test_what_the_kernel_put_together_from_fragments_is_cut_anew(version: int) -
     assert {piece.neighbour for piece in pieces} == {pack(world.rip())}
 
 
+def test_a_flow_of_ipv6_is_told_once_that_its_datagrams_are_too_big(version: int) -> None:
+    world = World(version)
+    world.serve("udp", forwarder=Tun())
+    _only_server(world).mtu = 1400
+    datagrams = [
+        replace(world.from_client(protocol="udp"), source_port=port, payload=bytes(1380))
+        for port in (50001, 50001, 50002)
+    ]
+    verdicts = [world.handle(datagram) for datagram in datagrams]
+    # The sender has cut the second one, and the kernel has put it together again. IPv4's has no DF
+    # then.
+    second = Verdict.DROP if version == 4 else Verdict.TAKEN
+    assert verdicts == [Verdict.DROP, second, Verdict.DROP]
+    assert [len(piece.data) <= 1400 for piece in world.sent()] == [True] * (version // 6 * 2)
+
+
 def test_a_way_that_claims_to_take_the_packet_it_refused_gets_it_no_more(version: int) -> None:
     world = World(version)
     world.serve(forwarder=Dr())
