@@ -155,6 +155,7 @@ class Daemon:
         # diverted, our own TCP would answer established connections with a RST.
         undo.callback(self._restore, changes)
         self._change_machine(changes)
+        self.learn_routes()  # our addresses are more now
         self._warn()
 
     def _stop_diverting(self) -> None:
@@ -216,9 +217,9 @@ class Daemon:
             server.set_way(mtus[address] or ANY_MTU, sources[address], is_local=address in own)
         self.packets.refresh()
         self.frames.refresh()
-        if self._diverting:
+        if self._diverting:  # else not all of our addresses are there
             self.divert.update(self.diverted)
-        self._say_once(self._obstacles())
+            self._say_once(self._obstacles())
 
     def _obstacles(self) -> Iterator[tuple[str, str, str]]:
         """Yield what will keep packets from real servers: what, about whom, what to do."""

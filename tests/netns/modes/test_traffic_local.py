@@ -90,3 +90,12 @@ def test_datagrams_are_translated_for_the_director_too(
 
     assert peer[:2] == (site.vip(family), ECHO)
     assert answer == b"director " + data
+
+
+def test_the_virtual_address_is_known_as_the_directors_from_the_first_packet_on(
+    site: Site, family: Family
+) -> None:
+    site.visits(family, DIRECT, 2)
+
+    assert site.drops["not_local"] == 0
+    assert "the VIP is not" not in site.daemon.log
