@@ -34,8 +34,11 @@ class Way(Enum):
 def telling(steps: tuple[Step, ...], protocol: int) -> tuple[Way, bytes]:
     """Return the way in which requests tell, and the bytes that do.
 
-    Raise TypeError for a step that is not FULLNAT's.
+    Raise TypeError for a step that is not FULLNAT's, ValueError if the stream is to keep its
+    numbers.
     """
+    if Renumber() not in steps:
+        raise ValueError("FULLNAT renumbers")
     way, told = Way.NONE, b""
     for step in steps:
         match step:
