@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -85,17 +86,32 @@ class Overheard:
 
 
 @contextlib.contextmanager
-def overheard(host: Namespace, interface: str, direction: str, what: str) -> Iterator[Overheard]:
-    """Count the packets that an interface receives (in) or sends (out), by tcpdump's filter."""
-    argv = ["tcpdump", "-ni", interface, "-Q", direction, "-w", "/dev/null", what]
-    tcpdump = program.start(host, argv, f"tcpdump-{interface}-{direction}")
+def overheard(host: Namespace, interface: str, what: str) -> Iterator[Overheard]:
+    """Count the packets on an interface that match tcpdump's filter, such as ``outbound``."""
+    argv = ["tcpdump", "-ni", interface, "-w", "/dev/null", what]
+    tcpdump = program.start(host, argv, "tcpdump")
     assert until(lambda: "listening on" in tcpdump.log, PATIENCE_S), tcpdump.log
     count = Overheard()
     yield count
     tcpdump.stop()
-    [captured, filtered] = [
-        int(number)
-        for pattern in (r"(\d+) packets? captured", r"(\d+) packets? dropped by kernel")
-        for number in re.findall(pattern, tcpdump.log)
-    ]
-    count.packets = captured + filtered
+    # The kernel's own count: tcpdump ends without having read all of them.
+    [number] = re.findall(r"(\d+) packets? received by filter", tcpdump.log)
+    count.packets = int(number)
+
+
+@contextlib.contextmanager
+def lossy(router: Namespace, percent: int) -> Iterator[None]:
+    """Lose so many packets of a hundred at random, in both directions."""
+    hook = "type filter hook forward priority 0;"
+    loss = f"numgen random mod 100 < {percent} drop"
+    router.run(["nft", "-f", "-"], input=f"table inet loss {{ chain c {{ {hook}\n{loss}\n}}\n}}")
+    try:
+        yield
+    finally:
+        router.run(["nft", "delete table inet loss"])
+
+
+def counter(host: Namespace, name: str) -> int:
+    """Return one of a host's counters by nstat's name, such as TcpExtTCPSackRecovery."""
+    shown = host.run(["nstat", "-asz", "--json", name]).stdout
+    return int(json.loads(shown)["kernel"][name])

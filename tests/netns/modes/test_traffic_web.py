@@ -147,10 +147,10 @@ def test_twenty_megabytes_come_down_past_the_director_or_through_it(
 ) -> None:
     client, director = site.lab.client, site.lab.director
     target = client.directory / f"down-{case.port}-{family}"
-    from_vip = f"src host {site.vip(family)}"
+    from_vip = f"outbound and src host {site.vip(family)}"
     before = {name: count(director, name) for name in ("front", "back")}
 
-    with overheard(director, "front", "out", from_vip) as replies:
+    with overheard(director, "front", from_vip) as replies:
         url = site.url(family, case.port, "/file")
         client.run(["curl", "-sS", "--fail", "-o", target, url])
 
