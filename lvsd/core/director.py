@@ -30,6 +30,7 @@ from lvsd.core.settings import Settings
 from lvsd.core.stats import ESTIMATOR_PERIOD_S
 from lvsd.core.verdict import Departure, Hook, Reason, Verdict
 from lvsd.packet import icmp
+from lvsd.packet.exchanged_error import MIN_MTU
 from lvsd.packet.view import SCTP, TCP, UDP, Packet, split_key
 from schedulers.base import Flow
 
@@ -158,8 +159,8 @@ class Director:
         if packet.ttl <= 1:
             return self._refuse(packet, Reason.TTL_EXPIRED, icmp.time_exceeded(packet))
         mtu = path.server.mtu - path.overhead
-        if packet.end > mtu and self._is_too_big(packet, indev):
-            return self._refuse(packet, Reason.TOO_BIG, icmp.too_big(packet, mtu))
+        if packet.end > mtu and self._is_too_big(packet, mtu, indev):
+            return self._refuse_long(packet, mtu)
         if exit_ is _VERDICT:
             return path.request(packet)
         return self.depart(connection, path, packet, indev)
@@ -214,11 +215,11 @@ class Director:
             self.drops[Reason.TOO_BIG] += 1
             return
         grown = max(0, len(departure.data) - original.end)
-        if self._is_too_big(original, departure.indev):
-            self._refuse(original, Reason.TOO_BIG, icmp.too_big(original, mtu - grown))
-            return
         data, neighbour, original_data, indev = departure
-        self.outbox.send(data, mtu, original_data, indev, neighbour)
+        if self._is_too_big(original, mtu - grown, indev):
+            self._refuse_long(original, mtu - grown)
+        elif not self.outbox.send(data, mtu, original_data, indev, neighbour):
+            self.drop(Reason.TOO_BIG)
 
     def deliver(self, packet: Packet) -> Verdict:
         """Let the host have a packet, if the VIP is its own: it would be routed otherwise."""
@@ -265,8 +266,10 @@ class Director:
         if settings.expire_nodest_conn and server.weight == 0:
             return True
         mode = settings.conn_reuse_mode
-        if not mode or connection.template is not None:
+        if not mode:
             return False
+        if connection.template is not None and not isinstance(connection, TranslatedConnection):
+            return False  # FULLNAT's is: its translation tells the client's address only once
         state = connection.state
         if connection.protocol == TCP:
             return state in {states.TCP_TIME_WAIT, states.TCP_CLOSE} or (
@@ -274,15 +277,20 @@ class Director:
             )
         return connection.protocol == SCTP and state == states.SCTP_CLOSED
 
-    def _is_too_big(self, packet: Packet, indev: int) -> bool:
-        """Whether a packet that exceeds the MTU must be refused rather than fragmented.
+    def _is_too_big(self, packet: Packet, mtu: int, indev: int) -> bool:
+        """Whether a packet that exceeds ``mtu`` must be refused rather than fragmented.
 
         IPv4 without DF may be fragmented further on. A packet larger than the link it came by
         was put together from fragments, which the kernel makes anew from it on the way out. A
         smaller one does not show it, and an IPv6 sender that knows our MTU still sends fragments
         of it: so a flow's datagrams are refused once, and cut from then on.
+
+        One that every network takes is never too big: its sender would not send less (RFC 8200,
+        section 5), so what a tunnel makes of it is cut (RFC 2473, section 7.1).
         """
         if packet.end > self.link_mtus.get(indev, packet.end):
+            return False
+        if packet.end <= max(mtu, MIN_MTU[packet.version]):
             return False
         if packet.version == 4 or packet.protocol == TCP:
             return packet.dont_fragment
@@ -419,6 +427,14 @@ class Director:
         """Let a packet go on as it is, and count it."""
         self.passed += 1
         return Verdict.PASS
+
+    def _refuse_long(self, packet: Packet, mtu: int) -> Verdict:
+        """Drop a packet that is too long, and tell its sender what goes, at least what always does.
+
+        Senders ignore less, as a forgery (RFC 8201, section 4).
+        """
+        told = max(mtu, MIN_MTU[packet.version])
+        return self._refuse(packet, Reason.TOO_BIG, icmp.too_big(packet, told))
 
     def _refuse(self, packet: Packet, reason: Reason, message: bytes) -> Verdict:
         """Drop a packet and let its sender know."""

@@ -8,7 +8,8 @@ from lvsd.core import states
 from lvsd.core.connection import TranslatedConnection
 from lvsd.core.verdict import Departure
 from lvsd.packet import icmp
-from lvsd.packet.fragment import fragments
+from lvsd.packet.exchanged_error import MIN_MTU
+from lvsd.packet.fragment import LEAST_MTU_V4, LEAST_MTU_V6, fragments
 from lvsd.packet.tcp_options import clamp_mss
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ ANSWERS_KEPT: Final = 1024
 
 _HEADERS: Final = {4: 20 + 20, 6: 40 + 20}
 """Bytes of IP's and TCP's headers, which an MSS does not count (RFC 9293, section 3.7.1)."""
+
+_LEAST_CUT: Final = {4: LEAST_MTU_V4, 6: LEAST_MTU_V6}
+"""Ways narrower than this have no room for a piece of a packet."""
 
 
 class Answer(NamedTuple):
@@ -43,35 +47,38 @@ class Outbox:
     def depart(self, connection: Connection, path: Path, packet: Packet, indev: int) -> bool:
         """Send a packet to the real server as a frame, in a tunnel, or translated.
 
-        Return False if it cannot be sent: with what it would grow by no length field could say it.
+        Return False if it cannot be sent: with what it grows by no length field could say it, or
+        the way is too narrow for any piece of it.
         """
         server = path.server
         if isinstance(connection, TranslatedConnection):
             changed = connection.translation.request(packet, server.mtu)
-            for data in changed:
-                self.send(data, server.mtu, packet.data, indev)
-            return bool(changed)
+            sent = [self.send(data, server.mtu, packet.data, indev) for data in changed]
+            return bool(sent) and all(sent)
         if path.tunnel is not None:
             if server.service.mss_clamp and packet.flags & states.SYN:
-                fit = server.mtu - path.overhead - _HEADERS[packet.version]
+                room = max(server.mtu - path.overhead, MIN_MTU[packet.version])
+                fit = room - _HEADERS[packet.version]
                 packet.load(clamp_mss(packet.data, packet, fit))
             data = path.tunnel.wrap(packet, self._next_identification())
-            if not data:
-                return False
-            self.send(data, server.mtu, packet.data, indev)
-        else:
-            self.send(path.request(packet), server.mtu, packet.data, indev, server.address)
-        return True
+            return bool(data) and self.send(data, server.mtu, packet.data, indev)
+        return self.send(path.request(packet), server.mtu, packet.data, indev, server.address)
 
     def send(
         self, data: bytes, mtu: int, original: bytes, indev: int, neighbour: bytes | None = None
-    ) -> None:
-        """Send a packet, cut to ``mtu`` where it is longer; that it may be cut is known."""
+    ) -> bool:
+        """Send a packet, cut to ``mtu`` where it is longer; that it may be cut is known.
+
+        Return False if no pieces of it would fit.
+        """
         if len(data) <= mtu:
             self.departures.append(Departure(data, neighbour, original, indev))
-            return
-        for piece in fragments(data, mtu, self._next_identification()):
-            self.departures.append(Departure(piece, neighbour, original, indev))
+            return True
+        if mtu < _LEAST_CUT[data[0] >> 4]:
+            return False
+        pieces = fragments(data, mtu, self._next_identification())
+        self.departures += [Departure(piece, neighbour, original, indev) for piece in pieces]
+        return bool(pieces)
 
     def answer(self, packet: Packet, message: bytes) -> None:
         """Send an ICMP error to a packet's sender, if it may be told."""

@@ -15,6 +15,7 @@ from lvsd.packet.tunnel import Tunnel, compile_tunnel
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from forwarders.base import Forwarder
     from lvsd.core.service import PathKey, RealServer
     from lvsd.core.states import Protocol
     from lvsd.packet.view import Packet
@@ -84,18 +85,25 @@ class Path:
         self.reply_states = protocol.next[Direction.REPLY]
 
     def __repr__(self) -> str:
-        if self.key[-1].per_connection:
-            return f"Path({self.key[-1]!r})"
+        if self.way.per_connection:
+            return f"Path({self.way!r})"
         return f"Path({self._plan()})"
 
-    def compile(self) -> None:
-        """Make the rewriters of the plan as it is now: where a tunnel begins may change.
+    @property
+    def way(self) -> Forwarder:
+        """The forwarder, or `Local` while the director is the server."""
+        return self.server.way_of(self.key[-1])
 
-        Without an address of ours to begin at, everything stays as it was.
+    def compile(self) -> None:
+        """Make the rewriters of the plan as it is now.
+
+        Where a tunnel begins may change, and whether the director is the server. Without an address
+        of ours to begin at, everything stays as it was.
         """
-        forwarder = self.key[-1]
-        if forwarder.per_connection or (forwarder.needs_source and self.server.source is None):
+        way = self.way
+        if way.per_connection or (way.needs_source and self.server.source is None):
             return
+        self.overhead = 0
         plan = self._plan()
         match plan.request:
             case (NextHop(),):
@@ -119,10 +127,10 @@ class Path:
             self.reply = compile_steps(plan.reply, protocol=number, source=(hop.rip, hop.rport))
 
     def _plan(self) -> Plan:
-        hop, source = self.hop, self.server.source
-        if self.key[-1].needs_source and source is not None:
+        hop, source, way = self.hop, self.server.source, self.way
+        if way.needs_source and source is not None:
             hop = Hop(hop.vip, hop.vport, hop.rip, hop.rport, local=(source, 0))
-        return self.key[-1].plan(hop)
+        return way.plan(hop)
 
     def bind(self) -> None:
         """Count for the server and its service from now on."""
@@ -134,14 +142,20 @@ class Path:
         self.server_stats = self.service_stats = Stats()
 
 
-def path_to(server: RealServer, protocol: Protocol, virtual: tuple[bytes, int], rport: int) -> Path:
+def path_to(
+    server: RealServer,
+    protocol: Protocol,
+    virtual: tuple[bytes, int],
+    rport: int,
+    forwarder: Forwarder | None = None,
+) -> Path:
     """Return the path from a virtual endpoint to a real server's port, for one more connection.
 
-    It is compiled on first use. Where the port stays as it is, one path serves every port. Each
-    is to be given back by `leave`.
+    It goes the server's way, or that of ``forwarder``. It is compiled on first use. Where the
+    port stays as it is, one path serves every port. Each is to be given back by `leave`.
     """
     vip, vport = virtual
-    forwarder = server.way
+    forwarder = forwarder or server.forwarder
     if vport == rport or not forwarder.maps_port:
         key: PathKey = protocol.number, vip, None, None, forwarder
     else:

@@ -15,6 +15,7 @@ from lvsd.core.connection import TranslatedConnection
 from lvsd.core.path import Exit, leave, path_to
 from lvsd.core.verdict import Departure, Reason, Verdict
 from lvsd.packet import icmp
+from lvsd.packet.exchanged_error import MIN_MTU as LEAST_MTU
 from lvsd.packet.tunnel import unwrap
 from lvsd.packet.view import ICMP, ICMPV6, UDP, Fault, Packet
 from lvsd.packet.view import key as make_key
@@ -104,6 +105,9 @@ class Related:
         if isinstance(connection, TranslatedConnection):
             if packet.ttl <= 1:
                 return director.drop(Reason.TTL_EXPIRED)
+            if packet.version == 6 and (mtu := icmp.next_hop_mtu(packet)):
+                # The client will not go below 1280, so that TOA must go where that is all there is.
+                path.server.mtu = min(path.server.mtu, max(mtu, MIN_MTU[6]))
             data = connection.translation.request_error(packet, self._inner)
             director.departures.append(Departure(data))
             return Verdict.TAKEN
@@ -141,7 +145,8 @@ class Related:
             path.server.mtu = min(path.server.mtu, max(mtu, MIN_MTU[packet.version]))
             if not wrapped.dont_fragment:
                 return Verdict.TAKEN
-            message = icmp.too_big(wrapped, path.server.mtu - path.overhead)
+            room = max(path.server.mtu - path.overhead, LEAST_MTU[wrapped.version])
+            message = icmp.too_big(wrapped, room)
         director.outbox.answer(wrapped, message)
         return Verdict.TAKEN
 
@@ -161,18 +166,22 @@ class Related:
         connection.expires = now + connection.path.timeouts[connection.state]
         if connection.key != exchange:
             return self._ipsec_reply(connection, packet)
-        vip = connection.path.hop.vip
-        path = path_to(server, self._ipsec[packet.protocol], (vip, 0), 0)
-        leave(path)
+        path = self._ipsec_path(connection, packet)
         _count_in(path, packet.end)
         return director.go(connection, path, packet, indev)
 
     def _ipsec_reply(self, connection: Connection, packet: Packet) -> bytes | Verdict:
-        server, vip = connection.path.server, connection.path.hop.vip
-        path = path_to(server, self._ipsec[packet.protocol], (vip, 0), 0)
-        leave(path)
+        path = self._ipsec_path(connection, packet)
         _count_out(path, packet.end)
         return self._director.let_pass() if path.reply is None else path.reply(packet)
+
+    def _ipsec_path(self, connection: Connection, packet: Packet) -> Path:
+        """Return the way of a key exchange's connection, for a packet of AH or ESP."""
+        followed = connection.path
+        protocol = self._ipsec[packet.protocol]
+        path = path_to(followed.server, protocol, (followed.hop.vip, 0), 0, followed.key[-1])
+        leave(path)
+        return path
 
 
 def _count_in(path: Path, size: int) -> None:

@@ -73,11 +73,15 @@ class RealServer(Server):
 
     @property
     def way(self) -> Forwarder:
-        """The forwarder that new connections get: `Local` where the director is the server.
+        """The forwarder, or `Local` where the director is the server.
 
         Only where replies would bypass the director; NAT rewrites for itself as for others.
         """
-        return _LOCAL if self.is_local and self.forwarder.bypasses else self.forwarder
+        return self.way_of(self.forwarder)
+
+    def way_of(self, forwarder: Forwarder) -> Forwarder:
+        """Return the way that connections of a forwarder go now."""
+        return _LOCAL if self.is_local and forwarder.bypasses else forwarder
 
     def set_forwarder(self, forwarder: Forwarder) -> None:
         """Forward new connections another way; living ones keep theirs."""
@@ -86,7 +90,7 @@ class RealServer(Server):
     def set_way(self, mtu: int, source: bytes | None, *, is_local: bool) -> None:
         """Note what is known of the way to the server, and let its paths know."""
         self.mtu = mtu
-        moved = source != self.source
+        moved = (source, is_local) != (self.source, self.is_local)
         self.source = source
         self.is_local = is_local
         if moved:
@@ -261,6 +265,7 @@ class ServiceTable:
             del self._endpoints[key.protocol, key.vip, key.vport]
             self._count(key, -1)
         service.remove_all()
+        self._departed = {key: kept for key, kept in self._departed.items() if kept}
         if service.departed:
             self._departed[service.key] = service.departed
         return service

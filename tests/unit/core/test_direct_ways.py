@@ -134,11 +134,11 @@ def test_what_turns_out_too_long_when_it_is_sent_is_refused_with_the_mtu(version
     world.leave(world.from_client())
     world.handle(replace(world.from_client("PA"), payload=bytes(1400)))
     (departure,) = world.sent()
-    world.director.too_long(departure, 1300)
+    world.director.too_long(departure, 1350)
     assert world.sent() == []
     (answer,) = world.director.answers
     outer = 20 if version == 4 else 40
-    assert int.from_bytes(answer.message[4:8], "big") == 1300 - outer
+    assert int.from_bytes(answer.message[4:8], "big") == 1350 - outer
     assert answer.destination == pack(world.client())
 
 
@@ -315,6 +315,22 @@ def test_a_packet_for_the_director_is_not_routed_where_the_vip_is_foreign(versio
     assert world.drops() == {"not_local": 1}
 
 
+@pytest.mark.parametrize("forwarder", [Dr(), Tun()])
+def test_a_living_connection_follows_a_server_that_moves_to_the_director_and_away(
+    version: int, forwarder: Dr | Tun
+) -> None:
+    world = World(version)
+    world.serve(forwarder=forwarder)
+    server = _only_server(world)
+    world.director.local_addresses = frozenset({pack(world.vip()), pack(world.rip())})
+    sent = world.leave(world.from_client())
+    server.set_way(1500, pack(world.rip()), is_local=True)
+    assert world.handle(world.from_client()) is Verdict.PASS
+    server.set_way(1500, pack(world.source), is_local=False)
+    assert world.leave(world.from_client()) == sent
+    assert len(server.paths) == 1
+
+
 def test_nat_to_the_director_itself_rewrites_replies_on_their_way_out(version: int) -> None:
     world = World(version)
     world.serve(forwarder=Nat())
@@ -386,3 +402,17 @@ def test_ah_follows_the_key_exchange_too(version: int) -> None:
     outcome = world.handle(bytes(packet))
     assert outcome is (Verdict.TAKEN if version == 4 else Verdict.PASS)
     assert [each.neighbour for each in world.sent()] == [pack(world.rip())] * (version == 4)
+
+
+def test_esp_goes_the_way_of_its_key_exchange_also_when_new_connections_go_another(
+    version: int,
+) -> None:
+    world = World(version)
+    world.serve("udp", 500, forwarder=Dr())
+    world.handle(world.from_client(protocol="udp", cport=500, vport=500))
+    world.sent()
+    _only_server(world).set_forwarder(Tun())
+    packet = _esp(world, world.client(), world.vip())
+    assert world.handle(packet) is Verdict.TAKEN
+    (departure,) = world.sent()
+    assert departure.neighbour == pack(world.rip())
