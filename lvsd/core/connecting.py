@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from forwarders.base import Hop
+from forwarders.plan import InsertProxyHeader
 from lvsd.core import states
 from lvsd.core.connection import Connection, TranslatedConnection
-from lvsd.core.local_ports import LocalPorts, SequenceNumbers
+from lvsd.core.local_ports import SequenceNumbers
 from lvsd.core.path import leave, path_to
 from lvsd.core.verdict import Reason
 from lvsd.packet.client_address import ClientAddressCounts
 from lvsd.packet.translation import Translation
-from lvsd.packet.view import TCP
+from lvsd.packet.view import TCP, UDP
 from lvsd.packet.view import key as make_key
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from lvsd.core.service import RealServer
     from lvsd.core.states import Protocol
     from schedulers.base import Flow
+
+TRANSLATED: Final = frozenset({TCP, UDP})
+"""The protocols that FULLNAT knows."""
 
 
 class Connector:
@@ -39,7 +43,6 @@ class Connector:
         self._protocols = protocols
         self.fullnat_tcp = states.fullnat_tcp()
         self.client_address = ClientAddressCounts()
-        self._local_ports = LocalPorts()
         self._numbers = SequenceNumbers(secret)
 
     def connect(
@@ -66,6 +69,8 @@ class Connector:
             path = _enter(path_to(server, self._protocols[protocol], virtual, rport))
             reply_key = key if path.reply is None else make_key(protocol, *real, *client)
             return Connection(key, reply_key, path)
+        if protocol not in TRANSLATED:
+            return Reason.NOT_TRANSLATED
         local = self._local_end(server, protocol, real, owned)
         if local is None:
             return Reason.NO_LOCAL_PORT
@@ -74,6 +79,8 @@ class Connector:
         plan = way.plan(Hop(*virtual, *real, local, client))
         number = self._numbers.first(local[0], server.address, now)
         translation = Translation(plan, protocol, client, virtual, number, self.client_address)
+        if protocol == UDP and any(isinstance(step, InsertProxyHeader) for step in plan.request):
+            path.overhead = translation.overhead
         return TranslatedConnection(key, make_key(protocol, *real, *local), path, translation)
 
     def _local_end(
@@ -85,15 +92,16 @@ class Connector:
         def is_free(lip: bytes, lport: int) -> bool:
             return make_key(protocol, *real, lip, lport) not in taken
 
-        return self._local_ports.take(server.service.local, real, owned, is_free)
+        return server.service.local.take(protocol, real, owned, is_free)
 
     def release(self, connection: Connection) -> None:
         """Give back what a connection holds of its server, its template and local ports."""
         server = connection.path.server
         if isinstance(connection, TranslatedConnection):
             real, (lip, _) = connection.ends
-            self._local_ports.give_back(real, lip)
-            if connection.protocol == TCP:
+            protocol = connection.protocol
+            server.service.local.give_back(protocol, real, lip)
+            if protocol == TCP:
                 self._numbers.seen(lip, real[0], connection.translation.next_sequence)
         if connection.active:
             connection.active = False

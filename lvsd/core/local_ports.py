@@ -8,9 +8,9 @@ has the other way, by timestamps, which unrelated clients do not offer).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2s
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -26,8 +26,15 @@ PROBES: Final = 1024
 TICKS_PER_S: Final = 250_000
 """How fast first numbers grow by themselves: one each 4 us (RFC 9293, section 3.4.1)."""
 
-GAP: Final = 1 << 16
-"""A connection begins at least this far above the end of the one before."""
+GAP: Final = 64
+"""A connection begins at least this far above the end of the one before.
+
+All the ports of an address times this must stay far below 2**31: a port that comes again when all
+others have had their turn begins above its old numbers only then.
+"""
+
+Towards: TypeAlias = "tuple[int, End, bytes]"
+"""Protocol, real server's endpoint, local address."""
 
 _MODULUS: Final = 1 << 32
 _AHEAD: Final = 1 << 31
@@ -35,77 +42,74 @@ _AHEAD: Final = 1 << 31
 
 @dataclass(slots=True)
 class LocalPool:
-    """The local addresses of one service, packed, taken in turn, and the range of their ports."""
+    """The local addresses of one service, packed, taken in turn, and the range of their ports.
+
+    ``turn`` counts the turns, ``ports`` has the port that each address goes on with. ``taken``
+    counts an address's ports that this pool has given towards a real server, per protocol, so that
+    a pool without a free one is found without looking at its ports. A pool with another range is
+    another pool.
+    """
 
     addresses: tuple[bytes, ...] = ()
     low: int = PORTS[0]
     high: int = PORTS[1]
     turn: int = 0
-
-
-class LocalPorts:
-    """Gives out local endpoints; one may serve many connections, to different real servers.
-
-    How many of an address's ports are taken towards each real server is counted, so that a pool
-    without a free one is found without looking at its ports.
-    """
-
-    __slots__ = ("_next", "_taken")
-
-    def __init__(self) -> None:
-        self._next: dict[bytes, int] = {}
-        self._taken: dict[tuple[End, bytes], int] = {}
+    ports: dict[bytes, int] = field(default_factory=dict)
+    taken: dict[Towards, int] = field(default_factory=dict)
 
     def take(
         self,
-        pool: LocalPool,
+        protocol: int,
         real: End,
         owned: Container[bytes] | None,
         is_free: Callable[[bytes, int], bool],
     ) -> End | None:
         """Return an endpoint towards a real server, to be given back by `give_back`; or None.
 
-        Only addresses in ``owned`` are given (None: all); ``is_free`` has the last word on an
-        address and port.
+        One endpoint may serve many connections, to different real servers. Only addresses in
+        ``owned`` are given (None: all); ``is_free`` has the last word on an address and port, as
+        another pool may have the same ones.
         """
-        size = pool.high - pool.low + 1
-        for _ in pool.addresses:
-            address = pool.addresses[pool.turn % len(pool.addresses)]
-            pool.turn += 1
+        size = self.high - self.low + 1
+        for _ in self.addresses:
+            address = self.addresses[self.turn % len(self.addresses)]
+            self.turn += 1
             if owned is not None and address not in owned:
                 continue
-            taken = self._taken.get((real, address), 0)
+            towards = protocol, real, address
+            taken = self.taken.get(towards, 0)
             if taken >= size:
                 continue
-            port = self._probe(address, pool, is_free)
+            port = self._probe(address, is_free)
             if port is not None:
-                self._taken[real, address] = taken + 1
+                self.taken[towards] = taken + 1
                 return address, port
         return None
 
-    def _probe(
-        self, address: bytes, pool: LocalPool, is_free: Callable[[bytes, int], bool]
-    ) -> int | None:
+    def _probe(self, address: bytes, is_free: Callable[[bytes, int], bool]) -> int | None:
         """Return the next free port of an address."""
-        port = self._next.get(address, pool.low)
-        for _ in range(min(PROBES, pool.high - pool.low + 1)):
-            if not pool.low <= port <= pool.high:
-                port = pool.low
-            candidate, port = port, port + 1
+        port = self.ports.get(address, self.low)
+        for _ in range(min(PROBES, self.high - self.low + 1)):
+            candidate = port
+            port = port + 1 if port < self.high else self.low
             if is_free(address, candidate):
-                self._next[address] = port
+                self.ports[address] = port
                 return candidate
-        self._next[address] = port
+        self.ports[address] = port
         return None
 
-    def give_back(self, real: End, address: bytes) -> None:
-        """Take back an endpoint on a local address, of a connection to ``real`` that has ended."""
-        key = real, address
-        left = self._taken.get(key, 0) - 1
+    def give_back(self, protocol: int, real: End, address: bytes) -> None:
+        """Take back an endpoint on a local address, of a connection to ``real`` that has ended.
+
+        One that another pool gave counts for none: that pool is gone, with the service's former
+        self.
+        """
+        towards = protocol, real, address
+        left = self.taken.get(towards, 0) - 1
         if left > 0:
-            self._taken[key] = left
+            self.taken[towards] = left
         else:
-            self._taken.pop(key, None)
+            self.taken.pop(towards, None)
 
 
 class SequenceNumbers:

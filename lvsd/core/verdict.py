@@ -66,5 +66,7 @@ class Reason(Enum):
     """No way to the real server, so no address of ours that a tunnel could begin at."""
     NO_LOCAL_PORT = "no_local_port"
     """FULLNAT: no local address that is ours, or none with a free port."""
+    NOT_TRANSLATED = "not_translated"
+    """FULLNAT: a protocol that it does not know, such as SCTP of a firewall mark."""
     NOT_LOCAL = "not_local"
     """The real server is the director, but the VIP is no address of it."""

@@ -56,7 +56,7 @@ def _opened(world: World, cport: int = 40000) -> tuple[IP | IPv6, Segment]:
     """Shake hands; return the SYN that the server got, and the client's ACK."""
     syn = world.from_client(cport=cport)
     got = _parsed(world, world.leave(syn))
-    _answer(world, got, "SA")
+    _answer(world, got, "SA", seq=1999)
     ack = replace(syn, what="A")
     world.leave(ack)
     return got, ack
@@ -215,3 +215,36 @@ def test_a_path_says_whose_plan_it_is(version: int) -> None:
     world.leave(world.from_client())
     (connection,) = world.director.table
     assert repr(connection.path) == f"Path({PLAIN!r})"
+
+
+def test_what_fullnat_cannot_translate_is_refused_and_counted(version: int) -> None:
+    world = World(version)
+    pool = LocalPool((pack(LIP[version]),))
+    service = world.serve(fwmark=7, forwarder=PLAIN, local=pool)
+    assert world.handle(world.from_client(protocol="sctp"), mark=7) is Verdict.DROP
+    assert world.drops() == {"not_translated": 1}
+    assert len(world.director.answers) == 1
+    assert (world.director.table.count, service.servers[0].total, pool.taken) == (0, 0, {})
+
+
+def test_a_persistent_client_that_reuses_its_port_is_told_to_the_server_again(
+    version: int,
+) -> None:
+    world = World(version)
+    pool = LocalPool((pack(LIP[version]),))
+    world.serve(forwarder=Fullnat(), local=pool, persistence_s=300, servers=2)
+    first, ack = _opened(world)
+    world.leave(replace(ack, what="R"))
+    second, _ = _opened(world)
+    assert second.dst == first.dst
+    assert second.sport != first.sport
+    assert world.director.client_address.told == 2
+
+
+def test_tcp_and_udp_have_the_same_ports_to_give(version: int) -> None:
+    world = _world(version, ports=(5000, 5000))
+    pool = LocalPool((pack(LIP[version]),), 5000, 5000)
+    world.serve("udp", 80, forwarder=PLAIN, local=pool)
+    for protocol in ("tcp", "udp"):
+        request = world.from_client(protocol=protocol)
+        assert _parsed(world, world.leave(request)).sport == 5000
