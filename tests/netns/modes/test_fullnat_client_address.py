@@ -16,7 +16,7 @@ import pytest
 
 from lvsd.lab import Lab, program, programs, real_server
 from lvsd.lab.wait import until
-from tests.netns.modes.site import MAPPED, forwarded, locals_of, sha256
+from tests.netns.modes.site import MAPPED, forwarded, locals_of, lossy, sha256
 from tests.netns.realserver.toa_site import groups
 from tests.netns.traffic.site import PATIENCE_S, endpoints, running
 from tests.netns.traffic.sockets import opened
@@ -235,14 +235,18 @@ def test_nginx_logs_the_client_of_the_proxy_protocol(site: Site, family: Family)
     last_line(log, rf'{re.escape(ends)} "GET / HTTP/1.0" 200')
 
 
-def test_twenty_megabytes_go_up_and_down_behind_a_proxy_header(site: Site, family: Family) -> None:
+@pytest.mark.parametrize("loss_percent", [0, 3])
+def test_twenty_megabytes_go_up_and_down_behind_a_proxy_header(
+    site: Site, family: Family, loss_percent: int
+) -> None:
     client = site.lab.client
     sent = programs.payload(client)
     down = client.directory / "down"
     upload, page = (site.url(family, PROXIED, path) for path in (f"/upload/{family}", "/file"))
 
-    client.run(["curl", "-sS", "--fail", "-T", sent.path, upload])
-    client.run(["curl", "-sS", "--fail", "-o", down, page])
+    with lossy(site.lab.router, loss_percent):
+        client.run(["curl", "-sS", "--fail", "-T", sent.path, upload])
+        client.run(["curl", "-sS", "--fail", "-o", down, page])
 
     assert sha256(programs.uploaded(site.lab.servers[2], family)) == sent.sha256
     assert sha256(down) == sent.sha256

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 REUSED, ONE = 81, 82
 """Services: one whose few ports are used again, and one that has a single port."""
 
-FEW = 12
+FEW = 16
+CLIENTS = 10
+"""Addresses of clients in a round; each has a clock and sequence numbers of its own."""
+
 FIRST_PORT, ONLY_PORT = 40001, 50001
 GREETING = b"served"
 SYN = "(tcp[13] & 2 != 0 or ip6[53] & 2 != 0)"
@@ -125,14 +128,14 @@ def test_a_server_in_time_wait_takes_each_port_again_at_once(site: Site) -> None
     }
     rounds = []
     for number in range(2):
-        # Other addresses, so other sequence numbers and clocks; and once no clock at all.
-        client.sysctl("net.ipv4.tcp_timestamps", str(number))
+        answers = []
         with overheard(server, "eth0", f"port {MAPPED} and {SYN}") as syns:
-            answers = [
-                visit(site, family, number * 8 + index % 8)
-                for index in range(FEW)
-                for family in FAMILIES
-            ]
+            for index in range(FEW):
+                # Timestamps: never, in either round only, in both, where the second round's come
+                # from another client's clock.
+                client.sysctl("net.ipv4.tcp_timestamps", str(index >> number & 1))
+                source = number * CLIENTS + index % CLIENTS
+                answers += [visit(site, family, source) for family in FAMILIES]
         rounds.append((answers, syns.packets, waiting(site)))
         if not number:
             assert until(lambda: not site.connections, ENDED_S)
