@@ -1,9 +1,10 @@
-"""The command ``lvsd``: run the daemon, check a configuration, clean up, build the lab.
+"""The command ``lvsd``: run the daemon, check a configuration, look for faults, build the lab.
 
 ======  =========================================================================
 status  when (sysexits.h)
 ======  =========================================================================
 0       done; the daemon ended on SIGTERM
+1       the doctor found a problem; a real server's status is not good
 64      the command line is wrong
 70      an error in lvsd itself
 71      the kernel refused, or lacks something
@@ -41,6 +42,7 @@ BROKEN_PIPE = 141
 
 PASSED_ON = {
     "lab": "build a network of namespaces to try lvsd in; see 'lvsd lab --help'",
+    "doctor": "say what keeps packets from getting through; see 'lvsd doctor --help'",
     "demo": "send real requests through lvsd; see 'lvsd demo --help'",
     "realserver": "make this host a real server; see 'lvsd realserver --help'",
 }
@@ -159,6 +161,8 @@ def _pass_on(command: str, arguments: list[str]) -> int:
         from lvsd.lab.cli import main as run  # noqa: PLC0415 - the daemon never loads the lab
     elif command == "demo":
         from lvsd.lab.demo import main as run  # noqa: PLC0415 - likewise
+    elif command == "doctor":
+        from lvsd.doctor.cli import main as run  # noqa: PLC0415 - likewise
     else:
         from lvsd.realserver.cli import main as run  # noqa: PLC0415 - likewise
     return run(arguments)

@@ -45,6 +45,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "lvsd.sync": CORE,
     "lvsd.explain": CORE,
     "lvsd.realserver": ("lvsd.packet", "lvsd.io", "lvsd.notify", *OF_ALL),
+    "lvsd.doctor": ("lvsd.config", "lvsd.control", "lvsd.io", *CORE),
     "lvsd.lab": ("lvsd.config", "lvsd.io", "lvsd.control", "lvsd.explain", *CORE),
     "lvsd.assembly": ("lvsd.config", "lvsd.io", *CORE),
     "lvsd.daemon": (
@@ -64,7 +65,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
 }
 """What each layer may import of ours; itself always."""
 
-LAZY: dict[str, tuple[str, ...]] = {"lvsd.cli": ("lvsd.daemon", "lvsd.lab", "lvsd.realserver")}
+LAZY: dict[str, tuple[str, ...]] = {
+    "lvsd.cli": ("lvsd.daemon", "lvsd.doctor", "lvsd.lab", "lvsd.realserver")
+}
 """What a layer may import inside a function only."""
 
 WORLD = frozenset(

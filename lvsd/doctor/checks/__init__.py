@@ -1,0 +1,44 @@
+"""All checks, one file each, in the order in which they are shown: causes before consequences."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from lvsd.doctor.checks import (
+    arp,
+    bypass,
+    configuration,
+    daemon,
+    firewall,
+    forwarding,
+    local_addresses,
+    local_server,
+    mtu,
+    neighbour,
+    queue,
+    reply,
+    route,
+    rp_filter,
+    virtual_address,
+)
+
+if TYPE_CHECKING:
+    from lvsd.doctor.finding import Check
+
+CHECKS: Final[tuple[Check, ...]] = (
+    configuration.CHECK,
+    daemon.CHECK,
+    queue.CHECK,
+    firewall.CHECK,
+    forwarding.CHECK,
+    rp_filter.CHECK,
+    route.CHECK,
+    neighbour.CHECK,
+    local_server.CHECK,
+    local_addresses.CHECK,
+    reply.CHECK,
+    virtual_address.CHECK,
+    bypass.CHECK,
+    arp.CHECK,
+    mtu.CHECK,
+)

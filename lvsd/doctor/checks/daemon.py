@@ -1,0 +1,49 @@
+"""The daemon, and the nftables table by which it gets its packets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lvsd.doctor.finding import Check, Finding, Level
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lvsd.doctor.snapshot import Snapshot
+
+
+def look(snapshot: Snapshot) -> Iterator[Finding]:
+    """Compare who runs with which table stands.
+
+    A table without a daemon drops every packet for a virtual service. A daemon puts a table that
+    is missing up again within a second or so, or cannot.
+    """
+    stands = snapshot.machine.table_stands
+    if snapshot.daemon is None:
+        yield Finding(
+            Level.WARNING,
+            "lvsd does not run, or not where the configuration says; its counters are unknown",
+            remedy="systemctl start lvsd",
+        )
+        if stands:
+            yield Finding(
+                Level.PROBLEM,
+                "lvsd does not run, but its nftables table stands: packets are dropped",
+                where="nftables table inet lvsd",
+                remedy="lvsd cleanup",
+            )
+    elif not stands:
+        yield Finding(
+            Level.PROBLEM,
+            "somebody removed the nftables table: no packet comes to lvsd",
+            where="nftables table inet lvsd",
+            remedy="systemctl restart lvsd",
+        )
+    if snapshot.answers.unasked:
+        yield Finding(
+            Level.WARNING,
+            f"there are too many servers: {snapshot.answers.unasked} questions were not asked",
+        )
+
+
+CHECK = Check("daemon", "lvsd runs, and packets are diverted to it", look)

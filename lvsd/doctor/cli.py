@@ -1,0 +1,74 @@
+"""The command ``lvsd doctor``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from lvsd.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PROG: Final = "lvsd doctor"
+PROBLEMS: Final = 1
+"""The exit status when something keeps packets from getting through."""
+
+DESCRIPTION: Final = """\
+Say what keeps packets from getting through, and the command that mends it. To be run on the
+director, in its network namespace, beside the daemon or with its configuration alone. It asks
+real servers by ARP, neighbour discovery and ICMP echoes, for about three seconds, and changes
+nothing.
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Look at everything, say what was found; return 0 without problems, else 1. Raise LvsdError.
+
+    A warning is no problem.
+    """
+    options = _parser().parse_args(argv)
+
+    from lvsd.doctor.checks import CHECKS  # noqa: PLC0415 - '--help' is quick
+    from lvsd.doctor.finding import Level  # noqa: PLC0415 - likewise
+    from lvsd.doctor.gather import gather  # noqa: PLC0415 - likewise
+    from lvsd.doctor.report import as_json, as_text, results  # noqa: PLC0415 - likewise
+
+    found = results(CHECKS, gather(options.config, options.control))
+    if options.json:
+        sys.stdout.write(json.dumps(as_json(found), indent=2, ensure_ascii=False) + "\n")
+    else:
+        sys.stdout.write(as_text(found))
+    problems = any(result.level == Level.PROBLEM for result in found)
+    return PROBLEMS if problems else os.EX_OK
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose usage errors end like all others of lvsd, with status 64."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see '{PROG} --help'")
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog=PROG,
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "-c", "--config", type=Path, metavar="FILE", help="the configuration; tells more than none"
+    )
+    parser.add_argument(
+        "--control",
+        type=Path,
+        metavar="SOCKET",
+        help="the daemon's control socket (default: the configuration's, or lvsadm's)",
+    )
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    return parser

@@ -1,0 +1,183 @@
+"""Gather a snapshot: from the daemon, from the kernel, and off the wire."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import socket
+import struct
+import subprocess
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from lvsd.config.load import check
+from lvsd.control.client import ControlClient, default_path
+from lvsd.doctor import questions
+from lvsd.doctor.services import configured, running
+from lvsd.doctor.snapshot import Answers, Chain, Daemon, Machine, Service, Snapshot
+from lvsd.doctor.wire import Wire
+from lvsd.errors import ControlError
+from lvsd.io import divert, routes, sysctls
+from lvsd.io.ruleset import TABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_FORWARDING: Final = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
+_NETSTAT: Final = Path("/proc/net/netstat")
+_SIOCGIFHWADDR: Final = 0x8927
+_ARPHRD_ETHER: Final = 1
+_NFT_TIMEOUT_S: Final = 10.0
+_HOOKS: Final = ("forward", "output")
+_FAMILIES: Final = ("ip", "ip6", "inet")
+
+
+def gather(config: Path | None, control: Path | None) -> Snapshot:
+    """Return everything that can be known, within about three seconds.
+
+    The services are the running daemon's; without one the configuration's. Without ``control``
+    the daemon is asked where ``config`` says, and without both where lvsadm would ask. Raise
+    ControlError when there is neither a daemon nor a configuration, KernelError, PrivilegeError.
+    """
+    faults: tuple[str, ...] = ()
+    services: tuple[Service, ...] = ()
+    place = control or default_path()
+    if config is not None:
+        read, problems = check(config)
+        faults = tuple(str(problem) for problem in problems)
+        if read is not None:
+            services = configured(read)
+            place = control or read.daemon.control
+    try:
+        daemon, services = _ask(place, services)
+    except ControlError:
+        if config is None:
+            raise
+        daemon = None
+    machine = _machine(services)
+    return _with_answers(Snapshot(services, daemon, machine, faults=faults))
+
+
+def _ask(place: Path, known: tuple[Service, ...]) -> tuple[Daemon, tuple[Service, ...]]:
+    with ControlClient(place) as client:
+        status = client.call("status")
+        services = running(client.items("list"), known)
+    return Daemon(status["drops"], status["groups"]), services
+
+
+def _machine(services: Iterable[Service]) -> Machine:
+    servers = {server.address for service in services for server in service.servers}
+    names = dict(socket.if_nameindex())
+    addresses: dict[bytes, frozenset[str]] = {}
+    for index, address in routes.local_addresses():
+        if index in names:
+            addresses[address] = addresses.get(address, frozenset()) | {names[index]}
+    return Machine(
+        addresses=addresses,
+        macs=dict(_macs(names.values())),
+        ways=routes.ways(servers),
+        sources=routes.sources(servers),
+        forwarding={
+            family: sysctls.read(name) != "0"
+            for family, name in _FORWARDING.items()
+            if sysctls.exists(name)
+        },
+        forwarding_off=frozenset(
+            name for name, value in sysctls.of_interfaces("forwarding").items() if value == "0"
+        ),
+        rp_filter=_in_force("rp_filter"),
+        accept_local=frozenset(name for name, value in _in_force("accept_local").items() if value),
+        rp_filter_drops=_rp_filter_drops(),
+        table_stands=divert.table_stands(),
+        chains=tuple(_dropping_chains()),
+    )
+
+
+def _in_force(key: str) -> dict[str, int]:
+    """Return interface -> value of an IPv4 setting; ``all`` counts where it is greater.
+
+    So for rp_filter (IN_DEV_MAXCONF) and, of 0 and 1, for accept_local (IN_DEV_ORCONF).
+    """
+    values = {name: int(value) for name, value in sysctls.of_interfaces(key).items()}
+    least = values.pop("all", 0)
+    return {name: max(value, least) for name, value in values.items() if name != "default"}
+
+
+def _macs(names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield (interface, MAC) of all Ethernet interfaces (netdevice(7))."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for name in names:
+            with suppress(OSError):  # it went away meanwhile
+                request = struct.pack("16s24x", name.encode())
+                answer = fcntl.ioctl(sock, _SIOCGIFHWADDR, request)
+                kind, mac = struct.unpack_from("=H6s", answer, 16)
+                if kind == _ARPHRD_ETHER:
+                    yield name, mac
+
+
+def _rp_filter_drops() -> int:
+    """Return TcpExt's IPReversePathFilter, 0 where the kernel does not tell."""
+    lines = [line.split() for line in _NETSTAT.read_text(encoding="ascii").splitlines()]
+    for names, values in zip(lines[::2], lines[1::2], strict=True):
+        if "IPReversePathFilter" in names:
+            return int(values[names.index("IPReversePathFilter")])
+    return 0
+
+
+def _dropping_chains() -> Iterator[Chain]:
+    """Yield the chains of others that drop what they do not accept; none where nft is not there."""
+    for chain in _nft("list", "chains"):
+        family, table, name = chain["family"], chain["table"], chain["name"]
+        if chain.get("policy") != "drop" or chain.get("hook") not in _HOOKS:
+            continue
+        if family not in _FAMILIES or (family, table) == ("inet", TABLE):
+            continue
+        rules = json.dumps(list(_nft("list", "chain", family, table, name, kind="rule")))
+        yield Chain(family, table, name, chain["hook"], '"untracked"' in rules)
+
+
+def _nft(*words: str, kind: str = "chain") -> Iterator[dict[str, Any]]:
+    """Yield the objects of a kind that an nft command lists; none when it fails."""
+    try:
+        listed = subprocess.run(
+            ["nft", "-j", *words],
+            capture_output=True,
+            check=True,
+            text=True,
+            timeout=_NFT_TIMEOUT_S,
+        ).stdout
+        objects = json.loads(listed)["nftables"]
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError):
+        return
+    yield from (each[kind] for each in objects if kind in each)
+
+
+def _with_answers(snapshot: Snapshot) -> Snapshot:
+    """Ask who is where, then everything else, then how long a packet may be where that is open."""
+    machine = snapshot.machine
+    with Wire(machine.macs) as wire:
+        found = wire.exchange(list(questions.next_hops(snapshot)), [])
+        places = {
+            ask.address: (ask.interface, min(macs)) for ask, macs in found.macs.items() if macs
+        }
+        owners = list(questions.owners(snapshot))
+        answers = wire.exchange(owners, list(questions.echoes(snapshot)), places)
+        answers = _joined(found, answers)
+        steps = [
+            step
+            for server in snapshot.servers()
+            if answers.replied(questions.plain(machine, server))
+            and questions.full_size(machine, server) not in answers.echoes
+            for step in questions.ladder(machine, server)
+        ]
+        if steps:
+            answers = _joined(answers, wire.exchange([], steps))
+    return replace(snapshot, answers=answers)
+
+
+def _joined(one: Answers, other: Answers) -> Answers:
+    return Answers(
+        {**one.macs, **other.macs}, {**one.echoes, **other.echoes}, one.unasked + other.unasked
+    )

@@ -1,0 +1,160 @@
+"""The bytes of the doctor's questions, and what the answers say. Pure."""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final, NamedTuple
+
+from lvsd.packet import icmp
+from lvsd.packet.address import text
+from lvsd.packet.checksum import checksum, pseudo_header
+from lvsd.packet.numbers import ICMP, ICMPV6, Icmp, Icmp6
+from lvsd.packet.tunnel import unwrap
+from lvsd.packet.view import Packet
+
+ARP_TYPE: Final = 0x0806
+BROADCAST: Final = b"\xff" * 6
+SHORTEST: Final = 48
+"""The length in bytes of an echo of no content, over IPv6."""
+
+_ETHERTYPES: Final = {4: b"\x08\x00", 6: b"\x86\xdd"}
+_TTL: Final = 64
+_NDP_HOPS: Final = 255  # RFC 4861, section 7.1
+_DF: Final = 0x4000
+_SOLICITATION, _ADVERTISEMENT = 135, 136
+_SOURCE_MAC, _TARGET_MAC = 1, 2  # options of RFC 4861, section 4.6.1
+
+_ARP: Final = Struct("!HHBBH6s4s6s4s")  # types, lengths, operation, sender, target (RFC 826)
+_ARP_REQUEST, _ARP_REPLY = 1, 2
+_ICMP: Final = Struct("!BBHHH")
+_IPV4: Final = Struct("!BBHHHBBH4s4s")
+_IPV6: Final = Struct("!IHBB16s16s")
+
+_ERRORS: Final[dict[tuple[int, int, int], str]] = {
+    (4, Icmp.UNREACHABLE, 0): "no route to the network",
+    (4, Icmp.UNREACHABLE, 1): "no route to the host, or it is down",
+    (4, Icmp.UNREACHABLE, 2): "no tunnel is received there",
+    (4, Icmp.UNREACHABLE, 3): "no tunnel is received there",
+    (4, Icmp.UNREACHABLE, 4): "too long",
+    (4, Icmp.UNREACHABLE, 9): "forbidden",
+    (4, Icmp.UNREACHABLE, 10): "forbidden",
+    (4, Icmp.UNREACHABLE, 13): "forbidden",
+    (6, Icmp6.UNREACHABLE, 0): "no route",
+    (6, Icmp6.UNREACHABLE, 1): "forbidden",
+    (6, Icmp6.UNREACHABLE, 3): "the host is down",
+    (6, Icmp6.UNREACHABLE, 4): "no tunnel is received there",
+    (6, Icmp6.PARAMETER_PROBLEM, 1): "no tunnel is received there",
+    (6, Icmp6.TOO_BIG, 0): "too long",
+}
+"""Version, type and code -> what is meant by it about an echo or a tunnel (RFC 792, RFC 4443)."""
+
+
+class Told(NamedTuple):
+    """What a packet says of echo number ``number``: a reply, or an error in words."""
+
+    number: int
+    error: str = ""
+    mtu: int = 0
+
+
+def frame(destination: bytes, source: bytes, packet: bytes) -> bytes:
+    """Return an Ethernet frame around an IP packet."""
+    return destination + source + _ETHERTYPES[packet[0] >> 4] + packet
+
+
+def echo(source: bytes, destination: bytes, identifier: int, number: int, size: int) -> bytes:
+    """Return an ICMP echo request of ``size`` bytes, its IP header included; DF is set."""
+    content = b"lvsd doctor " * (size // 12 + 1)
+    if len(source) == 4:
+        message = _icmp(Icmp.ECHO, identifier, number, content[: max(0, size - 28)])
+        length = 20 + len(message)
+        fields = (0x45, 0, length, 0, _DF, _TTL, ICMP)
+        check = checksum(_IPV4.pack(*fields, 0, source, destination))
+        return _IPV4.pack(*fields, check, source, destination) + message
+    content = content[: max(0, size - 48)]
+    carry = pseudo_header(source, destination, ICMPV6, 8 + len(content))
+    message = _icmp(Icmp6.ECHO, identifier, number, content, carry)
+    return _ipv6(source, destination, message, _TTL)
+
+
+def who_has(address: bytes, source: bytes, mac: bytes) -> bytes:
+    """Return the frame that asks for an address's MAC: ARP (RFC 826), or RFC 4861, section 4.3."""
+    if len(address) == 4:
+        request = _ARP.pack(1, 0x0800, 6, 4, _ARP_REQUEST, mac, source, bytes(6), address)
+        return BROADCAST + mac + ARP_TYPE.to_bytes(2, "big") + request
+    group = b"\xff\x02" + bytes(9) + b"\x01\xff" + address[13:]
+    body = address + bytes((_SOURCE_MAC, 1)) + mac
+    carry = pseudo_header(source, group, ICMPV6, 8 + len(body))
+    message = _icmp(_SOLICITATION, 0, 0, body, carry)
+    return frame(b"\x33\x33" + group[12:], mac, _ipv6(source, group, message, _NDP_HOPS))
+
+
+def owner(ethertype: int, data: bytes, sender: bytes) -> tuple[bytes, bytes] | None:
+    """Return (address, MAC) of an ARP reply or a neighbour advertisement; None: it is neither.
+
+    ``sender`` is the MAC that the frame came from, for advertisements that tell none.
+    """
+    if ethertype == ARP_TYPE:
+        if len(data) < _ARP.size:
+            return None
+        *_, operation, mac, address, _, _ = _ARP.unpack_from(data)
+        return (address, mac) if operation == _ARP_REPLY else None
+    packet = Packet()
+    if packet.load(data) is not None or packet.protocol != ICMPV6 or packet.version != 6:
+        return None
+    body = data[packet.l4 : packet.end]
+    if len(body) < 24 or body[0] != _ADVERTISEMENT or packet.ttl != _NDP_HOPS:
+        return None
+    told = len(body) >= 32 and body[24:26] == bytes((_TARGET_MAC, 1))
+    return body[8:24], body[26:32] if told else sender
+
+
+def told(data: bytes, identifier: int) -> Told | None:
+    """Return what a packet says of one of our echoes; None when it is about none of them."""
+    packet, inner = Packet(), Packet()
+    if packet.load(data) is not None:
+        return None
+    reply = Icmp.ECHO_REPLY if packet.version == 4 else Icmp6.ECHO_REPLY
+    number = _number(packet, identifier, reply)
+    if number is not None:
+        return Told(number)
+    if icmp.embedded(packet, inner) is not None:
+        return None
+    request = Icmp.ECHO if inner.version == 4 else Icmp6.ECHO
+    number = _number(inner, identifier, request)
+    if number is None:
+        number = _tunnelled(inner, identifier)
+    if number is None:
+        return None
+    kind = packet.version, packet.icmp_type, packet.icmp_code
+    words = _ERRORS.get(kind, f"ICMP type {packet.icmp_type} code {packet.icmp_code}")
+    source = text(data[12:16] if packet.version == 4 else data[8:24])
+    return Told(number, f"{source} says: {words}", icmp.next_hop_mtu(packet) or 0)
+
+
+def _tunnelled(outer: Packet, identifier: int) -> int | None:
+    """Return the number of the echo in a tunnel's packet, which an error quotes."""
+    port = outer.destination_port
+    inside = unwrap(outer.data[: outer.end], {port})
+    inner = Packet()
+    if inside is None or inner.load(inside, quoted=True) is not None:
+        return None
+    return _number(inner, identifier, Icmp.ECHO if inner.version == 4 else Icmp6.ECHO)
+
+
+def _number(packet: Packet, identifier: int, kind: int) -> int | None:
+    """Return an echo's number, if the packet is such an ICMP message with our identifier."""
+    protocol = ICMP if packet.version == 4 else ICMPV6
+    if packet.protocol != protocol or packet.fragment or packet.l4 + 8 > packet.end:
+        return None
+    found, _, _, whose, number = _ICMP.unpack_from(packet.data, packet.l4)
+    return int(number) if (found, whose) == (kind, identifier) else None
+
+
+def _icmp(kind: int, identifier: int, number: int, content: bytes, carry: int = 0) -> bytes:
+    check = checksum(_ICMP.pack(kind, 0, 0, identifier, number) + content, carry)
+    return _ICMP.pack(kind, 0, check, identifier, number) + content
+
+
+def _ipv6(source: bytes, destination: bytes, message: bytes, hops: int) -> bytes:
+    return _IPV6.pack(6 << 28, len(message), ICMPV6, hops, source, destination) + message

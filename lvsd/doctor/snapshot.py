@@ -1,0 +1,216 @@
+"""All that the checks know: plain facts, gathered once. Addresses are packed, MACs six bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from forwarders.tun import Tun
+from lvsd.packet.address import endpoint, text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from forwarders.plan import Encapsulate
+    from lvsd.io.routes import Way
+
+ETHERNET: Final = 1500
+"""The MTU that clients may be expected to have, in bytes."""
+
+LEAST_IPV6: Final = 1280
+"""The MTU that every IPv6 link has (RFC 8200, section 5)."""
+
+STRICT: Final = 1
+"""rp_filter: the way back must lead out of the interface that a packet came in by."""
+
+
+class Counts(NamedTuple):
+    """What the daemon has counted of a real server. Connections are those that live now."""
+
+    connections: int
+    in_packets: int
+    out_packets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A real server. ``mode`` is nat, dr, tun or fullnat; ``counts`` None without a daemon."""
+
+    address: bytes
+    port: int
+    mode: str
+    tunnel: Tun = field(default_factory=Tun)
+    counts: Counts | None = None
+
+    @property
+    def name(self) -> str:
+        """Address and port as people write them."""
+        return endpoint(self.address, self.port)
+
+    @property
+    def answers(self) -> bool:
+        """Whether the daemon has seen it answer."""
+        return self.counts is not None and self.counts.out_packets > 0
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the daemon has sent it packets, and seen it answer none."""
+        counts = self.counts
+        return counts is not None and counts.in_packets > 0 and not counts.out_packets
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A virtual service. ``vip`` is empty for a firewall mark's, whose ``protocol`` is ip.
+
+    ``mss_clamp`` and ``local_ports`` (lowest and highest) are None where nobody has told.
+    """
+
+    name: str
+    protocol: str
+    vip: bytes
+    port: int
+    family: int
+    servers: tuple[Server, ...]
+    local_addresses: tuple[bytes, ...] = ()
+    local_ports: tuple[int, int] | None = None
+    mss_clamp: bool | None = None
+
+
+class Chain(NamedTuple):
+    """A chain of nftables that drops what no rule of it accepts."""
+
+    family: str
+    table: str
+    name: str
+    hook: str
+    knows_untracked: bool
+    """A rule in it is about packets that are not tracked, as lvsd's are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """What a running daemon says of itself: packets dropped by reason, other counters by group."""
+
+    drops: Mapping[str, int] = field(default_factory=dict)
+    groups: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    def count(self, group: str, name: str) -> int:
+        """Return a counter, 0 where this daemon has none of that name."""
+        return self.groups.get(group, {}).get(name, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """This host, in its network namespace."""
+
+    addresses: Mapping[bytes, frozenset[str]] = field(default_factory=dict)
+    """Address -> interfaces that have it."""
+    macs: Mapping[str, bytes] = field(default_factory=dict)
+    """Interface -> its own MAC, of those that have one."""
+    ways: Mapping[bytes, Way | None] = field(default_factory=dict)
+    """Real server -> interface and next hop; None: no route."""
+    sources: Mapping[bytes, bytes | None] = field(default_factory=dict)
+    """Real server -> address of ours that it is spoken to from; None: no route."""
+    forwarding: Mapping[int, bool] = field(default_factory=dict)
+    """IP version -> whether the kernel forwards; without an entry it has no such version."""
+    forwarding_off: frozenset[str] = frozenset()
+    """Interfaces that do not forward what they receive, over IPv4."""
+    rp_filter: Mapping[str, int] = field(default_factory=dict)
+    """Interface -> the value in force."""
+    accept_local: frozenset[str] = frozenset()
+    """Interfaces that take packets from addresses of this host."""
+    rp_filter_drops: int = 0
+    """Packets that rp_filter has dropped since the network namespace began."""
+    table_stands: bool = True
+    """The nftables table of lvsd is there."""
+    chains: tuple[Chain, ...] = ()
+
+
+class Ask(NamedTuple):
+    """Who has an address? ARP or neighbour discovery out of an interface, from a source of ours."""
+
+    interface: str
+    address: bytes
+    source: bytes
+
+
+class Echo(NamedTuple):
+    """An ICMP echo request of ``size`` bytes, its IP header included, which must not be cut.
+
+    It is routed as what this host sends; or goes in a frame to ``neighbour``, or in a ``tunnel``.
+    """
+
+    source: bytes
+    destination: bytes
+    size: int = 64
+    neighbour: bytes | None = None
+    tunnel: Encapsulate | None = None
+
+
+class Answer(NamedTuple):
+    """What came of an echo: a reply, or an ICMP ``error`` in words, about an ``mtu`` perhaps."""
+
+    interface: str
+    mac: bytes
+    error: str = ""
+    mtu: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What was heard on the wire. Who did not answer has no entry."""
+
+    macs: Mapping[Ask, frozenset[bytes]] = field(default_factory=dict)
+    echoes: Mapping[Echo, Answer] = field(default_factory=dict)
+    unasked: int = 0
+    """Questions that were left out, being too many."""
+
+    def replied(self, echo: Echo | None) -> bool:
+        """Tell whether an echo was answered, and not by an error."""
+        answer = self.echoes.get(echo) if echo else None
+        return answer is not None and not answer.error
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything. ``daemon`` is None when none runs; ``faults`` are those of the configuration."""
+
+    services: tuple[Service, ...] = ()
+    daemon: Daemon | None = None
+    machine: Machine = Machine()
+    answers: Answers = Answers()
+    faults: tuple[str, ...] = ()
+
+    def members(self, *modes: str) -> Iterator[tuple[Service, Server]]:
+        """Yield every service with each real server that is another host; of these modes, if any.
+
+        The director itself gets its packets without leaving it, whatever its mode.
+        """
+        for service in self.services:
+            for server in service.servers:
+                if server.address in self.machine.addresses:
+                    continue
+                if not modes or server.mode in modes:
+                    yield service, server
+
+    def servers(self, *modes: str) -> Iterator[Server]:
+        """Yield one server for each address among `members`, with the counts of all of them."""
+        found: dict[tuple[bytes, str], Server] = {}
+        for _, server in self.members(*modes):
+            key = server.address, server.mode
+            before = found.get(key)
+            if before is None:
+                found[key] = server
+            elif before.counts and server.counts:
+                both = zip(before.counts, server.counts, strict=True)
+                found[key] = replace(before, counts=Counts(*map(sum, both)))
+        yield from found.values()
+
+    def owner(self, mac: bytes) -> str:
+        """Return the address of the real server that has a MAC; empty when it is none's."""
+        known = {server.address for _, server in self.members()}
+        for ask, macs in self.answers.macs.items():
+            if mac in macs and ask.address in known:
+                return text(ask.address)
+        return ""
