@@ -142,7 +142,7 @@ class Daemon:
         control = ControlServer(self.director, daemon.control, counters=self.counters)
         await control.start()
         undo.push_async_callback(control.stop)
-        watch = routes.Watch(self.learn_routes)
+        watch = routes.Watch(self.relearn_routes)
         watch.start(loop)
         undo.callback(watch.close)
         self.learn_routes()
@@ -202,7 +202,10 @@ class Daemon:
             log.error("packets are not diverted", error=str(error))  # noqa: TRY400 - it says all
 
     def learn_routes(self) -> None:
-        """Look up our addresses, all links' MTUs, and the ways to real servers."""
+        """Look up our addresses, all links' MTUs, and the ways to real servers.
+
+        Raise KernelError.
+        """
         director = self.director
         self._learn_again = time.monotonic() + LEARN_PERIOD_S
         director.link_mtus = routes.link_mtus()
@@ -220,6 +223,13 @@ class Daemon:
         if self._diverting:  # else not all of our addresses are there
             self.divert.update(self.diverted)
             self._say_once(self._obstacles())
+
+    def relearn_routes(self) -> None:
+        """Look them up again; where the kernel does not answer, go on with what is known."""
+        try:
+            self.learn_routes()
+        except KernelError as error:
+            log.error("cannot look up routes", error=str(error))  # noqa: TRY400 - it says all
 
     def _obstacles(self) -> Iterator[tuple[str, str, str]]:
         """Yield what will keep packets from real servers: what, about whom, what to do."""
@@ -323,7 +333,7 @@ class Daemon:
                 self._keep_diverting()
                 self._report()
                 if now >= self._learn_again:
-                    self.learn_routes()
+                    self.relearn_routes()
             stats = self.source.stats
             if watchdog and (stats.received > received or not stats.waiting):
                 notify.notify(notify.WATCHDOG)
