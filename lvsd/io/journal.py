@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import socket
 import stat
 import struct
@@ -30,6 +31,7 @@ _U64: Final = struct.Struct("=Q")
 _MAX_BYTES: Final = 16 << 20
 
 OUR_LINKS: Final = "lvsd-"
+_OUR_TABLE: Final = re.compile(r"lvsd_[a-z_]+")
 _WHERE: Final = "daemon.control; of a real server, --state"
 
 
@@ -64,6 +66,13 @@ class LinkChange:
 
 
 @dataclass(slots=True)
+class TableChange:
+    """An nftables table of the family inet that we made; its name begins with ``lvsd_``."""
+
+    name: str
+
+
+@dataclass(slots=True)
 class Journal:
     """Who changed what in which network namespace, oldest first."""
 
@@ -75,6 +84,7 @@ class Journal:
     sysctls: list[SysctlChange] = field(default_factory=list)
     addresses: list[AddressChange] = field(default_factory=list)
     links: list[LinkChange] = field(default_factory=list)
+    tables: list[TableChange] = field(default_factory=list)
     settings: dict[str, object] = field(default_factory=dict)
     """What the writer was told to do, in its own words, for whoever comes after it."""
 
@@ -218,6 +228,7 @@ def _parse(content: object) -> Journal:
         [SysctlChange(**change) for change in content["sysctls"]],
         [AddressChange(**change) for change in content["addresses"]],
         [LinkChange(**change) for change in content.get("links", [])],
+        [TableChange(**change) for change in content.get("tables", [])],
         dict(content.get("settings", {})),
     )
     for sysctl in journal.sysctls:
@@ -228,6 +239,9 @@ def _parse(content: object) -> Journal:
     for link in journal.links:
         if link.made and not link.name.startswith(OUR_LINKS):
             raise ValueError(f'"{link.name}" is no interface that lvsd makes')
+    for table in journal.tables:
+        if not _OUR_TABLE.fullmatch(table.name):
+            raise ValueError(f'"{table.name}" is no table that lvsd makes')
     return journal
 
 

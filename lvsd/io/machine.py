@@ -15,13 +15,14 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from lvsd.errors import KernelError, PrivilegeError
-from lvsd.io import addresses, links, sysctls
+from lvsd.io import addresses, links, nft, sysctls
 from lvsd.io.divert import remove_leftover, table_stands
 from lvsd.io.journal import (
     AddressChange,
     Journal,
     LinkChange,
     SysctlChange,
+    TableChange,
     journal_path,
     remove,
 )
@@ -31,18 +32,18 @@ from lvsd.io.undo import undo
 from lvsd.packet.address import text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 __all__ = ["Machine", "cleanup", "journal_path", "put_back"]
 
-_Change = TypeVar("_Change", AddressChange, LinkChange)
+_Change = TypeVar("_Change", AddressChange, LinkChange, TableChange)
 
 _FORWARDING: Final = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
 
 
 class Machine:
-    """Sysctls, addresses and links of this network namespace, as we want them until `restore`.
+    """What we want of this network namespace until `restore`: sysctls, addresses, links, tables.
 
     ``journal`` is the file, see `journal_path`. A journal whose writer is dead is taken over.
     ``settings`` are kept in it for whoever comes after; None leaves those that are there.
@@ -56,6 +57,7 @@ class Machine:
             _refuse_if_alive(left)
             self._journal.sysctls, self._journal.addresses = left.sysctls, left.addresses
             self._journal.links, self._journal.settings = left.links, left.settings
+            self._journal.tables = left.tables
         if settings is not None:
             self._journal.settings = settings
         self._save()
@@ -134,6 +136,15 @@ class Machine:
             raise _refusal(f"bring up the interface {name}", error) from error
         return True
 
+    def replace_table(self, name: str, commands: Sequence[str]) -> None:
+        """Make the nftables table inet ``name``, in place of one of that name: see `nft.replace`.
+
+        The name begins with ``lvsd_``, and at `restore` the table goes, whoever made it first.
+        Raise KernelError, and then nothing has changed, or PrivilegeError.
+        """
+        with self._noted(self._journal.tables, TableChange(name)):
+            nft.replace(name, commands)
+
     def restore(self) -> list[str]:
         """Put everything back, latest change first, and say so line by line.
 
@@ -172,7 +183,7 @@ class Machine:
             self._save()
         try:
             yield
-        except OSError:
+        except (OSError, KernelError):
             if not known:
                 changes.remove(change)
                 self._save()

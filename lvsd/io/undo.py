@@ -9,14 +9,15 @@ import errno
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lvsd.io import addresses, links, sysctls
+from lvsd.errors import KernelError
+from lvsd.io import addresses, links, nft, sysctls
 from lvsd.io.journal import remove
 from lvsd.packet.address import pack
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lvsd.io.journal import AddressChange, Journal, LinkChange, SysctlChange
+    from lvsd.io.journal import AddressChange, Journal, LinkChange, SysctlChange, TableChange
 
 
 def undo(journal: Journal, path: Path) -> tuple[list[str], Journal]:
@@ -25,7 +26,7 @@ def undo(journal: Journal, path: Path) -> tuple[list[str], Journal]:
     The file is removed, or holds what could not be undone.
     """
     lines: list[str] = []
-    kept = replace(journal, sysctls=[], addresses=[], links=[])
+    kept = replace(journal, sysctls=[], addresses=[], links=[], tables=[])
     for link in reversed(journal.links):
         try:
             lines += _undo_link(link)
@@ -38,13 +39,19 @@ def undo(journal: Journal, path: Path) -> tuple[list[str], Journal]:
         except OSError as error:
             lines.append(f"{address.address} stays on {address.interface}: {error.strerror}")
             kept.addresses.insert(0, address)
+    for table in reversed(journal.tables):
+        try:
+            lines += _undo_table(table)
+        except KernelError as error:
+            lines.append(f"nftables table inet {table.name} stays: {error}")
+            kept.tables.insert(0, table)
     for sysctl in reversed(journal.sysctls):
         try:
             lines += _undo_sysctl(sysctl)
         except OSError as error:
             lines.append(f"{sysctl.name} stays {sysctl.ours}: {error.strerror}")
             kept.sysctls.insert(0, sysctl)
-    if kept.addresses or kept.sysctls or kept.links:
+    if kept.addresses or kept.sysctls or kept.links or kept.tables:
         kept.write(path)
     else:
         remove(path)
@@ -70,6 +77,11 @@ def _undo_address(change: AddressChange) -> list[str]:
             return []
         raise
     return [f"removed {change.address} from {change.interface}"]
+
+
+def _undo_table(change: TableChange) -> list[str]:
+    """Remove a table, whatever it holds by now: its name says that it is ours."""
+    return [f"removed nftables table inet {change.name}"] if nft.delete(change.name) else []
 
 
 def _undo_sysctl(change: SysctlChange) -> list[str]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 import socket
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from lvsd.io import links, sysctls
+from lvsd.io import links, nft, sysctls
 from lvsd.io.routes import local_addresses
 from lvsd.packet.address import text
-from lvsd.realserver import kernel_devices, quiet
+from lvsd.realserver import kernel_devices, mss, quiet
 from lvsd.realserver.ends import ends
 from lvsd.realserver.tun_device import ADDRESS, SYSCTLS
 
@@ -42,6 +43,9 @@ def commands(settings: Settings) -> tuple[list[str], list[str], list[str]]:
         made, unmade = _device(device)
         doing += made
         undoing += unmade
+    made, unmade = _table(mss.wanted(settings))
+    doing += made
+    undoing += unmade
     present = _addresses_of(settings.interface)
     for vip in settings.vips:
         if vip in present:
@@ -72,6 +76,14 @@ def _device(device: Device) -> tuple[list[str], list[str]]:
         f"ip address add {text(ADDRESS)}/32 dev {name} scope host",
         f"ip link set {name} up",
     ], [f"ip link delete {name}"]
+
+
+def _table(limits: dict[bytes, int]) -> tuple[list[str], list[str]]:
+    if not limits or mss.in_force() == limits:
+        return [], []
+    gone = f"delete table inet {mss.TABLE}"
+    lines = [*([] if nft.listed(mss.TABLE) is None else [gone]), *mss.commands(limits)]
+    return [f"nft {shlex.quote(line)}" for line in lines], [f"nft {shlex.quote(gone)}"]
 
 
 def _addresses_of(interface: str) -> set[bytes]:

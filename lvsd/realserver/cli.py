@@ -70,6 +70,7 @@ def _settings(options: argparse.Namespace) -> Settings:
             port=options.port,
             directors=options.directors,
             by=options.by,
+            mss=options.mss,
         )
     except ValueError as error:
         raise UsageError(f"{error}; see '{PROG} {options.command} --help'") from error
@@ -140,6 +141,12 @@ def _describe(command: argparse.ArgumentParser, *, required: bool) -> None:
         default="auto",
         help="who takes the outer header off: a device of the kernel, lvsd itself, or the first "
         "of them that can (default)",
+    )
+    tun.add_argument(
+        "--mss",
+        metavar="N|auto",
+        help="lower the MSS of SYNs and SYN-ACKs from the virtual addresses, to N bytes or to what "
+        "fits into the tunnel, so that uploads do; by nftables",
     )
 
 

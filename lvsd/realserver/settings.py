@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 Mode: TypeAlias = Literal["dr", "tun"]
 Tunnel: TypeAlias = Literal["ipip", "gue", "gre"]
 By: TypeAlias = Literal["auto", "kernel", "lvsd"]
+Mss: TypeAlias = int | Literal["auto"]
 
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
 TUNNELS: Final[tuple[Tunnel, ...]] = get_args(Tunnel)
@@ -20,6 +21,10 @@ WAYS: Final[tuple[By, ...]] = get_args(By)
 
 GUE_PORT: Final = 6080
 """The UDP port that IANA gives to GUE."""
+
+LEAST_MSS, GREATEST_MSS = 88, 0xFFFF - 40
+"""What an MSS may be: no less than Linux makes use of (TCP_MIN_MSS), and no more than fits into
+the longest IPv4 packet."""
 
 _MAX_PORT: Final = 0xFFFF
 
@@ -34,6 +39,8 @@ class Settings:
     ``directors``  who may send tunnelled packets; nobody named: anybody
     ``by``         who takes the outer header off: the kernel's tunnel device, lvsd, or the first
                    of these that can
+    ``mss``        TUN only: the greatest MSS, in bytes, that SYNs from the virtual addresses say;
+                   "auto": what fits into the tunnel; None: any
     """
 
     mode: Mode
@@ -43,6 +50,7 @@ class Settings:
     port: int = 0
     directors: tuple[bytes, ...] = ()
     by: By = "auto"
+    mss: Mss | None = None
 
     @classmethod
     def of(
@@ -55,12 +63,13 @@ class Settings:
         port: int | None = None,
         directors: list[str] | None = None,
         by: By = "auto",
+        mss: str | None = None,
     ) -> Settings:
         """Return the settings that options say. Raise ValueError, fit for an operator."""
         if not vips:
             raise ValueError("say which virtual address with --vip ADDRESS")
-        if mode == "dr" and (tunnel or port or directors or by != "auto"):
-            raise ValueError("--tunnel, --port, --from and --by go with --mode tun only")
+        if mode == "dr" and (tunnel or port or directors or by != "auto" or mss):
+            raise ValueError("--tunnel, --port, --from, --by and --mss go with --mode tun only")
         if port is not None and tunnel != "gue":
             raise ValueError("--port goes with --tunnel gue only")
         if port is not None and not 0 < port <= _MAX_PORT:
@@ -74,6 +83,7 @@ class Settings:
             gue_port,
             _sorted(map(_address, directors or ())),
             by,
+            None if mss is None else _mss(mss),
         )
 
     def json(self) -> dict[str, object]:
@@ -86,6 +96,7 @@ class Settings:
             "port": self.port,
             "directors": [text(director) for director in self.directors],
             "by": self.by,
+            "mss": self.mss,
         }
 
     @classmethod
@@ -99,6 +110,7 @@ class Settings:
             int(content["port"]),
             tuple(pack(director) for director in content["directors"]),
             content["by"],
+            None if content.get("mss") is None else _mss(str(content["mss"])),
         )
 
 
@@ -112,6 +124,14 @@ def _address(value: str) -> bytes:
         return pack(value)
     except ValueError:
         raise ValueError(f'"{value}" is not an IPv4 or IPv6 address') from None
+
+
+def _mss(value: str) -> Mss:
+    if value == "auto":
+        return "auto"
+    if value.isascii() and value.isdigit() and LEAST_MSS <= int(value) <= GREATEST_MSS:
+        return int(value)
+    raise ValueError(f"--mss {value} is neither auto nor {LEAST_MSS} to {GREATEST_MSS}")
 
 
 def _virtual(value: str) -> bytes:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from lvsd.errors import KernelError
-from lvsd.io import links, sysctls
+from lvsd.io import links, nft, sysctls
 from lvsd.io.journal import Journal, journal_path
 from lvsd.io.routes import local_addresses
 from lvsd.packet.address import text
-from lvsd.realserver import quiet
+from lvsd.realserver import mss, quiet
 from lvsd.realserver.decapsulation import Carrier
 from lvsd.realserver.ends import End, ends
 from lvsd.realserver.kernel_devices import devices
@@ -89,6 +90,7 @@ def look(settings: Settings, *, serving: bool, port: int | None = None) -> Itera
         yield from _arp()
     for end in ends(settings):
         yield from _tunnel(end, settings, serving=serving)
+    yield from _mss(settings)
     if port is not None:
         for vip in settings.vips:
             yield _listens(vip, port)
@@ -143,6 +145,19 @@ def _tunnel(end: End, settings: Settings, *, serving: bool) -> Iterator[Finding]
             what = f"rp_filter of {receiver} is strict: it drops what clients send"
             name = sysctls.of_interface(receiver, "rp_filter")
             yield Finding(good=False, what=what, remedy=f"sysctl -w {name}=2")
+
+
+def _mss(settings: Settings) -> Iterator[Finding]:
+    limits = mss.wanted(settings)
+    found = mss.in_force() if limits else {}
+    script = "; ".join((*nft.gone(mss.TABLE), *mss.commands(limits)))
+    for vip, size in limits.items():
+        if found.get(vip) == size:
+            yield Finding(good=True, what=f"the MSS of SYNs from {text(vip)} is {size} at most")
+        else:
+            at_most = f"{found[vip]} at most" if vip in found else "not limited"
+            what = f"the MSS of SYNs from {text(vip)} is {at_most}, it should be {size}"
+            yield Finding(good=False, what=what, remedy=f"nft {shlex.quote(script)}")
 
 
 def _receivers(end: End, settings: Settings, *, serving: bool) -> list[str]:

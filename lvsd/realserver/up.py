@@ -18,7 +18,7 @@ from lvsd.errors import KernelError
 from lvsd.io import links
 from lvsd.io.journal import Journal, journal_path
 from lvsd.io.machine import Machine, put_back
-from lvsd.realserver import kernel_devices, quiet
+from lvsd.realserver import kernel_devices, mss, quiet
 from lvsd.realserver.decapsulator import Decapsulator, exit_status
 from lvsd.realserver.ends import ends
 
@@ -127,6 +127,9 @@ def _set(settings: Settings, machine: Machine) -> None:
     """Have no interface speak of another one's addresses, and only then add the virtual ones."""
     for sysctl in quiet.arp():
         machine.set_sysctl(sysctl.name, sysctl.value)
+    limits = mss.wanted(settings)
+    if limits and mss.in_force() != limits:
+        machine.replace_table(mss.TABLE, mss.commands(limits))
     for vip in settings.vips:
         machine.add_address(settings.interface, vip)
 

@@ -131,7 +131,29 @@ def snapshot(host: Host) -> dict[str, Any]:
         "routes": sorted(_run(host, "ip", "route", "show", "table", "all").splitlines()),
         "routes6": sorted(_run(host, "ip", "-6", "route", "show", "table", "all").splitlines()),
         "rules": _run(host, "ip", "rule").splitlines(),
+        "nftables": _run(host, "nft", "list", "ruleset").splitlines(),
     }
+
+
+def wrong(site: Site, *words: str) -> list[tuple[str, str]]:
+    """Return (what, remedy) of all that ``status`` finds wrong."""
+    done = site.realserver("status", "--json", *words)
+    report: dict[str, Any] = json.loads(done.stdout)
+    found = [(each["what"], each["remedy"]) for each in report["findings"] if not each["good"]]
+    assert (done.returncode, report["good"]) == ((1, False) if found else (0, True))
+    return found
+
+
+def typed(site: Site, script: str) -> None:
+    """Run a script as a person would on the server."""
+    subprocess.run(
+        ["ip", "netns", "exec", site.server.name, "sh", "-e"],
+        input=script,
+        text=True,
+        check=True,
+        capture_output=True,
+        timeout=30,
+    )
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.netns.realserver.site import NEIGHBOUR4, NEIGHBOUR6, VIPS, has_devices, snapshot, sysctl
+from tests.netns.realserver.site import (
+    NEIGHBOUR4,
+    NEIGHBOUR6,
+    VIPS,
+    has_devices,
+    snapshot,
+    sysctl,
+    typed,
+)
 
 if TYPE_CHECKING:
     from tests.netns.realserver.site import Site
 
 TUN = ("--mode", "tun", "--by", "kernel")
-
-
-def typed(site: Site, script: str) -> None:
-    """Run a script as a person would on the server."""
-    subprocess.run(
-        ["ip", "netns", "exec", site.server.name, "sh", "-e"],
-        input=script,
-        text=True,
-        check=True,
-        capture_output=True,
-        timeout=30,
-    )
 
 
 def undoing(script: str) -> str:

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.netns.realserver.site import VIP4, VIP6, VIPS, sysctl
+from tests.netns.realserver.site import VIP4, VIP6, VIPS, sysctl, wrong
 
 if TYPE_CHECKING:
     from tests.netns.realserver.site import Site
 
 DR = ("--mode", "dr", *VIPS)
 TUN = ("--mode", "tun", "--by", "lvsd", *VIPS)
-
-
-def wrong(site: Site, *words: str) -> list[tuple[str, str]]:
-    """Return (what, remedy) of all that is wrong."""
-    done = site.realserver("status", "--json", *words)
-    report: dict[str, Any] = json.loads(done.stdout)
-    found = [(each["what"], each["remedy"]) for each in report["findings"] if not each["good"]]
-    assert (done.returncode, report["good"]) == ((1, False) if found else (0, True))
-    return found
 
 
 def test_without_up_it_says_so(site: Site) -> None:

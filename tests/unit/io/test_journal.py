@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from lvsd.errors import KernelError
-from lvsd.io.journal import AddressChange, Journal, SysctlChange, this_namespace
+from lvsd.io.journal import (
+    AddressChange,
+    Journal,
+    LinkChange,
+    SysctlChange,
+    TableChange,
+    this_namespace,
+)
 from lvsd.io.machine import Machine, cleanup
 
 
@@ -20,6 +27,9 @@ def test_a_journal_is_read_as_it_was_written(tmp_path: Path) -> None:
         this_namespace(),
         [SysctlChange("net.ipv4.ip_forward", "0", "1", {"net.ipv4.conf.lo.forwarding": "0"})],
         [AddressChange("eth0", "192.0.2.10")],
+        [LinkChange("lvsd-ipip", "ipip")],
+        [TableChange("lvsd_realserver")],
+        {"mode": "tun"},
     )
     journal.write(tmp_path / "new" / "journal.json")
     assert Journal.read(tmp_path / "new" / "journal.json") == journal
@@ -29,6 +39,10 @@ def test_a_journal_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_without_a_file_there_is_no_journal(tmp_path: Path) -> None:
     assert Journal.read(tmp_path / "journal.json") is None
     assert Journal.read(tmp_path / "no" / "journal.json") is None
+
+
+def with_tables(changes: str) -> str:
+    return with_sysctls(f'[], "tables": {changes}')
 
 
 def with_sysctls(changes: str) -> str:
@@ -48,6 +62,9 @@ def with_sysctls(changes: str) -> str:
             ),
             '"eth0" is no interface that lvsd makes; look into it',
         ),
+        (with_tables('[{"name": "filter"}]'), '"filter" is no table that lvsd makes'),
+        (with_tables('[{"name": "lvsd_x; flush ruleset"}]'), "is no table that lvsd makes"),
+        (with_tables('[{"name": 7}]'), "expected string"),
         (with_sysctls("3"), "'int'"),
         (
             with_sysctls('[{"name": "//.//.tmp.x", "before": "1", "ours": "2"}]'),

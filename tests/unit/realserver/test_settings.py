@@ -25,7 +25,8 @@ def test_the_order_of_addresses_means_nothing() -> None:
     [
         Settings.of("dr", [VIP4, VIP6], interface="dummy0"),
         Settings.of("tun", [VIP6], tunnel="gue", port=5555, directors=["10.0.0.1", "fd00::1"]),
-        Settings.of("tun", [VIP4], tunnel="gre", by="kernel"),
+        Settings.of("tun", [VIP4], tunnel="gre", by="kernel", mss="1400"),
+        Settings.of("tun", [VIP4], mss="auto"),
     ],
 )
 def test_settings_come_back_from_json(settings: Settings) -> None:
@@ -70,3 +71,29 @@ def test_named_directors_say_over_which_version_tunnels_come() -> None:
     settings = Settings.of("tun", [VIP4, VIP6], tunnel="gre", directors=["10.0.0.1"])
     assert ends(settings) == [End(Carrier.GRE, AF_INET)]
     assert [str(end) for end in ends(settings)] == ["GRE in IPv4"]
+
+
+def test_no_mss_is_limited_unless_told_so() -> None:
+    assert Settings.of("tun", [VIP4]).mss is None
+
+
+@pytest.mark.parametrize(("word", "mss"), [("auto", "auto"), ("88", 88), ("65495", 65495)])
+def test_an_mss_is_a_number_or_found_out(word: str, mss: object) -> None:
+    assert Settings.of("tun", [VIP4], mss=word).mss == mss
+
+
+@pytest.mark.parametrize("word", ["", "87", "65496", "-1400", "1e3", "٣٠٠", "Auto"])
+def test_an_mss_that_cannot_be_is_refused(word: str) -> None:
+    with pytest.raises(ValueError, match=f"--mss {word} is neither auto nor 88 to 65495"):
+        Settings.of("tun", [VIP4], mss=word)
+
+
+def test_dr_has_no_mss_to_limit() -> None:
+    with pytest.raises(ValueError, match="go with --mode tun only"):
+        Settings.of("dr", [VIP4], mss="auto")
+
+
+def test_settings_of_a_journal_without_mss_limit_none() -> None:
+    content = Settings.of("tun", [VIP4]).json()
+    del content["mss"]
+    assert Settings.from_json(content) == Settings.of("tun", [VIP4])
