@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lvsd import __version__
-from lvsd.cli import main
+from lvsd.cli import PASSED_ON, main
 from lvsd.errors import KernelError, PrivilegeError
 
 if TYPE_CHECKING:
@@ -263,8 +263,21 @@ def test_cleanup_does_not_guess_where_the_configuration_is_wrong(
     assert len(capsys.readouterr().err.splitlines()) == 2
 
 
-@pytest.mark.parametrize(("command", "module"), [("lab", "cli"), ("demo", "demo")])
-def test_lab_and_demo_read_their_own_arguments(
+OWN_ARGUMENTS = {
+    "demo": "lvsd.lab.demo",
+    "doctor": "lvsd.doctor.cli",
+    "lab": "lvsd.lab.cli",
+    "realserver": "lvsd.realserver.cli",
+}
+"""Commands that read the rest of the command line themselves -> where."""
+
+
+def test_every_command_that_is_passed_on_is_known_here() -> None:
+    assert sorted(PASSED_ON) == sorted(OWN_ARGUMENTS)
+
+
+@pytest.mark.parametrize(("command", "module"), OWN_ARGUMENTS.items())
+def test_some_commands_read_their_own_arguments(
     monkeypatch: pytest.MonkeyPatch, command: str, module: str
 ) -> None:
     heard: list[list[str]] = []
@@ -273,9 +286,9 @@ def test_lab_and_demo_read_their_own_arguments(
         heard.append(arguments)
         return 5
 
-    fake = ModuleType(f"lvsd.lab.{module}")
+    fake = ModuleType(module)
     fake.main = act  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, f"lvsd.lab.{module}", fake)
+    monkeypatch.setitem(sys.modules, module, fake)
     assert main(["--debug", command, "--help", "-c", "x", "--", "y"]) == 5
     assert heard == [["--help", "-c", "x", "--", "y"]]
 
