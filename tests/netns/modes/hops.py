@@ -66,7 +66,7 @@ class Captures:
     def __init__(self, lab: Lab, files: dict[Place, Path]) -> None:
         self._lab = lab
         self._files = files
-        self._read: dict[Place, list[tuple[bytes, Any]]] = {}
+        self._read: dict[Place, list[tuple[Fields, Any]]] = {}
 
     def packets(
         self, place: Place, family: Family, protocol: str, ports: Collection[int], *, replies: bool
@@ -77,10 +77,9 @@ class Captures:
         not. `ANY` shows those out of their tunnel only. Each is held to be well-formed.
         """
         if place not in self._read:
-            self._read[place] = list(self._frames(place))
+            self._read[place] = [(fields(*frame), frame[1]) for frame in self._frames(place)]
         found = []
-        for ethernet, packet in self._read[place]:
-            seen = fields(ethernet, packet)
+        for seen, packet in self._read[place]:
             if place.interface == ANY and seen["outer"]:
                 continue
             port = seen.get("source_port" if replies else "destination_port")

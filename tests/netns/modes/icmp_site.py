@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import select
 import socket
+import struct
+import threading
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.inet6 import ICMPv6DestUnreach, IPv6
 
 from tests.netns.modes.hops import proxy_v2
 from tests.netns.traffic.icmp_errors import ADDRESS_AT, EXTENDED_ERROR, IcmpError
-from tests.netns.traffic.site import PATIENCE_S
+from tests.netns.traffic.site import PATIENCE_S, of
+from tests.netns.traffic.sockets import opened
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from lvsd.lab import Lab, Namespace
+    from tests.netns.modes.hops import Captures, Fields, Place
     from tests.netns.modes.hops_talk import Case
-    from tests.netns.traffic.site import Family
+    from tests.netns.traffic.site import Family, Site
 
 TIME_EXCEEDED: Final = {"v4": (11, 0), "v6": (3, 0)}
 PORT_UNREACHABLE: Final = {"v4": (3, 3), "v6": (1, 4)}
 TOO_BIG: Final = {"v4": (3, 4), "v6": (2, 0)}
 """Type and code (RFC 792, RFC 4443)."""
+
+ICMP_PROTOCOL: Final = {"v4": 1, "v6": 58}
+INFORMATIONAL: Final = 128
+"""ICMPv6 types from here on are no errors (RFC 4443, section 2.1)."""
 
 IP_BYTES: Final = {"v4": 20, "v6": 40}
 UDP_BYTES: Final = 8
@@ -87,14 +98,51 @@ def quote(case: Case, sock: socket.socket, data: bytes) -> bytes:
     return proxy_v2("udp", sock.getsockname()[:2], sock.getpeername()[:2]) + data
 
 
-def unreachable(
-    sender: str, receiver: str, source: tuple[str, int], destination: tuple[str, int]
-) -> bytes:
-    """Return an ICMP error, port unreachable, about a datagram of these ends; scapy sums it up."""
-    header = IPv6 if ":" in sender else IP
-    about = header(src=source[0], dst=destination[0]) / UDP(sport=source[1], dport=destination[1])
-    error = ICMPv6DestUnreach(code=4) if ":" in sender else ICMP(type=3, code=3)
-    return bytes(header(src=sender, dst=receiver) / error / bytes(about / b"not for me"))
+def errors(captures: Captures, place: Place, family: Family) -> list[Fields]:
+    """Return the ICMP errors that were seen: ``kind`` (type, code), ``source``, ``mtu``, ``about``.
+
+    What they are about is read only as far as any error quotes it: ends and sequence number.
+    """
+    found = []
+    for data in captures.bytes_of(place, family, ICMP_PROTOCOL[family]):
+        source, at, _ = _header(data, family)
+        kind, code, mtu = struct.unpack_from("!BBxxI", data, at)
+        if not (kind in {3, 11} if family == "v4" else kind < INFORMATIONAL):
+            continue
+        quoted = data[at + 8 :]
+        sender, behind, receiver = _header(quoted, family)
+        sport, dport, seq = struct.unpack_from("!HHI", quoted, behind)
+        about = {
+            "source": sender,
+            "destination": receiver,
+            "source_port": sport,
+            "destination_port": dport,
+            "seq": seq,
+        }
+        found.append({"kind": (kind, code), "source": source, "mtu": mtu, "about": about})
+    return found
+
+
+def _header(data: bytes, family: Family) -> tuple[str, int, str]:
+    """Return the source of a packet, where its transport header begins, and the destination."""
+    packet = (IP if family == "v4" else IPv6)(data)
+    return packet.src, packet.ihl * 4 if family == "v4" else IP_BYTES["v6"], packet.dst
+
+
+def datagram(source: tuple[str, int], destination: tuple[str, int]) -> Any:
+    """Return a UDP datagram between these ends, as scapy writes it."""
+    header = IPv6 if ":" in source[0] else IP
+    ends = UDP(sport=source[1], dport=destination[1])
+    return header(src=source[0], dst=destination[0]) / ends / b"not for me"
+
+
+def unreachable(sender: str, receiver: str, about: Any) -> bytes:
+    """Return an ICMP error, port unreachable, about a packet; its checksum is scapy's."""
+    if ":" in sender:
+        error = IPv6(src=sender, dst=receiver) / ICMPv6DestUnreach(code=4)
+    else:
+        error = IP(src=sender, dst=receiver) / ICMP(type=3, code=3)
+    return bytes(error / bytes(about))
 
 
 def spoilt(packet: bytes) -> bytes:
@@ -109,3 +157,45 @@ def send_raw(host: Namespace, packet: bytes) -> None:
     family, ends = (socket.AF_INET6, packet[24:40]) if is_v6 else (socket.AF_INET, packet[16:20])
     with host.entered(), socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW) as sock:
         sock.sendto(packet, (socket.inet_ntop(family, ends), 0))
+
+
+@contextlib.contextmanager
+def listening(
+    site: Site, server: Namespace, family: Family, port: int, kind: int = socket.SOCK_DGRAM
+) -> Iterator[socket.socket]:
+    """Open a real server's socket, on the address that requests come to."""
+    own = site.lab.vip if server.way in {"dr", "tun"} else server.addresses
+    with opened(server, family, kind) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((of(own, family), port))
+        if kind == socket.SOCK_STREAM:
+            sock.listen()
+        yield sock
+
+
+def uploaded(
+    site: Site, server: Namespace, family: Family, ports: tuple[int, int], data: bytes
+) -> bytes:
+    """Send data to a real server over one TCP connection; return what arrives.
+
+    ``ports`` are the virtual one and the server's.
+    """
+    vport, rport = ports
+    with (
+        listening(site, server, family, rport, socket.SOCK_STREAM) as listener,
+        opened(site.lab.client, family, socket.SOCK_STREAM) as client,
+    ):
+        client.connect((site.vip(family), vport))
+        accepted, _ = listener.accept()
+
+        def send() -> None:
+            client.sendall(data)
+            client.shutdown(socket.SHUT_WR)
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        with accepted:
+            accepted.settimeout(PATIENCE_S)
+            received = b"".join(iter(lambda: accepted.recv(1 << 16), b""))
+        thread.join()
+    return received

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 import socket
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,18 +18,21 @@ from tests.netns.modes.icmp_site import (
     TOO_BIG,
     UDP_BYTES,
     announced,
+    datagram,
     error_about,
     forget,
     learned_mtu,
+    listening,
     overhead,
     quote,
     send_raw,
     spoilt,
     unlimit,
     unreachable,
+    uploaded,
 )
 from tests.netns.traffic.icmp_errors import IcmpError, probing
-from tests.netns.traffic.site import FAMILIES, PATIENCE_S, of, running
+from tests.netns.traffic.site import FAMILIES, of, running
 from tests.netns.traffic.sockets import opened
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ def test_an_upload_finds_the_mtu_and_arrives(icmp_site: Site, case: Case, family
     sent = random.Random(case.name).randbytes(UPLOAD_BYTES)
     forget(lab.client)
 
-    received = uploaded(icmp_site, case, family, sent)
+    received = uploaded(icmp_site, case.server(lab), family, (case.vport, case.rport), sent)
 
     assert received[-UPLOAD_BYTES:] == sent
     if case.way == "tun":
@@ -203,48 +204,13 @@ def test_an_upload_finds_the_mtu_and_arrives(icmp_site: Site, case: Case, family
         assert learned_mtu(lab.client, vip) == NARROW - option
 
 
-def uploaded(site: Site, case: Case, family: Family, data: bytes) -> bytes:
-    """Send data to a case's real server over one TCP connection; return what arrives."""
-    with (
-        listening(site, case, family, socket.SOCK_STREAM) as listener,
-        opened(site.lab.client, family, socket.SOCK_STREAM) as client,
-    ):
-        client.connect((site.vip(family), case.vport))
-        server, _ = listener.accept()
-
-        def send() -> None:
-            client.sendall(data)
-            client.shutdown(socket.SHUT_WR)
-
-        thread = threading.Thread(target=send)
-        thread.start()
-        with server:
-            server.settimeout(PATIENCE_S)
-            received = b"".join(iter(lambda: server.recv(1 << 16), b""))
-        thread.join()
-    return received
-
-
-@contextlib.contextmanager
-def listening(site: Site, case: Case, family: Family, kind: int) -> Iterator[socket.socket]:
-    """Open the case's real server's socket."""
-    server = case.server(site.lab)
-    address = of(site.lab.vip if case.way in {"dr", "tun"} else server.addresses, family)
-    with opened(server, family, kind) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((address, case.rport))
-        if kind == socket.SOCK_STREAM:
-            sock.listen()
-        yield sock
-
-
 # --- errors about replies ---------------------------------------------------------------------
 
 
 def test_the_server_learns_that_its_client_has_gone(
     icmp_site: Site, case: Case, family: Family
 ) -> None:
-    with listening(icmp_site, case, family, socket.SOCK_DGRAM) as server:
+    with listening(icmp_site, case.server(icmp_site.lab), family, case.rport) as server:
         with opened(icmp_site.lab.client, family, socket.SOCK_DGRAM) as client:
             client.sendto(b"and away", (icmp_site.vip(family), case.vport))
             peer = server.recvfrom(100)[1]
@@ -261,14 +227,14 @@ def test_an_error_with_a_wrong_checksum_is_dropped(
     lab, virtual = icmp_site.lab, (icmp_site.vip(family), case.vport)
     before = icmp_site.drops["bad_checksum"]
     with (
-        listening(icmp_site, case, family, socket.SOCK_DGRAM) as server,
+        listening(icmp_site, case.server(icmp_site.lab), family, case.rport) as server,
         opened(lab.client, family, socket.SOCK_DGRAM) as client,
     ):
         client.connect(virtual)
         client.send(b"hello")
         server.connect(server.recvfrom(100)[1][:2])
         me = client.getsockname()[:2]
-        error = unreachable(me[0], virtual[0], virtual, me)
+        error = unreachable(me[0], virtual[0], datagram(virtual, me))
 
         send_raw(lab.client, spoilt(error))
         assert until(lambda: icmp_site.drops["bad_checksum"] == before + 1)
