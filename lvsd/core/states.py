@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cache
 
 TCP, UDP, SCTP = 6, 17, 132
 
@@ -95,6 +96,7 @@ _TCP_ROWS = {
 _TCP_PRECEDENCE = (RST, SYN, FIN, ACK)
 
 
+@cache
 def _tcp_table(direction: Direction) -> bytes:
     rows = dict(_TCP_ROWS[direction])
     table = bytearray([CL]) * (256 * 16)
@@ -235,6 +237,7 @@ _SCTP_ROWS = {
 }  # fmt: skip
 
 
+@cache
 def _sctp_table(direction: Direction) -> bytes:
     table = bytearray(256 * 16)
     for chunk in range(256):

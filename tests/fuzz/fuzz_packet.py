@@ -22,6 +22,7 @@ GOLDEN = ROOT / "tests" / "golden" / "packet" / "packets.toml"
 sys.path.insert(0, str(ROOT))
 with atheris.instrument_imports(include=["lvsd", "forwarders", "tests"]):
     from tests.fuzz.exercise import exercise
+    from tests.fuzz.ways import exercise_one_way
 
 
 def write_seeds(directory: Path) -> None:
@@ -31,10 +32,16 @@ def write_seeds(directory: Path) -> None:
             (directory / f"{number}-{side}").write_bytes(bytes.fromhex(case[side]))
 
 
+def one_input(data: bytes) -> None:
+    """Do all there is to one input."""
+    exercise(data)
+    exercise_one_way(data)
+
+
 def fuzz(seeds: Path) -> NoReturn:
     """Fuzz until the time is up or an input raises; libFuzzer ends the process itself."""
     inputs = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
-    atheris.Setup(sys.argv if inputs else [*sys.argv, str(seeds)], exercise)
+    atheris.Setup(sys.argv if inputs else [*sys.argv, str(seeds)], one_input)
     atheris.Fuzz()
     sys.exit("the fuzzer returned")
 

@@ -1,0 +1,319 @@
+"""All ways at once, in any order of events: whatever happens, the books balance.
+
+Requests, replies and ICMP errors come while servers leave, return, change their way, lose their
+route or turn out to be the director itself. What the director sends is answered, complained of, or
+comes back as too long. After every step counts equal what the table holds; after a silence nothing
+is left.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from forwarders import Dr, Fullnat, Nat, Tun
+from lvsd.core.connection import TranslatedConnection
+from lvsd.core.local_ports import LocalPool
+from lvsd.core.settings import Settings
+from lvsd.core.verdict import Departure, Hook, Verdict
+from lvsd.packet.address import pack, text
+from lvsd.packet.view import Packet, split_key
+from tests.unit.core.world import Segment, World, icmp_error, raw
+
+if TYPE_CHECKING:
+    from forwarders.base import Forwarder
+    from lvsd.core.service import RealServer, Service
+
+NAMES = {6: "tcp", 17: "udp", 132: "sctp"}
+CLIENTS = st.integers(1, 2)
+CPORTS = st.sampled_from([1000, 1001, 1002])
+SERVICES = st.sampled_from(["tcp", "udp", "sctp", "persistent", "one packet"])
+SERVERS = st.integers(1, 3)
+FLAGS = st.sampled_from(["S", "A", "PA", "FA", "R", "SF", ""])
+REPLY_FLAGS = st.sampled_from(["SA", "A", "PA", "FA", "R"])
+FORWARDERS = st.sampled_from([Nat(), Dr(), Tun(), Tun("gue", 6080), Fullnat(), Fullnat("proxy-v2")])
+MTUS = st.sampled_from([60, 1280, 1500])
+SIZES = st.sampled_from([0, 10, 1300, 1440])
+KINDS = st.sampled_from(["unreachable", "too big", "time exceeded"])
+PORTS = range(5000, 5003)
+"""The local ports; fewer than connections, and the same for all services."""
+
+ROOM = 12
+
+
+class Ways(RuleBasedStateMachine):
+    """Five services with the same real servers, reached by FULLNAT, NAT and DR to begin with."""
+
+    version = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World(self.version, Settings(max_connections=ROOM), now=1000.5)
+        self.world.director.tunnel_ports = frozenset({6080})
+        self.lip = "10.0.0.200" if self.version == 4 else "fd00::c8"
+        self.own = [self.world.vip(1), self.lip]
+        self._own()
+        self.pools: list[LocalPool] = []
+        self.services: dict[str, Service] = {}
+        self.sent: list[Departure] = []
+        for name in ("tcp", "udp", "sctp", "persistent", "one packet"):
+            self._serve(name)
+
+    def _own(self) -> None:
+        self.world.director.local_addresses = frozenset(map(pack, self.own))
+
+    def _serve(self, name: str) -> None:
+        pool = LocalPool((pack(self.lip),), PORTS[0], PORTS[-1])
+        self.pools.append(pool)
+        service = self.services[name] = self.world.serve(
+            {"persistent": "tcp", "one packet": "udp"}.get(name, name),
+            vip=1 + (name in {"persistent", "one packet"}),
+            persistence_s=50 * (name == "persistent"),
+            one_packet=name == "one packet",
+            servers=0,
+            local=pool,
+        )
+        for number, forwarder in enumerate((Nat(), Dr(), Fullnat()), 1):
+            self.world.add_server(service, number, 80, forwarder=forwarder)
+
+    def _server(self, name: str, number: int) -> RealServer | None:
+        address = pack(self.world.rip(number))
+        found = (each for each in self.services[name].servers if each.address == address)
+        return next(found, None)
+
+    def _handle(self, data: bytes, hook: Hook = Hook.PREROUTING) -> None:
+        """Hand over a packet; keep what is sent for it, and forget the errors."""
+        director = self.world.director
+        drops = director.drops.total()
+        outcome = self.world.handle(data, hook=hook)
+        assert isinstance(outcome, bytes | Verdict)
+        assert (outcome is Verdict.DROP) == (director.drops.total() > drops)
+        if isinstance(outcome, bytes):
+            self.sent.append(Departure(outcome))
+        self.sent = [*self.sent, *self.world.sent()][-8:]
+        director.answers.clear()
+
+    # --- packets ------------------------------------------------------------------------
+
+    @rule(name=SERVICES, client=CLIENTS, cport=CPORTS, what=FLAGS, size=SIZES, whole=st.booleans())
+    def a_client_sends(
+        self, name: str, client: int, cport: int, what: str, size: int, *, whole: bool
+    ) -> None:
+        """Let a client send a packet, with DF or not."""
+        protocol = NAMES[self.services[name].key.protocol]
+        if protocol == "sctp":
+            what = {"S": "INIT", "R": "ABORT"}.get(what, "DATA")
+        vip = self.world.vip(1 + (name in {"persistent", "one packet"}))
+        ends = self.world.client(client), cport, vip, 80
+        self._handle(raw(Segment(protocol, *ends, what, bytes(size), dont_fragment=whole)))
+
+    @rule(name=SERVICES, client=CLIENTS, flags=st.sampled_from(["SA", "SAF", "SR", "SAFAS"]))
+    def clients_open_connections(self, name: str, client: int, flags: str) -> None:
+        """Let a client open connections from all its ports, and do something with them."""
+        for cport in (1000, 1001, 1002):
+            for what in flags:
+                self.a_client_sends(name, client, cport, what, 0, whole=True)
+
+    @rule(which=st.integers(0, 7), what=REPLY_FLAGS)
+    def somebody_answers_what_was_sent(self, which: int, what: str) -> None:
+        """Let the receiver of a packet that left answer it."""
+        about = self._about(which)
+        if about is not None:
+            what = "INIT_ACK" if about.protocol == "sctp" else what
+            reply = about.reversed
+            self._handle(raw(Segment(*_ends(reply), what)), Hook.FORWARD)
+
+    @rule(which=st.integers(0, 7), kind=KINDS)
+    def a_router_complains_of_what_was_sent(self, which: int, kind: str) -> None:
+        """Let an ICMP error come about a packet that left."""
+        about = self._about(which)
+        if about is not None:
+            router = "203.0.113.1" if self.version == 4 else "2001:db8:e::1"
+            self._handle(icmp_error(kind, router, about.source, about))
+
+    @rule(which=st.integers(0, 7), mtu=MTUS)
+    def what_was_sent_turns_out_too_long(self, which: int, mtu: int) -> None:
+        """Let a sender return a packet, with the MTU of its way."""
+        if which < len(self.sent) and len(self.sent[which].data) > mtu:
+            self.world.director.too_long(self.sent[which], mtu)
+            assert all(len(each.data) <= mtu for each in self.world.director.departures)
+            self.world.sent()
+
+    def _about(self, which: int) -> Segment | None:
+        packet = Packet()
+        if which >= len(self.sent) or packet.load(self.sent[which].data) is not None:
+            return None
+        if packet.protocol not in NAMES:
+            return None
+        (source, sport), (destination, dport) = split_key(packet.key)
+        what = {6: "A", 17: "", 132: "DATA"}[packet.protocol]
+        ends = text(source), sport, text(destination), dport
+        return Segment(NAMES[packet.protocol], *ends, what)
+
+    # --- the operator, the network, and time ---------------------------------------------
+
+    @rule(name=SERVICES, number=SERVERS, forwarder=FORWARDERS)
+    def a_server_goes_or_comes(self, name: str, number: int, forwarder: Forwarder) -> None:
+        """Remove a server, or add one at its address, forwarded in whatever way."""
+        if self._server(name, number):
+            self.world.remove_server(self.services[name], number, 80)
+        else:
+            self.world.add_server(self.services[name], number, 80, forwarder=forwarder)
+
+    @rule(name=SERVICES, number=SERVERS, forwarder=FORWARDERS)
+    def a_server_is_forwarded_another_way(
+        self, name: str, number: int, forwarder: Forwarder
+    ) -> None:
+        """Change a server's forwarder while connections live."""
+        server = self._server(name, number)
+        if server is not None:
+            server.set_forwarder(forwarder)
+
+    @rule(
+        name=SERVICES,
+        number=SERVERS,
+        mtu=MTUS,
+        source=st.sampled_from([None, 1, 2]),
+        here=st.booleans(),
+    )
+    def the_way_to_a_server_changes(
+        self, name: str, number: int, mtu: int, source: int | None, *, here: bool
+    ) -> None:
+        """Change what is known of the way: its MTU, where it begins, whether it leads anywhere."""
+        server = self._server(name, number)
+        if server is not None:
+            address = None if source is None else pack(self.world.rip(250 + source))
+            server.set_way(mtu, address, is_local=here)
+
+    @rule(name=SERVICES, number=SERVERS, weight=st.integers(0, 1))
+    def a_weight_changes(self, name: str, number: int, weight: int) -> None:
+        """Quiesce a server, or take it back into service."""
+        server = self._server(name, number)
+        if server is not None:
+            server.set_weight(weight)
+
+    @rule(name=SERVICES)
+    def a_service_goes_and_comes_back(self, name: str) -> None:
+        """Remove a service, and add it again with the same servers."""
+        self.world.director.services.remove(self.services[name].key)
+        self._serve(name)
+
+    @rule(nodest=st.booleans(), quiescent=st.booleans(), reuse=st.integers(0, 3))
+    def settings_change(self, reuse: int, *, nodest: bool, quiescent: bool) -> None:
+        """Set some sysctls."""
+        changed = self.world.settings
+        changed.expire_nodest_conn, changed.expire_quiescent_template = nodest, quiescent
+        changed.conn_reuse_mode = reuse
+
+    @rule(address=st.integers(0, 1))
+    def an_address_goes_or_comes(self, address: int) -> None:
+        """Take the VIP or the local address off the host, or put it there."""
+        each = (self.world.vip(1), self.lip)[address]
+        self.own.remove(each) if each in self.own else self.own.append(each)
+        self._own()
+
+    @rule(seconds=st.sampled_from([1, 8, 61, 301, 901]))
+    def time_goes_by(self, seconds: int) -> None:
+        """Let time go by, and the timers run."""
+        self.world.now += seconds
+        self.world.tick()
+        self.sent = [*self.sent, *self.world.sent()][-8:]
+
+    # --- what must hold -----------------------------------------------------------------
+
+    @invariant()
+    def every_local_end_is_one_connections(self) -> None:
+        """Look for two connections that a real server could not tell apart."""
+        ends = Counter(
+            each.reply_key
+            for each in self.world.director.table
+            if isinstance(each, TranslatedConnection)
+        )
+        assert set(ends.values()) <= {1}
+        assert {split_key(key)[1][1] for key in ends} <= set(PORTS)
+
+    @invariant()
+    def no_pool_counts_a_port_that_is_free(self) -> None:
+        """Compare what pools count as taken with the connections that take it."""
+        living = Counter(
+            (each.protocol, each.ends[0], each.ends[1][0])
+            for each in self.world.director.table
+            if isinstance(each, TranslatedConnection)
+        )
+        for service in self.services.values():
+            taken = service.local.taken
+            assert all(count <= living[towards] for towards, count in taken.items())
+
+    @invariant()
+    def counts_are_those_of_living_connections(self) -> None:
+        """Count connections per server, path and template."""
+        director = self.world.director
+        living = list(director.table)
+        assert len(living) == director.table.count
+        assert len(director.table) <= ROOM
+        servers = Counter(each.path.server for each in living)
+        active = Counter(each.path.server for each in living if each.active)
+        users = Counter(each.path for each in living)
+        controlled = Counter(each.template for each in living if each.template)
+        for service in self.services.values():
+            for server in (*service.servers, *service.departed.values()):
+                assert (server.total, server.active) == (servers[server], active[server])
+                assert {path: path.users for path in server.paths.values() if path.users} == {
+                    path: count for path, count in users.items() if path.server is server
+                }
+        for template in director.table.templates.values():
+            assert template.controlled == controlled[template]
+
+    @invariant()
+    def every_key_leads_to_a_living_connection(self) -> None:
+        """Look for keys that point at the dead, and for connections that no key finds."""
+        table = self.world.director.table
+        living = set(table)
+        assert set(table.by_key.values()) <= living
+        for connection in living:
+            assert table.by_key[connection.key] is connection
+            assert table.by_key[connection.reply_key].reply_key == connection.reply_key
+
+    def teardown(self) -> None:
+        """Let all timers run out: nothing must be left."""
+        director = self.world.director
+        for _ in range(3):
+            self.world.now += 10_000
+            self.world.tick()
+        table = director.table
+        assert (table.by_key, table.templates, table.count) == ({}, {}, 0)
+        assert table._shadowed == {}
+        assert table._wheel._buckets == {}
+        assert [service.local.taken for service in self.services.values()] == [{}] * 5
+        for service in self.services.values():
+            assert service.departed == {}
+            for server in service.servers:
+                assert (server.active, server.total, server.templates) == (0, 0, 0)
+                assert not any(path.users for path in server.paths.values())
+
+
+def _ends(segment: Segment) -> tuple[str, str, int, str, int]:
+    return (
+        segment.protocol,
+        segment.source,
+        segment.source_port,
+        segment.destination,
+        segment.destination_port,
+    )
+
+
+class Ways6(Ways):
+    """The same over IPv6."""
+
+    version = 6
+
+
+Ways.TestCase.settings = Ways6.TestCase.settings = settings(
+    max_examples=200, stateful_step_count=40, deadline=None
+)
+TestEveryWayOverIpv4 = Ways.TestCase
+TestEveryWayOverIpv6 = Ways6.TestCase
