@@ -18,8 +18,9 @@ from lvsd.doctor import questions
 from lvsd.doctor.services import configured, running
 from lvsd.doctor.snapshot import Answers, Chain, Daemon, Machine, Service, Snapshot
 from lvsd.doctor.wire import Wire
-from lvsd.errors import ControlError
+from lvsd.errors import ControlError, KernelError, UsageError
 from lvsd.io import divert, routes, sysctls
+from lvsd.io.queue_statistics import queues
 from lvsd.io.ruleset import TABLE
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def gather(config: Path | None, control: Path | None) -> Snapshot:
 
     The services are the running daemon's; without one the configuration's. Without ``control``
     the daemon is asked where ``config`` says, and without both where lvsadm would ask. Raise
-    ControlError when there is neither a daemon nor a configuration, KernelError, PrivilegeError.
+    UsageError when there is neither a daemon nor a configuration, KernelError, PrivilegeError.
     """
     faults: tuple[str, ...] = ()
     services: tuple[Service, ...] = ()
@@ -50,14 +51,15 @@ def gather(config: Path | None, control: Path | None) -> Snapshot:
         if read is not None:
             services = configured(read)
             place = control or read.daemon.control
+    daemon, silence = None, ""
     try:
         daemon, services = _ask(place, services)
-    except ControlError:
+    except ControlError as error:
+        silence = str(error)
         if config is None:
-            raise
-        daemon = None
+            raise UsageError(f"{silence}; or say which configuration with -c FILE") from error
     machine = _machine(services)
-    return _with_answers(Snapshot(services, daemon, machine, faults=faults))
+    return _with_answers(Snapshot(services, daemon, machine, faults=faults, silence=silence))
 
 
 def _ask(place: Path, known: tuple[Service, ...]) -> tuple[Daemon, tuple[Service, ...]]:
@@ -91,6 +93,7 @@ def _machine(services: Iterable[Service]) -> Machine:
         accept_local=frozenset(name for name, value in _in_force("accept_local").items() if value),
         rp_filter_drops=_rp_filter_drops(),
         table_stands=divert.table_stands(),
+        queue_is_read=_queue_is_read(),
         chains=tuple(_dropping_chains()),
     )
 
@@ -124,6 +127,13 @@ def _rp_filter_drops() -> int:
         if "IPReversePathFilter" in names:
             return int(values[names.index("IPReversePathFilter")])
     return 0
+
+
+def _queue_is_read() -> bool:
+    try:
+        return bool(queues())
+    except KernelError:  # it has no NFQUEUE, unless as a module that nobody has loaded yet
+        return False
 
 
 def _dropping_chains() -> Iterator[Chain]:

@@ -124,6 +124,8 @@ class Machine:
     """Packets that rp_filter has dropped since the network namespace began."""
     table_stands: bool = True
     """The nftables table of lvsd is there."""
+    queue_is_read: bool = True
+    """Somebody takes packets off an NFQUEUE."""
     chains: tuple[Chain, ...] = ()
 
 
@@ -174,13 +176,17 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything. ``daemon`` is None when none runs; ``faults`` are those of the configuration."""
+    """Everything. ``daemon`` is None when none answers, and ``silence`` says why.
+
+    ``faults`` are those of the configuration, finished lines.
+    """
 
     services: tuple[Service, ...] = ()
     daemon: Daemon | None = None
     machine: Machine = Machine()
     answers: Answers = Answers()
     faults: tuple[str, ...] = ()
+    silence: str = ""
 
     def members(self, *modes: str) -> Iterator[tuple[Service, Server]]:
         """Yield every service with each real server that is another host; of these modes, if any.
@@ -207,10 +213,12 @@ class Snapshot:
                 found[key] = replace(before, counts=Counts(*map(sum, both)))
         yield from found.values()
 
-    def owner(self, mac: bytes) -> str:
-        """Return the address of the real server that has a MAC; empty when it is none's."""
+    def owner(self, mac: bytes, length: int) -> str:
+        """Return the address of the real server that has a MAC; empty when it is none's.
+
+        One of ``length`` bytes where it has one.
+        """
         known = {server.address for _, server in self.members()}
-        for ask, macs in self.answers.macs.items():
-            if mac in macs and ask.address in known:
-                return text(ask.address)
-        return ""
+        found = {ask.address for ask, macs in self.answers.macs.items() if mac in macs} & known
+        alike = sorted(found, key=lambda address: (len(address) != length, address))
+        return text(alike[0]) if alike else ""

@@ -164,6 +164,9 @@ class _Round:
     ) -> None:
         self._identifier = identifier
         self.macs: dict[Ask, set[bytes]] = {ask: set() for ask in asks}
+        self._asked: dict[tuple[str, bytes], list[Ask]] = {}
+        for ask in asks:
+            self._asked.setdefault((ask.interface, ask.address), []).append(ask)
         self.numbers = {first + index & 0xFFFF: echo for index, echo in enumerate(echoes)}
         self.answers: dict[Echo, Answer] = {}
 
@@ -176,9 +179,8 @@ class _Round:
         """Note what a packet answers, if it answers anything."""
         if found := packets.owner(kind, data, mac):
             address, owner = found
-            for ask, macs in self.macs.items():
-                if (ask.interface, ask.address) == (interface, address):
-                    macs.add(owner)
+            for ask in self._asked.get((interface, address), ()):
+                self.macs[ask].add(owner)
             return
         if kind == _ARP or (told := packets.told(data, self._identifier)) is None:
             return

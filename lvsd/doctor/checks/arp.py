@@ -28,7 +28,7 @@ def look(snapshot: Snapshot) -> Iterator[Finding]:
         vip = text(ask.address)
         asking = "ARP" if len(ask.address) == 4 else "neighbour discovery"
         for mac in sorted(snapshot.answers.macs.get(ask, frozenset()) - own):
-            server = snapshot.owner(mac)
+            server = snapshot.owner(mac, len(ask.address))
             local = ask.address in snapshot.machine.addresses
             who = f"the real server {server}" if server else "another host"
             yield Finding(

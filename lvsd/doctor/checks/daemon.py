@@ -22,13 +22,13 @@ def look(snapshot: Snapshot) -> Iterator[Finding]:
     if snapshot.daemon is None:
         yield Finding(
             Level.WARNING,
-            "lvsd does not run, or not where the configuration says; its counters are unknown",
+            f"its counters are unknown: {snapshot.silence}",
             remedy="systemctl start lvsd",
         )
-        if stands:
+        if stands and not snapshot.machine.queue_is_read:
             yield Finding(
                 Level.PROBLEM,
-                "lvsd does not run, but its nftables table stands: packets are dropped",
+                "nobody runs, but the nftables table of lvsd stands: packets are dropped",
                 where="nftables table inet lvsd",
                 remedy="lvsd cleanup",
             )

@@ -30,7 +30,7 @@ def look(snapshot: Snapshot) -> Iterator[Finding]:
             Level.PROBLEM,
             f"{server_name} cannot be reached: {whose} does not answer {asking}",
             where=f"server {server_name} ({server.mode}), interface {ask.interface}",
-            remedy=f"ip address add {hop}/PREFIX dev INTERFACE && ip link set INTERFACE up",
+            remedy="ip link set INTERFACE up",
             at=hop,
         )
 

@@ -23,10 +23,10 @@ def look(snapshot: Snapshot) -> Iterator[Finding]:
     machine, answers = snapshot.machine, snapshot.answers
     for service, server in snapshot.members("fullnat"):
         for local in service.local_addresses:
-            if local not in machine.addresses or local == machine.sources.get(server.address):
-                continue
             echo = questions.from_local(server, local)
-            if echo and _reached(snapshot, server) and not answers.replied(echo):
+            if local not in machine.addresses or echo is None:
+                continue
+            if _reached(snapshot, server) and not answers.replied(echo):
                 yield _astray(snapshot, server, local)
     for server in snapshot.servers("nat"):
         echo = questions.from_outside(server)

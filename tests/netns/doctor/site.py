@@ -1,0 +1,126 @@
+"""A lab of one mode or several, with the doctor in its director."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from lvsd.lab import Lab, programs, real_server
+from tests.netns.modes.site import MAPPED, forwarded
+from tests.netns.traffic.site import FAMILIES, Site, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from lvsd.lab import Namespace
+    from tests.netns.traffic.site import Family
+
+Tunnel: TypeAlias = tuple[str, int | None]
+"""Its kind, and GUE's port."""
+
+PORTS = {"nat": 81, "dr": 82, "tun": 83, "fullnat": 84}
+"""The service of each mode; real servers of DR and TUN have the same port."""
+
+MAPPING = {"nat": MAPPED, "fullnat": MAPPED}
+"""The real servers' port, where it is another one."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A finding with the name of its check."""
+
+    check: str
+    level: str
+    what: str
+    where: str
+    remedy: str
+    at: str
+
+
+@dataclass(frozen=True)
+class Clinic:
+    """A running director, and the doctor's view of it."""
+
+    site: Site
+
+    @property
+    def lab(self) -> Lab:
+        """The lab."""
+        return self.site.lab
+
+    def doctor(self, *options: str) -> tuple[int, str]:
+        """Return the doctor's exit status and what it printed; complaints end the test."""
+        given = options or ("-c", str(self.site.daemon.config_file))
+        command = [sys.executable, "-m", "lvsd", "doctor", *given]
+        done = self.lab.director.run(command, check=False)
+        assert done.stderr == "", done.stderr
+        return done.returncode, done.stdout
+
+    def findings(self, *options: str) -> list[Found]:
+        """Return what the doctor finds; its exit status must agree."""
+        given = options or ("-c", str(self.site.daemon.config_file))
+        status, printed = self.doctor(*given, "--json")
+        report: dict[str, Any] = json.loads(printed)
+        found = [
+            Found(check=check["name"], **finding)
+            for check in report["checks"]
+            for finding in check["findings"]
+        ]
+        problems = any(each.level == "problem" for each in found)
+        assert (status, report["good"]) == (int(problems), not problems)
+        return found
+
+    def mend(self, host: Namespace, finding: Found, *options: str | Path) -> None:
+        """Give a finding's command in a host, of lvsd itself by the interpreter that runs us."""
+        program, *words = finding.remedy.split()
+        start = [sys.executable, "-m", "lvsd"] if program == "lvsd" else [program]
+        host.run([*start, *words, *options])
+
+    def visit(self, way: str, family: Family) -> None:
+        """Let a client try the service of a mode for a moment, whatever comes of it."""
+        url = self.site.url(family, PORTS[way])
+        self.lab.client.run(["curl", "-s", "-m", "0.5", url], check=False)
+
+
+@contextlib.contextmanager
+def clinic(
+    ways: Sequence[str],
+    *,
+    prepared: bool = True,
+    tunnel: Tunnel = ("ipip", None),
+    families: Sequence[Family] = FAMILIES,
+    far_mtu: int | None = None,
+    **keys: Any,
+) -> Iterator[Clinic]:
+    """Run a director with a web service for each of these ways, over IPv4 and IPv6.
+
+    ``prepared``: DR and TUN servers have what they need, the latter an end of such a ``tunnel``.
+    The MSS is clamped in tunnels, unless ``keys``, which go to every service, say otherwise.
+    """
+    with Lab(name="lvsd-doctor", ways=ways, far_mtu=far_mtu) as lab:
+        for server in lab.servers:
+            programs.nginx(server, ports=[*PORTS.values(), MAPPED])
+            if prepared:
+                real_server.up(server, lab.vip, tunnel=tunnel[0], port=tunnel[1])
+        tables = [
+            forwarded(
+                lab,
+                way,
+                PORTS[way],
+                rport=MAPPING.get(way),
+                families=families,
+                **({**_tunnel_keys(tunnel), **keys} if way == "tun" else keys),
+            )
+            for way in dict.fromkeys(ways)
+        ]
+        with running(lab, *tables) as site:
+            yield Clinic(site)
+
+
+def _tunnel_keys(tunnel: Tunnel) -> dict[str, Any]:
+    kind, port = tunnel
+    return {"mss_clamp": True, "tunnel": kind} | ({"tunnel_port": port} if port else {})
