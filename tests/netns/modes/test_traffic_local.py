@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lvsd.lab import Lab, programs, real_server
-from tests.netns.modes.site import MAPPED, assert_in_turn, forwarded, sha256
+from tests.netns.modes.site import MAPPED, assert_in_turn, forwarded, locals_of, sha256
 from tests.netns.traffic.site import PATIENCE_S, endpoints, running
 from tests.netns.traffic.sockets import MAX_DATAGRAM, udp, udp_echo
 
@@ -16,16 +16,19 @@ if TYPE_CHECKING:
 
     from tests.netns.traffic.site import Family, Site
 
-DIRECT, TUNNELLED, TRANSLATED, ECHO, MAPPED_ECHO = 80, 81, 82, 7, 7007
+DIRECT, TUNNELLED, TRANSLATED, BOTH_ENDS, ECHO, MAPPED_ECHO = 80, 81, 82, 83, 7, 7007
 
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     """Have the director serve in each way beside a server of its own kind."""
-    with Lab(name="lvsd-modes", ways=("nat", "dr", "tun")) as lab, udp_echo(lab.director, 7007):
+    with (
+        Lab(name="lvsd-modes", ways=("nat", "dr", "tun", "fullnat")) as lab,
+        udp_echo(lab.director, 7007),
+    ):
         for server in (*lab.servers, lab.director):
             programs.nginx(server, ports=[DIRECT, TUNNELLED, MAPPED])
-        nat, dr, tun = lab.servers
+        nat, dr, tun, fullnat = lab.servers
         for server in (dr, tun):
             real_server.up(server, lab.vip)
         with running(
@@ -33,12 +36,13 @@ def site() -> Iterator[Site]:
             forwarded(lab, "dr", DIRECT, servers=[dr, lab.director], interface="lo"),
             forwarded(lab, "tun", TUNNELLED, servers=[tun, lab.director], interface="lo"),
             forwarded(lab, "nat", TRANSLATED, servers=[nat, lab.director], rport=MAPPED),
+            forwarded(lab, "fullnat", BOTH_ENDS, servers=[fullnat, lab.director], rport=MAPPED),
             forwarded(lab, "nat", ECHO, servers=[lab.director], rport=MAPPED_ECHO, protocol="udp"),
         ) as site:
             yield site
 
 
-OTHER = {DIRECT: "server2", TUNNELLED: "server3", TRANSLATED: "server1"}
+OTHER = {DIRECT: "server2", TUNNELLED: "server3", TRANSLATED: "server1", BOTH_ENDS: "server4"}
 
 
 @pytest.mark.parametrize("port", OTHER)
@@ -48,7 +52,11 @@ def test_the_director_answers_in_its_turn_and_sees_the_client(
     answers = [site.get(family, port, source=7) for _ in range(4)]
 
     assert_in_turn([answer.server for answer in answers], ["director", OTHER[port]])
-    assert {answer.seen for answer in answers} == {site.source(family, 7)}
+    seen = {answer.seen for answer in answers}
+    if port == BOTH_ENDS:
+        assert seen <= set(locals_of(site.lab, family))
+    else:
+        assert seen == {site.source(family, 7)}
 
 
 @pytest.mark.parametrize("port", OTHER)
@@ -72,9 +80,16 @@ def test_twenty_megabytes_go_up_and_down_unharmed(site: Site, family: Family, po
 def test_lvsadm_says_that_they_are_local(site: Site, family: Family) -> None:
     shown = [line.split() for line in site.lvsadm("-L", "-n").splitlines()]
 
-    ways = {DIRECT: "Local", TUNNELLED: "Local", MAPPED: "Masq", MAPPED_ECHO: "Masq"}
-    own = {endpoints([site.lab.director], family, port)[0]: way for port, way in ways.items()}
-    assert {row[1]: row[2] for row in shown if row[1] in own} == own
+    ways = [
+        (DIRECT, "Local"),
+        (TUNNELLED, "Local"),
+        (MAPPED, "Masq"),
+        (MAPPED, "FullNat"),
+        (MAPPED_ECHO, "Masq"),
+    ]
+    own = {(endpoints([site.lab.director], family, port)[0], way) for port, way in ways}
+    addresses = {address for address, _ in own}
+    assert {(row[1], row[2]) for row in shown if len(row) > 2 and row[1] in addresses} == own
 
 
 @pytest.mark.parametrize("length", [1, 3000])
