@@ -88,7 +88,8 @@ CASES: Final = (
     Case("tun-ipip-mixed", "tun", 2, "ipip", mixed=True),
     Case("tun-gue", "tun", 3, "gue"),
     Case("tun-gue-mixed-checksum", "tun", 3, "gue", mixed=True, checksum=True),
-    Case("tun-gre-checksum", "tun", 4, "gre", checksum=True),
+    # Without a checksum: the kernel's own GRE devices drop packets that have one.
+    Case("tun-gre", "tun", 4, "gre"),
     Case("tun-gre-mixed", "tun", 4, "gre", mixed=True),
     Case("fullnat-toa", "fullnat", 5, "toa"),
     Case("fullnat-proxy-v2", "fullnat", 5, "proxy-v2"),
