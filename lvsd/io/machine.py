@@ -26,6 +26,7 @@ from lvsd.io.journal import (
     journal_path,
     remove,
 )
+from lvsd.io.local_routes import wait_until_local
 from lvsd.io.queue_statistics import program_of, queues
 from lvsd.io.routes import local_addresses
 from lvsd.io.undo import undo
@@ -92,7 +93,8 @@ class Machine:
         """Put an address on an interface as /32 or /128, unless it is on it already.
 
         One that was there before stays at `restore`. IPv6 skips duplicate address detection, so
-        that it can be used at once. Raise KernelError or PrivilegeError.
+        that it can be used at once; where the interface is up, packets to it are taken when this
+        returns. Raise KernelError or PrivilegeError.
         """
         operation = f"put {text(address)} on {interface}"
         try:
@@ -101,6 +103,8 @@ class Machine:
                 return
             with self._noted(self._journal.addresses, AddressChange(interface, text(address))):
                 addresses.add(interface, address)
+            if links.is_up(interface):
+                wait_until_local(address)
         except OSError as error:
             if error.errno == errno.EACCES:  # without rights it is EPERM (rtnetlink_rcv_msg)
                 remedy = f"switch it on by `sysctl -w net.ipv6.conf.{interface}.disable_ipv6=0`"
