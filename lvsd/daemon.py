@@ -42,7 +42,9 @@ if TYPE_CHECKING:
 TICK_S = 1.0
 REPORT_PAUSE_S = 10.0
 UNANSWERED = 3
-"""Repeated SYNs within a tick from which on a real server is said not to answer."""
+"""Repeated SYNs, with no client answered in between, from which on a server is called silent."""
+
+_SILENT = "clients repeat their SYNs: a real server seems not to answer them"
 
 LEARN_PERIOD_S = 600.0
 """How often routes are looked up without a change: what ICMP said of a path's MTU may be over."""
@@ -247,6 +249,9 @@ class Daemon:
                     vip = text(service.key.vip)
                     remedy = f"make {vip} an address of this host, e.g. by `interface`"
                     yield "a real server is this host, but the VIP is not", _name(server), remedy
+                if server.unanswered >= UNANSWERED:
+                    remedy = "lvsd doctor; on the real server: lvsd realserver status"
+                    yield _SILENT, f"{_name(server)} of {service.name}", remedy
         for address, problem in self.frames.problems().items():
             yield problem, text(address), "DR needs real servers on a link of the director's"
 
@@ -291,16 +296,6 @@ class Daemon:
             if service.fault is not None:
                 self.report_error(service.fault)
                 service.fault = None
-            for server in service.servers:
-                if server.unanswered >= UNANSWERED:
-                    log.warning(
-                        "clients repeat their SYNs: a real server seems not to answer them",
-                        server=_name(server),
-                        service=service.name,
-                        times=server.unanswered,
-                        remedy="lvsd doctor; on the real server: lvsd realserver status",
-                    )
-                server.unanswered = 0
         self._say_once(self._obstacles())
 
     def counters(self) -> dict[str, dict[str, int]]:

@@ -247,6 +247,8 @@ class Director:
         path = connection.path
         protocol = path.protocol
         connection.state = state
+        if state == states.TCP_ESTABLISHED:
+            path.server.unanswered = 0  # the client has an answer
         active = bool(protocol.active[state])
         if active != connection.active:
             connection.active = active

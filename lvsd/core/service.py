@@ -56,8 +56,8 @@ class RealServer(Server):
     from (None: there is no way); ``is_local`` says that it is the director itself. ``paths``
     holds what was compiled for its connections, one per virtual endpoint, or per virtual address
     where the port stays. ``templates`` counts persistence templates that point here,
-    ``unanswered`` the clients' SYNs that were sent again although replies bypass the director:
-    nobody there seems to answer.
+    ``unanswered`` the clients' SYNs that were sent again although replies bypass the director,
+    since a client was last seen to have an answer: nobody there seems to give any.
     """
 
     forwarder: Forwarder = field(kw_only=True)

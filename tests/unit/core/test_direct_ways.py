@@ -89,6 +89,15 @@ def test_a_repeated_syn_is_noted_of_a_server_whose_answers_go_elsewhere(version:
     assert _only_server(world).unanswered == 2
 
 
+def test_a_client_that_goes_on_shows_that_its_server_answers(version: int) -> None:
+    world = World(version)
+    world.serve(forwarder=Dr())
+    for _ in range(3):
+        world.leave(world.from_client())
+    world.leave(world.from_client("A"))
+    assert _only_server(world).unanswered == 0
+
+
 def test_a_repeated_syn_says_nothing_of_a_server_whose_answers_are_seen(version: int) -> None:
     world = World(version)
     world.serve(forwarder=Nat())
