@@ -59,24 +59,44 @@ class Connector:
 
         ``key`` is the client's packet's, ``owned`` the addresses of this host (None: all are).
         """
-        way = server.way
-        if way.needs_source and server.source is None:
-            return Reason.NO_ROUTE
         virtual = flow.destination, flow.destination_port
-        client = flow.source, flow.source_port
-        real = server.address, rport
-        if not way.per_connection:
-            path = _enter(path_to(server, self._protocols[protocol], virtual, rport))
-            reply_key = key if path.reply is None else make_key(protocol, *real, *client)
-            return Connection(key, reply_key, path)
+        if server.forwarder.per_connection:
+            return self._translate(
+                server, (flow.source, flow.source_port), virtual, protocol, rport, key, owned, now
+            )
+        if server.source is None and server.way.needs_source:
+            return Reason.NO_ROUTE
+        path = path_to(server, self._protocols[protocol], virtual, rport)
+        _enter(path)
+        if path.reply is None:
+            return Connection(key, key, path)
+        source, port = flow.source, flow.source_port
+        return Connection(key, make_key(protocol, server.address, rport, source, port), path)
+
+    def _translate(
+        self,
+        server: RealServer,
+        client: End,
+        virtual: End,
+        protocol: int,
+        rport: int,
+        key: bytes,
+        owned: Container[bytes] | None,
+        now: float,
+    ) -> TranslatedConnection | Reason:
+        """Return a connection over a local endpoint of ours."""
+        if server.source is None:
+            return Reason.NO_ROUTE
         if protocol not in TRANSLATED:
             return Reason.NOT_TRANSLATED
+        real = server.address, rport
         local = self._local_end(server, protocol, real, owned)
         if local is None:
             return Reason.NO_LOCAL_PORT
         table = self.fullnat_tcp if protocol == TCP else self._protocols[protocol]
-        path = _enter(path_to(server, table, virtual, rport))
-        plan = way.plan(Hop(*virtual, *real, local, client))
+        path = path_to(server, table, virtual, rport)
+        _enter(path)
+        plan = server.forwarder.plan(Hop(*virtual, *real, local, client))
         number = self._numbers.first(local[0], server.address, now)
         translation = Translation(plan, protocol, client, virtual, number, self.client_address)
         if protocol == UDP and any(isinstance(step, InsertProxyHeader) for step in plan.request):
@@ -114,9 +134,8 @@ class Connector:
         server.service.released(server)
 
 
-def _enter(path: Path) -> Path:
+def _enter(path: Path) -> None:
     """Count a new connection on a path."""
     path.server.open()
     path.server_stats.connections += 1
     path.service_stats.connections += 1
-    return path

@@ -149,6 +149,8 @@ class Director:
         expires = connection.expires = now + path.timeouts[state]
         if expires < connection.due - 1:
             self.table.hasten(connection)
+        if path.exit is _VERDICT and size <= path.server.mtu and packet.ttl > 1:
+            return path.request(packet)  # as `go` would, a call sooner (bench/core.py)
         return self.go(connection, path, packet, indev)
 
     def go(self, connection: Connection, path: Path, packet: Packet, indev: int) -> bytes | Verdict:
