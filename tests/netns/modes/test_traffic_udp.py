@@ -100,11 +100,14 @@ def test_a_datagram_passes_whatever_its_length(
     assert said == data
 
 
-def test_what_no_tunnel_takes_whole_comes_when_it_is_sent_again(site: Site, family: Family) -> None:
+@pytest.mark.parametrize("port", [ECHOES["tun"], PROXY_PORT])
+def test_what_grows_too_long_on_the_way_comes_when_it_is_sent_again(
+    site: Site, family: Family, port: int
+) -> None:
     full = bytes(MTU - HEADERS[family])
 
     with udp(site.lab.client, family, site.source(family, 9)) as sock:
-        sock.connect((site.vip(family), ECHOES["tun"]))
+        sock.connect((site.vip(family), port))
         sock.setblocking(False)
         answers: list[bytes] = []
 
@@ -117,10 +120,10 @@ def test_what_no_tunnel_takes_whole_comes_when_it_is_sent_again(site: Site, fami
             return False
 
         assert until(answered)
-    assert answers[0].partition(b" ")[2] == full
+    assert answers[0].endswith(full)
 
 
-@pytest.mark.parametrize("length", [1, 1452, 3000])
+@pytest.mark.parametrize("length", [1, 1400, 3000])
 def test_a_proxy_header_is_in_front_of_a_datagram(site: Site, family: Family, length: int) -> None:
     data = bytes(number * 7 & 0xFF for number in range(length))
 
