@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -18,10 +19,12 @@ PROG: Final = "lvsd doctor"
 PROBLEMS: Final = 1
 """The exit status when something keeps packets from getting through."""
 
+MOST_PATIENT_S: Final = 60.0
+
 DESCRIPTION: Final = """\
 Say what keeps packets from getting through, and the command that mends it. To be run on the
 director, in its network namespace, beside the daemon or with its configuration alone. It asks
-real servers by ARP, neighbour discovery and ICMP echoes, for about three seconds, and changes
+real servers by ARP, neighbour discovery and ICMP echoes, for three seconds at most, and changes
 nothing.
 """
 
@@ -38,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     from lvsd.doctor.gather import gather  # noqa: PLC0415 - likewise
     from lvsd.doctor.report import as_json, as_text, results  # noqa: PLC0415 - likewise
 
-    found = results(CHECKS, gather(options.config, options.control))
+    found = results(CHECKS, gather(options.config, options.control, options.wait))
     if options.json:
         sys.stdout.write(json.dumps(as_json(found), indent=2, ensure_ascii=False) + "\n")
     else:
@@ -70,5 +73,21 @@ def _parser() -> _Parser:
         metavar="SOCKET",
         help="the daemon's control socket (default: the configuration's, or lvsadm's)",
     )
+    parser.add_argument(
+        "--wait",
+        type=_seconds,
+        default=1.0,
+        metavar="SECONDS",
+        help=f"for answers, up to three times (default 1, at most {MOST_PATIENT_S:.0f})",
+    )
     parser.add_argument("--json", action="store_true", help="as JSON")
     return parser
+
+
+def _seconds(word: str) -> float:
+    """Return a number of seconds to wait. Raise ArgumentTypeError."""
+    with contextlib.suppress(ValueError):
+        seconds = float(word)
+        if 0 < seconds <= MOST_PATIENT_S:
+            return seconds
+    raise argparse.ArgumentTypeError(f"{word!r} is no time of up to {MOST_PATIENT_S:.0f} s")

@@ -17,7 +17,7 @@ from lvsd.control.client import ControlClient, default_path
 from lvsd.doctor import questions
 from lvsd.doctor.services import configured, running
 from lvsd.doctor.snapshot import Answers, Chain, Daemon, Machine, Service, Snapshot
-from lvsd.doctor.wire import Wire
+from lvsd.doctor.wire import PATIENCE_S, Wire
 from lvsd.errors import ControlError, KernelError, UsageError
 from lvsd.io import divert, routes, sysctls
 from lvsd.io.queue_statistics import queues
@@ -35,8 +35,8 @@ _HOOKS: Final = ("forward", "output")
 _FAMILIES: Final = ("ip", "ip6", "inet")
 
 
-def gather(config: Path | None, control: Path | None) -> Snapshot:
-    """Return everything that can be known, within about three seconds.
+def gather(config: Path | None, control: Path | None, patience_s: float = PATIENCE_S) -> Snapshot:
+    """Return everything that can be known, within three times ``patience_s`` or little more.
 
     The services are the running daemon's; without one the configuration's. Without ``control``
     the daemon is asked where ``config`` says, and without both where lvsadm would ask. Raise
@@ -59,7 +59,8 @@ def gather(config: Path | None, control: Path | None) -> Snapshot:
         if config is None:
             raise UsageError(f"{silence}; or say which configuration with -c FILE") from error
     machine = _machine(services)
-    return _with_answers(Snapshot(services, daemon, machine, faults=faults, silence=silence))
+    asked = Snapshot(services, daemon, machine, faults=faults, silence=silence)
+    return _with_answers(asked, patience_s)
 
 
 def _ask(place: Path, known: tuple[Service, ...]) -> tuple[Daemon, tuple[Service, ...]]:
@@ -164,10 +165,10 @@ def _nft(*words: str, kind: str = "chain") -> Iterator[dict[str, Any]]:
     yield from (each[kind] for each in objects if kind in each)
 
 
-def _with_answers(snapshot: Snapshot) -> Snapshot:
+def _with_answers(snapshot: Snapshot, patience_s: float) -> Snapshot:
     """Ask who is where, then everything else, then how long a packet may be where that is open."""
     machine = snapshot.machine
-    with Wire(machine.macs) as wire:
+    with Wire(machine.macs, patience_s) as wire:
         found = wire.exchange(list(questions.next_hops(snapshot)), [])
         places = {
             ask.address: (ask.interface, min(macs)) for ask, macs in found.macs.items() if macs

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from forwarders.tun import Tun
-from lvsd.packet.address import endpoint, text
+from lvsd.packet.address import endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -213,12 +213,15 @@ class Snapshot:
                 found[key] = replace(before, counts=Counts(*map(sum, both)))
         yield from found.values()
 
-    def owner(self, mac: bytes, length: int) -> str:
-        """Return the address of the real server that has a MAC; empty when it is none's.
+    def owner(self, mac: bytes, length: int) -> Server | None:
+        """Return the real server that has a MAC; None when it is none's.
 
-        One of ``length`` bytes where it has one.
+        One of DR or TUN before others, and one with an address of ``length`` bytes.
         """
-        known = {server.address for _, server in self.members()}
-        found = {ask.address for ask, macs in self.answers.macs.items() if mac in macs} & known
-        alike = sorted(found, key=lambda address: (len(address) != length, address))
-        return text(alike[0]) if alike else ""
+        found = {ask.address for ask, macs in self.answers.macs.items() if mac in macs}
+        alike = [server for _, server in self.members() if server.address in found]
+        return min(
+            alike,
+            key=lambda each: (each.mode not in {"dr", "tun"}, len(each.address) != length),
+            default=None,
+        )

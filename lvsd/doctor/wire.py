@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from lvsd.doctor.snapshot import Ask, Echo
 
 PATIENCE_S: Final = 1.0
-"""How long to wait for answers."""
+"""How long to wait for answers, unless the operator says otherwise."""
 
-REPEAT_S: Final = 0.4
-"""When to ask those again who have not answered: a first packet may be lost for a missing MAC."""
+REPEAT: Final = 0.4
+"""At which part of that time to ask again who has not answered: a first packet may be lost."""
 
 MOST: Final = 8192
 """Questions at once; more are left out."""
@@ -59,11 +59,13 @@ _PACKET_TYPE, _PROTOCOL = 0xFFFFF004, 0xFFFFF000  # SKF_AD_OFF + SKF_AD_PKTTYPE,
 class Wire:
     """Sockets to ask and to listen by; a context manager.
 
+    ``macs`` are those of this host's interfaces, ``patience_s`` is how long to wait for answers.
     Raise PrivilegeError without CAP_NET_RAW, KernelError otherwise.
     """
 
-    def __init__(self, macs: Mapping[str, bytes]) -> None:
+    def __init__(self, macs: Mapping[str, bytes], patience_s: float = PATIENCE_S) -> None:
         self._macs = macs
+        self._patience_s = patience_s
         self._identifier = int.from_bytes(os.urandom(2), "big")
         self._number = 0
         self._undo = ExitStack()
@@ -91,7 +93,7 @@ class Wire:
         echoes: Sequence[Echo],
         places: Mapping[bytes, tuple[str, bytes]] | None = None,
     ) -> Answers:
-        """Return what was answered within `PATIENCE_S`; sooner when everybody has answered.
+        """Return what was answered in time; sooner when everybody has answered.
 
         ``places`` has the interface and the MAC of each neighbour of an echo; an echo to another
         neighbour is not sent. What cannot be sent counts as not answered. Raises nothing.
@@ -101,9 +103,9 @@ class Wire:
         round_ = _Round(self._identifier, asks[:MOST], echoes[:MOST], self._number)
         self._number = (self._number + MOST) & 0xFFFF
         begin = time.monotonic()
-        for until in (REPEAT_S, PATIENCE_S):
+        for part in (REPEAT, 1.0):
             self._send(round_, places or {})
-            if self._listen(round_, begin + until):
+            if self._listen(round_, begin + part * self._patience_s):
                 break
         macs = {ask: frozenset(found) for ask, found in round_.macs.items() if found}
         return Answers(macs, round_.answers, unasked)

@@ -32,12 +32,19 @@ def look(snapshot: Snapshot) -> Iterator[Finding]:
         echo = questions.from_outside(server)
         if not server.answers and _reached(snapshot, server) and not answers.replied(echo):
             yield _elsewhere(snapshot, server)
-    for server in snapshot.servers():
-        # Of DR and TUN the virtual address tells more, see `virtual_address`.
-        if _reached(snapshot, server) or server.mode == "dr" or server.answers:
+    heard = set(_heard_virtually(snapshot))
+    for server in snapshot.servers("nat", "tun", "fullnat"):
+        if _reached(snapshot, server) or server.answers or server.address in heard:
             continue
         if machine.ways.get(server.address) is not None:
             yield from _silent(snapshot, server)
+
+
+def _heard_virtually(snapshot: Snapshot) -> Iterator[bytes]:
+    """Yield the servers that answer at a virtual address: of those no more is wanted."""
+    for service, server in snapshot.members("tun"):
+        if snapshot.answers.replied(questions.virtual(snapshot.machine, service, server)):
+            yield server.address
 
 
 def _reached(snapshot: Snapshot, server: Server) -> bool:

@@ -47,7 +47,7 @@ def _direct(server: Server, way: Way) -> Iterator[Finding]:
             Level.PROBLEM,
             f"DR needs {name} on a link of this host, but it is behind {text(way.gateway)}",
             where=where,
-            remedy=f"ip route add {_prefix(server)} dev INTERFACE",
+            remedy=f"ip route replace {_prefix(server)} dev INTERFACE",
         )
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lvsd.doctor import questions
+from lvsd.doctor import questions, remedies
 from lvsd.doctor.finding import Check, Finding, Level
 from lvsd.packet.address import text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lvsd.doctor.snapshot import Server, Service, Snapshot
+    from lvsd.doctor.snapshot import Snapshot
 
 
 def look(snapshot: Snapshot) -> Iterator[Finding]:
@@ -48,20 +48,9 @@ def look(snapshot: Snapshot) -> Iterator[Finding]:
             Level.PROBLEM if reached or answer else Level.WARNING,
             what,
             where=f"server {name} ({server.mode}), virtual address {vip}",
-            remedy=_up(snapshot, service, server),
+            remedy=remedies.up(snapshot, server),
             at=name,
         )
-
-
-def _up(snapshot: Snapshot, service: Service, server: Server) -> str:
-    words = ["lvsd realserver up", f"--mode {server.mode}", f"--vip {text(service.vip)}"]
-    if server.mode == "tun":
-        words.append(f"--tunnel {server.tunnel.kind}")
-        if server.tunnel.port:
-            words.append(f"--port {server.tunnel.port}")
-        if source := snapshot.machine.sources.get(server.address):
-            words.append(f"--from {text(source)}")
-    return " ".join(words)
 
 
 CHECK = Check("virtual address", "every DR and TUN server has the virtual address", look)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lvsd.lab import Lab, programs, real_server
+from lvsd.lab.wait import PATIENCE
 from tests.netns.modes.site import MAPPED, forwarded
 from tests.netns.traffic.site import FAMILIES, Site, running
 
@@ -55,7 +56,8 @@ class Clinic:
     def doctor(self, *options: str) -> tuple[int, str]:
         """Return the doctor's exit status and what it printed; complaints end the test."""
         given = options or ("-c", str(self.site.daemon.config_file))
-        command = [sys.executable, "-m", "lvsd", "doctor", *given]
+        wait = f"--wait={PATIENCE:g}"
+        command = [sys.executable, "-m", "lvsd", "doctor", wait, *given]
         done = self.lab.director.run(command, check=False)
         assert done.stderr == "", done.stderr
         return done.returncode, done.stdout

@@ -59,18 +59,23 @@ def test_servers_without_the_virtual_address_are_a_problem() -> None:
         ("problem", f"{tun.v4} {says.format(vip.v4, tun.v4)}"),
         ("problem", f"{tun.v6} {says.format(vip.v6, tun.v6)}"),
     ]
-    [_, _, remedy, _] = [each.remedy for each in found]
-    director = "10.0.0.1"
-    assert remedy == f"lvsd realserver up --mode tun --vip {vip.v4} --tunnel ipip --from {director}"
+    both = f"--vip {vip.v4} --vip {vip.v6}"
+    directors = "--from 10.0.0.1 --from fd00:10::1"
+    assert [each.remedy for each in found] == [
+        f"lvsd realserver up --mode dr {both}",
+        f"lvsd realserver up --mode dr {both}",
+        f"lvsd realserver up --mode tun {both} --tunnel ipip {directors}",
+        f"lvsd realserver up --mode tun {both} --tunnel ipip {directors}",
+    ]
 
 
-def test_the_command_for_a_missing_virtual_address_mends_it() -> None:
-    with clinic(("dr",), prepared=False, families=("v4",)) as standing:
-        [finding] = standing.findings()
+def test_the_command_for_a_missing_virtual_address_mends_it_over_both_families() -> None:
+    with clinic(("dr",), prepared=False) as standing:
+        [finding, other] = standing.findings()
         server = standing.lab.servers[0]
         standing.mend(server, finding, "--state", server.directory / "state")
 
-        assert finding.at == server.addresses.v4
+        assert (finding.at, other.at) == (server.addresses.v4, server.addresses.v6)
         assert standing.findings() == []
 
 

@@ -111,7 +111,7 @@ def test_a_dr_server_behind_a_router_is_a_problem(mixed: Clinic, family: Family)
         found = mixed.findings()
 
     what = f"DR needs {address} on a link of this host, but it is behind {router}"
-    remedy = f"ip route add {address}/{32 if family == 'v4' else 128} dev INTERFACE"
+    remedy = f"ip route replace {address}/{32 if family == 'v4' else 128} dev INTERFACE"
     assert of(found, "route") == [("problem", what, remedy, "")]
 
 
@@ -150,7 +150,8 @@ def test_a_real_server_that_answers_for_the_virtual_address_is_named(mixed: Clin
     [(level, what, remedy, at)] = of(found, "arp")
     address, vip = server.addresses.v4, mixed.lab.vip.v4
     assert (level, what) == ("problem", f"the real server {address} answers ARP for {vip}")
-    assert (remedy, at) == (f"lvsd realserver up --mode dr --vip {vip}", address)
+    both = f"--vip {vip} --vip {mixed.lab.vip.v6}"
+    assert (remedy, at) == (f"lvsd realserver up --mode dr {both}", address)
     [where] = [f.where for f in found if f.check == "arp"]
     assert where == "interface back, MAC 02:00:0a:00:00:0c"
 
@@ -228,17 +229,25 @@ def test_a_local_address_that_is_none_of_the_directors_is_a_problem(
     assert of(found, "local addresses") == [("problem", what, remedy, "")]
 
 
-def test_a_bad_configuration_is_told_beside_a_running_director(mixed: Clinic) -> None:
+@pytest.mark.parametrize(
+    ("line", "instead", "said"),
+    [
+        ('"10.0.0.12:82"', '"10.0.0.12:8082"', "has port 8082, expected 82 as its service"),
+        ('local_addresses = ["10.0.0.2", "10.0.0.3"]', "", "local_addresses: missing"),
+    ],
+)
+def test_a_bad_configuration_is_told_beside_a_running_director(
+    mixed: Clinic, line: str, instead: str, said: str
+) -> None:
     file = mixed.site.daemon.config_file
     bad = file.with_name("bad.toml")
-    bad.write_text(file.read_text().replace("10.0.0.12:82", "10.0.0.12:8082"))
+    bad.write_text(file.read_text().replace(line, instead))
 
     found = mixed.findings("-c", str(bad), "--control", str(mixed.site.daemon.control))
 
     [(level, what, remedy, _)] = of(found, "configuration")
     assert (level, remedy) == ("problem", f"lvsd -t -c {bad}")
-    assert "10.0.0.12:8082" in what
-    assert "expected 82 as its service" in what
+    assert said in what
     assert {each.check for each in found} == {"configuration"}
 
 

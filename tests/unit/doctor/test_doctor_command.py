@@ -17,7 +17,9 @@ def test_help_names_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("usage: lvsd doctor [-h] [-c FILE]")
 
 
-@pytest.mark.parametrize("words", [["--fast"], ["--config"], ["--js"]])
+@pytest.mark.parametrize(
+    "words", [["--fast"], ["--config"], ["--js"], ["--wait", "0"], ["--wait", "nan"]]
+)
 def test_a_wrong_command_line_ends_with_64(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

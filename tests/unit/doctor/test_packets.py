@@ -162,5 +162,6 @@ def test_an_error_about_a_tunnel_is_about_the_echo_inside(
 
 @given(st.binary(max_size=120), st.sampled_from([0x0800, 0x86DD, packets.ARP_TYPE]))
 def test_nothing_that_comes_raises(data: bytes, kind: int) -> None:
-    packets.owner(kind, data, b"")
-    assert packets.told(data, US) is None or data
+    owner = packets.owner(kind, data, packed(MAC))
+    assert owner is None or len(owner[1]) == 6
+    assert packets.told(data, US) is None
