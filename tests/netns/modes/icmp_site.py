@@ -15,7 +15,7 @@ from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.inet6 import ICMPv6DestUnreach, IPv6
 
 from tests.netns.modes.hops import proxy_v2
-from tests.netns.traffic.icmp_errors import ADDRESS_AT, EXTENDED_ERROR, IcmpError
+from tests.netns.traffic.icmp_errors import ADDRESS_AT, EXTENDED_ERROR, IcmpError, probing
 from tests.netns.traffic.site import PATIENCE_S, of
 from tests.netns.traffic.sockets import opened
 
@@ -96,6 +96,17 @@ def quote(case: Case, sock: socket.socket, data: bytes) -> bytes:
     if case.kind != "proxy-v2":
         return data
     return proxy_v2("udp", sock.getsockname()[:2], sock.getpeername()[:2]) + data
+
+
+def answered(site: Site, family: Family, port: int, length: int) -> IcmpError:
+    """Send a datagram so long, all headers counted, that may not be cut; return what is said of it.
+
+    Each has a socket of its own: the kernel queues the message first and sets the socket's error
+    after that, which on a slow machine is when the next datagram is about to be sent.
+    """
+    with probing(site, family, port) as sock:
+        sock.send(bytes(length - IP_BYTES[family] - UDP_BYTES))
+        return error_about(sock, family)[0]
 
 
 def errors(captures: Captures, place: Place, family: Family) -> list[Fields]:

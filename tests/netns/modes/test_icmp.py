@@ -12,12 +12,11 @@ from lvsd.lab import Lab
 from lvsd.lab.wait import until
 from tests.netns.modes.hops_talk import CASES, WAYS, prepare
 from tests.netns.modes.icmp_site import (
-    IP_BYTES,
     PORT_UNREACHABLE,
     TIME_EXCEEDED,
     TOO_BIG,
-    UDP_BYTES,
     announced,
+    answered,
     datagram,
     error_about,
     forget,
@@ -89,11 +88,6 @@ def case(request: pytest.FixtureRequest) -> Case:
     return BY_NAME[request.param]
 
 
-def full_size(family: Family, mtu: int) -> bytes:
-    """Return the payload of a UDP datagram that is as long as an MTU."""
-    return bytes(mtu - IP_BYTES[family] - UDP_BYTES)
-
-
 # --- who answers, and about what --------------------------------------------------------------
 
 
@@ -147,16 +141,12 @@ def test_a_packet_too_long_for_its_tunnel_is_refused_with_what_fits(
     is_cut = family == "v6" and case.mixed
     forget(client)
 
-    with probing(icmp_site, family, case.vport) as sock:
-        sock.send(full_size(family, MTU))
-        first, _ = error_about(sock, family)
-        sock.send(full_size(family, fits))
-        second, quoted = error_about(sock, family)
+    first = answered(icmp_site, family, case.vport, MTU)
+    second = answered(icmp_site, family, case.vport, fits)
 
     assert first == IcmpError(*TOO_BIG[family], fits, director)
     if is_cut:
         assert second == IcmpError(*PORT_UNREACHABLE[family], 0, vip)
-        assert quoted == full_size(family, fits)[: len(quoted)]
         assert learned_mtu(client, vip) == fits
     else:
         assert second == IcmpError(*TOO_BIG[family], fits_behind, director)
@@ -175,10 +165,8 @@ def test_a_packet_too_long_for_a_way_behind_is_refused_with_what_fits(
     director = of(icmp_site.lab.director.addresses, family)
     forget(client)
 
-    with probing(icmp_site, family, case.vport) as sock:
-        # One that fits the router's link: else its IPv6 would first tell that link's MTU.
-        sock.send(full_size(family, FAR_MTU - announced(case, family)))
-        answer, _ = error_about(sock, family)
+    # One that fits the router's link: else its IPv6 would first tell that link's MTU.
+    answer = answered(icmp_site, family, case.vport, FAR_MTU - announced(case, family))
 
     # The router told a local address; to the client the virtual one stands for all behind it.
     offender = vip if case.way == "fullnat" else director

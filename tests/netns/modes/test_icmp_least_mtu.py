@@ -13,18 +13,16 @@ import pytest
 from lvsd.lab import Lab, real_server
 from lvsd.lab.plan import MIN_MTU
 from tests.netns.modes.icmp_site import (
-    IP_BYTES,
     PORT_UNREACHABLE,
     TOO_BIG,
-    UDP_BYTES,
-    error_about,
+    answered,
     forget,
     learned_mtu,
     unlimit,
     uploaded,
 )
 from tests.netns.modes.site import forwarded, reached
-from tests.netns.traffic.icmp_errors import IcmpError, probing
+from tests.netns.traffic.icmp_errors import IcmpError
 from tests.netns.traffic.site import running
 
 if TYPE_CHECKING:
@@ -41,8 +39,6 @@ SERVICES: Final[dict[str, tuple[int, str, dict[str, Any]]]] = {
 
 UDP: Final = 100
 UPLOAD_BYTES: Final = 300_000
-FULL: Final = MIN_MTU - IP_BYTES["v6"] - UDP_BYTES
-"""The payload of a datagram that is as long as the least MTU."""
 
 
 @pytest.fixture(scope="module")
@@ -66,15 +62,11 @@ def test_the_least_mtu_is_told_and_what_has_it_arrives(least_site: Site, service
     client, vip, port = least_site.lab.client, least_site.vip("v6"), SERVICES[service][0] + UDP
     forget(client)
 
-    with probing(least_site, "v6", port) as sock:
-        sock.send(bytes(FULL + 100))
-        refused, _ = error_about(sock, "v6")
-        learned = learned_mtu(client, vip)
-        sock.send(bytes(FULL))
-        arrived, _ = error_about(sock, "v6")
+    refused = answered(least_site, "v6", port, MIN_MTU + 100)
+    arrived = answered(least_site, "v6", port, MIN_MTU)
 
     assert (refused.kind, refused.code, refused.info) == (*TOO_BIG["v6"], MIN_MTU)
-    assert learned == MIN_MTU
+    assert learned_mtu(client, vip) == MIN_MTU
     assert arrived == IcmpError(*PORT_UNREACHABLE["v6"], 0, vip)
 
 

@@ -17,9 +17,8 @@ from tests.netns.modes.hops import Place, captured
 from tests.netns.modes.icmp_site import (
     IP_BYTES,
     TOO_BIG,
-    UDP_BYTES,
+    answered,
     datagram,
-    error_about,
     errors,
     forget,
     learned_mtu,
@@ -31,7 +30,7 @@ from tests.netns.modes.icmp_site import (
     uploaded,
 )
 from tests.netns.modes.site import forwarded
-from tests.netns.traffic.icmp_errors import IcmpError, probing
+from tests.netns.traffic.icmp_errors import IcmpError
 from tests.netns.traffic.site import of, running
 from tests.netns.traffic.sockets import opened
 
@@ -111,9 +110,7 @@ def test_a_router_s_error_about_nat_s_request_is_about_the_virtual_address(
     client, vip = routed_site.lab.client, routed_site.vip(family)
     forget(client)
 
-    with probing(routed_site, family, BY_WAY["nat"] + UDP) as sock:
-        sock.send(bytes(MTU - IP_BYTES[family] - UDP_BYTES))
-        answer, _ = error_about(sock, family)
+    answer = answered(routed_site, family, BY_WAY["nat"] + UDP, MTU)
 
     assert answer == IcmpError(*TOO_BIG[family], NARROW, vip)
     assert learned_mtu(client, vip) == NARROW
