@@ -1,10 +1,11 @@
 """Packets per second through the whole director, without I/O: bytes in, bytes out.
 
 That is parsing, look-up, counters, state, timer and rewriting; for a new connection also the
-scheduler and both entries. The requests and replies are those of 10,000 established connections
-in turn; new connections come from as many clients and find an empty table. Run as
-``python -m bench.core`` or, into docs/performance.md, ``python -m bench core``. Every figure is the
-median of several turns.
+scheduler and both entries. In NAT mode unless a row says otherwise; what other modes send by a
+socket is made, not sent. DR and TUN see no replies. The requests and replies are those of 10,000
+established connections in turn; new connections come from as many clients and find an empty table.
+Run as ``python -m bench.core`` or, into docs/performance.md, ``python -m bench core``. Every figure
+is the median of several turns.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from bench.packet import ENDS, VPORT, build
 from bench.report import Table, count
 from forwarders import FORWARDERS
 from lvsd.core.director import Director
+from lvsd.core.local_ports import LocalPool
 from lvsd.core.path import leave, path_to
 from lvsd.core.service import RealServer, Service, ServiceKey
-from lvsd.core.verdict import Hook
+from lvsd.core.verdict import Hook, Verdict
 from lvsd.packet.checksum import checksum, pseudo_header
 from lvsd.packet.view import ICMP, ICMPV6, SCTP, TCP, UDP
 from schedulers import BUILT_IN
@@ -35,6 +37,7 @@ TURNS = 5
 CONNECTIONS = 10_000
 SERVERS = (3, 1000)
 SIZE = 100
+MTU = 1500
 NOW = 1000.0
 NAMES = {TCP: "TCP", UDP: "UDP", SCTP: "SCTP"}
 ADDRESSES_AT = {4: 12, 6: 8}
@@ -59,6 +62,19 @@ def run() -> list[Result]:
             f"IPv{version} {NAMES[protocol]}, request and reply", established, version, protocol
         )
         for version, protocol in ((4, TCP), (6, TCP), (4, UDP), (6, UDP), (4, SCTP))
+    ]
+    figures += [
+        _measure(f"IPv{version} TCP, {what}", partial(established, mode=mode), version, TCP)
+        for version in (4, 6)
+        for mode, what in (
+            ("dr", "DR, request"),
+            ("tun", "TUN, request"),
+            ("fullnat", "FULLNAT, request and reply"),
+        )
+    ]
+    figures += [
+        _measure(f"IPv4 TCP, new connections, {mode.upper()}", partial(opening, mode=mode), 4, TCP)
+        for mode in ("dr", "tun", "fullnat")
     ]
     figures += [
         _measure(f"IPv{version} UDP, ICMP errors", icmp_errors, version, UDP) for version in (4, 6)
@@ -89,18 +105,26 @@ def tables() -> list[Table]:
     ]
 
 
-def world(version: int, protocol: int, servers: int, scheduler: str = "wlc") -> Director:
-    """Return a director in NAT mode with one service, its paths compiled."""
+def world(
+    version: int, protocol: int, servers: int, scheduler: str = "wlc", mode: str = "nat"
+) -> Director:
+    """Return a director with one service, its paths compiled."""
     director = Director(now=NOW)
     _, vip, rip = ENDS[version]
-    service = Service(ServiceKey(protocol, vip, VPORT), BUILT_IN[scheduler]())
+    local = bytes((*rip[:-1], 254))
+    pool = LocalPool((local,))
+    service = Service(ServiceKey(protocol, vip, VPORT), BUILT_IN[scheduler](), local=pool)
+    forwarder = FORWARDERS[mode]()
+    rport = 8080 if forwarder.maps_port else VPORT
     weight = CONNECTIONS if scheduler == "ovf" else 1  # ovf has room for its weight only
     director.services.add(service)
     first = int.from_bytes(rip, "big")
     for number in range(servers):
         address = (first + number).to_bytes(len(rip), "big")
-        server = service.add(RealServer(address, 8080, weight, forwarder=FORWARDERS["nat"]()))
-        leave(path_to(server, director.protocols[protocol], (vip, VPORT), 8080))
+        server = service.add(RealServer(address, rport, weight, forwarder=forwarder))
+        server.set_way(MTU, local, is_local=False)
+        if not forwarder.per_connection:
+            leave(path_to(server, director.protocols[protocol], (vip, VPORT), rport))
     return director
 
 
@@ -142,19 +166,38 @@ def reply(request: bytes) -> bytes:
     )
 
 
-def established(version: int, protocol: int, servers: int) -> tuple[Director, Load]:
-    """Return a director with `CONNECTIONS` connections, and a request and a reply of each."""
-    director = world(version, protocol, servers)
+def established(
+    version: int, protocol: int, servers: int, mode: str = "nat"
+) -> tuple[Director, Load]:
+    """Return a director with `CONNECTIONS` connections, and a request and a reply of each.
+
+    FULLNAT's clients have been told to the server, and it knows.
+    """
+    director = world(version, protocol, servers, mode=mode)
     load: Load = []
     opening_ = requests(version, protocol, opens=True)
     following = requests(version, protocol, opens=False)
     for first, second in zip(opening_, following, strict=True):
-        director.handle(first, Hook.PREROUTING, 0, 1, NOW)
-        forwarded = director.handle(second, Hook.PREROUTING, 0, 1, NOW)
-        if not isinstance(forwarded, bytes):
-            raise TypeError(f"the director did not forward a request: {forwarded}")
-        load += [(second, Hook.PREROUTING), (reply(forwarded), Hook.FORWARD)]
+        _forwarded(director, first)
+        forwarded = _forwarded(director, second)
+        load.append((second, Hook.PREROUTING))
+        if mode in {"nat", "fullnat"}:
+            answer = reply(forwarded)
+            load.append((answer, Hook.FORWARD))
+            director.handle(answer, Hook.FORWARD, 0, 1, NOW)
+    director.departures.clear()
     return director, load
+
+
+def _forwarded(director: Director, request: bytes) -> bytes:
+    """Return what a request becomes. Raise TypeError if it is not forwarded."""
+    outcome = director.handle(request, Hook.PREROUTING, 0, 1, NOW)
+    if outcome is Verdict.TAKEN:
+        outcome = director.departures[-1].data
+        director.departures.clear()
+    if not isinstance(outcome, bytes):
+        raise TypeError(f"the director did not forward a request: {outcome}")
+    return outcome
 
 
 def icmp_errors(version: int, protocol: int, servers: int) -> tuple[Director, Load]:
@@ -182,10 +225,10 @@ def _icmp_error(request: bytes) -> bytes:
 
 
 def opening(
-    version: int, protocol: int, servers: int, scheduler: str = "wlc"
+    version: int, protocol: int, servers: int, scheduler: str = "wlc", mode: str = "nat"
 ) -> tuple[Director, Load]:
     """Return a director without connections, and packets that open `CONNECTIONS`."""
-    director = world(version, protocol, servers, scheduler)
+    director = world(version, protocol, servers, scheduler, mode)
     return director, [
         (packet, Hook.PREROUTING) for packet in requests(version, protocol, opens=True)
     ]
@@ -209,8 +252,11 @@ def _measure(
 def _per_second(director: Director, load: Load) -> float:
     handle = director.handle
     start = perf_counter()
+    departures = director.departures
     for packet, hook in load:
         handle(packet, hook, 0, 1, NOW)
+        if departures:
+            departures.clear()
     elapsed = perf_counter() - start
     if director.drops or director.passed:
         raise ValueError(f"not all was forwarded: {director.dropped()}, {director.passed} passed")

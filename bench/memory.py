@@ -41,6 +41,9 @@ CONNECTIONS = 1_000_000
 EXPIRING = 100_000
 """Of these connections all come in one second, and end in one second."""
 
+FULLNAT_CONNECTIONS = 150_000
+"""Three real servers and one local address have ports for 193,533."""
+
 TARGET_BYTES = 700
 PORTS = 50_000
 PERSISTENCE_S = 300
@@ -53,7 +56,7 @@ SYN, ACK = 0x02, 0x10
 class Result:
     """The cost of `CONNECTIONS`, of one IP version; times in milliseconds.
 
-    ``any_port_bytes`` is that of `any_port_bytes`, which `run` fills in.
+    ``any_port_bytes`` and ``fullnat_bytes`` are those of the functions, which `run` fills in.
     """
 
     version: int
@@ -65,6 +68,7 @@ class Result:
     longest_tick_ms: float
     all_ticks_ms: float
     any_port_bytes: float = 0.0
+    fullnat_bytes: float = 0.0
 
 
 def run(connections: int = CONNECTIONS, expiring: int = EXPIRING) -> list[Result]:
@@ -74,7 +78,14 @@ def run(connections: int = CONNECTIONS, expiring: int = EXPIRING) -> list[Result
         for version in (4, 6):
             any_port = pool.submit(any_port_bytes, version, connections)
             one_port = pool.submit(measure, version, connections, expiring)
-            results.append(replace(one_port.result(), any_port_bytes=any_port.result()))
+            fullnat = pool.submit(fullnat_bytes, version)
+            results.append(
+                replace(
+                    one_port.result(),
+                    any_port_bytes=any_port.result(),
+                    fullnat_bytes=fullnat.result(),
+                )
+            )
     return results
 
 
@@ -88,6 +99,7 @@ def tables() -> list[Table]:
         f"the same for a service of any port (target: {TARGET_BYTES})": [
             count(each.any_port_bytes) for each in results
         ],
+        "the same for FULLNAT": [count(each.fullnat_bytes) for each in results],
         "bytes a connection, estimated": [count(each.estimated_bytes) for each in results],
         "the slowest packet of all while the table fills, ms": [
             f"{each.slowest_packet_ms:.0f}" for each in results
@@ -159,6 +171,20 @@ def any_port_bytes(version: int, connections: int) -> float:
     return (_resident() - before) / connections
 
 
+def fullnat_bytes(version: int, connections: int = FULLNAT_CONNECTIONS) -> float:
+    """Return the resident bytes of an established FULLNAT connection, its translation included."""
+    gc.disable()
+    director = world(version, TCP, 3, mode="fullnat")
+    director.settings.max_connections = connections
+    clients = _clients(version)
+    gc.collect()
+    before = _resident()
+    _open(director, clients, connections, NOW, (SYN, ACK))
+    if director.table.count != connections:
+        raise ValueError(f"there are {director.table.count} connections")
+    return (_resident() - before) / connections
+
+
 def _clients(version: int, port_at: int | None = None) -> Iterator[bytearray]:
     """Yield a packet to the virtual service from ever other clients; its flags are to be set.
 
@@ -186,6 +212,7 @@ def _open(
             start = perf_counter()
             director.handle(data, Hook.PREROUTING, 0, 1, now)
             slowest = max(slowest, perf_counter() - start)
+            director.departures.clear()
     return slowest * 1000
 
 
