@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,9 @@ HEADERS = {"v4": 28, "v6": 48}
 
 PROXY_PORT = 7005
 PROXY_SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+
+SOURCE_PORTS = itertools.count(20001)
+"""dig's ports: each once, as a query from a port of before belongs to that one's connection."""
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +70,7 @@ def site() -> Iterator[Site]:
 def dig(site: Site, family: Family, way: str, *options: str) -> str:
     port = str(NAMES[way])
     command = ["dig", "+timeout=3", "+tries=1", "+notcp", *options, "-p", port]
+    command += ["-b", f"{site.source(family)}#{next(SOURCE_PORTS)}"]
     return site.lab.client.run([*command, f"@{site.vip(family)}"]).stdout
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 EVEN = {"server1": 3, "server2": 3, "server3": 3}
 
+SOURCE_PORTS = itertools.count(20001)
+"""dig's ports: each once, as a query from a port of before belongs to that one's connection."""
+
 
 @pytest.fixture(scope="module")
 def site(lab: Lab) -> Iterator[Site]:
@@ -30,6 +34,7 @@ def site(lab: Lab) -> Iterator[Site]:
 
 def dig(site: Site, family: Family, *options: str) -> str:
     command = ["dig", "+timeout=3", "+tries=1", *options, f"@{site.vip(family)}"]
+    command += ["-b", f"{site.source(family)}#{next(SOURCE_PORTS)}"]
     return site.lab.client.run(command).stdout
 
 
