@@ -29,7 +29,7 @@ KEYS = {
     "tunnel": ("tun",),
     "tunnel_port": ("tun",),
     "tunnel_checksum": ("tun",),
-    "mss_clamp": ("tun", "fullnat"),
+    "mss_clamp": ("tun",),
     "local_addresses": ("fullnat",),
     "local_ports": ("fullnat",),
     "client_address": ("fullnat",),

@@ -13,12 +13,11 @@ netlink says by errno what is missing.
 from __future__ import annotations
 
 import errno
-import os
 import struct
-import subprocess
 from typing import Final, Literal
 
 from lvsd.errors import KernelError, PrivilegeError
+from lvsd.io import nft
 from lvsd.io.netlink import (
     NETLINK_NETFILTER,
     NLM_F_APPEND,
@@ -39,6 +38,7 @@ __all__ = ["Divert", "Diverted", "remove_leftover", "table_stands"]
 OnCrash = Literal["drop", "bypass"]
 
 _TABLE: Final = f"table inet {TABLE}"
+_CHANGE: Final = f"change nftables {_TABLE}"
 _NFPROTO_INET: Final = 1
 _SUBSYSTEM: Final = 10 << 8  # NFNL_SUBSYS_NFTABLES
 _NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN, _NEWRULE = (
@@ -88,7 +88,7 @@ class Divert:
             self.up(diverted)
             return
         if commands := changes(self._state, diverted):
-            _run_nft(commands, _RUNNING_S)
+            nft.run(_CHANGE, commands, _RUNNING_S)
         self._state = diverted
 
     def down(self) -> None:
@@ -188,41 +188,12 @@ def _go_live(diverted: Diverted, timeout_s: float) -> None:
     """Add sets, rules and hooks, with the first way of reassembly that the kernel has."""
     for reassembly in REASSEMBLY:
         try:
-            _run_nft(script(diverted, reassembly), timeout_s)
+            nft.run(_CHANGE, script(diverted, reassembly), timeout_s)
         except KernelError:
             if reassembly == REASSEMBLY[-1]:
                 raise
         else:
             return
-
-
-def _run_nft(commands: str, timeout_s: float) -> None:
-    """Feed a script to nft: one transaction. Raise KernelError with the first line it says.
-
-    Everything waits for it, the packets included, hence a bound.
-    """
-    try:
-        subprocess.run(
-            ["nft", "-f", "-"],
-            input=commands,
-            capture_output=True,
-            check=True,
-            text=True,
-            timeout=timeout_s,
-            env={**os.environ, "LC_ALL": "C"},
-        )
-    except FileNotFoundError:
-        raise KernelError("run nft", "no such program", "install the package nftables") from None
-    except subprocess.CalledProcessError as error:
-        said = error.stderr.strip().partition("\n")[0] or f"exit status {error.returncode}"
-        raise KernelError(
-            f"change nftables {_TABLE}", said, "see what `nft list ruleset` says about it"
-        ) from None
-    except subprocess.TimeoutExpired:
-        said = f"it has not ended within {timeout_s:g} s"
-        raise KernelError("run nft", said, "try `nft list ruleset` by hand") from None
-    except OSError as error:
-        raise KernelError("run nft", error, "try `nft list ruleset` by hand") from error
 
 
 def _refusal(error: OSError) -> KernelError:

@@ -1,4 +1,4 @@
-"""Tables of ours in nftables, by the program nft: what one holds, and changes as one transaction.
+"""The program nft: tables of ours, what one holds, and changes as one transaction.
 
 Every table is of the family inet, which sees IPv4 and IPv6. Nothing else of the machine's ruleset
 is read or written.
@@ -23,12 +23,21 @@ _TIMEOUT_S: Final = 30.0
 """How long nft may take: it may have the kernel load modules."""
 
 
+def run(operation: str, script: str, timeout_s: float | None = None) -> None:
+    """Feed a script to nft: one transaction. ``timeout_s`` bounds what waits for it.
+
+    Raise KernelError, which says what was not done (``operation``) and nft's first line, and then
+    nothing has changed; or PrivilegeError.
+    """
+    _nft(operation, "-f", "-", script=script, timeout_s=timeout_s)
+
+
 def replace(table: str, commands: Iterable[str]) -> None:
     """Make a table by these commands of nft, in place of one of that name, in one transaction.
 
     Raise KernelError, and then nothing has changed, or PrivilegeError.
     """
-    _nft(f"make the nftables table inet {table}", "-f", "-", script=[*gone(table), *commands])
+    run(f"make the nftables table inet {table}", _lines([*gone(table), *commands]))
 
 
 def gone(table: str) -> list[str]:
@@ -41,7 +50,7 @@ def delete(table: str) -> bool:
     operation = f"remove the nftables table inet {table}"
     if not _stands(table, operation):
         return False
-    _nft(operation, "-f", "-", script=gone(table))
+    run(operation, _lines(gone(table)))
     return True
 
 
@@ -72,26 +81,29 @@ def _objects(operation: str, *words: str) -> list[Object]:
         )
 
 
-def _nft(operation: str, *words: str, script: Iterable[str] = ()) -> str:
+def _lines(commands: Iterable[str]) -> str:
+    return "".join(f"{command}\n" for command in commands)
+
+
+def _nft(operation: str, *words: str, script: str = "", timeout_s: float | None = None) -> str:
     """Run nft, ``script`` on its stdin, and return what it printed."""
+    timeout_s = _TIMEOUT_S if timeout_s is None else timeout_s
     by_hand = "see whether `nft list ruleset` works by hand"
     try:
         done = subprocess.run(
             ["nft", *words],
-            input="".join(f"{line}\n" for line in script),
+            input=script,
             capture_output=True,
             check=False,
             text=True,
-            timeout=_TIMEOUT_S,
+            timeout=timeout_s,
             env={**os.environ, "LC_ALL": "C"},
         )
     except FileNotFoundError:
         remedy = "install the package nftables"
         raise KernelError(operation, "there is no program nft", remedy) from None
     except subprocess.TimeoutExpired:
-        raise KernelError(
-            operation, f"nft has not ended within {_TIMEOUT_S:g} s", by_hand
-        ) from None
+        raise KernelError(operation, f"nft has not ended within {timeout_s:g} s", by_hand) from None
     except OSError as error:
         raise KernelError(operation, error, by_hand) from error
     if done.returncode == 0:

@@ -330,7 +330,7 @@ def test_an_nft_that_hangs_is_ended_and_nothing_stays(
     with monkeypatch.context() as patched:
         patched.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
         patched.setattr("lvsd.io.divert._START_S", 0.1)
-        with pytest.raises(KernelError, match=r"run nft: it has not ended within 0\.1 s; try"):
+        with pytest.raises(KernelError, match=r"inet lvsd: nft has not ended within 0\.1 s"):
             divert.up(Diverted())
     assert ruleset() == []
 
@@ -346,7 +346,7 @@ def test_a_daemon_that_runs_gives_nft_five_seconds(
         return subprocess_run(*words, timeout=timeout, **options)
 
     subprocess_run: Callable[..., object] = subprocess.run
-    monkeypatch.setattr("lvsd.io.divert.subprocess.run", run)
+    monkeypatch.setattr("lvsd.io.nft.subprocess.run", run)
     divert.up(Diverted())
     divert.update(Diverted(marks=frozenset({7})))
     remove_leftover()

@@ -101,13 +101,13 @@ def test_the_local_side_is_addresses_and_a_range_of_ports() -> None:
         service('forward = "tun"\nmss_clamp = true', server()),
         service('forward = "tun"\npersistence_s = 60', server("10.0.0.2:0"),
                 address='address = "192.0.2.10:0"\n'),
-        service(f'forward = "fullnat"\nmss_clamp = true\n{LOCAL}', server("10.0.0.2:8080")),
+        service(f'forward = "fullnat"\n{LOCAL}', server("10.0.0.2:8080")),
         service(f'forward = "fullnat"\nclient_address = "proxy-v2"\n{LOCAL}', server(),
                 protocol="udp"),
         service(f'forward = "fullnat"\nlocal_ports = "1-1"\n{LOCAL}', server()),
         ('[[service]]\nname = "s"\nfwmark = 7\nforward = "dr"\n'
         '[[service.server]]\naddress = "10.0.0.2:0"\n'),
-        (f'[[service]]\nname = "s"\nfwmark = 7\nforward = "fullnat"\nmss_clamp = true\n{LOCAL}'
+        (f'[[service]]\nname = "s"\nfwmark = 7\nforward = "fullnat"\n{LOCAL}'
         '[[service.server]]\naddress = "10.0.0.2:0"\n'),
         service(
             f'tunnel = "gue"\ntunnel_port = 6080\n{LOCAL}',
@@ -132,7 +132,7 @@ def test_a_file_that_goes_with_its_mode_is_good(problems: Problems, text: str) -
         ('tunnel = "ipip"', "tun"),
         ("tunnel_port = 6080", "tun"),
         ("tunnel_checksum = false", "tun"),
-        ("mss_clamp = true", "tun or fullnat"),
+        ("mss_clamp = true", "tun"),
         ('local_addresses = ["10.0.1.5"]', "fullnat"),
         ('local_ports = "1-2"', "fullnat"),
         ('client_address = "toa"', "fullnat"),
