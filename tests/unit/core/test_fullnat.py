@@ -11,6 +11,7 @@ from scapy.layers.inet6 import ICMPv6PacketTooBig, IPv6
 from scapy.packet import Raw
 
 from forwarders import Fullnat
+from lvsd.core.director import ENDED_TOGETHER, SENT_AT_ONCE
 from lvsd.core.local_ports import LocalPool
 from lvsd.core.verdict import Verdict
 from lvsd.packet.address import pack
@@ -137,6 +138,20 @@ def test_an_expired_connection_is_reset_at_both_ends(version: int) -> None:
     assert {str(each[TCP].flags) for each in (to_client, to_server)} <= {"R", "RA"}
     assert to_client[TCP].seq == 2000
     assert to_server[TCP].seq == (got[TCP].seq + 1) % 2**32
+
+
+def test_resets_of_many_connections_do_not_leave_all_at_once(version: int) -> None:
+    world = _world(version)
+    for cport in range(40000, 41000):
+        _opened(world, cport)
+    world.now += 901
+    sent = []
+    while world.director.tick(world.now):
+        sent.append(len(world.sent()))
+    sent.append(len(world.sent()))
+    assert max(sent) < SENT_AT_ONCE + 2 * ENDED_TOGETHER
+    assert sum(sent) == 2 * 1000
+    assert world.director.table.count == 0
 
 
 def test_a_connection_that_was_closed_is_not_reset(version: int) -> None:
