@@ -13,13 +13,8 @@ from typing import TYPE_CHECKING
 
 from lvsd.core import states
 from lvsd.core.connecting import Connector
-from lvsd.core.connection import (
-    LINGER_S,
-    Connection,
-    ConnectionTable,
-    Template,
-    TranslatedConnection,
-)
+from lvsd.core.connection import ConnectionTable, Template, TranslatedConnection
+from lvsd.core.ending import Endings
 from lvsd.core.listing import Row, rows
 from lvsd.core.outbox import Outbox
 from lvsd.core.path import Exit
@@ -27,7 +22,6 @@ from lvsd.core.persistence import template_key
 from lvsd.core.related import Related
 from lvsd.core.service import FTP_DATA_PORT, FTP_PORT, ServiceTable
 from lvsd.core.settings import Settings
-from lvsd.core.stats import ESTIMATOR_PERIOD_S
 from lvsd.core.verdict import Departure, Hook, Reason, Verdict
 from lvsd.packet import icmp
 from lvsd.packet.exchanged_error import MIN_MTU
@@ -37,22 +31,9 @@ from schedulers.base import Flow
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from lvsd.core.connection import Connection
     from lvsd.core.path import Path
     from lvsd.core.service import RealServer, Service, ServiceKey
-    from lvsd.core.stats import Meter
-
-ENDED_AT_ONCE = 4096
-"""Entries that one `Director.tick` looks at; more would keep packets waiting (bench/memory.py)."""
-
-ENDED_TOGETHER = 256
-"""Entries that it looks at before it looks at what there is to send by now."""
-
-SENT_AT_ONCE = 512
-"""Packets to send, RSTs of FULLNAT connections that ended, after which it leaves the rest to the
-next: making and sending one takes some 10 us, and interfaces have room for a thousand."""
-
-SAMPLED_AT_ONCE = 1000
-"""Meters that one `Director.tick` samples, for the same reason; a busy one takes 2 us."""
 
 TOLD_AT_ONCE = 4096
 """Flows that are remembered as told that their datagrams are too big; then it begins anew."""
@@ -94,8 +75,7 @@ class Director:
         self._related = Related(self)
         self._packet = Packet()
         self._told: set[bytes] = set()
-        self._next_sample = now + ESTIMATOR_PERIOD_S
-        self._unsampled: list[Meter] = []
+        self._endings = Endings(self.table, self.services, self.departures, self._end, now)
 
     # --- packets ----------------------------------------------------------------------------
 
@@ -509,68 +489,12 @@ class Director:
         that wait.
         """
         self.now = now
-        more = True
-        looked_at = 0
-        enough = len(self.departures) + SENT_AT_ONCE
-        templates: list[Template] = []
-        while more and looked_at < ENDED_AT_ONCE and len(self.departures) < enough:
-            entries, more = self.table.expired(now, ENDED_TOGETHER)
-            looked_at += ENDED_TOGETHER
-            for entry in entries:
-                if isinstance(entry, Connection):
-                    self._reset(entry)
-                    self._end(entry)
-                else:
-                    templates.append(entry)
-        for template in templates:  # last, lest one live on for a connection that has just ended
-            self._end_template(template, now)
-        for service in self.services:
-            service.tick(now)
-        self._sample(now)
-        return more or bool(self._unsampled)
-
-    def _sample(self, now: float) -> None:
-        """Sample all meters when that is due, so many of them at a time."""
-        if now >= self._next_sample:
-            self._next_sample += ESTIMATOR_PERIOD_S
-            if self._next_sample <= now:
-                self._next_sample = now + ESTIMATOR_PERIOD_S
-            self._unsampled = []
-            for service in self.services:
-                self._unsampled.append(service.meter)
-                self._unsampled.extend(server.meter for server in service.servers)
-        for meter in self._unsampled[:SAMPLED_AT_ONCE]:
-            meter.sample()
-        del self._unsampled[:SAMPLED_AT_ONCE]
+        return self._endings.tick(now)
 
     def _end(self, connection: Connection) -> None:
         """Forget a connection, and what is counted for it."""
         self.table.remove(connection)
         self._connector.release(connection)
-
-    def _reset(self, connection: Connection) -> None:
-        """Tell both ends of a translated connection that it has expired, if it was established.
-
-        Either would go on with it later, and get no answer.
-        """
-        if (
-            isinstance(connection, TranslatedConnection)
-            and connection.protocol == TCP
-            and connection.state == states.TCP_ESTABLISHED
-        ):
-            for data in connection.translation.resets() or ():
-                self.departures.append(Departure(data))
-
-    def _end_template(self, template: Template, now: float) -> None:
-        """Forget a template that has expired, unless it still controls connections."""
-        if template.controlled:
-            template.timeout = LINGER_S
-            template.expires = now + LINGER_S
-            self.table.rearm(template)
-            return
-        self.table.remove_template(template)
-        template.server.templates -= 1
-        template.server.service.released(template.server)
 
 
 def _opens(packet: Packet) -> bool:

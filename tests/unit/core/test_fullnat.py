@@ -11,7 +11,7 @@ from scapy.layers.inet6 import ICMPv6PacketTooBig, IPv6
 from scapy.packet import Raw
 
 from forwarders import Fullnat
-from lvsd.core.director import ENDED_TOGETHER, SENT_AT_ONCE
+from lvsd.core.ending import ENDED_TOGETHER, SENT_AT_ONCE
 from lvsd.core.local_ports import LocalPool
 from lvsd.core.verdict import Verdict
 from lvsd.packet.address import pack

@@ -9,7 +9,7 @@ from math import floor
 
 import pytest
 
-from lvsd.core.director import SAMPLED_AT_ONCE
+from lvsd.core.ending import SAMPLED_AT_ONCE
 from lvsd.core.service import ServiceKey
 from lvsd.core.stats import Estimator, Meter, Rates, Totals
 from lvsd.errors import ControlError

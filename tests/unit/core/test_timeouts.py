@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from lvsd.core.director import ENDED_AT_ONCE
+from lvsd.core.ending import ENDED_AT_ONCE
 from lvsd.core.listing import Row
 from lvsd.packet.address import pack
 from tests.unit.core.world import World, counts

@@ -1,0 +1,116 @@
+"""The end of connections and templates: what is due, so much of it at a time.
+
+A tick that does all there is to do would keep packets waiting; each says whether there is more.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lvsd.core import states
+from lvsd.core.connection import LINGER_S, Connection, TranslatedConnection
+from lvsd.core.stats import ESTIMATOR_PERIOD_S
+from lvsd.core.verdict import Departure
+from lvsd.packet.view import TCP
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lvsd.core.connection import ConnectionTable, Template
+    from lvsd.core.service import ServiceTable
+    from lvsd.core.stats import Meter
+
+ENDED_AT_ONCE = 4096
+"""Entries that one `Endings.tick` looks at; more would keep packets waiting (bench/memory.py)."""
+
+ENDED_TOGETHER = 256
+"""Entries that it looks at before it looks at what there is to send by now."""
+
+SENT_AT_ONCE = 512
+"""Packets to send, RSTs of FULLNAT connections that ended, after which it leaves the rest to the
+next: making and sending one takes some 10 us, and interfaces have room for a thousand."""
+
+SAMPLED_AT_ONCE = 1000
+"""Meters that one `Endings.tick` samples, for the same reason; a busy one takes 2 us."""
+
+
+class Endings:
+    """Ends what has expired, and samples the meters.
+
+    ``end`` forgets a connection; what is to be said of its end goes into ``departures``.
+    """
+
+    def __init__(
+        self,
+        table: ConnectionTable,
+        services: ServiceTable,
+        departures: list[Departure],
+        end: Callable[[Connection], None],
+        now: float,
+    ) -> None:
+        self._table = table
+        self._services = services
+        self._departures = departures
+        self._end = end
+        self._next_sample = now + ESTIMATOR_PERIOD_S
+        self._unsampled: list[Meter] = []
+
+    def tick(self, now: float) -> bool:
+        """Do what is due by ``now``, in seconds; return whether there is more."""
+        more = True
+        looked_at = 0
+        enough = len(self._departures) + SENT_AT_ONCE
+        templates: list[Template] = []
+        while more and looked_at < ENDED_AT_ONCE and len(self._departures) < enough:
+            entries, more = self._table.expired(now, ENDED_TOGETHER)
+            looked_at += ENDED_TOGETHER
+            for entry in entries:
+                if isinstance(entry, Connection):
+                    self._reset(entry)
+                    self._end(entry)
+                else:
+                    templates.append(entry)
+        for template in templates:  # last, lest one live on for a connection that has just ended
+            self._end_template(template, now)
+        for service in self._services:
+            service.tick(now)
+        self._sample(now)
+        return more or bool(self._unsampled)
+
+    def _sample(self, now: float) -> None:
+        """Sample all meters when that is due, so many of them at a time."""
+        if now >= self._next_sample:
+            self._next_sample += ESTIMATOR_PERIOD_S
+            if self._next_sample <= now:
+                self._next_sample = now + ESTIMATOR_PERIOD_S
+            self._unsampled = []
+            for service in self._services:
+                self._unsampled.append(service.meter)
+                self._unsampled.extend(server.meter for server in service.servers)
+        for meter in self._unsampled[:SAMPLED_AT_ONCE]:
+            meter.sample()
+        del self._unsampled[:SAMPLED_AT_ONCE]
+
+    def _reset(self, connection: Connection) -> None:
+        """Tell both ends of a translated connection that it has expired, if it was established.
+
+        Either would go on with it later, and get no answer.
+        """
+        if (
+            isinstance(connection, TranslatedConnection)
+            and connection.protocol == TCP
+            and connection.state == states.TCP_ESTABLISHED
+        ):
+            for data in connection.translation.resets() or ():
+                self._departures.append(Departure(data))
+
+    def _end_template(self, template: Template, now: float) -> None:
+        """Forget a template that has expired, unless it still controls connections."""
+        if template.controlled:
+            template.timeout = LINGER_S
+            template.expires = now + LINGER_S
+            self._table.rearm(template)
+            return
+        self._table.remove_template(template)
+        template.server.templates -= 1
+        template.server.service.released(template.server)
