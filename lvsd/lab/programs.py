@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import random
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,10 +60,18 @@ class Payload:
 def payload(namespace: Namespace) -> Payload:
     """Return the lab's file, `FILE_BYTES` long and the same for all; make it if need be."""
     path = namespace.directory.parent / "file"
-    data = random.Random("lvsd").randbytes(FILE_BYTES)  # noqa: S311 - the same bytes each time
     if not path.exists():
-        path.write_bytes(data)
-    return Payload(path, hashlib.sha256(data).hexdigest())
+        path.write_bytes(_content())
+    return Payload(path, _digest())
+
+
+def _content() -> bytes:
+    return random.Random("lvsd").randbytes(FILE_BYTES)  # noqa: S311 - the same bytes each time
+
+
+@cache
+def _digest() -> str:
+    return hashlib.sha256(_content()).hexdigest()
 
 
 def nginx(
