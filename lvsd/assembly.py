@@ -21,6 +21,7 @@ from lvsd.io.ruleset import Diverted
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from forwarders.base import Forwarder
     from lvsd.config import model
     from lvsd.io.ruleset import Endpoint
 
@@ -127,8 +128,7 @@ def diverted(services: Iterable[Service]) -> Diverted:
         with_ipsec = key.protocol == UDP and key.vport in {0, ISAKMP_PORT}
         if with_ipsec:
             ipsec.add(key.vip)
-        for server in service.servers:
-            way = server.way
+        for server, way in _ways(service):
             if way.bypasses:
                 if way.needs_source and server.source is not None:
                     tunnel_ends.add(server.source)
@@ -148,6 +148,19 @@ def diverted(services: Iterable[Service]) -> Diverted:
         ipsec=frozenset(ipsec),
         ipsec_servers=frozenset(ipsec_servers),
     )
+
+
+def _ways(service: Service) -> Iterator[tuple[RealServer, Forwarder]]:
+    """Yield each real server with each way that it is reached.
+
+    Connections keep theirs when the server gets another, or is removed.
+    """
+    for server in (*service.servers, *service.departed.values()):
+        ways = {path.way for path in server.paths.values() if path.users}
+        if server.available:
+            ways.add(server.way)
+        for way in ways:
+            yield server, way
 
 
 def _reply_endpoints(service: Service, server: RealServer) -> Iterator[Endpoint]:
