@@ -27,12 +27,29 @@ class Terminated(KeyboardInterrupt):
 def unwinding() -> Iterator[None]:
     """Let `ENDING` raise `Terminated` inside the block, so that clean-up runs.
 
-    A handler that somebody else set stays. Outside the main thread this does nothing: Python
-    allows signal handlers there only.
+    Blocks may overlap in any order: the last to end puts back what was there. A handler that
+    somebody else set stays. Outside the main thread this does nothing: Python allows signal
+    handlers there only.
     """
-    mine = [number for number in ENDING if signal.getsignal(number) == signal.SIG_DFL]
-    with _handling(mine, _raise):
+    if threading.current_thread() is not threading.main_thread():
         yield
+        return
+    block = object()
+    _blocks.add(block)
+    for number in ENDING:
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _raise)
+    try:
+        yield
+    finally:
+        _blocks.remove(block)
+        for number in ENDING:
+            if not _blocks and signal.getsignal(number) == _raise:
+                signal.signal(number, signal.SIG_DFL)
+
+
+_blocks: set[object] = set()
+"""The `unwinding` blocks that last."""
 
 
 @contextlib.contextmanager

@@ -107,13 +107,14 @@ def test_without_toa_the_demo_says_so_and_expects_local_addresses(
 def test_the_demo_says_so_when_replies_do_not_take_the_way_of_the_mode(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from lvsd.lab import demo, plan  # noqa: PLC0415 - patched below
+    from lvsd.lab import build, demo, plan  # noqa: PLC0415 - patched below
 
     def by_the_director(number: int, way: str) -> plan.Node:
         return replace(real_server(number, way), gateway=plan.BACK.host(plan.DIRECTOR))
 
     real_server = plan._real_server
     monkeypatch.setattr(plan, "_real_server", by_the_director)
+    monkeypatch.setitem(build.SYSCTLS, "net.ipv4.ip_forward", "1")  # or no reply comes at all
 
     assert demo.main(["--mode", "dr"]) == 1
     assert "replies did not bypass the director" in capsys.readouterr().out

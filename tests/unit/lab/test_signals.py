@@ -58,3 +58,14 @@ def test_without_a_signal_deferring_changes_nothing() -> None:
         pass
 
     assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_blocks_that_overlap_put_the_handlers_back_when_the_last_has_ended() -> None:
+    first, second = unwinding(), unwinding()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    during = signal.getsignal(signal.SIGTERM)
+    second.__exit__(None, None, None)
+    assert during != signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
