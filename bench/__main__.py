@@ -11,7 +11,7 @@ from rich.console import Console
 if TYPE_CHECKING:
     from bench.report import Table
 
-SECTIONS = ("core", "schedulers", "memory", "end-to-end")
+SECTIONS = ("core", "schedulers", "memory", "end-to-end", "modes")
 """Each is the module of that name, with a function ``tables() -> list[Table]``."""
 
 

@@ -11,7 +11,7 @@ import json
 import re
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from bench.report import Table, count
 from lvsd.lab import programs
@@ -23,11 +23,15 @@ if TYPE_CHECKING:
 
     from lvsd.lab.namespace import Namespace
 
+Samples: TypeAlias = "dict[tuple[str, str], list[float]]"
+"""What was measured, by measure and way."""
+
 ROUNDS = 5
 SECONDS = 2
 CONNECTIONS = 32
 COMMAND = "python -m bench end-to-end"
 
+HAPROXY = "HAProxy, TCP mode"
 WEB, DIRECT_WEB, STREAM, DIRECT_STREAM = 80, 8080, 5201, 5202
 HAPROXY_WEB, HAPROXY_STREAM, NGINX_WEB, NGINX_STREAM = 8881, 8882, 8891, 8892
 
@@ -80,20 +84,33 @@ def tables(rounds: int = ROUNDS, progress: Callable[[str], None] = print) -> lis
     """Measure everything and return the table; about two minutes for five rounds."""
     with Lab(servers=1) as lab:
         ways = _start(lab)
-        samples: dict[tuple[str, str], list[float]] = {}
-        for number in range(rounds):
-            for measure in MEASURES:
-                progress(f"end to end: round {number + 1} of {rounds}, {measure.name}")
-                for way in ways:
-                    value = measure.take(lab.client, way)
-                    samples.setdefault((measure.name, way.name), []).append(value)
-    return [_table(ways, samples)]
+        samples = sampled(lab.client, ways, rounds, progress)
+    name, title = "end-to-end", "End to end in the lab"
+    return [compared(name, title, COMMAND, ways, samples, peer=HAPROXY)]
+
+
+def sampled(
+    client: Namespace, ways: Sequence[Way], rounds: int, progress: Callable[[str], None]
+) -> Samples:
+    """Take every measure of every way, in turns."""
+    samples: Samples = {}
+    for number in range(rounds):
+        for measure in MEASURES:
+            progress(f"end to end: round {number + 1} of {rounds}, {measure.name}")
+            for way in ways:
+                value = measure.take(client, way)
+                samples.setdefault((measure.name, way.name), []).append(value)
+    return samples
+
+
+def widen_ports(client: Namespace) -> None:
+    """Let one client address open more than 28,000 connections a minute."""
+    client.sysctl("net.ipv4.ip_local_port_range", "1024 65535")
+    client.sysctl("net.ipv4.tcp_tw_reuse", "1")
 
 
 def _start(lab: Lab) -> Sequence[Way]:
-    # One client address has 28,000 ports, and a port that closed first rests for a minute.
-    lab.client.sysctl("net.ipv4.ip_local_port_range", "1024 65535")
-    lab.client.sysctl("net.ipv4.tcp_tw_reuse", "1")
+    widen_ports(lab.client)
     server = lab.servers[0]
     programs.nginx(server, [WEB, DIRECT_WEB])
     for port in (STREAM, DIRECT_STREAM):
@@ -121,7 +138,7 @@ def _start(lab: Lab) -> Sequence[Way]:
     return (
         Way("direct", rip, DIRECT_WEB, DIRECT_STREAM),
         Way("lvsd", vip, WEB, STREAM),
-        Way("HAProxy, TCP mode", front, HAPROXY_WEB, HAPROXY_STREAM),
+        Way(HAPROXY, front, HAPROXY_WEB, HAPROXY_STREAM),
         Way("nginx stream", front, NGINX_WEB, NGINX_STREAM),
     )
 
@@ -136,16 +153,18 @@ def _wrk(client: Namespace, way: Way, *options: str) -> float:
     return float(match[1])
 
 
-def _table(ways: Sequence[Way], samples: dict[tuple[str, str], list[float]]) -> Table:
+def compared(
+    name: str, title: str, command: str, ways: Sequence[Way], samples: Samples, peer: str
+) -> Table:
+    """Return the medians, each also as its ratio to a peer's."""
     rows = []
     for way in ways:
         row = [way.name]
         for measure in MEASURES:
             value = median(samples[measure.name, way.name])
-            haproxy = median(samples[measure.name, ways[2].name])
-            row += [measure.text(value), f"{value / haproxy:.2f}"]
+            row += [measure.text(value), f"{value / median(samples[measure.name, peer]):.2f}"]
         rows.append(row)
     columns = ["way"]
     for measure in MEASURES:
-        columns += [measure.name, "of HAProxy"]
-    return Table("end-to-end", "End to end in the lab", COMMAND, columns, rows)
+        columns += [measure.name, f"of {peer.partition(',')[0]}"]
+    return Table(name, title, command, columns, rows)
