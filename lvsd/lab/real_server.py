@@ -51,13 +51,19 @@ def reading_toa(local: Iterable[Addresses]) -> list[str]:
 
 
 def up(
-    namespace: Namespace, vip: Addresses, *, tunnel: str = "ipip", port: int | None = None
+    namespace: Namespace,
+    vip: Addresses,
+    *,
+    tunnel: str = "ipip",
+    port: int | None = None,
+    mss: str | None = None,
 ) -> Program | None:
     """Give a real server of DR or TUN the virtual addresses; for TUN, take tunnels off.
 
-    ``tunnel`` is ipip, gue or gre, ``port`` GUE's. Return when packets can come: with the
-    program, which goes on running where it has to take the outer headers off itself, or None for
-    a way that needs nothing. Raise KernelError, with the program's words, when it fails.
+    ``tunnel`` is ipip, gue or gre, ``port`` GUE's, ``mss`` the most that TCP is to announce from
+    there, or auto. Return when packets can come: with the program, which goes on running where it
+    has to take the outer headers off itself, or None for a way that needs nothing. Raise
+    KernelError, with the program's words, when it fails.
     """
     mode = namespace.way
     if mode not in MODES:
@@ -66,6 +72,7 @@ def up(
     if mode == "tun":
         argv += ["--tunnel", tunnel]
         argv += ["--port", str(port)] if port is not None else []
+        argv += ["--mss", mss] if mss is not None else []
     return start_and_wait(namespace, argv, NAME, may_end=True)
 
 
