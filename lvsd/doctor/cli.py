@@ -24,8 +24,8 @@ MOST_PATIENT_S: Final = 60.0
 DESCRIPTION: Final = """\
 Say what keeps packets from getting through, and the command that mends it. To be run on the
 director, in its network namespace, beside the daemon or with its configuration alone. It asks
-real servers by ARP, neighbour discovery and ICMP echoes, for three seconds at most, and changes
-nothing.
+real servers by ARP, neighbour discovery, ICMP echoes and TCP SYNs, for three seconds at most, and
+changes nothing.
 """
 
 

@@ -26,6 +26,8 @@ from lvsd.io.ruleset import TABLE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from lvsd.doctor.snapshot import Question
+
 _FORWARDING: Final = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
 _NETSTAT: Final = Path("/proc/net/netstat")
 _SIOCGIFHWADDR: Final = 0x8927
@@ -174,7 +176,8 @@ def _with_answers(snapshot: Snapshot, patience_s: float) -> Snapshot:
             ask.address: (ask.interface, min(macs)) for ask, macs in found.macs.items() if macs
         }
         owners = list(questions.owners(snapshot))
-        answers = wire.exchange(owners, list(questions.echoes(snapshot)), places)
+        asked: list[Question] = [*questions.echoes(snapshot), *questions.syns(snapshot)]
+        answers = wire.exchange(owners, asked, places)
         answers = _joined(found, answers)
         steps = [
             step
@@ -190,5 +193,8 @@ def _with_answers(snapshot: Snapshot, patience_s: float) -> Snapshot:
 
 def _joined(one: Answers, other: Answers) -> Answers:
     return Answers(
-        {**one.macs, **other.macs}, {**one.echoes, **other.echoes}, one.unasked + other.unasked
+        {**one.macs, **other.macs},
+        {**one.echoes, **other.echoes},
+        {**one.handshakes, **other.handshakes},
+        one.unasked + other.unasked,
     )

@@ -1,4 +1,4 @@
-"""The bytes of the doctor's questions, and what the answers say. Pure."""
+"""The bytes of echoes, ARP and neighbour discovery, and what the answers say. Pure."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ ARP_TYPE: Final = 0x0806
 BROADCAST: Final = b"\xff" * 6
 SHORTEST: Final = 48
 """The length in bytes of an echo of no content, over IPv6."""
+ORDINARY_HOPS: Final = 64
+"""The TTL, or hop limit, that hosts commonly begin with (RFC 1700)."""
 
 _ETHERTYPES: Final = {4: b"\x08\x00", 6: b"\x86\xdd"}
-_TTL: Final = 64
 _NDP_HOPS: Final = 255  # RFC 4861, section 7.1
 _DF: Final = 0x4000
 _SOLICITATION, _ADVERTISEMENT = 135, 136
@@ -67,14 +68,22 @@ def echo(source: bytes, destination: bytes, identifier: int, number: int, size: 
     content = b"lvsd doctor " * (size // 12 + 1)
     if len(source) == 4:
         message = _icmp(Icmp.ECHO, identifier, number, content[: max(0, size - 28)])
-        length = 20 + len(message)
-        fields = (0x45, 0, length, 0, _DF, _TTL, ICMP)
-        check = checksum(_IPV4.pack(*fields, 0, source, destination))
-        return _IPV4.pack(*fields, check, source, destination) + message
+        return ip(source, destination, ICMP, message)
     content = content[: max(0, size - 48)]
     carry = pseudo_header(source, destination, ICMPV6, 8 + len(content))
     message = _icmp(Icmp6.ECHO, identifier, number, content, carry)
-    return _ipv6(source, destination, message, _TTL)
+    return ip(source, destination, ICMPV6, message)
+
+
+def ip(
+    source: bytes, destination: bytes, protocol: int, message: bytes, hops: int = ORDINARY_HOPS
+) -> bytes:
+    """Return an IP packet, of IPv4 with DF, that may make so many ``hops``."""
+    if len(source) == 4:
+        fields = (0x45, 0, 20 + len(message), 0, _DF, hops, protocol)
+        check = checksum(_IPV4.pack(*fields, 0, source, destination))
+        return _IPV4.pack(*fields, check, source, destination) + message
+    return _IPV6.pack(6 << 28, len(message), protocol, hops, source, destination) + message
 
 
 def who_has(address: bytes, source: bytes, mac: bytes) -> bytes:
@@ -86,7 +95,7 @@ def who_has(address: bytes, source: bytes, mac: bytes) -> bytes:
     body = address + bytes((_SOURCE_MAC, 1)) + mac
     carry = pseudo_header(source, group, ICMPV6, 8 + len(body))
     message = _icmp(_SOLICITATION, 0, 0, body, carry)
-    return frame(b"\x33\x33" + group[12:], mac, _ipv6(source, group, message, _NDP_HOPS))
+    return frame(b"\x33\x33" + group[12:], mac, ip(source, group, ICMPV6, message, _NDP_HOPS))
 
 
 def owner(ethertype: int, data: bytes, sender: bytes) -> tuple[bytes, bytes] | None:
@@ -154,7 +163,3 @@ def _number(packet: Packet, identifier: int, kind: int) -> int | None:
 def _icmp(kind: int, identifier: int, number: int, content: bytes, carry: int = 0) -> bytes:
     check = checksum(_ICMP.pack(kind, 0, 0, identifier, number) + content, carry)
     return _ICMP.pack(kind, 0, check, identifier, number) + content
-
-
-def _ipv6(source: bytes, destination: bytes, message: bytes, hops: int) -> bytes:
-    return _IPV6.pack(6 << 28, len(message), ICMPV6, hops, source, destination) + message

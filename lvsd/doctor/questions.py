@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from forwarders.plan import Encapsulate
-from lvsd.doctor.snapshot import Ask, Echo
+from lvsd.doctor.snapshot import Ask, Echo, Syn
 from lvsd.packet.address import pack
 
 if TYPE_CHECKING:
@@ -95,6 +95,26 @@ def virtual_from_outside(machine: Machine, service: Service, server: Server) -> 
     if not service.vip:
         return None
     return _carried(machine, server, OUTSIDE[_family(service.vip)], service.vip)
+
+
+def syn(machine: Machine, service: Service, server: Server) -> Syn | None:
+    """Ask a DR or TUN server for a connection there; None for what has no port of TCP, or no way.
+
+    The source is this host's own address: the answer comes straight here.
+    """
+    echo = virtual(machine, service, server)
+    if echo is None or service.protocol != "tcp" or not service.port:
+        return None
+    return Syn(echo.source, echo.destination, service.port, echo.neighbour, echo.tunnel)
+
+
+def syns(snapshot: Snapshot) -> Iterator[Syn]:
+    """Yield every SYN."""
+    for service, server in snapshot.members("dr", "tun"):
+        if snapshot.machine.ways.get(server.address) is None:
+            continue
+        if asked := syn(snapshot.machine, service, server):
+            yield asked
 
 
 def echoes(snapshot: Snapshot) -> Iterator[Echo]:

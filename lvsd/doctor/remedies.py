@@ -11,8 +11,11 @@ if TYPE_CHECKING:
     from lvsd.doctor.snapshot import Server, Snapshot
 
 
-def up(snapshot: Snapshot, server: Server) -> str:
+def up(snapshot: Snapshot, server: Server, mss: str = "auto") -> str:
     """Return the `lvsd realserver up` that makes a host a real server of DR or TUN.
+
+    ``mss`` is the most that it announces with TUN: a number of bytes that is good for both
+    families, or auto.
 
     The last `up` counts, so this names every virtual address that the host serves, of both
     families. Hosts on a link are told apart by their MACs. Behind a router they are not: there
@@ -34,6 +37,7 @@ def up(snapshot: Snapshot, server: Server) -> str:
             words.append(f"--port {tunnel.port}")
         sources = {snapshot.machine.sources.get(each.address) for each in tunnelled} - {None}
         words += [f"--from {text(each)}" for each in sorted(filter(None, sources), key=_by_family)]
+        words.append(f"--mss {mss}")
     return " ".join(words)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from forwarders.tun import Tun
 from lvsd.packet.address import endpoint
@@ -63,7 +63,7 @@ class Server:
 class Service:
     """A virtual service. ``vip`` is empty for a firewall mark's, whose ``protocol`` is ip.
 
-    ``mss_clamp`` and ``local_ports`` (lowest and highest) are None where nobody has told.
+    ``local_ports`` (lowest and highest) is None where nobody has told.
     """
 
     name: str
@@ -74,7 +74,6 @@ class Service:
     servers: tuple[Server, ...]
     local_addresses: tuple[bytes, ...] = ()
     local_ports: tuple[int, int] | None = None
-    mss_clamp: bool | None = None
 
 
 class Chain(NamedTuple):
@@ -150,6 +149,24 @@ class Echo(NamedTuple):
     tunnel: Encapsulate | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Syn:
+    """A TCP SYN to a virtual endpoint, as the director sends a client's on to a real server.
+
+    In a frame to ``neighbour``, or in a ``tunnel``. No tuple, so that it equals no `Echo`.
+    """
+
+    source: bytes
+    destination: bytes
+    port: int
+    neighbour: bytes | None = None
+    tunnel: Encapsulate | None = None
+
+
+Question: TypeAlias = Echo | Syn
+"""What a real server is asked by an IP packet."""
+
+
 class Answer(NamedTuple):
     """What came of an echo: a reply, or an ICMP ``error`` in words, about an ``mtu`` perhaps."""
 
@@ -159,12 +176,23 @@ class Answer(NamedTuple):
     mtu: int = 0
 
 
+class Handshake(NamedTuple):
+    """What came of a SYN: a SYN-ACK, whose sender takes ``mss`` bytes at once; or a RST.
+
+    ``mss`` is 0 with a RST, else what the SYN-ACK says, or means where it says none.
+    """
+
+    accepted: bool
+    mss: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Answers:
     """What was heard on the wire. Who did not answer has no entry."""
 
     macs: Mapping[Ask, frozenset[bytes]] = field(default_factory=dict)
     echoes: Mapping[Echo, Answer] = field(default_factory=dict)
+    handshakes: Mapping[Syn, Handshake] = field(default_factory=dict)
     unasked: int = 0
     """Questions that were left out, being too many."""
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from forwarders.plan import Encapsulate
-from lvsd.doctor import questions
+from lvsd.doctor import questions, remedies
 from lvsd.doctor.finding import Check, Finding, Level
+from lvsd.doctor.segments import HEADERS
 from lvsd.doctor.snapshot import ETHERNET, LEAST_IPV6
 from lvsd.packet.address import text
 from lvsd.packet.tunnel import compile_tunnel
@@ -23,7 +24,7 @@ def look(snapshot: Snapshot) -> Iterator[Finding]:
     for service, server in snapshot.members("tun"):
         way = snapshot.machine.ways.get(server.address)
         if way is not None:
-            yield from _inside(service, server, way)
+            yield from _inside(snapshot, service, server, way)
     for server in snapshot.servers():
         way = snapshot.machine.ways.get(server.address)
         if way is not None:
@@ -37,10 +38,10 @@ def look(snapshot: Snapshot) -> Iterator[Finding]:
         )
 
 
-def _inside(service: Service, server: Server, way: Way) -> Iterator[Finding]:
-    """Want a tunnel to leave what IPv6 has everywhere, and what clients of TCP will use.
+def _inside(snapshot: Snapshot, service: Service, server: Server, way: Way) -> Iterator[Finding]:
+    """Want a tunnel to take what IPv6 has everywhere, and what the server has clients of TCP send.
 
-    Clients are told by ICMP what fits, which not all get to hear; a clamped MSS needs none.
+    Clients are told by ICMP what fits, which not all get to hear; a lower MSS needs none.
     """
     tunnel = server.tunnel
     begin = bytes(len(server.address))
@@ -55,13 +56,23 @@ def _inside(service: Service, server: Server, way: Way) -> Iterator[Finding]:
             where=where,
             remedy=f"ip link set {way.name} mtu {wanted}",
         )
-    elif inside < ETHERNET and service.protocol in {"tcp", "ip"} and service.mss_clamp is False:
+        return
+    asked = questions.syn(snapshot.machine, service, server)
+    handshake = snapshot.answers.handshakes.get(asked) if asked else None
+    if handshake is None or not handshake.accepted:
+        return
+    allowed = handshake.mss + HEADERS[len(service.vip)]
+    longest = min(allowed, ETHERNET)
+    if longest > inside:
+        # What is longer than the way from here, the server cannot reckon from its own.
+        mss = "auto" if allowed <= way.mtu else str(inside - HEADERS[16])
         yield Finding(
             Level.WARNING,
-            f"the tunnel takes {inside} bytes; clients that do not hear ICMP errors will hang",
+            f"the server's MSS of {handshake.mss} lets clients send {longest} bytes, the tunnel "
+            f"takes {inside}; clients that hear no ICMP errors will hang",
             where=f"service {service.name}, {where}",
-            remedy="mss_clamp = true",
-            at=f"the configuration, service {service.name}",
+            remedy=remedies.up(snapshot, server, mss),
+            at=text(server.address),
         )
 
 

@@ -96,18 +96,19 @@ def clinic(
     tunnel: Tunnel = ("ipip", None),
     families: Sequence[Family] = FAMILIES,
     far_mtu: int | None = None,
+    mss: str | None = "auto",
     **keys: Any,
 ) -> Iterator[Clinic]:
     """Run a director with a web service for each of these ways, over IPv4 and IPv6.
 
-    ``prepared``: DR and TUN servers have what they need, the latter an end of such a ``tunnel``.
-    The MSS is clamped in tunnels, unless ``keys``, which go to every service, say otherwise.
+    ``prepared``: DR and TUN servers have what they need, the latter an end of such a ``tunnel``,
+    and announce an ``mss`` (``up --mss``) that fits into it. ``keys`` go to every service.
     """
     with Lab(name="lvsd-doctor", ways=ways, far_mtu=far_mtu) as lab:
         for server in lab.servers:
             programs.nginx(server, ports=[*PORTS.values(), MAPPED])
             if prepared:
-                real_server.up(server, lab.vip, tunnel=tunnel[0], port=tunnel[1])
+                real_server.up(server, lab.vip, tunnel=tunnel[0], port=tunnel[1], mss=mss)
         tables = [
             forwarded(
                 lab,
@@ -125,4 +126,4 @@ def clinic(
 
 def _tunnel_keys(tunnel: Tunnel) -> dict[str, Any]:
     kind, port = tunnel
-    return {"mss_clamp": True, "tunnel": kind} | ({"tunnel_port": port} if port else {})
+    return {"tunnel": kind} | ({"tunnel_port": port} if port else {})

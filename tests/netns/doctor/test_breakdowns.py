@@ -6,14 +6,16 @@ import contextlib
 import os
 import signal
 import socket
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from lvsd.lab import Lab, programs
+from lvsd.lab import Lab, programs, real_server, settings
+from lvsd.lab.notify import start_and_wait
 from lvsd.lab.wait import until
 from tests.netns.doctor.site import PORTS, Clinic, clinic
-from tests.netns.modes.site import forwarded
+from tests.netns.modes.site import counter, forwarded
 from tests.netns.traffic.site import Site, running
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ def test_servers_without_the_virtual_address_are_a_problem() -> None:
         ("problem", f"{tun.v6} {says.format(vip.v6, tun.v6)}"),
     ]
     both = f"--vip {vip.v4} --vip {vip.v6}"
-    directors = "--from 10.0.0.1 --from fd00:10::1"
+    directors = "--from 10.0.0.1 --from fd00:10::1 --mss auto"
     assert [each.remedy for each in found] == [
         f"lvsd realserver up --mode dr {both}",
         f"lvsd realserver up --mode dr {both}",
@@ -148,12 +150,55 @@ def test_a_shorter_path_that_nobody_speaks_of_is_a_problem(family: Family) -> No
     assert remedy.endswith(" dev back mtu 1400")
 
 
-def test_a_tunnel_without_clamping_is_a_warning() -> None:
-    with clinic(("tun",), families=("v4",), mss_clamp=False) as standing:
+def test_a_server_whose_mss_outgrows_the_tunnel_is_a_warning_and_its_command_mends_it() -> None:
+    with clinic(("tun",), mss=None) as standing:
+        server = standing.lab.servers[0]
+        found = standing.findings()
+        real_server.down(server)
+        command = [sys.executable, "-m", *found[0].remedy.split()]
+        start_and_wait(server, [*command, "--state", server.directory / "mss"], "mss", may_end=True)
+        mended = standing.findings()
+
+    hang = "clients that hear no ICMP errors will hang"
+    says = f"the server's MSS of {{}} lets clients send 1500 bytes, the tunnel takes {{}}; {hang}"
+    v4, v6 = says.format(1460, 1480), says.format(1440, 1460)
+    assert of(found, "mtu") == [("warning", v4), ("warning", v6)]
+    assert len(found) == 2
+    assert mended == []
+
+
+@pytest.mark.parametrize("way", ["dr", "tun"])
+def test_a_server_on_which_nobody_listens_is_a_warning(way: str) -> None:
+    with Lab(name="lvsd-doctor", ways=(way, way)) as lab:
+        busy, idle = lab.servers
+        programs.nginx(busy, ports=[PORTS[way]])
+        for server in lab.servers:
+            real_server.up(server, lab.vip, mss="auto" if way == "tun" else None)
+        with running(lab, forwarded(lab, way, PORTS[way])) as site:
+            found = Clinic(site).findings()
+
+    ends = [settings.at(vip, PORTS[way]) for vip in (lab.vip.v4, lab.vip.v6)]
+    addresses = idle.addresses.v4, idle.addresses.v6
+    assert of(found, "listening") == [
+        ("warning", f"nobody listens on {end} at {address}")
+        for end, address in zip(ends, addresses, strict=True)
+    ]
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize("way", ["dr", "tun"])
+def test_a_connection_that_the_doctor_opens_is_reset(way: str) -> None:
+    with clinic((way,)) as standing:
+        lab, server = standing.lab, standing.lab.servers[0]
+        # With the virtual addresses here no reset of the director's kernel gets to the server.
+        lab.director.ip(
+            f"address add {lab.vip.v4}/32 dev lo", f"address add {lab.vip.v6}/128 dev lo"
+        )
         found = standing.findings()
 
-    what = "the tunnel takes 1480 bytes; clients that do not hear ICMP errors will hang"
-    assert of(found, "mtu") == [("warning", what)]
+        assert found == []
+        assert counter(server, "TcpExtEmbryonicRsts") == 2
+        assert server.run(["ss", "-Htna", "state", "syn-recv"]).stdout == ""
 
 
 def test_a_tunnel_too_narrow_for_ipv6_is_a_problem() -> None:

@@ -13,6 +13,7 @@ from lvsd.doctor.snapshot import (
     Counts,
     Daemon,
     Echo,
+    Handshake,
     Machine,
     Server,
     Service,
@@ -31,6 +32,8 @@ VIP = pack("192.0.2.10")
 NAT, DR, TUN, FULLNAT = (pack(f"10.{number}.0.11") for number in range(4))
 MODES = {NAT: "nat", DR: "dr", TUN: "tun", FULLNAT: "fullnat"}
 MAC, SERVER_MAC = b"\x02\0\0\0\0\x01", b"\x02\0\0\0\0\x11"
+FITTING = 1440
+"""The MSS that fits into an IPIP tunnel over Ethernet."""
 BEHIND = {TUN, FULLNAT}
 """Servers that are reached by the router."""
 
@@ -45,7 +48,7 @@ def service(address: bytes, counts: Counts | None = None) -> Service:
     mode = MODES[address]
     locals_ = (LOCAL,) if mode == "fullnat" else ()
     server = Server(address, 80, mode, counts=counts)
-    return Service(mode, "tcp", VIP, 80, 4, (server,), locals_, (1025, 65535), True)
+    return Service(mode, "tcp", VIP, 80, 4, (server,), locals_, (1025, 65535))
 
 
 MACHINE = Machine(
@@ -69,7 +72,8 @@ def snapshot(*services: Service) -> Snapshot:
         if echo.source not in outside or echo.destination == NAT
     }
     macs = {ask: frozenset({SERVER_MAC}) for ask in questions.next_hops(first)}
-    return replace(first, answers=Answers(macs, echoes))
+    handshakes = {asked: Handshake(accepted=True, mss=FITTING) for asked in questions.syns(first)}
+    return replace(first, answers=Answers(macs, echoes, handshakes))
 
 
 def without(good: Snapshot, *, echoes: Iterable[Echo] = (), asks: Iterable[Ask] = ()) -> Snapshot:
@@ -78,8 +82,16 @@ def without(good: Snapshot, *, echoes: Iterable[Echo] = (), asks: Iterable[Ask] 
     answers = Answers(
         {ask: macs for ask, macs in good.answers.macs.items() if ask not in gone_asks},
         {echo: each for echo, each in good.answers.echoes.items() if echo not in gone_echoes},
+        good.answers.handshakes,
     )
     return replace(good, answers=answers)
+
+
+def answering(given: Snapshot, echo: Echo | None, answer: Answer) -> Snapshot:
+    """Return a snapshot in which one more echo was answered."""
+    assert echo is not None
+    echoes = {**given.answers.echoes, echo: answer}
+    return replace(given, answers=replace(given.answers, echoes=echoes))
 
 
 def plain(address: bytes) -> Echo:

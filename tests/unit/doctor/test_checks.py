@@ -36,17 +36,16 @@ from tests.unit.doctor.cases import (
     SERVER_MAC,
     TUN,
     VIP,
+    answering,
     plain,
     said,
     service,
     snapshot,
-    way,
     without,
 )
 
 if TYPE_CHECKING:
     from lvsd.doctor.finding import Check
-    from lvsd.doctor.snapshot import Echo
 
 SILENT = Counts(1, 5, 0)
 ANSWERING = Counts(1, 5, 5)
@@ -62,13 +61,6 @@ def test_every_check_has_a_row_in_the_manual() -> None:
     table = DOCUMENT.read_text().partition("## Checks")[2].partition("##")[0]
     rows = [line.split("|")[1].strip() for line in table.splitlines() if "|" in line]
     assert rows[2:] == [f"`{check.name}`" for check in CHECKS]
-
-
-def answering(given: Snapshot, echo: Echo | None, answer: Answer) -> Snapshot:
-    """Return a snapshot in which one more echo was answered."""
-    assert echo is not None
-    answers = Answers(given.answers.macs, {**given.answers.echoes, echo: answer})
-    return replace(given, answers=answers)
 
 
 # --- the daemon -----------------------------------------------------------------------------
@@ -281,18 +273,6 @@ def test_a_clients_address_without_room_is_a_warning() -> None:
     given = replace(snapshot(), daemon=Daemon(groups={"client_address": {"no_room": 4}}))
     expected = "4 packets had no room for the client's address (TOA)"
     assert said(mtu.CHECK, given) == [("warning", expected)]
-
-
-def test_a_tunnel_is_not_blamed_where_nobody_tells_whether_it_is_clamped() -> None:
-    unknown = replace(service(TUN), mss_clamp=None)
-    assert said(mtu.CHECK, snapshot(unknown)) == []
-
-
-def test_a_large_link_leaves_room_for_the_tunnel() -> None:
-    roomy = replace(MACHINE, ways={TUN: way(TUN, 1520)})
-    given = replace(snapshot(replace(service(TUN), mss_clamp=False)), machine=roomy)
-    full = questions.full_size(roomy, given.services[0].servers[0])
-    assert said(mtu.CHECK, answering(given, full, Answer("back", MAC))) == []
 
 
 def test_the_longest_packet_that_arrives_is_what_the_route_is_told() -> None:
