@@ -32,7 +32,7 @@ def serve(lab: Lab) -> str:
     """
     reason = ""
     for space in lab.servers:
-        up(space, lab.vip)
+        up(space, lab.vip, mss="auto" if space.way == "tun" else None)
         if space.way != "fullnat":
             programs.nginx(space)
             continue
