@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from forwarders.base import Hop
-from forwarders.plan import InsertProxyHeader
 from lvsd.core import states
 from lvsd.core.connection import Connection, TranslatedConnection
 from lvsd.core.local_ports import SequenceNumbers
 from lvsd.core.path import leave, path_to
 from lvsd.core.verdict import Reason
 from lvsd.packet.client_address import ClientAddressCounts
-from lvsd.packet.translation import Translation
-from lvsd.packet.view import TCP, UDP
+from lvsd.packet.translator import Translator
+from lvsd.packet.view import TCP, UDP, split_key
 from lvsd.packet.view import key as make_key
 
 if TYPE_CHECKING:
@@ -90,29 +89,21 @@ class Connector:
         if protocol not in TRANSLATED:
             return Reason.NOT_TRANSLATED
         real = server.address, rport
-        local = self._local_end(server, protocol, real, owned)
-        if local is None:
+        reply_key = server.service.local.take(protocol, real, owned, self._taken)
+        if reply_key is None:
             return Reason.NO_LOCAL_PORT
         table = self.fullnat_tcp if protocol == TCP else self._protocols[protocol]
         path = path_to(server, table, virtual, rport)
         _enter(path)
-        plan = server.forwarder.plan(Hop(*virtual, *real, local, client))
+        _, local = split_key(reply_key)
+        translator = path.translator
+        if translator is None:
+            plan = server.forwarder.plan(Hop(*virtual, *real, local, client))
+            translator = path.translator = Translator(plan, protocol, self.client_address)
+            path.overhead = translator.growth
         number = self._numbers.first(local[0], server.address, now)
-        translation = Translation(plan, protocol, client, virtual, number, self.client_address)
-        if protocol == UDP and any(isinstance(step, InsertProxyHeader) for step in plan.request):
-            path.overhead = translation.overhead
-        return TranslatedConnection(key, make_key(protocol, *real, *local), path, translation)
-
-    def _local_end(
-        self, server: RealServer, protocol: int, real: End, owned: Container[bytes] | None
-    ) -> End | None:
-        """Return a free local endpoint for a connection to a real server; None without one."""
-        taken = self._taken
-
-        def is_free(lip: bytes, lport: int) -> bool:
-            return make_key(protocol, *real, lip, lport) not in taken
-
-        return server.service.local.take(protocol, real, owned, is_free)
+        translation = translator.translation(key, reply_key, number)
+        return TranslatedConnection(key, reply_key, path, translation)
 
     def release(self, connection: Connection) -> None:
         """Give back what a connection holds of its server, its template and local ports."""
@@ -121,8 +112,9 @@ class Connector:
             real, (lip, _) = connection.ends
             protocol = connection.protocol
             server.service.local.give_back(protocol, real, lip)
-            if protocol == TCP:
-                self._numbers.seen(lip, real[0], connection.translation.next_sequence)
+            expected = connection.translation.server_acked
+            if expected is not None:
+                self._numbers.seen(lip, real[0], expected)
         if connection.active:
             connection.active = False
             server.deactivate()

@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from hashlib import blake2s
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from lvsd.packet.view import key as make_key
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container
+    from collections.abc import Container
 
     from forwarders.base import End
 
@@ -62,13 +64,13 @@ class LocalPool:
         protocol: int,
         real: End,
         owned: Container[bytes] | None,
-        is_free: Callable[[bytes, int], bool],
-    ) -> End | None:
-        """Return an endpoint towards a real server, to be given back by `give_back`; or None.
+        taken: Container[bytes],
+    ) -> bytes | None:
+        """Return the key of replies from a real server to a free endpoint; None without one.
 
-        One endpoint may serve many connections, to different real servers. Only addresses in
-        ``owned`` are given (None: all); ``is_free`` has the last word on an address and port, as
-        another pool may have the same ones.
+        It is to be given back by `give_back`. One endpoint may serve many connections, to
+        different real servers. Only addresses in ``owned`` are given (None: all), and no key that
+        is in ``taken``: another pool may have the same endpoints.
         """
         size = self.high - self.low + 1
         for _ in self.addresses:
@@ -77,24 +79,26 @@ class LocalPool:
             if owned is not None and address not in owned:
                 continue
             towards = protocol, real, address
-            taken = self.taken.get(towards, 0)
-            if taken >= size:
+            given = self.taken.get(towards, 0)
+            if given >= size:
                 continue
-            port = self._probe(address, is_free)
-            if port is not None:
-                self.taken[towards] = taken + 1
-                return address, port
+            key = self._probe(protocol, real, address, taken)
+            if key is not None:
+                self.taken[towards] = given + 1
+                return key
         return None
 
-    def _probe(self, address: bytes, is_free: Callable[[bytes, int], bool]) -> int | None:
-        """Return the next free port of an address."""
+    def _probe(
+        self, protocol: int, real: End, address: bytes, taken: Container[bytes]
+    ) -> bytes | None:
+        """Return the key with the next free port of an address."""
         port = self.ports.get(address, self.low)
         for _ in range(min(PROBES, self.high - self.low + 1)):
-            candidate = port
+            key = make_key(protocol, *real, address, port)
             port = port + 1 if port < self.high else self.low
-            if is_free(address, candidate):
+            if key not in taken:
                 self.ports[address] = port
-                return candidate
+                return key
         self.ports[address] = port
         return None
 
@@ -118,16 +122,21 @@ class SequenceNumbers:
     ``secret`` makes them hard to guess (RFC 6528). All arithmetic is modulo 2**32.
     """
 
-    __slots__ = ("_last", "_secret")
+    __slots__ = ("_last", "_offsets", "_secret")
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
-        self._last: dict[tuple[bytes, bytes], int] = {}
+        self._offsets: dict[bytes, int] = {}
+        self._last: dict[bytes, int] = {}
 
     def first(self, local: bytes, real: bytes, now: float) -> int:
         """Return the first number of a new connection at ``now`` (seconds of a steady clock)."""
-        pair = local, real
-        number = (self._offset(local, real) + int(now * TICKS_PER_S)) % _MODULUS
+        pair = local + real
+        offset = self._offsets.get(pair)
+        if offset is None:
+            digest = blake2s(pair, key=self._secret, digest_size=4).digest()
+            offset = self._offsets[pair] = int.from_bytes(digest, "big")
+        number = (offset + int(now * TICKS_PER_S)) % _MODULUS
         last = self._last.get(pair)
         if last is not None and not 0 < (number - last) % _MODULUS < _AHEAD:
             number = (last + GAP) % _MODULUS
@@ -135,11 +144,10 @@ class SequenceNumbers:
         return number
 
     def seen(self, local: bytes, real: bytes, number: int) -> None:
-        """Let later connections of this pair begin above ``number``, the last one's end."""
-        pair = local, real
+        """Let later connections of this pair begin above ``number``, the next of the last one's.
+
+        A server in TIME_WAIT takes no other (RFC 9293, section 3.10.7.4: it is RCV.NXT there).
+        """
+        pair = local + real
         if 0 < (number - self._last.get(pair, number)) % _MODULUS < _AHEAD:
             self._last[pair] = number
-
-    def _offset(self, local: bytes, real: bytes) -> int:
-        digest = blake2s(local + real, key=self._secret, digest_size=4).digest()
-        return int.from_bytes(digest, "big")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from forwarders.base import Forwarder
     from lvsd.core.service import PathKey, RealServer
     from lvsd.core.states import Protocol
+    from lvsd.packet.translator import Translator
     from lvsd.packet.view import Packet
 
 PATHS_KEPT = 64
@@ -39,8 +40,8 @@ class Path:
 
     ``exit`` says how requests leave. ``request`` and ``reply`` take a packet and return its new
     bytes; ``reply`` is None when replies do not pass the director. ``tunnel`` wraps requests
-    instead, ``overhead`` is what that adds, in bytes. Where each connection has a plan of its own
-    (FULLNAT), its `Translation` does the work.
+    instead, ``overhead`` is what that adds, in bytes. Where plans name the client (FULLNAT),
+    ``translator``, made of the first connection's plan, makes a `Translation` for each.
 
     ``request_states`` and ``reply_states`` are the protocol's transitions as this path sees them,
     ``timeouts`` its seconds per state. ``users`` counts the connections.
@@ -60,6 +61,7 @@ class Path:
         "server_stats",
         "service_stats",
         "timeouts",
+        "translator",
         "tunnel",
         "users",
     )
@@ -74,6 +76,7 @@ class Path:
         self.exit = Exit.TRANSLATED
         self.overhead = 0
         self.tunnel: Tunnel | None = None
+        self.translator: Translator | None = None
         self.request: Callable[[Packet], bytes] = one_hop_on
         self.reply: Callable[[Packet], bytes] | None = None
         self.bind()

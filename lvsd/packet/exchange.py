@@ -1,9 +1,10 @@
 """Both ends of a packet exchanged for others, whatever else changes with them.
 
-An `Exchange` is one direction of a connection: packets come with one pair of ends and leave with
-another. It takes the transport header as it is to be, longer or shorter if need be, and puts the
-packet together. Checksums change by the difference only (RFC 1624, eq. 3), headers being compared
-as a whole: of a number that is a multiple of 16 bits long, the remainder by 0xFFFF is the sum.
+A packet's ends are given as they lie in it: source and destination address, source and
+destination port. `assemble` takes the transport header as it is to be, longer or shorter if need
+be, and puts the packet together. Checksums change by the difference only (RFC 1624, eq. 3),
+headers being compared as a whole: of a number that is a multiple of 16 bits long, the remainder
+by 0xFFFF is the sum.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _RESET: Final = Struct("!IIBBHHH")
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What differs between the two IP headers. The ends are addresses and ports, as they lie.
+    """What differs between the two IP headers.
 
     ``tcp`` and ``udp`` take a packet without IP options or extension headers apart: the start, the
     word in front of the ends, the ends, the transport header up to its checksum.
@@ -49,6 +50,18 @@ class Layout:
     """The bits of that word that are the header's checksum."""
     tcp: Struct
     udp: Struct
+
+    def next_word(self, word: int, addresses: int) -> int:
+        """Return the word in front of the ends, the TTL one less; that must be above 0.
+
+        ``addresses`` is the difference that the new ones make, modulo `MODULUS`.
+        """
+        word -= self.hop
+        if not self.checksum:
+            return word
+        # The TTL is the upper half of what the checksum adds up.
+        change = (addresses - 0x100) % MODULUS or MODULUS
+        return word & ~self.checksum | apply(word & self.checksum, change)
 
 
 LAYOUTS: Final = {
@@ -77,132 +90,99 @@ LAYOUTS: Final = {
 }
 
 
-class Exchange:
-    """One direction: ``old`` ends are exchanged for ``new`` ones, each (source, destination).
+def turned(key: bytes) -> bytes:
+    """Return the ends of packets that go the other way than those of a connection's key."""
+    half = len(key) - 3 >> 1
+    return key[half:-4] + key[1:half] + key[-2:] + key[-4:-2]
 
-    Raise ValueError if the addresses are not all of one family.
+
+def split_ends(ends: bytes) -> tuple[Endpoint, Endpoint]:
+    """Return the source and the destination."""
+    half = len(ends) - 4 >> 1
+    source_port, destination_port = _PORTS.unpack(ends[-4:])
+    return (ends[:half], source_port), (ends[half:-4], destination_port)
+
+
+def network(
+    packet: Packet, ends: bytes, growth: int = 0, options: bytes | bytearray | None = None
+) -> bytearray:
+    """Return the IP header, the TTL one less, for a packet that is longer by some bytes.
+
+    Everything in front of the transport header stays, but for IPv4 ``options`` if given: a
+    multiple of 4 bytes, at most 40. ``growth`` is that of everything behind them.
     """
+    layout = LAYOUTS[packet.version]
+    if options is not None:
+        growth += layout.length + len(options) - packet.l4
+    out = bytearray(packet.data[: packet.l4])
+    old = int.from_bytes(out, "big")
+    out[layout.addresses] = ends[:-4]
+    out[layout.ttl_at] -= out[layout.ttl_at] > 0
+    if growth:
+        at = layout.length_at
+        out[at : at + 2] = (packet.end - layout.uncounted + growth).to_bytes(2, "big")
+    if options is not None:
+        out[layout.length :] = options
+        out[0] = 0x40 | len(out) >> 2
+    if packet.version == 4:
+        update(out, IPV4_CHECKSUM, int.from_bytes(out, "big") - old)
+    return out
 
-    __slots__ = ("addresses", "change", "ends", "layout")
 
-    def __init__(self, old: tuple[Endpoint, Endpoint], new: tuple[Endpoint, Endpoint]) -> None:
-        before, after = _ends(*old), _ends(*new)
-        if len({len(address) for address, _ in (*old, *new)}) != 1 or len(after) not in {12, 36}:
-            raise ValueError("the old and new addresses must be all IPv4 or all IPv6")
-        self.ends = after
-        self.layout = LAYOUTS[4 if len(after) == 12 else 6]
-        self.change = _difference(before, after)
-        self.addresses = _difference(before[:-4], after[:-4])
+def whole(packet: Packet, ends: bytes) -> bytes:
+    """Return a packet of which only the ends and the TTL change; also for a fragment."""
+    if packet.fragment_offset:
+        return bytes(network(packet, ends)) + packet.data[packet.l4 : packet.end]
+    l4 = packet.l4
+    header = bytearray(packet.data[l4 : l4 + HEADER[packet.protocol]])
+    return assemble(packet, ends, header)
 
-    @property
-    def source(self) -> Endpoint:
-        """The new source."""
-        half = len(self.ends) - 4 >> 1
-        return self.ends[:half], int.from_bytes(self.ends[-4:-2], "big")
 
-    @property
-    def destination(self) -> Endpoint:
-        """The new destination."""
-        half = len(self.ends) - 4 >> 1
-        return self.ends[half:-4], int.from_bytes(self.ends[-2:], "big")
+def assemble(
+    packet: Packet,
+    ends: bytes,
+    header: bytearray,
+    payload: bytes | None = None,
+    *,
+    old_length: int | None = None,
+    options: bytes | bytearray | None = None,
+) -> bytes:
+    """Return a packet with another transport header, and another payload if one is given.
 
-    def plain(self, word: int) -> int:
-        """Return the word in front of the ends, of a packet with a TTL above 0."""
-        layout = self.layout
-        word -= layout.hop
-        if not layout.checksum:
-            return word
-        # The TTL is the upper half of what the checksum adds up.
-        change = (self.addresses - 0x100) % MODULUS or MODULUS
-        return word & ~layout.checksum | apply(word & layout.checksum, change)
+    ``header`` has the old checksum in it, and an even length; its ports are set here. What it
+    replaces is ``old_length`` bytes of the old one, as many as it has itself by default.
+    ``options`` are the IP header's, as `network` takes them.
+    """
+    data, l4 = packet.data, packet.l4
+    body = l4 + (len(header) if old_length is None else old_length)
+    old = int.from_bytes(data[l4:body], "big") + int.from_bytes(packet.key[1:-4], "big")
+    header[:4] = ends[-4:]
+    change = int.from_bytes(ends[:-4], "big") + int.from_bytes(header, "big") - old
+    if payload is None:
+        payload = data[body : packet.end]
+    else:
+        change += words(payload) - words(data[body : packet.end])
+    growth = len(header) + len(payload) - (packet.end - l4)
+    update(header, CHECKSUM_AT[packet.protocol], change + growth, udp=packet.protocol == UDP)
+    return b"".join((network(packet, ends, growth, options), header, payload))
 
-    def network(
-        self, packet: Packet, growth: int = 0, options: bytes | bytearray | None = None
-    ) -> bytearray:
-        """Return the IP header, the TTL one less, for a packet that is longer by some bytes.
 
-        Everything in front of the transport header stays, but for IPv4 ``options`` if given: a
-        multiple of 4 bytes, at most 40. ``growth`` is that of everything behind them.
-        """
-        layout = self.layout
-        if options is not None:
-            growth += layout.length + len(options) - packet.l4
-        out = bytearray(packet.data[: packet.l4])
-        old = int.from_bytes(out, "big")
-        out[layout.addresses] = self.ends[:-4]
-        out[layout.ttl_at] -= out[layout.ttl_at] > 0
-        if growth:
-            at = layout.length_at
-            out[at : at + 2] = (packet.end - layout.uncounted + growth).to_bytes(2, "big")
-        if options is not None:
-            out[layout.length :] = options
-            out[0] = 0x40 | len(out) >> 2
-        if packet.version == 4:
-            update(out, IPV4_CHECKSUM, int.from_bytes(out, "big") - old)
-        return out
-
-    def whole(self, packet: Packet) -> bytes:
-        """Return a packet of which only the ends and the TTL change; also for a fragment."""
-        if packet.fragment_offset:
-            return bytes(self.network(packet)) + packet.data[packet.l4 : packet.end]
-        l4 = packet.l4
-        return self.assemble(packet, bytearray(packet.data[l4 : l4 + HEADER[packet.protocol]]))
-
-    def datagram(self, packet: Packet) -> bytes:
-        """Return a packet of UDP of which only the ends and the TTL change, sooner than `whole`."""
-        layout, data = self.layout, packet.data
-        if packet.l4 != layout.length or packet.fragment or not packet.ttl:
-            return self.whole(packet)
-        udp = layout.udp
-        start, word, _, length, value = udp.unpack_from(data)
-        value = apply_udp(value, self.change or MODULUS)
-        plain = udp.pack(start, self.plain(word), self.ends, length, value)
-        return plain + data[udp.size : packet.end]
-
-    def assemble(
-        self,
-        packet: Packet,
-        header: bytearray,
-        payload: bytes | None = None,
-        *,
-        old_length: int | None = None,
-        options: bytes | bytearray | None = None,
-    ) -> bytes:
-        """Return a packet with another transport header, and another payload if one is given.
-
-        ``header`` has the old checksum in it, and an even length; its ports are set here. What it
-        replaces is ``old_length`` bytes of the old one, as many as it has itself by default.
-        ``options`` are the IP header's, as `network` takes them.
-        """
-        data, l4 = packet.data, packet.l4
-        body = l4 + (len(header) if old_length is None else old_length)
-        old = int.from_bytes(data[l4:body], "big")
-        header[:4] = self.ends[-4:]
-        change = self.addresses + int.from_bytes(header, "big") - old
-        if payload is None:
-            payload = data[body : packet.end]
-        else:
-            change += words(payload) - words(data[body : packet.end])
-        growth = len(header) + len(payload) - (packet.end - l4)
-        update(header, CHECKSUM_AT[packet.protocol], change + growth, udp=packet.protocol == UDP)
-        return b"".join((self.network(packet, growth, options), header, payload))
-
-    def reset(self, seq: int) -> bytes:
-        """Return a RST with this sequence number, from the new source to the new destination."""
-        half = len(self.ends) - 4 >> 1
-        addresses = self.ends[: 2 * half]
-        segment = bytearray(self.ends[-4:])
-        segment += _RESET.pack(seq, 0, HEADER[TCP] << 2, TcpFlag.RST, 0, 0, 0)
-        carry = pseudo_header(addresses[:half], addresses[half:], TCP, len(segment))
-        segment[16:18] = checksum(segment, carry).to_bytes(2, "big")
-        if half == 16:
-            start = b"\x60\0\0\0" + len(segment).to_bytes(2, "big") + bytes((TCP, _RESET_TTL))
-            return start + addresses + segment
-        length = 20 + len(segment)
-        header = bytearray(b"\x45\0" + length.to_bytes(2, "big") + b"\0\0\x40\0")
-        header += bytes((_RESET_TTL, TCP, 0, 0)) + addresses
-        header[IPV4_CHECKSUM : IPV4_CHECKSUM + 2] = checksum(header).to_bytes(2, "big")
-        return bytes(header + segment)
+def reset(ends: bytes, seq: int) -> bytes:
+    """Return a RST with this sequence number."""
+    half = len(ends) - 4 >> 1
+    addresses = ends[: 2 * half]
+    segment = bytearray(ends[-4:])
+    segment += _RESET.pack(seq, 0, HEADER[TCP] << 2, TcpFlag.RST, 0, 0, 0)
+    carry = pseudo_header(addresses[:half], addresses[half:], TCP, len(segment))
+    segment[16:18] = checksum(segment, carry).to_bytes(2, "big")
+    if half == 16:
+        start = b"\x60\0\0\0" + len(segment).to_bytes(2, "big") + bytes((TCP, _RESET_TTL))
+        return start + addresses + segment
+    length = 20 + len(segment)
+    header = bytearray(b"\x45\0" + length.to_bytes(2, "big") + b"\0\0\x40\0")
+    header += bytes((_RESET_TTL, TCP, 0, 0)) + addresses
+    header[IPV4_CHECKSUM : IPV4_CHECKSUM + 2] = checksum(header).to_bytes(2, "big")
+    return bytes(header + segment)
 
 
 def words(data: bytes | bytearray) -> int:
@@ -215,11 +195,3 @@ def update(out: bytearray, at: int, change: int, *, udp: bool = False) -> None:
     value = int.from_bytes(out[at : at + 2], "big")
     how = apply_udp if udp else apply
     out[at : at + 2] = how(value, change % MODULUS or MODULUS).to_bytes(2, "big")
-
-
-def _ends(source: Endpoint, destination: Endpoint) -> bytes:
-    return source[0] + destination[0] + _PORTS.pack(source[1], destination[1])
-
-
-def _difference(old: bytes, new: bytes) -> int:
-    return (int.from_bytes(new, "big") - int.from_bytes(old, "big")) % MODULUS

@@ -30,87 +30,120 @@ class Renumbering:
     """Maps sequence numbers, and remembers what both sides have acknowledged.
 
     ``isn``     the initial sequence number that the server gets to see
-    ``header``  how many bytes go ahead of the client's data
     ``telling`` whether packets of the client may still have to tell its address; set at first if
                 they are to, and cleared here once the server must know
 
-    ``next_sequence``  one past the highest number that was sent to the server, its numbering
     ``client_acked``   the client's highest acknowledgement; None before the first
     ``server_acked``   the server's, in the server's numbering; None before the first
 
-    The shift is taken from the SYN. A connection whose SYN was not seen keeps its numbers, and
-    gets no header. A SYN with other numbers counts only until the server has acknowledged one:
-    afterwards it is a stray, or belongs to a new connection on the same ends.
+    The shift is taken from the SYN. A connection whose SYN was not seen keeps its numbers. A SYN
+    with other numbers counts only until the server has acknowledged one: afterwards it is a stray,
+    or belongs to a new connection on the same ends.
     """
 
     __slots__ = (
-        "_ahead",
-        "_header",
         "_isn",
-        "_led",
         "_shift",
         "_spoke",
         "_synack",
-        "_young",
         "client_acked",
-        "next_sequence",
         "server_acked",
         "telling",
     )
 
-    def __init__(self, isn: int, header: int = 0, *, telling: bool = False) -> None:
-        self._isn = self.next_sequence = isn & MASK
-        self._header = header
-        self._ahead = 0
+    def __init__(self, isn: int, *, telling: bool = False) -> None:
+        self._isn = isn & MASK
         self._shift = 0
-        self._led = False
         self._spoke = False
         self._synack: int | None = None
-        self._young = header > 0
         self.telling = telling
         self.client_acked: int | None = None
         self.server_acked: int | None = None
 
-    def request(self, seq: int, ack: int, flags: int, length: int) -> int:
-        """Return the sequence number that the server gets, of a packet with so much payload."""
-        if flags & _SYN:
-            if self.server_acked is None and not flags & _ACK:
-                self._shift = (self._isn - seq) & MASK
-                self._ahead = self._header
-            new = seq + self._shift & MASK
-            length += 1
-        else:
-            new = seq + self._shift + self._ahead & MASK
-            if self._ahead and self.telling and self._before_header(new, flags):
-                new = new - self._ahead & MASK
-        if flags & _RST:
-            return new
-        if flags & _FIN:
-            length += 1
-        self.next_sequence = _later(self.next_sequence, new + length & MASK)
-        if flags & _ACK and ack != self.client_acked:
+    def request(self, seq: int, ack: int, flags: int) -> int:
+        """Return the sequence number that the server gets."""
+        if flags & (_SYN | _ACK) == _SYN and self.server_acked is None:
+            self._begin(seq)
+        if ack != self.client_acked and flags & (_ACK | _RST) == _ACK:
             self.client_acked = _later(self.client_acked, ack)
-            if self._spoke and not self._ahead and self.client_acked != self._synack:
-                self.telling = False
-        return new
+            if self._spoke:
+                self._confirm()
+        return seq + self._shift & MASK
 
     def reply(self, seq: int, ack: int, flags: int, length: int) -> int:
-        """Return the acknowledgement number that the client gets."""
+        """Return the acknowledgement number that the client gets, with so much payload."""
         if not flags & _ACK:
             return ack
         if flags & _RST:
             return self.to_client(ack)
-        if flags & _SYN:
-            self._synack = seq + 1 & MASK
-        elif length or flags & _FIN:
-            self._spoke = True
+        if self.telling:
+            if flags & _SYN:
+                self._synack = seq + 1 & MASK
+            elif length or flags & _FIN:
+                self._spoke = True
         if ack != self.server_acked:
             self.server_acked = _later(self.server_acked, ack)
-            if self._young:
-                self._grow()
             if self._synack is None:
                 self.telling = False
         return self.to_client(ack)
+
+    def to_client(self, number: int) -> int:
+        """Return a number of the client's stream in the client's numbering."""
+        return number - self._shift & MASK
+
+    def to_server(self, number: int) -> int:
+        """Return a number of the client's stream in the server's numbering."""
+        return number + self._shift & MASK
+
+    def unconfirmed(self, ack: int, flags: int) -> bool:
+        """Tell whether a client's packet acknowledges the server's SYN and nothing else.
+
+        Whichever of these comes first ends the handshake for the server.
+        """
+        return flags & (_ACK | _SYN | _RST) == _ACK and ack == self._synack
+
+    def _begin(self, seq: int) -> None:
+        """Take the shift from the client's SYN."""
+        self._shift = self._isn - seq & MASK
+
+    def _confirm(self) -> None:
+        """Note that the client has acknowledged something of a server that has sent data."""
+        if self.client_acked != self._synack:
+            self.telling = self._spoke = False
+            self._synack = None
+
+
+class RenumberingBehindHeader(Renumbering):
+    """Maps sequence numbers where a header goes ahead of the client's data.
+
+    ``header`` is its length in bytes. A connection whose SYN was not seen gets none.
+    """
+
+    __slots__ = ("_ahead", "_header", "_led", "_young")
+
+    def __init__(self, isn: int, header: int) -> None:
+        super().__init__(isn, telling=True)
+        self._header = header
+        self._ahead = 0
+        self._led = False
+        self._young = True
+
+    def request(self, seq: int, ack: int, flags: int) -> int:
+        """Return the sequence number that the server gets."""
+        new = super().request(seq, ack, flags)
+        if flags & _SYN or not self._ahead:
+            return new
+        if self.telling and self._before_header(new, flags):
+            return new
+        return new + self._ahead & MASK
+
+    def reply(self, seq: int, ack: int, flags: int, length: int) -> int:
+        """Return the acknowledgement number that the client gets, with so much payload."""
+        before = self.server_acked
+        number = super().reply(seq, ack, flags, length)
+        if self._young and self.server_acked != before:
+            self._grow()
+        return number
 
     def to_client(self, number: int) -> int:
         """Return a number of the client's stream in the client's numbering; the header has none."""
@@ -125,13 +158,6 @@ class Renumbering:
         """Return a number of the client's stream in the server's numbering."""
         return number + self._shift + self._ahead & MASK
 
-    def unconfirmed(self, ack: int, flags: int) -> bool:
-        """Tell whether a client's packet acknowledges the server's SYN and nothing else.
-
-        Whichever of these comes first ends the handshake for the server.
-        """
-        return flags & (_ACK | _SYN | _RST) == _ACK and ack == self._synack
-
     def leads(self, new: int, flags: int) -> bool:
         """Tell whether the header has to go ahead of a packet that the server gets at ``new``."""
         if not self.telling or not self._ahead or flags & (_ACK | _SYN | _RST) != _ACK:
@@ -143,6 +169,10 @@ class Renumbering:
         self._led = True
         return self._isn + 1 & MASK
 
+    def in_header(self, number: int) -> bool:
+        """Tell whether a number in the server's numbering is one of the header's."""
+        return number - self._isn - 1 & MASK < self._ahead and self._young
+
     def overlaps_header(self, new: int, flags: int) -> bool:
         """Tell whether a packet at ``new`` could put bytes of the client's where the header goes.
 
@@ -152,12 +182,22 @@ class Renumbering:
             return False
         return new - self._isn - 1 - self._ahead & MASK >= HALF
 
+    def _begin(self, seq: int) -> None:
+        super()._begin(seq)
+        self._ahead = self._header
+
+    def _confirm(self) -> None:
+        """Leave it to the server's acknowledgement of the header, if there is one."""
+        if not self._ahead:
+            super()._confirm()
+
     def _before_header(self, new: int, flags: int) -> bool:
         """Tell whether the server may not have got the header that a packet counts upon.
 
         Of a keepalive that repeats the SYN's number, and of a RST in answer to the SYN-ACK.
+        ``new`` leaves the header out.
         """
-        offset = new - self._isn - self._ahead & MASK
+        offset = new - self._isn & MASK
         return not offset or bool(offset == 1 and flags & _RST and not self._led)
 
     def _grow(self) -> None:

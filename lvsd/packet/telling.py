@@ -1,14 +1,16 @@
-"""How one connection's real server is told who the client is, made from the plan's steps."""
+"""How real servers are told who the client is: what the connections of one path have in common."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
-from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from forwarders.plan import InsertProxyHeader, InsertToa, Renumber, SetDestination, SetSource
 from lvsd.packet.client_address import (
     EXPERIMENTAL_KINDS,
+    PROXY_BYTES,
+    TOA_BYTES,
     option_protocol,
     proxy_header,
     toa,
@@ -17,8 +19,12 @@ from lvsd.packet.client_address import (
 from lvsd.packet.numbers import TCP
 
 if TYPE_CHECKING:
-    from forwarders.plan import Step
+    from forwarders.plan import Plan, Step
     from lvsd.packet.view import Endpoint
+
+FAST_OPEN: Final = 34
+"""TCP Fast Open's cookie (RFC 7413). A server that takes it reads data before the handshake ends,
+and with it before it can know who the client is; so a client whose address is told gets none."""
 
 
 class Way(Enum):
@@ -31,42 +37,60 @@ class Way(Enum):
     PROXY = "by a header ahead of the data"
 
 
-def telling(steps: tuple[Step, ...], protocol: int) -> tuple[Way, bytes]:
-    """Return the way in which requests tell, and the bytes that do.
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """A way to tell; ``kind`` is TOA's option kind, ``protocol`` the connections'."""
+
+    way: Way
+    protocol: int
+    kind: int = 0
+    overhead: int = 0
+    """How many bytes longer than the client's packet the server's may be."""
+    forgeable: frozenset[int] = EXPERIMENTAL_KINDS
+    """The kinds of TCP option that a client must not send: all that could be TOA. Even where none
+    is told, a server may look for one."""
+
+    def told(self, virtual: Endpoint, client: Endpoint) -> bytes:
+        """Return the bytes that tell of a client; none where nothing is told."""
+        match self.way:
+            case Way.TOA:
+                return toa(*client, self.kind)
+            case Way.OPTION:
+                return uoa(*client)
+            case Way.AHEAD:
+                return option_protocol(*client)
+            case Way.PROXY:
+                return proxy_header(self.protocol, client, virtual)
+            case Way.NONE:
+                return b""
+
+
+def telling(plan: Plan, protocol: int) -> Telling:
+    """Return the way to tell that one connection's plan has, for all that differ in their ends.
 
     Raise TypeError for a step that is not FULLNAT's, ValueError if the stream is to keep its
-    numbers.
+    numbers, or if what is to be told is not the connection's own client.
     """
-    if Renumber() not in steps:
+    if Renumber() not in plan.request:
         raise ValueError("FULLNAT renumbers")
-    way, told = Way.NONE, b""
-    for step in steps:
+    virtual, client = ends(plan.reply or ())
+    found = Telling(Way.NONE, protocol)
+    for step in plan.request:
         match step:
             case InsertToa(address, port, kind):
-                if protocol == TCP:
-                    way, told = Way.TOA, toa(address, port, kind)
-                elif len(address) == 4:
-                    way, told = Way.OPTION, uoa(address, port)
-                else:
-                    way, told = Way.AHEAD, option_protocol(address, port)
+                found = _by_option(len(address), protocol, kind)
+                named: tuple[Endpoint, ...] = ((address, port),)
             case InsertProxyHeader(source, source_port, destination, destination_port):
-                ends = (source, source_port), (destination, destination_port)
-                way, told = Way.PROXY, proxy_header(protocol, *ends)
+                overhead = 0 if protocol == TCP else PROXY_BYTES[len(source)]
+                found = Telling(Way.PROXY, protocol, overhead=overhead)
+                named = (source, source_port), (destination, destination_port)
             case SetSource() | SetDestination() | Renumber():
-                pass
+                continue
             case _:
                 raise TypeError(f"FULLNAT knows no step {step!r}")
-    return way, told
-
-
-@cache
-def forgeable(way: Way, first: bytes) -> frozenset[int]:
-    """Return the kinds of TCP option that a client must not send: all that could be TOA.
-
-    ``first`` is the first byte of what is told, of TOA its kind. Even where no TOA is told, a
-    server may look for one.
-    """
-    return EXPERIMENTAL_KINDS.union(first) if way is Way.TOA else EXPERIMENTAL_KINDS
+        if named != (client, virtual)[: len(named)]:
+            raise ValueError(f"{step} tells of another client than the connection's")
+    return found
 
 
 def ends(steps: tuple[Step, ...]) -> tuple[Endpoint, Endpoint]:
@@ -76,3 +100,13 @@ def ends(steps: tuple[Step, ...]) -> tuple[Endpoint, Endpoint]:
     if source is None or destination is None or source.port is None or destination.port is None:
         raise ValueError("FULLNAT sets both ends in both directions, with their ports")
     return (source.address, source.port), (destination.address, destination.port)
+
+
+def _by_option(width: int, protocol: int, kind: int) -> Telling:
+    """Return TOA, or UOA in the shape that it has for addresses so long."""
+    if protocol == TCP:
+        forgeable = EXPERIMENTAL_KINDS | {kind}
+        return Telling(Way.TOA, protocol, kind, TOA_BYTES[width], forgeable)
+    if width == 4:
+        return Telling(Way.OPTION, protocol, overhead=TOA_BYTES[width])
+    return Telling(Way.AHEAD, protocol)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.inet6 import ICMPv6DestUnreach, IPv6
 
-from tests.netns.modes.hops import proxy_v2
 from tests.netns.traffic.icmp_errors import ADDRESS_AT, EXTENDED_ERROR, IcmpError, probing
 from tests.netns.traffic.site import PATIENCE_S, of
 from tests.netns.traffic.sockets import opened
@@ -86,16 +85,6 @@ def error_about(sock: socket.socket, family: Family) -> tuple[IcmpError, bytes]:
     data, [(_, _, about)], _, _ = sock.recvmsg(65535, 1024, socket.MSG_ERRQUEUE)
     _, _, kind, code, info, _ = EXTENDED_ERROR.unpack_from(about)
     return IcmpError(kind, code, info, str(ip_address(about[ADDRESS_AT[family]]))), data
-
-
-def quote(case: Case, sock: socket.socket, data: bytes) -> bytes:
-    """Return the payload that an error from behind the director quotes.
-
-    It is what the client's socket sent, and a PROXY header ahead of it if it got one.
-    """
-    if case.kind != "proxy-v2":
-        return data
-    return proxy_v2("udp", sock.getsockname()[:2], sock.getpeername()[:2]) + data
 
 
 def answered(site: Site, family: Family, port: int, length: int) -> IcmpError:

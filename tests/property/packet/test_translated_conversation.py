@@ -177,4 +177,4 @@ def test_both_ends_see_one_stream(
     to_client, to_server = (dissect(data)[TCP].seq for data in resets)
     assert to_client == talk.client.peer_isn + 1 + len(talk.client.got) & MASK
     assert to_server == talk.isn + 1 + len(talk.server.got) & MASK
-    assert talk.side.translation.next_sequence == to_server
+    assert talk.side.translation.server_acked == to_server

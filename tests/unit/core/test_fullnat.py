@@ -12,7 +12,7 @@ from scapy.packet import Raw
 
 from forwarders import Fullnat
 from lvsd.core.ending import ENDED_TOGETHER, SENT_AT_ONCE
-from lvsd.core.local_ports import LocalPool
+from lvsd.core.local_ports import GAP, TICKS_PER_S, LocalPool
 from lvsd.core.verdict import Verdict
 from lvsd.packet.address import pack
 from tests.unit.core.world import Segment, World, raw
@@ -24,6 +24,9 @@ pytestmark = pytest.mark.parametrize("version", [4, 6])
 
 LIP = {4: "10.0.0.200", 6: "fd00::c8"}
 PLAIN = Fullnat("none")
+LATER_S = 5
+FAR = 1 << 30
+"""As far as no window goes, nor the clock that first numbers grow by in so few seconds."""
 
 
 def _world(version: int, *, ports: tuple[int, int] = (5000, 5999)) -> World:
@@ -114,17 +117,37 @@ def test_a_local_address_that_is_not_the_hosts_is_not_used(version: int) -> None
     assert world.drops() == {"no_local_port": 1}
 
 
-def test_a_port_that_comes_again_begins_above_its_old_numbers(version: int) -> None:
+def test_a_port_that_comes_again_begins_above_what_its_server_acknowledged(version: int) -> None:
     world = _world(version, ports=(5000, 5000))
     first, ack = _opened(world)
-    data = replace(ack, what="PA", payload=bytes(1000))
-    last = _parsed(world, world.leave(data))
-    end = last[TCP].seq + 1000
+    got = _parsed(world, world.leave(_moved(world, ack, FAR)))
+    _answer(world, got, "A", seq=2000)
     world.leave(replace(ack, what="R"))
-    world.wait(5)
-    again = _parsed(world, world.leave(world.from_client(cport=40001)))
+    again = _parsed(world, _again(world))
     assert again.sport == first.sport
-    assert 0 < (again[TCP].seq - end) % 2**32 < 2**31
+    assert again[TCP].seq == (got[TCP].seq + 1 + GAP) % 2**32
+
+
+def test_a_client_moves_no_first_number_by_what_only_it_says(version: int) -> None:
+    world = _world(version, ports=(5000, 5000))
+    first, ack = _opened(world)
+    world.leave(_moved(world, ack, FAR))
+    world.leave(replace(ack, what="R"))
+    again = _parsed(world, _again(world))
+    assert (again[TCP].seq - first[TCP].seq) % 2**32 == LATER_S * TICKS_PER_S
+
+
+def _moved(world: World, ack: Segment, by: int) -> bytes:
+    """Return a packet of the client's whose sequence number is that much further on."""
+    packet = _parsed(world, raw(ack))
+    packet[TCP].seq += by
+    return bytes(packet)
+
+
+def _again(world: World) -> bytes:
+    """Let the connection end, and another client connect; return what the server gets."""
+    world.wait(LATER_S)
+    return world.leave(world.from_client(cport=40001))
 
 
 def test_an_expired_connection_is_reset_at_both_ends(version: int) -> None:

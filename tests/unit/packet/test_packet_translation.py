@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from scapy.layers.inet import TCP
+from scapy.layers.inet import TCP, UDP
 
 from forwarders.base import Hop
 from forwarders.fullnat import Fullnat
 from forwarders.nat import Nat
-from forwarders.plan import Deliver, Plan
+from forwarders.plan import Deliver, InsertToa, Plan, SetSource
 from lvsd.packet.address import pack
 from lvsd.packet.client_address import ClientAddressCounts, parse_proxy_header, read_toa, toa
 from lvsd.packet.renumbering import MASK
-from lvsd.packet.translation import Translation
+from lvsd.packet.translator import Translator
+from lvsd.packet.view import key
 from tests.unit.packet.translations import (
     CLIENT,
     ISN,
@@ -341,18 +342,20 @@ def test_resets_have_the_numbers_that_each_side_acknowledged_last(version: int, 
         assert bytes(again) == data
 
 
-def test_the_next_sequence_is_one_past_all_that_the_server_was_sent() -> None:
+def test_the_number_that_the_server_expects_is_the_one_that_it_acknowledged() -> None:
     side = Side(4, "proxy-v2")
-    assert side.translation.next_sequence == ISN
+    expected = [side.translation.server_acked]
     side.open()
-    assert side.translation.next_sequence == DATA
+    expected.append(side.translation.server_acked)
     side.request(flags="PA", payload=b"abc", **FIRST)
-    assert side.translation.next_sequence == DATA + 28 + 3 & MASK
-    side.request(flags="FA", seq=CLIENT_ISN + 4, ack=SERVER_ISN + 1)
-    assert side.translation.next_sequence == DATA + 28 + 4 & MASK
-    side.request(flags="R", seq=CLIENT_ISN + 9999)
-    assert side.translation.next_sequence == DATA + 28 + 4 & MASK
-    assert translation(4, 17).next_sequence == 0
+    side.request(flags="A", seq=CLIENT_ISN + 2**30, ack=SERVER_ISN + 1)
+    expected.append(side.translation.server_acked)
+    side.reply(flags="A", seq=SERVER_ISN + 1, ack=DATA + 28 + 3 & MASK)
+    side.reply(flags="A", seq=SERVER_ISN + 1, ack=DATA + 28 & MASK)
+    side.reply(flags="RA", seq=SERVER_ISN + 1, ack=DATA + 28 + 9 & MASK)
+    expected.append(side.translation.server_acked)
+    assert expected == [None, DATA, DATA, DATA + 28 + 3 & MASK]
+    assert translation(4, 17).server_acked is None
 
 
 @BOTH
@@ -387,19 +390,45 @@ def test_a_ttl_of_zero_is_left_alone() -> None:
             assert load(out).ttl == 0
 
 
+@pytest.mark.parametrize("way", ["toa", "proxy-v2", "none"])
+@pytest.mark.parametrize("protocol", [6, 17])
+def test_one_connections_plan_is_good_for_all_that_differ_in_their_ends(
+    way: Any, protocol: int
+) -> None:
+    other = (pack("198.51.100.99"), 4711), (pack("192.0.2.10"), 81)
+    theirs = (pack("10.0.0.3"), 2222), (pack("10.1.0.11"), 81)
+    keys = key(protocol, *other[0], *other[1]), key(protocol, *theirs[1], *theirs[0])
+    transport = TCP(flags="S", seq=7) if protocol == TCP_NUMBER else UDP()
+    asked = load(write(*other, transport, b"abc"))
+    answered = load(write(theirs[1], theirs[0], transport, b"abcd"))
+    own = Hop(*other[1], *theirs[1], local=theirs[0], client=other[0])
+    shared = Hop(*VIRTUAL[4], *REAL[4], local=LOCAL[4], client=CLIENT[4])
+    outcomes = []
+    for hop in (own, shared):
+        plan = Fullnat(way).plan(hop)
+        made = Translator(plan, protocol, ClientAddressCounts()).translation(*keys, ISN)
+        outcomes.append((made.request(asked, MTU), made.reply(answered)))
+    assert outcomes[0] == outcomes[1]
+
+
 def test_only_fullnats_plans_for_tcp_and_udp_are_taken() -> None:
-    fullnat = _plan()
-    ends = CLIENT[4], VIRTUAL[4], ISN, ClientAddressCounts()
+    fullnat, counts = _plan(), ClientAddressCounts()
     with pytest.raises(ValueError, match="not protocol 132"):
-        Translation(fullnat, 132, *ends)
+        Translator(fullnat, 132, counts)
     with pytest.raises(ValueError, match="both ends"):
-        Translation(Nat().plan(Hop(*VIRTUAL[4], *REAL[4])), 6, *ends)
+        Translator(Nat().plan(Hop(*VIRTUAL[4], *REAL[4])), 6, counts)
     with pytest.raises(TypeError, match=r"Deliver\(\)"):
-        Translation(Plan((*fullnat.request, Deliver()), fullnat.reply), 6, *ends)
+        Translator(Plan((*fullnat.request, Deliver()), fullnat.reply), 6, counts)
     with pytest.raises(ValueError, match="renumbers"):
-        Translation(Plan(fullnat.request[:2], fullnat.reply), 6, *ends)
+        Translator(Plan(fullnat.request[:2], fullnat.reply), 6, counts)
     with pytest.raises(ValueError, match="all IPv4 or all IPv6"):
-        Translation(fullnat, 17, (pack("::1"), 1), *ends[1:])
+        Translator(
+            Plan((SetSource(pack("::1"), 1), *fullnat.request[1:]), fullnat.reply), 17, counts
+        )
+    with pytest.raises(ValueError, match="another client"):
+        Translator(
+            Plan((*fullnat.request[:3], InsertToa(pack("::1"), 1)), fullnat.reply), 6, counts
+        )
 
 
 def _plan() -> Plan:

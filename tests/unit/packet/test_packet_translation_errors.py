@@ -115,7 +115,6 @@ def test_the_mtu_that_the_client_hears_leaves_room_for_what_is_added(
     quote = write(LOCAL[version], REAL[version], transport, bytes(99))
     connection = translation(version, protocol, way)
     data = error(ROUTER[version], LOCAL[version][0], too_big(version, 1400), quote)
-    assert connection.overhead == added[version == 6]
     assert mtu_of(about_request(connection, data)) == 1400 - added[version == 6]
     reply = write(CLIENT[version], VIRTUAL[version], transport, bytes(99))
     data = error(ROUTER[version], VIRTUAL[version][0], too_big(version, 1400), _back(reply))
@@ -144,6 +143,87 @@ def test_a_quoted_number_of_the_proxy_header_becomes_that_of_the_first_data(
     data = error(ROUTER[4], LOCAL[4][0], expired(4), quote)
     out = about_request(opened(4, "proxy-v2"), data)
     assert load(out[28:]).data[24:28] == (CLIENT_ISN + client).to_bytes(4, "big")
+
+
+FIRST: Any = {"seq": CLIENT_ISN + 1, "ack": SERVER_ISN + 1}
+IP_BYTES = {4: 20, 6: 40}
+INSERTED = {
+    (TCP_NUMBER, "toa"): {4: 8, 6: 20},
+    (UDP_NUMBER, "toa"): {4: 8, 6: 0},
+    (UDP_NUMBER, "proxy-v2"): {4: 28, 6: 52},
+}
+
+
+def told(version: int, protocol: int, way: Any, **ip: Any) -> tuple[Translation, bytes, bytes]:
+    """Return a connection, a packet of its client's with the TTL it has behind us, and ours."""
+    transport: Any = UDP()
+    connection = translation(version, protocol, way)
+    if protocol == TCP_NUMBER:
+        transport = TCP(flags="PA", options=[("SAckOK", b""), ("NOP", None)], **FIRST)
+        connection = opened(version, way)
+    sent = write(CLIENT[version], VIRTUAL[version], transport, bytes(range(99)), **ip)
+    gone = write(CLIENT[version], VIRTUAL[version], transport, bytes(range(99)), ttl=63, **ip)
+    return connection, gone, connection.request(load(sent), 1500)[-1]
+
+
+@BOTH
+@pytest.mark.parametrize(("protocol", "way"), INSERTED)
+def test_a_quote_is_without_what_was_put_into_it_however_much_is_quoted(
+    version: int, protocol: int, way: Any
+) -> None:
+    size = INSERTED[protocol, way][version]
+    connection, sent, theirs = told(version, protocol, way)
+    # Less of TCP shows no option; without PROXY no datagram is, so that needs not be seen.
+    least = {TCP_NUMBER: 21, UDP_NUMBER: 8}[protocol]
+    at = IP_BYTES[version] + {TCP_NUMBER: 20, UDP_NUMBER: 8}[protocol]
+    if (protocol, way, version) == (UDP_NUMBER, "toa", 4):
+        at, least = 20, 16
+    for quoted in range(IP_BYTES[version] + least, len(theirs) + 1):
+        kept = min(quoted, max(at, quoted - size))
+        message = expired(version)
+        data = error(ROUTER[version], LOCAL[version][0], message, theirs[:quoted])
+        ours = error(VIRTUAL[version][0], CLIENT[version][0], message, sent[:kept], 63)
+        assert about_request(connection, data) == ours
+
+
+@BOTH
+def test_a_quoted_proxy_header_of_tcp_leaves_a_segment_without_data(version: int) -> None:
+    connection = opened(version, "proxy-v2")
+    ack = write(CLIENT[version], VIRTUAL[version], TCP(flags="A", **FIRST))
+    (lead,) = connection.request(load(ack), 1500)
+    sent = write(CLIENT[version], VIRTUAL[version], TCP(flags="PA", **FIRST), ttl=63)
+    for quoted in range(IP_BYTES[version] + 21, len(lead) + 1):
+        data = error(ROUTER[version], LOCAL[version][0], expired(version), lead[:quoted])
+        ours = error(VIRTUAL[version][0], CLIENT[version][0], expired(version), sent, 63)
+        assert about_request(connection, data) == ours
+
+
+@BOTH
+@pytest.mark.parametrize("way", ["toa", "proxy-v2", "none"])
+def test_what_only_looks_like_an_insertion_stays(version: int, way: Any) -> None:
+    theirs = write(LOCAL[version], REAL[version], UDP(), b"\x99" * 60)
+    ours = write(CLIENT[version], VIRTUAL[version], UDP(), b"\x99" * 60)
+    data = error(ROUTER[version], LOCAL[version][0], expired(version), theirs)
+    expected = error(VIRTUAL[version][0], CLIENT[version][0], expired(version), ours, 63)
+    assert about_request(translation(version, UDP_NUMBER, way), data) == expected
+
+
+@BOTH
+@pytest.mark.parametrize(("protocol", "way"), INSERTED)
+def test_extensions_of_an_error_stay_where_they_are(version: int, protocol: int, way: Any) -> None:
+    size = INSERTED[protocol, way][version]
+    connection, sent, theirs = told(version, protocol, way)
+    room = len(theirs) + 8 & ~7
+    unit, extension = {4: 4, 6: 8}[version], b"\x20\0\xdf\xff"
+    message = expired(version)
+    message.length = room // unit
+    data = error(ROUTER[version], LOCAL[version][0], message, theirs.ljust(room, b"\0") + extension)
+    out = about_request(connection, data)
+    quote = out[IP_BYTES[version] + 8 :]
+    assert quote == sent.ljust(room, b"\0") + extension
+    assert len(out) == len(data)
+    assert icmp.embedded(load(out), Packet()) is None
+    assert size == len(theirs) - len(sent)
 
 
 def segment(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
@@ -12,13 +12,19 @@ from forwarders.base import Hop
 from forwarders.fullnat import ClientAddress, Fullnat
 from lvsd.packet.address import pack, text
 from lvsd.packet.client_address import ClientAddressCounts
-from lvsd.packet.translation import Translation
-from lvsd.packet.view import Endpoint, Packet
+from lvsd.packet.translator import Translator
+from lvsd.packet.view import Endpoint, Packet, key
+
+if TYPE_CHECKING:
+    from lvsd.packet.translation import Translation
 
 CLIENT: Final = {4: (pack("198.51.100.7"), 40000), 6: (pack("2001:db8::7"), 40000)}
 VIRTUAL: Final = {4: (pack("192.0.2.10"), 80), 6: (pack("2001:db8::10"), 80)}
 LOCAL: Final = {4: (pack("10.0.0.2"), 1025), 6: (pack("fd00::2"), 1025)}
 REAL: Final = {4: (pack("10.1.0.11"), 8080), 6: (pack("fd00:11::11"), 8080)}
+
+Ends: TypeAlias = tuple[Endpoint, Endpoint, Endpoint, Endpoint]
+"""Client, virtual, local, real."""
 
 TCP_NUMBER, UDP_NUMBER = 6, 17
 MTU: Final = 1500
@@ -36,14 +42,19 @@ def translation(
     counts: ClientAddressCounts | None = None,
 ) -> Translation:
     """Return the translation of a new connection between the ends above."""
-    hop = Hop(*VIRTUAL[version], *REAL[version], local=LOCAL[version], client=CLIENT[version])
-    return Translation(
-        Fullnat(way, kind).plan(hop),
-        protocol,
-        CLIENT[version],
-        VIRTUAL[version],
-        isn,
-        counts or ClientAddressCounts(),
+    ends = CLIENT[version], VIRTUAL[version], LOCAL[version], REAL[version]
+    return translated(Fullnat(way, kind), protocol, ends, isn, counts or ClientAddressCounts())
+
+
+def translated(
+    forwarder: Fullnat, protocol: int, ends: Ends, isn: int, counts: ClientAddressCounts
+) -> Translation:
+    """Return the translation of a connection between other ends."""
+    client, virtual, local, real = ends
+    plan = forwarder.plan(Hop(*virtual, *real, local=local, client=client))
+    translator = Translator(plan, protocol, counts)
+    return translator.translation(
+        key(protocol, *client, *virtual), key(protocol, *real, *local), isn
     )
 
 

@@ -1,0 +1,202 @@
+"""FULLNAT's rewriting of TCP: ends, numbers, TOA and the header of PROXY v2.
+
+Nearly all segments take a plain way: no options, nothing to tell. The others are put together
+header by header (`lvsd.packet.exchange`).
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING, Final
+
+from lvsd.packet import tcp_header
+from lvsd.packet.checksum import apply
+from lvsd.packet.exchange import HEADER, LAYOUTS, MODULUS, assemble, reset, whole
+from lvsd.packet.exchanged_error import ACK_AT, SEQ_AT, Insertion, exchange_error, inserted
+from lvsd.packet.numbers import TCP, TcpFlag
+from lvsd.packet.renumbering import Renumbering, RenumberingBehindHeader
+from lvsd.packet.tcp_options import TIMESTAMP, options
+from lvsd.packet.telling import FAST_OPEN, Way
+from lvsd.packet.translation import Translation
+
+if TYPE_CHECKING:
+    from lvsd.packet.translation import Recipe
+    from lvsd.packet.view import Packet
+
+_FIN, _SYN, _PSH, _URG = map(int, (TcpFlag.FIN, TcpFlag.SYN, TcpFlag.PSH, TcpFlag.URG))
+_NUMBERS: Final = Struct("!II")
+_LEAST: Final = HEADER[TCP]
+_NO_OPTIONS: Final = _LEAST >> 2
+_MAX_LENGTH: Final = 0xFFFF
+
+
+class TcpTranslation(Translation):
+    """A TCP connection's rewriting; ``isn`` is the initial number that the server is to see."""
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, recipe: Recipe, key: bytes, reply_key: bytes, isn: int) -> None:
+        super().__init__(recipe, key, reply_key)
+        way = recipe.telling.way
+        self._stream: Renumbering
+        if way is Way.PROXY:
+            self._stream = RenumberingBehindHeader(isn, len(self._told()))
+        else:
+            self._stream = Renumbering(isn, telling=way is not Way.NONE)
+
+    @property
+    def server_acked(self) -> int | None:
+        """The number that the server expects next, as it said last, in its numbering."""
+        return self._stream.server_acked
+
+    def request(self, packet: Packet, mtu: int) -> list[bytes]:
+        """Return what the server gets for a client's segment; see `Translation.request`."""
+        stream, data, l4 = self._stream, packet.data, packet.l4
+        layout = LAYOUTS[packet.version]
+        if (
+            stream.telling
+            or packet.flags & _SYN
+            or l4 != layout.length
+            or packet.fragment
+            or data[l4 + 12] >> 4 != _NO_OPTIONS
+            or not packet.ttl
+        ):
+            return self._request_segment(packet, mtu)
+        tcp = layout.tcp
+        start, word, _, seq, ack, rest, value = tcp.unpack_from(data)
+        new = stream.request(seq, ack, packet.flags)
+        value = apply(value, (self._change + new - seq) % MODULUS or MODULUS)
+        word = layout.next_word(word, self._addresses)
+        plain = tcp.pack(start, word, self._to_server, new, ack, rest, value)
+        return [plain + data[tcp.size : packet.end]]
+
+    def reply(self, packet: Packet) -> bytes:
+        """Return what the client gets for a server's segment."""
+        data, l4 = packet.data, packet.l4
+        layout = LAYOUTS[packet.version]
+        if (
+            packet.flags & _SYN
+            or l4 != layout.length
+            or packet.fragment
+            or data[l4 + 12] >> 4 != _NO_OPTIONS
+            or not packet.ttl
+        ):
+            return self._reply_segment(packet)
+        tcp = layout.tcp
+        start, word, _, seq, ack, rest, value = tcp.unpack_from(data)
+        new = self._stream.reply(seq, ack, packet.flags, packet.end - l4 - _LEAST)
+        value = apply(value, (new - ack - self._change) % MODULUS or MODULUS)
+        word = layout.next_word(word, -self._addresses)
+        plain = tcp.pack(start, word, self._to_client, seq, new, rest, value)
+        return plain + data[tcp.size : packet.end]
+
+    def request_error(self, packet: Packet, inner: Packet) -> bytes:
+        """Return what the client gets for an ICMP error about a request."""
+        return exchange_error(
+            packet,
+            inner,
+            self._to_client,
+            number_at=SEQ_AT,
+            move=self._stream.to_client,
+            overhead=self._recipe.telling.overhead,
+            insertion=self._quoted_insertion(inner),
+        )
+
+    def reply_error(self, packet: Packet, inner: Packet) -> bytes:
+        """Return what the server gets for an ICMP error about a reply."""
+        move = self._stream.to_server
+        return exchange_error(packet, inner, self._to_server, number_at=ACK_AT, move=move)
+
+    def resets(self) -> tuple[bytes, bytes] | None:
+        """Return a RST to the client and one to the server, None if they would not be believed."""
+        to_client, to_server = self._stream.client_acked, self._stream.server_acked
+        if to_client is None or to_server is None:
+            return None
+        return reset(self._to_client, to_client), reset(self._to_server, to_server)
+
+    def _request_segment(self, packet: Packet, mtu: int) -> list[bytes]:
+        """Translate a client's segment that has options, or may have to tell the address."""
+        if packet.fragment:
+            return [whole(packet, self._to_server)]
+        stream, (telling, counts) = self._stream, self._recipe
+        data, l4, flags = packet.data, packet.l4, packet.flags
+        seq, ack = _NUMBERS.unpack_from(data, l4 + 4)
+        size = data[l4 + 12] >> 4 << 2
+        header = bytearray(data[l4 : l4 + size])
+        found = options(packet) if size > _LEAST else []
+        payload = None
+        if found and tcp_header.blank(header, found, l4, telling.forgeable):
+            counts.forged += 1
+        if flags & _SYN:
+            tcp_header.blank(header, found, l4, {TIMESTAMP})
+            if telling.way is not Way.NONE:
+                tcp_header.blank(header, found, l4, {FAST_OPEN})
+                payload = b""
+        new = stream.request(seq, ack, flags)
+        header[4:8] = new.to_bytes(4, "big")
+        packets = []
+        if telling.way is Way.TOA and stream.unconfirmed(ack, flags):
+            header = self._with_toa(packet, mtu, header, found) or header
+        elif isinstance(stream, RenumberingBehindHeader):
+            if stream.overlaps_header(new, flags):
+                payload = b""
+                header[13] &= ~_FIN
+            if stream.leads(new, flags):
+                packets.append(self._lead(packet, header, stream.led()))
+                if packet.end == l4 + size and not flags & _FIN:
+                    return packets
+        packets.append(assemble(packet, self._to_server, header, payload, old_length=size))
+        return packets
+
+    def _lead(self, packet: Packet, header: bytearray, seq: int) -> bytes:
+        """Return the segment that the header of PROXY v2 goes in, ahead of a packet."""
+        self._recipe.counts.told += 1
+        lead = header.copy()
+        lead[4:8] = seq.to_bytes(4, "big")
+        lead[13] = lead[13] & ~(_FIN | _URG) | _PSH
+        return assemble(packet, self._to_server, lead, self._told())
+
+    def _with_toa(
+        self, packet: Packet, mtu: int, header: bytearray, found: tcp_header.Found
+    ) -> bytearray | None:
+        """Return a header with TOA in it, None if it has no room; count which."""
+        counts = self._recipe.counts
+        told = tcp_header.insert(header, found, packet.l4, self._told())
+        if told is None or packet.end + len(told) - len(header) > min(mtu, _MAX_LENGTH):
+            counts.no_room += 1
+            return None
+        counts.told += 1
+        return told
+
+    def _reply_segment(self, packet: Packet) -> bytes:
+        """Translate a server's segment that has options."""
+        if packet.fragment:
+            return whole(packet, self._to_client)
+        stream, telling = self._stream, self._recipe.telling
+        data, l4 = packet.data, packet.l4
+        seq, ack = _NUMBERS.unpack_from(data, l4 + 4)
+        size = data[l4 + 12] >> 4 << 2
+        header = bytearray(data[l4 : l4 + size])
+        found = options(packet) if size > _LEAST else []
+        if packet.flags & _SYN:
+            tcp_header.blank(header, found, l4, {TIMESTAMP})
+            if telling.way is Way.TOA:
+                tcp_header.lower_mss(header, found, l4, telling.overhead)
+        new = stream.reply(seq, ack, packet.flags, packet.end - l4 - size)
+        header[8:12] = new.to_bytes(4, "big")
+        tcp_header.move_sack(header, found, l4, stream.to_client)
+        return assemble(packet, self._to_client, header)
+
+    def _quoted_insertion(self, inner: Packet) -> Insertion | None:
+        """Return what an ICMP error quotes that the client did not send."""
+        stream, way = self._stream, self._recipe.telling.way
+        data, l4 = inner.data, inner.l4
+        if inner.fragment_offset or inner.end - l4 <= _LEAST:
+            return None
+        body = l4 + max(data[l4 + 12] >> 4 << 2, _LEAST)
+        if way is Way.TOA:
+            return inserted(inner, l4 + _LEAST, self._told(), body)
+        seq, _ = _NUMBERS.unpack_from(data, l4 + 4)
+        if isinstance(stream, RenumberingBehindHeader) and stream.in_header(seq):
+            return inserted(inner, body, self._told(), _MAX_LENGTH)
+        return None
