@@ -17,10 +17,13 @@ from lvsd.lab.wait import until
 
 pytestmark = pytest.mark.netns
 
-# A process with a lab, in which one program ignores SIGTERM and one has left its parent.
+# A process with a lab, in which one program ignores SIGTERM and one has left its parent. Who runs
+# the tests may have SIGINT and SIGHUP ignored, as in the background or under nohup.
 HOLDER = """
-import pathlib, sys, time
+import pathlib, signal, sys, time
 from lvsd.lab import Lab, registry
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 registry.REGISTRY = pathlib.Path(sys.argv[1])
 with Lab(name="lvsd-held", servers=2) as lab:
     lab.client.spawn(["sh", "-c", "trap '' TERM; while :; do sleep 1; done"])
