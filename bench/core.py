@@ -42,6 +42,8 @@ NOW = 1000.0
 NAMES = {TCP: "TCP", UDP: "UDP", SCTP: "SCTP"}
 ADDRESSES_AT = {4: 12, 6: 8}
 L4 = {4: 20, 6: 40}
+SYN_OPTIONS = bytes.fromhex("020405b40402080a00112233000000000103030a")
+"""What Linux puts on a SYN: MSS, SACK permitted, timestamps, a NOP, window scale."""
 
 Load: TypeAlias = list[tuple[bytes, Hook]]
 """Packets and the hooks that they come from."""
@@ -131,10 +133,12 @@ def world(
 @cache
 def requests(version: int, protocol: int, *, opens: bool) -> list[bytes]:
     """Return a packet of each of `CONNECTIONS` clients; its transport checksum is not right."""
-    packet = bytearray(build(version, protocol, SIZE))
     l4 = L4[version]
-    if protocol == TCP:
-        packet[l4 + 13] = 0x02 if opens else 0x10
+    packet = bytearray(build(version, protocol, SIZE))
+    if protocol == TCP and opens:
+        packet = bytearray(build(version, protocol, l4 + 20 + len(SYN_OPTIONS)))
+        packet[l4 + 12 : l4 + 14] = b"\xa0\x02"
+        packet[l4 + 20 :] = SYN_OPTIONS
     if protocol == SCTP:
         packet[l4 + 12] = 1 if opens else 0
     width = 4 if version == 4 else 16

@@ -18,8 +18,6 @@ from lvsd.packet.view import key as make_key
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
 
-    from forwarders.base import End
-    from lvsd.core.path import Path
     from lvsd.core.service import RealServer
     from lvsd.core.states import Protocol
     from schedulers.base import Flow
@@ -58,25 +56,31 @@ class Connector:
 
         ``key`` is the client's packet's, ``owned`` the addresses of this host (None: all are).
         """
-        virtual = flow.destination, flow.destination_port
+        connection: Connection | Reason
         if server.forwarder.per_connection:
-            return self._translate(
-                server, (flow.source, flow.source_port), virtual, protocol, rport, key, owned, now
-            )
-        if server.source is None and server.way.needs_source:
+            connection = self._translate(server, flow, protocol, rport, key, owned, now)
+            if isinstance(connection, Reason):
+                return connection
+            path = connection.path
+        elif server.source is None and server.way.needs_source:
             return Reason.NO_ROUTE
-        path = path_to(server, self._protocols[protocol], virtual, rport)
-        _enter(path)
-        if path.reply is None:
-            return Connection(key, key, path)
-        source, port = flow.source, flow.source_port
-        return Connection(key, make_key(protocol, server.address, rport, source, port), path)
+        else:
+            virtual = flow.destination, flow.destination_port
+            path = path_to(server, self._protocols[protocol], virtual, rport)
+            reply_key = key
+            if path.reply is not None:
+                source, port = flow.source, flow.source_port
+                reply_key = make_key(protocol, server.address, rport, source, port)
+            connection = Connection(key, reply_key, path)
+        server.open()
+        path.server_stats.connections += 1
+        path.service_stats.connections += 1
+        return connection
 
     def _translate(
         self,
         server: RealServer,
-        client: End,
-        virtual: End,
+        flow: Flow,
         protocol: int,
         rport: int,
         key: bytes,
@@ -92,16 +96,16 @@ class Connector:
         reply_key = server.service.local.take(protocol, real, owned, self._taken)
         if reply_key is None:
             return Reason.NO_LOCAL_PORT
+        virtual = flow.destination, flow.destination_port
         table = self.fullnat_tcp if protocol == TCP else self._protocols[protocol]
         path = path_to(server, table, virtual, rport)
-        _enter(path)
-        _, local = split_key(reply_key)
         translator = path.translator
         if translator is None:
+            client, local = (flow.source, flow.source_port), split_key(reply_key)[1]
             plan = server.forwarder.plan(Hop(*virtual, *real, local, client))
             translator = path.translator = Translator(plan, protocol, self.client_address)
             path.overhead = translator.growth
-        number = self._numbers.first(local[0], server.address, now)
+        number = self._numbers.first(reply_key, now)
         translation = translator.translation(key, reply_key, number)
         return TranslatedConnection(key, reply_key, path, translation)
 
@@ -114,7 +118,7 @@ class Connector:
             server.service.local.give_back(protocol, real, lip)
             expected = connection.translation.server_acked
             if expected is not None:
-                self._numbers.seen(lip, real[0], expected)
+                self._numbers.seen(connection.reply_key, expected)
         if connection.active:
             connection.active = False
             server.deactivate()
@@ -124,10 +128,3 @@ class Connector:
             connection.template.controlled -= 1
         leave(connection.path)
         server.service.released(server)
-
-
-def _enter(path: Path) -> None:
-    """Count a new connection on a path."""
-    path.server.open()
-    path.server_stats.connections += 1
-    path.service_stats.connections += 1

@@ -38,7 +38,7 @@ others have had their turn begins above its old numbers only then.
 Towards: TypeAlias = "tuple[int, End, bytes]"
 """Protocol, real server's endpoint, local address."""
 
-_MODULUS: Final = 1 << 32
+_MASK: Final = (1 << 32) - 1
 _AHEAD: Final = 1 << 31
 
 
@@ -82,24 +82,15 @@ class LocalPool:
             given = self.taken.get(towards, 0)
             if given >= size:
                 continue
-            key = self._probe(protocol, real, address, taken)
-            if key is not None:
-                self.taken[towards] = given + 1
-                return key
-        return None
-
-    def _probe(
-        self, protocol: int, real: End, address: bytes, taken: Container[bytes]
-    ) -> bytes | None:
-        """Return the key with the next free port of an address."""
-        port = self.ports.get(address, self.low)
-        for _ in range(min(PROBES, self.high - self.low + 1)):
-            key = make_key(protocol, *real, address, port)
-            port = port + 1 if port < self.high else self.low
-            if key not in taken:
-                self.ports[address] = port
-                return key
-        self.ports[address] = port
+            port = self.ports.get(address, self.low)
+            for _ in range(min(PROBES, size)):
+                key = make_key(protocol, *real, address, port)
+                port = port + 1 if port < self.high else self.low
+                if key not in taken:
+                    self.ports[address] = port
+                    self.taken[towards] = given + 1
+                    return key
+            self.ports[address] = port
         return None
 
     def give_back(self, protocol: int, real: End, address: bytes) -> None:
@@ -122,32 +113,40 @@ class SequenceNumbers:
     ``secret`` makes them hard to guess (RFC 6528). All arithmetic is modulo 2**32.
     """
 
-    __slots__ = ("_last", "_offsets", "_secret")
+    __slots__ = ("_pairs", "_secret")
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
-        self._offsets: dict[bytes, int] = {}
-        self._last: dict[bytes, int] = {}
+        self._pairs: dict[bytes, _Numbers] = {}
 
-    def first(self, local: bytes, real: bytes, now: float) -> int:
-        """Return the first number of a new connection at ``now`` (seconds of a steady clock)."""
-        pair = local + real
-        offset = self._offsets.get(pair)
-        if offset is None:
-            digest = blake2s(pair, key=self._secret, digest_size=4).digest()
-            offset = self._offsets[pair] = int.from_bytes(digest, "big")
-        number = (offset + int(now * TICKS_PER_S)) % _MODULUS
-        last = self._last.get(pair)
-        if last is not None and not 0 < (number - last) % _MODULUS < _AHEAD:
-            number = (last + GAP) % _MODULUS
-        self._last[pair] = number
+    def first(self, reply_key: bytes, now: float) -> int:
+        """Return the first number of a new connection at ``now`` (seconds of a steady clock).
+
+        ``reply_key`` is that of its replies, from the real to the local end.
+        """
+        pair = self._pairs.get(reply_key[1:-4])
+        if pair is None:
+            digest = blake2s(reply_key[1:-4], key=self._secret, digest_size=4).digest()
+            pair = self._pairs[reply_key[1:-4]] = _Numbers(int.from_bytes(digest, "big"))
+        number = pair.offset + int(now * TICKS_PER_S) & _MASK
+        if pair.last is not None and not 0 < number - pair.last & _MASK < _AHEAD:
+            number = pair.last + GAP & _MASK
+        pair.last = number
         return number
 
-    def seen(self, local: bytes, real: bytes, number: int) -> None:
+    def seen(self, reply_key: bytes, number: int) -> None:
         """Let later connections of this pair begin above ``number``, the next of the last one's.
 
         A server in TIME_WAIT takes no other (RFC 9293, section 3.10.7.4: it is RCV.NXT there).
         """
-        pair = local + real
-        if 0 < (number - self._last.get(pair, number)) % _MODULUS < _AHEAD:
-            self._last[pair] = number
+        pair = self._pairs.get(reply_key[1:-4])
+        if pair is not None and pair.last is not None and 0 < number - pair.last & _MASK < _AHEAD:
+            pair.last = number
+
+
+@dataclass(slots=True)
+class _Numbers:
+    """Of one pair: where it stood when the clock did at 0, and the last first number or end."""
+
+    offset: int
+    last: int | None = None

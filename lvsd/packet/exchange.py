@@ -26,6 +26,7 @@ HEADER: Final = {TCP: 20, UDP: 8}
 MODULUS: Final = 0xFFFF
 _RESET_TTL: Final = 64
 _PORTS: Final = Struct("!HH")
+_ENDS: Final = {12: Struct("!4s4s2s2s"), 36: Struct("!16s16s2s2s")}
 _RESET: Final = Struct("!IIBBHHH")
 
 
@@ -48,6 +49,8 @@ class Layout:
     """One TTL, as it weighs in the word in front of the ends."""
     checksum: int
     """The bits of that word that are the header's checksum."""
+    start: Struct
+    """What is in front of the ends: the start, and the word before them."""
     tcp: Struct
     udp: Struct
 
@@ -73,6 +76,7 @@ LAYOUTS: Final = {
         uncounted=0,
         hop=1 << 24,
         checksum=0xFFFF,
+        start=Struct("!8sI"),
         tcp=Struct("!8sI12sII4sH"),
         udp=Struct("!8sI12sHH"),
     ),
@@ -84,6 +88,7 @@ LAYOUTS: Final = {
         uncounted=40,
         hop=1,
         checksum=0,
+        start=Struct("!4sI"),
         tcp=Struct("!4sI36sII4sH"),
         udp=Struct("!4sI36sHH"),
     ),
@@ -92,8 +97,9 @@ LAYOUTS: Final = {
 
 def turned(key: bytes) -> bytes:
     """Return the ends of packets that go the other way than those of a connection's key."""
-    half = len(key) - 3 >> 1
-    return key[half:-4] + key[1:half] + key[-2:] + key[-4:-2]
+    fields = _ENDS[len(key) - 1]
+    source, destination, source_port, destination_port = fields.unpack_from(key, 1)
+    return fields.pack(destination, source, destination_port, source_port)
 
 
 def split_ends(ends: bytes) -> tuple[Endpoint, Endpoint]:
@@ -104,14 +110,22 @@ def split_ends(ends: bytes) -> tuple[Endpoint, Endpoint]:
 
 
 def network(
-    packet: Packet, ends: bytes, growth: int = 0, options: bytes | bytearray | None = None
-) -> bytearray:
+    packet: Packet,
+    ends: bytes,
+    addresses: int,
+    growth: int = 0,
+    options: bytes | bytearray | None = None,
+) -> bytes | bytearray:
     """Return the IP header, the TTL one less, for a packet that is longer by some bytes.
 
     Everything in front of the transport header stays, but for IPv4 ``options`` if given: a
-    multiple of 4 bytes, at most 40. ``growth`` is that of everything behind them.
+    multiple of 4 bytes, at most 40. ``addresses`` is the difference that the new ones make,
+    ``growth`` that of everything behind the header.
     """
     layout = LAYOUTS[packet.version]
+    if packet.l4 == layout.length and packet.ttl and not (growth or options):
+        start, word = layout.start.unpack_from(packet.data)
+        return layout.start.pack(start, layout.next_word(word, addresses)) + ends[:-4]
     if options is not None:
         growth += layout.length + len(options) - packet.l4
     out = bytearray(packet.data[: packet.l4])
@@ -131,11 +145,11 @@ def network(
 
 def whole(packet: Packet, ends: bytes) -> bytes:
     """Return a packet of which only the ends and the TTL change; also for a fragment."""
-    if packet.fragment_offset:
-        return bytes(network(packet, ends)) + packet.data[packet.l4 : packet.end]
     l4 = packet.l4
-    header = bytearray(packet.data[l4 : l4 + HEADER[packet.protocol]])
-    return assemble(packet, ends, header)
+    if packet.fragment_offset:
+        header = network(packet, ends, _difference(packet, ends))
+        return bytes(header) + packet.data[l4 : packet.end]
+    return assemble(packet, ends, bytearray(packet.data[l4 : l4 + HEADER[packet.protocol]]))
 
 
 def assemble(
@@ -153,18 +167,18 @@ def assemble(
     replaces is ``old_length`` bytes of the old one, as many as it has itself by default.
     ``options`` are the IP header's, as `network` takes them.
     """
-    data, l4 = packet.data, packet.l4
+    data, l4, end = packet.data, packet.l4, packet.end
     body = l4 + (len(header) if old_length is None else old_length)
-    old = int.from_bytes(data[l4:body], "big") + int.from_bytes(packet.key[1:-4], "big")
     header[:4] = ends[-4:]
-    change = int.from_bytes(ends[:-4], "big") + int.from_bytes(header, "big") - old
+    addresses = _difference(packet, ends)
+    change = addresses + int.from_bytes(header, "big") - int.from_bytes(data[l4:body], "big")
     if payload is None:
-        payload = data[body : packet.end]
+        payload = data[body:end]
     else:
-        change += words(payload) - words(data[body : packet.end])
-    growth = len(header) + len(payload) - (packet.end - l4)
+        change += words(payload) - words(data[body:end])
+    growth = len(header) + len(payload) - (end - l4)
     update(header, CHECKSUM_AT[packet.protocol], change + growth, udp=packet.protocol == UDP)
-    return b"".join((network(packet, ends, growth, options), header, payload))
+    return b"".join((network(packet, ends, addresses, growth, options), header, payload))
 
 
 def reset(ends: bytes, seq: int) -> bytes:
@@ -195,3 +209,8 @@ def update(out: bytearray, at: int, change: int, *, udp: bool = False) -> None:
     value = int.from_bytes(out[at : at + 2], "big")
     how = apply_udp if udp else apply
     out[at : at + 2] = how(value, change % MODULUS or MODULUS).to_bytes(2, "big")
+
+
+def _difference(packet: Packet, ends: bytes) -> int:
+    """Return the difference of words that new addresses make."""
+    return int.from_bytes(ends[:-4], "big") - int.from_bytes(packet.key[1:-4], "big")

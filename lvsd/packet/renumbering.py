@@ -51,7 +51,7 @@ class Renumbering:
         "telling",
     )
 
-    def __init__(self, isn: int, *, telling: bool = False) -> None:
+    def __init__(self, isn: int, *, telling: bool) -> None:
         self._isn = isn & MASK
         self._shift = 0
         self._spoke = False

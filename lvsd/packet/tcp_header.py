@@ -23,12 +23,14 @@ _BLOCK: Final = 8
 Found = list[tuple[int, int, int]]
 
 
-def blank(header: bytearray, found: Found, l4: int, kinds: Container[int]) -> bool:
-    """Overwrite the options of some kinds with NOPs; tell whether there were any."""
-    hits = [(at - l4, length) for kind, at, length in found if kind in kinds]
-    for at, length in hits:
-        header[at : at + length] = bytes((NOP,)) * length
-    return bool(hits)
+def blank(header: bytearray, found: Found, l4: int, kinds: Container[int]) -> list[int]:
+    """Overwrite the options of some kinds with NOPs; return which there were."""
+    taken = []
+    for kind, at, length in found:
+        if kind in kinds:
+            header[at - l4 : at - l4 + length] = bytes((NOP,)) * length
+            taken.append(kind)
+    return taken
 
 
 def insert(header: bytearray, found: Found, l4: int, option: bytes) -> bytearray | None:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 from lvsd.packet import tcp_header
 from lvsd.packet.checksum import apply
-from lvsd.packet.exchange import HEADER, LAYOUTS, MODULUS, assemble, reset, whole
+from lvsd.packet.exchange import HEADER, LAYOUTS, MODULUS, assemble, reset, whole, words
 from lvsd.packet.exchanged_error import ACK_AT, SEQ_AT, Insertion, exchange_error, inserted
 from lvsd.packet.numbers import TCP, TcpFlag
 from lvsd.packet.renumbering import Renumbering, RenumberingBehindHeader
 from lvsd.packet.tcp_options import TIMESTAMP, options
-from lvsd.packet.telling import FAST_OPEN, Way
+from lvsd.packet.telling import Way
 from lvsd.packet.translation import Translation
 
 if TYPE_CHECKING:
@@ -36,13 +36,13 @@ class TcpTranslation(Translation):
     __slots__ = ("_stream",)
 
     def __init__(self, recipe: Recipe, key: bytes, reply_key: bytes, isn: int) -> None:
-        super().__init__(recipe, key, reply_key)
-        way = recipe.telling.way
-        self._stream: Renumbering
-        if way is Way.PROXY:
-            self._stream = RenumberingBehindHeader(isn, len(self._told()))
-        else:
-            self._stream = Renumbering(isn, telling=way is not Way.NONE)
+        Translation.__init__(self, recipe, key, reply_key)  # sooner than by super() (bench/core.py)
+        telling = recipe.telling
+        self._stream = (
+            RenumberingBehindHeader(isn, telling.header)
+            if telling.header
+            else Renumbering(isn, telling=telling.way is not Way.NONE)
+        )
 
     @property
     def server_acked(self) -> int | None:
@@ -53,22 +53,28 @@ class TcpTranslation(Translation):
         """Return what the server gets for a client's segment; see `Translation.request`."""
         stream, data, l4 = self._stream, packet.data, packet.l4
         layout = LAYOUTS[packet.version]
+        is_syn = packet.flags & _SYN
         if (
-            stream.telling
-            or packet.flags & _SYN
+            ((stream.telling or data[l4 + 12] >> 4 != _NO_OPTIONS) and not is_syn)
             or l4 != layout.length
             or packet.fragment
-            or data[l4 + 12] >> 4 != _NO_OPTIONS
             or not packet.ttl
+            or (is_syn and self._drops_data(packet))
         ):
             return self._request_segment(packet, mtu)
         tcp = layout.tcp
         start, word, _, seq, ack, rest, value = tcp.unpack_from(data)
+        behind = data[tcp.size : packet.end]
         new = stream.request(seq, ack, packet.flags)
-        value = apply(value, (self._change + new - seq) % MODULUS or MODULUS)
+        change = self._change + new - seq
+        if is_syn:
+            through = bytearray(behind)
+            self._refuse(through, options(packet), tcp.size, is_syn)
+            change += words(through) - words(behind)
+            behind = bytes(through)
+        value = apply(value, change % MODULUS or MODULUS)
         word = layout.next_word(word, self._addresses)
-        plain = tcp.pack(start, word, self._to_server, new, ack, rest, value)
-        return [plain + data[tcp.size : packet.end]]
+        return [tcp.pack(start, word, self._to_server, new, ack, rest, value) + behind]
 
     def reply(self, packet: Packet) -> bytes:
         """Return what the client gets for a server's segment."""
@@ -114,30 +120,39 @@ class TcpTranslation(Translation):
             return None
         return reset(self._to_client, to_client), reset(self._to_server, to_server)
 
+    def _drops_data(self, packet: Packet) -> bool:
+        """Tell whether a SYN has data that does not get through.
+
+        Where the address is to be told it is told before any data.
+        """
+        if self._recipe.telling.way is Way.NONE:
+            return False
+        return packet.end > packet.l4 + (packet.data[packet.l4 + 12] >> 4 << 2)
+
+    def _refuse(self, header: bytearray, found: tcp_header.Found, at: int, is_syn: int) -> None:
+        """Take out of a client's header, copied from ``at`` on, the options that it may not have.
+
+        What could be taken for TOA is counted as forged.
+        """
+        telling, counts = self._recipe
+        kinds = telling.refused if is_syn else telling.forgeable
+        taken = tcp_header.blank(header, found, at, kinds)
+        if taken and not telling.forgeable.isdisjoint(taken):
+            counts.forged += 1
+
     def _request_segment(self, packet: Packet, mtu: int) -> list[bytes]:
-        """Translate a client's segment that has options, or may have to tell the address."""
+        """Translate a client's segment header by header, and tell the address if it has to."""
         if packet.fragment:
             return [whole(packet, self._to_server)]
-        stream, (telling, counts) = self._stream, self._recipe
-        data, l4, flags = packet.data, packet.l4, packet.flags
-        seq, ack = _NUMBERS.unpack_from(data, l4 + 4)
-        size = data[l4 + 12] >> 4 << 2
-        header = bytearray(data[l4 : l4 + size])
-        found = options(packet) if size > _LEAST else []
-        payload = None
-        if found and tcp_header.blank(header, found, l4, telling.forgeable):
-            counts.forged += 1
-        if flags & _SYN:
-            tcp_header.blank(header, found, l4, {TIMESTAMP})
-            if telling.way is not Way.NONE:
-                tcp_header.blank(header, found, l4, {FAST_OPEN})
-                payload = b""
+        stream, flags, l4 = self._stream, packet.flags, packet.l4
+        header, found, seq, ack = _opened(packet)
+        size = len(header)
+        self._refuse(header, found, l4, flags & _SYN)
+        payload = b"" if flags & _SYN and self._drops_data(packet) else None
         new = stream.request(seq, ack, flags)
         header[4:8] = new.to_bytes(4, "big")
         packets = []
-        if telling.way is Way.TOA and stream.unconfirmed(ack, flags):
-            header = self._with_toa(packet, mtu, header, found) or header
-        elif isinstance(stream, RenumberingBehindHeader):
+        if isinstance(stream, RenumberingBehindHeader):
             if stream.overlaps_header(new, flags):
                 payload = b""
                 header[13] &= ~_FIN
@@ -145,6 +160,8 @@ class TcpTranslation(Translation):
                 packets.append(self._lead(packet, header, stream.led()))
                 if packet.end == l4 + size and not flags & _FIN:
                     return packets
+        elif stream.unconfirmed(ack, flags):
+            header = self._with_toa(packet, mtu, header, found) or header
         packets.append(assemble(packet, self._to_server, header, payload, old_length=size))
         return packets
 
@@ -172,17 +189,13 @@ class TcpTranslation(Translation):
         """Translate a server's segment that has options."""
         if packet.fragment:
             return whole(packet, self._to_client)
-        stream, telling = self._stream, self._recipe.telling
-        data, l4 = packet.data, packet.l4
-        seq, ack = _NUMBERS.unpack_from(data, l4 + 4)
-        size = data[l4 + 12] >> 4 << 2
-        header = bytearray(data[l4 : l4 + size])
-        found = options(packet) if size > _LEAST else []
+        stream, telling, l4 = self._stream, self._recipe.telling, packet.l4
+        header, found, seq, ack = _opened(packet)
         if packet.flags & _SYN:
             tcp_header.blank(header, found, l4, {TIMESTAMP})
             if telling.way is Way.TOA:
                 tcp_header.lower_mss(header, found, l4, telling.overhead)
-        new = stream.reply(seq, ack, packet.flags, packet.end - l4 - size)
+        new = stream.reply(seq, ack, packet.flags, packet.end - l4 - len(header))
         header[8:12] = new.to_bytes(4, "big")
         tcp_header.move_sack(header, found, l4, stream.to_client)
         return assemble(packet, self._to_client, header)
@@ -200,3 +213,11 @@ class TcpTranslation(Translation):
         if isinstance(stream, RenumberingBehindHeader) and stream.in_header(seq):
             return inserted(inner, body, self._told(), _MAX_LENGTH)
         return None
+
+
+def _opened(packet: Packet) -> tuple[bytearray, tcp_header.Found, int, int]:
+    """Return a copy of a segment's header, the options in it, and both its numbers."""
+    data, l4 = packet.data, packet.l4
+    size = data[l4 + 12] >> 4 << 2
+    seq, ack = _NUMBERS.unpack_from(data, l4 + 4)
+    return bytearray(data[l4 : l4 + size]), options(packet) if size > _LEAST else [], seq, ack

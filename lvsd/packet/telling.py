@@ -17,6 +17,7 @@ from lvsd.packet.client_address import (
     uoa,
 )
 from lvsd.packet.numbers import TCP
+from lvsd.packet.tcp_options import TIMESTAMP
 
 if TYPE_CHECKING:
     from forwarders.plan import Plan, Step
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 FAST_OPEN: Final = 34
 """TCP Fast Open's cookie (RFC 7413). A server that takes it reads data before the handshake ends,
 and with it before it can know who the client is; so a client whose address is told gets none."""
+
+_REFUSED: Final = EXPERIMENTAL_KINDS | {TIMESTAMP, FAST_OPEN}
 
 
 class Way(Enum):
@@ -49,6 +52,11 @@ class Telling:
     forgeable: frozenset[int] = EXPERIMENTAL_KINDS
     """The kinds of TCP option that a client must not send: all that could be TOA. Even where none
     is told, a server may look for one."""
+
+    refused: frozenset[int] = EXPERIMENTAL_KINDS | {TIMESTAMP}
+    """Those that its SYN must not have, besides: the clocks of clients are unrelated."""
+    header: int = 0
+    """How many bytes go ahead of a TCP client's data."""
 
     def told(self, virtual: Endpoint, client: Endpoint) -> bytes:
         """Return the bytes that tell of a client; none where nothing is told."""
@@ -81,8 +89,7 @@ def telling(plan: Plan, protocol: int) -> Telling:
                 found = _by_option(len(address), protocol, kind)
                 named: tuple[Endpoint, ...] = ((address, port),)
             case InsertProxyHeader(source, source_port, destination, destination_port):
-                overhead = 0 if protocol == TCP else PROXY_BYTES[len(source)]
-                found = Telling(Way.PROXY, protocol, overhead=overhead)
+                found = _by_header(PROXY_BYTES[len(source)], protocol)
                 named = (source, source_port), (destination, destination_port)
             case SetSource() | SetDestination() | Renumber():
                 continue
@@ -106,7 +113,16 @@ def _by_option(width: int, protocol: int, kind: int) -> Telling:
     """Return TOA, or UOA in the shape that it has for addresses so long."""
     if protocol == TCP:
         forgeable = EXPERIMENTAL_KINDS | {kind}
-        return Telling(Way.TOA, protocol, kind, TOA_BYTES[width], forgeable)
+        return Telling(
+            Way.TOA, protocol, kind, TOA_BYTES[width], forgeable, refused=_REFUSED | {kind}
+        )
     if width == 4:
         return Telling(Way.OPTION, protocol, overhead=TOA_BYTES[width])
     return Telling(Way.AHEAD, protocol)
+
+
+def _by_header(size: int, protocol: int) -> Telling:
+    """Return the PROXY header: once in a stream, in every datagram."""
+    if protocol == TCP:
+        return Telling(Way.PROXY, protocol, refused=_REFUSED, header=size)
+    return Telling(Way.PROXY, protocol, overhead=size)

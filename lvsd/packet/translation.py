@@ -9,7 +9,7 @@ connections of a path, in one `Recipe` (`lvsd.packet.translator` makes both).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from lvsd.packet.exchange import MODULUS, split_ends, turned
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from lvsd.packet.client_address import ClientAddressCounts
     from lvsd.packet.telling import Telling
     from lvsd.packet.view import Packet
+
+_V4_KEY: Final = 13
+"""The length of a connection key of IPv4."""
 
 
 class Recipe(NamedTuple):
@@ -47,7 +50,9 @@ class Translation(ABC):
         server = int.from_bytes(self._to_server, "big")
         client = int.from_bytes(self._to_client, "big")
         self._change = (server - client) % MODULUS
-        self._addresses = ((server >> 32) - (client >> 32)) % MODULUS
+        # The addresses' share in it, for the checksum of the IP header; IPv6 has none.
+        is_v4 = len(key) == _V4_KEY
+        self._addresses = ((server >> 32) - (client >> 32)) % MODULUS if is_v4 else 0
 
     @property
     def server_acked(self) -> int | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lvsd.core.local_ports import GAP, PORTS, PROBES, LocalPool, SequenceNumbers
-from lvsd.packet.view import TCP, UDP, split_key
+from lvsd.packet.view import TCP, UDP, key, split_key
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 REAL = (b"\x0a\0\0\x0b", 80)
 OTHER = (b"\x0a\0\0\x0c", 80)
 LIP1, LIP2 = b"\x0a\0\0\x02", b"\x0a\0\0\x03"
+PAIR = key(TCP, *REAL, LIP1, 5000)
 
 
 def take(
@@ -27,11 +28,11 @@ def take(
     protocol: int = TCP,
 ) -> End | None:
     """Return the local endpoint of the key that a pool gives."""
-    key = pool.take(protocol, real, owned, taken)
-    if key is None:
+    given = pool.take(protocol, real, owned, taken)
+    if given is None:
         return None
-    assert split_key(key)[0] == real
-    return split_key(key)[1]
+    assert split_key(given)[0] == real
+    return split_key(given)[1]
 
 
 class Busy:
@@ -41,9 +42,9 @@ class Busy:
         self.free = free
         self.seen: list[int] = []
 
-    def __contains__(self, key: object) -> bool:
-        assert isinstance(key, bytes)
-        self.seen.append(split_key(key)[1][1])
+    def __contains__(self, sought: object) -> bool:
+        assert isinstance(sought, bytes)
+        self.seen.append(split_key(sought)[1][1])
         return self.seen[-1] not in self.free
 
 
@@ -103,10 +104,10 @@ def test_pools_that_share_an_address_go_on_where_each_left_off() -> None:
     taken: set[bytes] = set()
     for _ in range(3):
         for pool in (low, high):
-            key = pool.take(TCP, REAL, None, taken)
-            assert key is not None
-            taken.add(key)
-    assert sorted(split_key(key)[1][1] for key in taken) == [5000, 5001, 5002, 6000, 6001, 6002]
+            given = pool.take(TCP, REAL, None, taken)
+            assert given is not None
+            taken.add(given)
+    assert sorted(split_key(each)[1][1] for each in taken) == [5000, 5001, 5002, 6000, 6001, 6002]
 
 
 def test_the_ports_of_one_pool_do_not_count_against_anothers_range() -> None:
@@ -126,43 +127,42 @@ def test_an_end_that_this_pool_has_not_given_counts_for_none() -> None:
 @pytest.mark.parametrize("last", [5, 2**31, 2**32 - 3])
 def test_first_numbers_grow_for_a_pair_whatever_was_seen_of_it(last: int) -> None:
     numbers = SequenceNumbers(b"secret")
-    first = numbers.first(LIP1, REAL[0], 10.0)
+    first = numbers.first(PAIR, 10.0)
     end = (first + last % 2**31) % 2**32
-    numbers.seen(LIP1, REAL[0], end)
-    second = numbers.first(LIP1, REAL[0], 10.0)
+    numbers.seen(PAIR, end)
+    second = numbers.first(PAIR, 10.0)
     assert (second - end) % 2**32 == GAP
 
 
 def test_first_numbers_grow_with_time_alone() -> None:
     numbers = SequenceNumbers(b"secret")
-    first = numbers.first(LIP1, REAL[0], 10.0)
-    assert (numbers.first(LIP1, REAL[0], 12.0) - first) % 2**32 == 2 * 250_000
+    first = numbers.first(PAIR, 10.0)
+    assert (numbers.first(PAIR, 12.0) - first) % 2**32 == 2 * 250_000
 
 
 def test_pairs_have_numbers_of_their_own_and_so_have_secrets() -> None:
     numbers, others = SequenceNumbers(b"secret"), SequenceNumbers(b"other")
     firsts = {
-        numbers.first(LIP1, REAL[0], 0.0),
-        numbers.first(LIP2, REAL[0], 0.0),
-        numbers.first(LIP1, OTHER[0], 0.0),
-        others.first(LIP1, REAL[0], 0.0),
+        numbers.first(PAIR, 0.0),
+        numbers.first(key(TCP, *REAL, LIP2, 1), 0.0),
+        numbers.first(key(TCP, *OTHER, LIP1, 1), 0.0),
+        others.first(PAIR, 0.0),
     }
     assert len(firsts) == 4
 
 
 def test_an_end_that_lies_behind_changes_nothing() -> None:
     numbers = SequenceNumbers(b"secret")
-    first = numbers.first(LIP1, REAL[0], 10.0)
-    numbers.seen(LIP1, REAL[0], (first - 1000) % 2**32)
-    assert (numbers.first(LIP1, REAL[0], 10.0) - first) % 2**32 == GAP
+    first = numbers.first(PAIR, 10.0)
+    numbers.seen(PAIR, (first - 1000) % 2**32)
+    assert (numbers.first(PAIR, 10.0) - first) % 2**32 == GAP
 
 
 @pytest.mark.parametrize("rate", [10, 1000, 100_000])
 def test_a_port_that_comes_again_after_all_others_begins_above_its_old_numbers(rate: int) -> None:
     numbers = SequenceNumbers(b"secret")
-    pair = LIP1, REAL[0]
-    numbers.seen(*pair, (numbers.first(*pair, 0.0) + 10**9) % 2**32)
+    numbers.seen(PAIR, (numbers.first(PAIR, 0.0) + 10**9) % 2**32)
     cycle = PORTS[1] - PORTS[0] + 1
-    firsts = [numbers.first(*pair, number / rate) for number in range(cycle + 1000)]
+    firsts = [numbers.first(PAIR, number / rate) for number in range(cycle + 1000)]
     later = zip(firsts, firsts[cycle:], strict=False)
     assert all(0 < (again - first) % 2**32 < 2**31 for first, again in later)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from scapy.layers.inet import TCP, UDP
+from scapy.layers.inet import TCP, UDP, IPOption_NOP
 
 from forwarders.base import Hop
 from forwarders.fullnat import Fullnat
@@ -26,6 +26,7 @@ from tests.unit.packet.translations import (
     VIRTUAL,
     Side,
     dissect,
+    intact,
     load,
     translation,
     write,
@@ -204,6 +205,21 @@ def test_a_packet_that_toa_would_make_too_long_goes_without(version: int) -> Non
     assert (told(fits), told(too_long)) == (CLIENT[version], None)
     assert len(fits) == MTU
     assert (side.counts.told, side.counts.no_room) == (1, 1)
+
+
+@pytest.mark.parametrize("way", ["toa", "proxy-v2", "none"])
+@pytest.mark.parametrize("payload", [b"", b"early data"])
+def test_a_syn_with_ip_options_gets_the_same_header(way: Any, payload: bytes) -> None:
+    cookie = ("TFO", (0x01020304, 0x05060708))
+    options = [("MSS", 1460), ("Timestamp", (1, 2)), (254, b"\x12\x34abcd"), cookie]
+    syn = TCP(flags="S", seq=CLIENT_ISN, options=options)
+    segments = []
+    for ip in ({}, {"options": [IPOption_NOP()] * 4}):
+        data = write(CLIENT[4], VIRTUAL[4], syn, payload, **ip)
+        (out,) = translation(4, TCP_NUMBER, way).request(load(data), MTU)
+        assert intact(out)
+        segments.append(out[load(out).l4 :])
+    assert segments[0] == segments[1]
 
 
 def test_fast_open_is_refused_to_a_client_whose_address_is_told() -> None:
