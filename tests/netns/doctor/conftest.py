@@ -23,7 +23,7 @@ def family(request: pytest.FixtureRequest) -> Family:
     return chosen
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def mixed() -> Iterator[Clinic]:
     """Share a director with a server of each mode; a test that makes a fault mends it."""
     with clinic(("nat", "dr", "tun", "fullnat")) as standing:

@@ -52,7 +52,7 @@ def lab() -> Iterator[Lab]:
         programs.nginx(lab.servers[0], ports=[PORT])
         for host, hook, matches in (
             (lab.client, "input", (ERRORS4, ERRORS6)),
-            (lab.router, "forward", ("meta l4proto { icmp, ipv6-icmp }",)),
+            (lab.router, "forward", ("meta l4proto { 1, 58 }",)),
             (lab.router, "output", (ERRORS4, ERRORS6)),
         ):
             silence(host, hook, matches)
