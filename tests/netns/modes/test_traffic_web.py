@@ -156,8 +156,8 @@ def test_twenty_megabytes_come_down_past_the_director_or_through_it(
 
     assert sha256(target) == programs.payload(client).sha256
     front, back = (count(director, name) - before[name] for name in ("front", "back"))
-    assert front.received > 100  # the client's acknowledgements
-    assert back.sent > 100
+    assert front.received > 20  # the client's acknowledgements, each for many segments
+    assert back.sent > 20
     if case.way in BYPASSING:
         assert replies.packets == 0
         # A packet of the neighbourhood now and then; the file would be 300 of the largest ones.
