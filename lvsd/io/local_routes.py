@@ -7,12 +7,11 @@ duplicates are looked for. A packet that is faster is answered with "no route".
 
 from __future__ import annotations
 
-import socket
-import struct
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final
 
-from lvsd.io.netlink import NETLINK_ROUTE, Message, attribute, linked
+from lvsd.io.netlink import NETLINK_ROUTE, linked
+from lvsd.io.routes import RTN_LOCAL, look_up
 
 if TYPE_CHECKING:
     from lvsd.io.netlink import Link
@@ -20,11 +19,6 @@ if TYPE_CHECKING:
 PATIENCE_S: Final = 1.0
 
 _PAUSE_S: Final = 0.0005
-_GETROUTE: Final = 26
-_RTMSG: Final = struct.Struct("=8BI")  # family, dst, src, tos, table, protocol, scope, type, flags
-_RTA_DST: Final = 1
-_RTM_F_FIB_MATCH: Final = 0x2000
-_RTN_LOCAL: Final = 2
 
 
 def wait_until_local(address: bytes, patience_s: float = PATIENCE_S) -> bool:
@@ -43,10 +37,8 @@ def wait_until_local(address: bytes, patience_s: float = PATIENCE_S) -> bool:
 
 
 def _is_local(link: Link, address: bytes) -> bool:
-    family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
-    header = _RTMSG.pack(family, 8 * len(address), 0, 0, 0, 0, 0, 0, _RTM_F_FIB_MATCH)
     try:
-        answer = link.get(Message(_GETROUTE, 0, header + attribute(_RTA_DST, address)))
+        kind, _ = look_up(link, address)
     except OSError:  # there is no route at all
         return False
-    return bool(_RTMSG.unpack_from(answer.body)[7] == _RTN_LOCAL)
+    return kind == RTN_LOCAL

@@ -26,18 +26,18 @@ from lvsd.io.netlink import (
     attributes,
     encode,
     linked,
+    messages,
     open_socket,
 )
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
 Place: TypeAlias = tuple[int, bytes]
 """Interface index and packed address: neighbours are an interface's."""
 
 _NEWNEIGH, _DELNEIGH, _GETNEIGH = 28, 29, 30
-_NLMSGHDR: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _NDMSG: Final = struct.Struct("=BxxxiHBB")  # family, interface, state, flags, type
 _NDA_DST, _NDA_LLADDR = 1, 2
 _NTF_USE: Final = 0x01
@@ -134,7 +134,7 @@ class Neighbours:
         changed: dict[Place, None] = {}
         try:
             while self._socket is not None:
-                for message in _messages(self._socket.recv(_RECEIVE)):
+                for _, message in messages(self._socket.recv(_RECEIVE)):
                     changed |= dict.fromkeys(self._note(message))
         except BlockingIOError:
             pass
@@ -171,14 +171,3 @@ def _request(place: Place, flags: int) -> bytes:
     interface, address = place
     family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
     return _NDMSG.pack(family, interface, 0, flags, 0) + attribute(_NDA_DST, address)
-
-
-def _messages(data: bytes) -> Iterator[Message]:
-    """Yield the messages of one datagram."""
-    offset = 0
-    while offset + _NLMSGHDR.size <= len(data):
-        length, kind, flags, _, _ = _NLMSGHDR.unpack_from(data, offset)
-        if length < _NLMSGHDR.size:
-            return
-        yield Message(kind, flags, data[offset + _NLMSGHDR.size : offset + length])
-        offset += length + 3 & ~3

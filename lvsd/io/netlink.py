@@ -98,6 +98,17 @@ def encode(message: Message, sequence: int) -> bytes:
     return header + message.body
 
 
+def messages(datagram: bytes) -> Iterator[tuple[int, Message]]:
+    """Yield each message of a datagram, with its sequence number."""
+    offset = 0
+    while offset + _HEADER.size <= len(datagram):
+        length, kind, flags, sequence, _ = _HEADER.unpack_from(datagram, offset)
+        if length < _HEADER.size:
+            break
+        yield sequence, Message(kind, flags, datagram[offset + _HEADER.size : offset + length])
+        offset += length + 3 & ~3
+
+
 def open_socket(protocol: int, groups: int = 0) -> socket.socket:
     """Return a bound netlink socket, subscribed to ``groups`` (a bit mask). Raise OSError."""
     sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
@@ -179,14 +190,7 @@ class Link:
                     return answer
 
     def _receive(self) -> Iterator[tuple[int, Message]]:
-        data = self._socket.recv(_RECEIVE)
-        offset = 0
-        while offset + _HEADER.size <= len(data):
-            length, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
-            if length < _HEADER.size:
-                break
-            yield sequence, Message(kind, flags, data[offset + _HEADER.size : offset + length])
-            offset += length + 3 & ~3
+        return messages(self._socket.recv(_RECEIVE))
 
 
 @contextmanager

@@ -39,7 +39,7 @@ _RTA_METRICS, _RTA_MULTIPATH, _RTA_VIA = 8, 9, 18
 _RTVIA_FAMILY: Final = 2  # bytes before the address in struct rtvia
 _RTAX_MTU: Final = 2
 _RTM_F_FIB_MATCH: Final = 0x2000
-_RTN_UNICAST, _RTN_LOCAL = 1, 2
+_RTN_UNICAST, RTN_LOCAL = 1, 2
 
 # RTMGRP_*: links, and addresses and routes of both families
 _GROUPS: Final = 0x001 | 0x010 | 0x040 | 0x100 | 0x400
@@ -211,21 +211,31 @@ def _link_mtus(link: Link) -> dict[int, int]:
     return {index: each.mtu for index, each in _links(link).items()}
 
 
+def look_up(
+    link: Link, address: bytes, flags: int = _RTM_F_FIB_MATCH
+) -> tuple[int, dict[int, bytes]]:
+    """Return a route's type (RTN_*) and attributes. Raise OSError, also where there is no route.
+
+    Of the routing table's entry; without flags, of what the kernel makes of it.
+    """
+    family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
+    header = _RTMSG.pack(family, 8 * len(address), 0, 0, 0, 0, 0, 0, flags)
+    answer = link.get(Message(_GETROUTE, 0, header + attribute(_RTA_DST, address)))
+    return _RTMSG.unpack_from(answer.body)[7], attributes(answer.body, _RTMSG.size)
+
+
 def _route(link: Link, address: bytes, flags: int = _RTM_F_FIB_MATCH) -> dict[int, bytes] | None:
     """Return the attributes of the routing table's entry for ``address``, None without one.
 
     Without flags: of what the kernel makes of it, with one next hop and the source address.
     """
-    family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
-    header = _RTMSG.pack(family, 8 * len(address), 0, 0, 0, 0, 0, 0, flags)
     try:
-        answer = link.get(Message(_GETROUTE, 0, header + attribute(_RTA_DST, address)))
+        kind, values = look_up(link, address, flags)
     except OSError as error:
         if error.errno in _NO_ROUTE:
             return None
         raise
-    kind = _RTMSG.unpack_from(answer.body)[7]
-    return attributes(answer.body, _RTMSG.size) if kind in {_RTN_UNICAST, _RTN_LOCAL} else None
+    return values if kind in {_RTN_UNICAST, RTN_LOCAL} else None
 
 
 def _way(link: Link, address: bytes, links: dict[int, _Link]) -> Way | None:
