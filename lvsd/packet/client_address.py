@@ -25,7 +25,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from lvsd.packet.numbers import TCP, UDP
-from lvsd.packet.tcp_options import options
+from lvsd.packet.tcp_options import between, options
 
 if TYPE_CHECKING:
     from lvsd.packet.view import Endpoint, Packet
@@ -58,7 +58,6 @@ _TRANSPORTS: Final = {TCP: 1, UDP: 2}
 _FAMILIES: Final = {4: 0x10, 16: 0x20}
 _WIDTHS: Final = {0x10: 4, 0x20: 16}
 _PROTOCOLS: Final = {1: TCP, 2: UDP}
-_IP_NOP: Final = 1
 
 
 class ClientAddressCounts:
@@ -127,17 +126,7 @@ def ip_options(packet: Packet) -> list[tuple[int, int, int]]:
 
     As `options` does for TCP. IPv6 has none.
     """
-    found: list[tuple[int, int, int]] = []
-    data, end = packet.data, packet.l4 if packet.version == 4 else 0
-    at = 20
-    while at < end and (kind := data[at]):
-        if kind == _IP_NOP:
-            length = 1
-        elif at + 1 == end or (length := data[at + 1]) < 2 or at + length > end:
-            break
-        found.append((kind, at, length))
-        at += length
-    return found
+    return between(packet.data, 20, packet.l4) if packet.version == 4 else []
 
 
 def read_uoa(packet: Packet) -> Endpoint | None:

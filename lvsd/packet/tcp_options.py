@@ -40,11 +40,14 @@ def options(packet: Packet) -> list[tuple[int, int, int]]:
     or quoted: what is no TCP, or cut before its options, has none.
     """
     data, l4 = packet.data, packet.l4
-    found: list[tuple[int, int, int]] = []
     if packet.protocol != TCP or packet.fragment_offset or l4 + _HEADER > packet.end:
-        return found
-    end = min(l4 + (data[l4 + 12] >> 4 << 2), packet.end)
-    at = l4 + _HEADER
+        return []
+    return between(data, l4 + _HEADER, min(l4 + (data[l4 + 12] >> 4 << 2), packet.end))
+
+
+def between(data: bytes, at: int, end: int) -> list[tuple[int, int, int]]:
+    """Return the options from ``at`` up to ``end``, as `options` does; IPv4's are written alike."""
+    found: list[tuple[int, int, int]] = []
     while at < end and (kind := data[at]) != END:
         if kind == NOP:
             length = 1
