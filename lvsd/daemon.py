@@ -25,7 +25,7 @@ from lvsd.assembly import assemble, diverted, forwarded
 from lvsd.control.server import ControlServer
 from lvsd.core.service import ANY_MTU
 from lvsd.errors import KernelError
-from lvsd.io import divert, machine, routes
+from lvsd.io import divert, machine, routes, sysctls
 from lvsd.io.frame_sender import FrameSender
 from lvsd.io.icmp_sender import IcmpSender
 from lvsd.io.journal import journal_path
@@ -49,7 +49,6 @@ _SILENT = "clients repeat their SYNs: a real server seems not to answer them"
 LEARN_PERIOD_S = 600.0
 """How often routes are looked up without a change: what ICMP said of a path's MTU may be over."""
 
-FORWARDING = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
 
 # A million connections are a million objects that a full collection would walk, holding up every
 # packet meanwhile. They form no cycles; only the young are looked through.
@@ -180,7 +179,7 @@ class Daemon:
     def _warn(self) -> None:
         """Log what will keep NAT's packets from a real server, and is better known now."""
         for family in sorted(forwarded(self.config)):
-            name = FORWARDING[family]
+            name = sysctls.FORWARDING[family]
             switch = Path("/proc/sys", *name.split("."))
             if switch.read_text(encoding="ascii").strip() == "0":
                 log.warning(

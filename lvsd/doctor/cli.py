@@ -8,9 +8,9 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
-from lvsd.errors import UsageError
+from lvsd.arguments import Parser
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,15 +50,8 @@ def main(argv: Sequence[str]) -> int:
     return PROBLEMS if problems else os.EX_OK
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser whose usage errors end like all others of lvsd, with status 64."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see '{PROG} --help'")
-
-
-def _parser() -> _Parser:
-    parser = _Parser(
+def _parser() -> Parser:
+    parser = Parser(
         prog=PROG,
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from lvsd.doctor.snapshot import Question
 
-_FORWARDING: Final = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
 _NETSTAT: Final = Path("/proc/net/netstat")
 _SIOCGIFHWADDR: Final = 0x8927
 _ARPHRD_ETHER: Final = 1
@@ -86,7 +85,7 @@ def _machine(services: Iterable[Service]) -> Machine:
         sources=routes.sources(servers),
         forwarding={
             family: sysctls.read(name) != "0"
-            for family, name in _FORWARDING.items()
+            for family, name in sysctls.FORWARDING.items()
             if sysctls.exists(name)
         },
         forwarding_off=frozenset(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import socket
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from lvsd.errors import KernelError, PrivilegeError
 from lvsd.io import addresses, links, nft, sysctls
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 __all__ = ["Machine", "cleanup", "journal_path", "put_back"]
 
 _Change = TypeVar("_Change", AddressChange, LinkChange, TableChange)
-
-_FORWARDING: Final = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
 
 
 class Machine:
@@ -78,7 +76,7 @@ class Machine:
         first, wherever advertisements are accepted now. Raise KernelError, also when the kernel
         is without IPv6, or PrivilegeError.
         """
-        name = _FORWARDING[family]
+        name = sysctls.FORWARDING[family]
         if not sysctls.exists(name):
             remedy = f"leave out the IPv{family} services, or boot a kernel that has it enabled"
             raise KernelError(f"forward IPv{family}", "this kernel is without it", remedy)

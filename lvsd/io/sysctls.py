@@ -10,6 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+FORWARDING: Final = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
+"""The switch of the kernel's forwarding, by IP version."""
+
 _SYSCTLS: Final = Path("/proc/sys")
 
 # sysctl(8) exchanges "." and "/": net.ipv4.conf.eth0/100.rp_filter is about eth0.100.

@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lvsd.doctor import questions
-from lvsd.doctor.checks.forwarding import SYSCTLS
 from lvsd.doctor.finding import Check, Finding, Level
 from lvsd.doctor.snapshot import STRICT
-from lvsd.io.sysctls import of_interface
+from lvsd.io.sysctls import FORWARDING, of_interface
 from lvsd.packet.address import text
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def _obstacle(snapshot: Snapshot, service: Service, interface: str) -> str:
     if family == 4 and not is_local and machine.rp_filter.get(interface) == STRICT:
         return f"{of_interface(interface, 'rp_filter')} is 1"
     if not machine.forwarding.get(family, False):
-        return f"{SYSCTLS[family]} is 0"
+        return f"{FORWARDING[family]} is 0"
     return ""
 
 

@@ -5,17 +5,15 @@ All other ways leave by sockets, as what the host itself sends, and need no forw
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from lvsd.doctor.finding import Check, Finding, Level
-from lvsd.io.sysctls import of_interface
+from lvsd.io.sysctls import FORWARDING, of_interface
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lvsd.doctor.snapshot import Snapshot
-
-SYSCTLS: Final = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
 
 
 def look(snapshot: Snapshot) -> Iterator[Finding]:
@@ -27,8 +25,8 @@ def look(snapshot: Snapshot) -> Iterator[Finding]:
             yield Finding(
                 Level.PROBLEM,
                 f"the kernel does not forward IPv{family}, which NAT needs",
-                where=f"sysctl {SYSCTLS[family]}",
-                remedy=f"sysctl -w {SYSCTLS[family]}=1",
+                where=f"sysctl {FORWARDING[family]}",
+                remedy=f"sysctl -w {FORWARDING[family]}=1",
             )
             continue
         way = machine.ways.get(server.address)
