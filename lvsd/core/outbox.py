@@ -53,8 +53,10 @@ class Outbox:
         server = path.server
         if isinstance(connection, TranslatedConnection):
             changed = connection.translation.request(packet, server.mtu)
-            sent = [self.send(data, server.mtu, packet.data, indev) for data in changed]
-            return bool(sent) and all(sent)
+            sent = bool(changed)
+            for data in changed:
+                sent &= self.send(data, server.mtu, packet.data, indev)
+            return sent
         if path.tunnel is not None:
             if server.service.mss_clamp and packet.flags & states.SYN:
                 room = max(server.mtu - path.overhead, MIN_MTU[packet.version])
