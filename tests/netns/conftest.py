@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.netns.traffic.site import FAMILIES
+
+if TYPE_CHECKING:
+    from tests.netns.traffic.site import Family
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -15,3 +21,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("netns")
             if os.geteuid() != 0:
                 item.add_marker(pytest.mark.skip(reason="needs root: run `sudo make netns`"))
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> Family:
+    """Run the test on IPv4 and on IPv6."""
+    chosen: Family = request.param
+    return chosen

@@ -7,20 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.netns.doctor.site import clinic
-from tests.netns.traffic.site import FAMILIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.netns.doctor.site import Clinic
-    from tests.netns.traffic.site import Family
-
-
-@pytest.fixture(params=FAMILIES)
-def family(request: pytest.FixtureRequest) -> Family:
-    """Run the test on IPv4 and on IPv6."""
-    chosen: Family = request.param
-    return chosen
 
 
 @pytest.fixture(scope="module")

@@ -7,19 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lvsd.lab import Lab, programs
-from tests.netns.traffic.site import FAMILIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from tests.netns.traffic.site import Family
-
-
-@pytest.fixture(params=FAMILIES)
-def family(request: pytest.FixtureRequest) -> Family:
-    """Run the test on IPv4 and on IPv6."""
-    chosen: Family = request.param
-    return chosen
 
 
 @pytest.fixture(scope="module")
