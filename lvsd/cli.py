@@ -25,9 +25,10 @@ import select
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from lvsd import __version__
+from lvsd.arguments import Parser
 from lvsd.errors import ConfigError, LvsdError, UsageError
 
 if TYPE_CHECKING:
@@ -168,15 +169,8 @@ def _pass_on(command: str, arguments: list[str]) -> int:
     return run(arguments)
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser whose usage errors end like all others of lvsd, with status 64."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see '{self.prog} --help'")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="lvsd",
         description="Linux Virtual Server as a userspace daemon.",
         allow_abbrev=False,

@@ -11,9 +11,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import schedulers
+from lvsd.arguments import Parser
 from lvsd.errors import KernelError, PrivilegeError, UsageError
 from lvsd.lab import modes, programs, real_server, registry, settings, show
-from lvsd.lab.arguments import Parser
 from lvsd.lab.lab import Lab
 from lvsd.lab.plan import MAX_SERVERS, WAYS
 from lvsd.lab.signals import Terminated

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lvsd.arguments import Parser
 from lvsd.lab import show
-from lvsd.lab.arguments import Parser
 from lvsd.lab.demo_modes import ModeDemo
 from lvsd.lab.lab import Lab
 from lvsd.lab.modes import MODES

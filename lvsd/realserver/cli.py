@@ -6,8 +6,9 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
+from lvsd.arguments import Parser
 from lvsd.errors import UsageError
 from lvsd.realserver.settings import GUE_PORT, MODES, TUNNELS, WAYS, Settings
 
@@ -76,15 +77,8 @@ def _settings(options: argparse.Namespace) -> Settings:
         raise UsageError(f"{error}; see '{PROG} {options.command} --help'") from error
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser whose usage errors end like all others of lvsd, with status 64."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see '{self.prog} --help'")
-
-
-def _parser() -> _Parser:
-    parser = _Parser(
+def _parser() -> Parser:
+    parser = Parser(
         prog=PROG,
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -107,7 +101,7 @@ def _parser() -> _Parser:
     return parser
 
 
-def _command(commands: argparse._SubParsersAction[_Parser], name: str, text: str) -> _Parser:
+def _command(commands: argparse._SubParsersAction[Parser], name: str, text: str) -> Parser:
     command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
     command.add_argument(
         "--state",

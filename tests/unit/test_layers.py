@@ -26,6 +26,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "forwarders": (),
     "lvsd.errors": (),
     "lvsd.__init__": (),
+    "lvsd.arguments": OF_ALL,
     "lvsd.notify": OF_ALL,
     "lvsd.log": OF_ALL,
     "lvsd.packet": ("forwarders.plan", *OF_ALL),
@@ -44,9 +45,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "lvsd.health": CORE,
     "lvsd.sync": CORE,
     "lvsd.explain": CORE,
-    "lvsd.realserver": ("lvsd.packet", "lvsd.io", "lvsd.notify", *OF_ALL),
-    "lvsd.doctor": ("lvsd.config", "lvsd.control", "lvsd.io", *CORE),
-    "lvsd.lab": ("lvsd.config", "lvsd.io", "lvsd.control", "lvsd.explain", *CORE),
+    "lvsd.realserver": ("lvsd.arguments", "lvsd.packet", "lvsd.io", "lvsd.notify", *OF_ALL),
+    "lvsd.doctor": ("lvsd.arguments", "lvsd.config", "lvsd.control", "lvsd.io", *CORE),
+    "lvsd.lab": ("lvsd.arguments", "lvsd.config", "lvsd.io", "lvsd.control", "lvsd.explain", *CORE),
     "lvsd.assembly": ("lvsd.config", "lvsd.io", *CORE),
     "lvsd.daemon": (
         "lvsd.assembly",
@@ -60,7 +61,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "lvsd.sync",
         *CORE,
     ),
-    "lvsd.cli": ("lvsd.config", "lvsd.log", *OF_ALL),
+    "lvsd.cli": ("lvsd.arguments", "lvsd.config", "lvsd.log", *OF_ALL),
     "lvsd.__main__": ("lvsd.cli",),
 }
 """What each layer may import of ours; itself always."""

@@ -6,8 +6,9 @@ import argparse
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
+from lvsd.arguments import Parser
 from lvsd.errors import UsageError
 from lvsd.realserver.toa import prefixes, run
 from lvsd.realserver.toa.cgroups import tree
@@ -96,15 +97,8 @@ def _describe(status: Status) -> list[str]:
     return lines
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser that raises UsageError."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see '{self.prog} --help'")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog=PROG,
         description="Show the programs of this real server the clients that a FULLNAT director "
         "names by a TCP option (TOA): accept() and getpeername() return the client's address and "
