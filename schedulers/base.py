@@ -3,6 +3,7 @@
 A scheduler holds its own view of a service's real servers and answers one question: which
 of them takes the next connection. The service tells it of everything that happens::
 
+    start(servers)   it takes over from another scheduler
     add(server)      a real server joins, at the head of the list (newest first)
     remove(server)   it leaves
     edit(server)     its weight or thresholds are new
@@ -16,7 +17,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ACTIVE_COST = 256
 """An active connection weighs this much more than an inactive one (ip_vs_dest_conn_overhead)."""
@@ -131,6 +135,11 @@ class Scheduler(ABC):
                 f"scheduler {self.name} has no flag {', '.join(sorted(unknown))}; it knows: {known}"
             )
         self.flags = flags
+
+    def start(self, servers: Sequence[Server]) -> None:
+        """Take over a service that has servers already, newest first; called before all else."""
+        for server in reversed(servers):
+            self.add(server)
 
     @abstractmethod
     def add(self, server: Server) -> None:

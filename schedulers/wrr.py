@@ -9,7 +9,8 @@ di; when it would be 0 or less it starts anew at mw::
 
 Any change of the service's servers puts the turn back to the head of the list, computes di
 and mw anew, and then cw: mw when cw > mw or cw = 0, else ``cw // di * di + 1`` when di > 1,
-else as it was. So servers that were added one by one begin with cw = 1.
+else as it was. So servers that were added one by one begin with cw = 1; a service that gets this
+scheduler when it has its servers begins with cw = mw.
 
 Example, A 4, B 3, C 2 added in this order (list C, B, A; di 1, mw 4):
 
@@ -38,9 +39,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from math import gcd
+from typing import TYPE_CHECKING
 
 from schedulers.base import Flow, Scheduler, Server
 from schedulers.roster import Roster
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class WeightedRoundRobin(Scheduler):
@@ -66,6 +71,11 @@ class WeightedRoundRobin(Scheduler):
         self._groups: dict[int, list[Server]] = {}
         self._weights: list[int] = []
         self._stale = False
+
+    def start(self, servers: Sequence[Server]) -> None:
+        """Begin with the highest weight, as all servers are known (ip_vs_wrr_init_svc)."""
+        super().start(servers)
+        self._cw = self._mw
 
     def add(self, server: Server) -> None:
         """Take in a new server, at the head of the list, and begin the turn anew."""

@@ -114,8 +114,14 @@ class Director:
                 return self._forward(connection, packet, indev, now)
             if not self.settings.expire_nodest_conn:
                 return self.drop(Reason.SERVER_GONE)
-        self._end(connection)
-        return self._miss(packet, Hook.PREROUTING, mark, indev, now)
+        if isinstance(connection, TranslatedConnection):
+            self._end(connection)  # its local port is needed
+            return self._miss(packet, Hook.PREROUTING, mark, indev, now)
+        self.table.remove(connection)
+        verdict = self._miss(packet, Hook.PREROUTING, mark, indev, now)
+        # Its server has it until now, as the scheduler is to see (ip_vs_conn_expire_now).
+        self._connector.release(connection)
+        return verdict
 
     def _forward(
         self, connection: Connection, packet: Packet, indev: int, now: float

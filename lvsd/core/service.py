@@ -97,13 +97,18 @@ class RealServer(Server):
             for path in self.paths.values():
                 path.compile()
 
-    def revive(self, template: RealServer) -> None:
+    def configure(self, other: RealServer) -> None:
+        """Take over another one's configuration, and what is known of the way to it."""
+        self.set_weight(other.weight)
+        self.set_thresholds(other.upper, other.lower)
+        self.set_forwarder(other.forwarder)
+        self.set_way(other.mtu, other.source, is_local=other.is_local)
+
+    def revive(self, other: RealServer) -> None:
         """Come back after a removal, with the old counts and another one's configuration."""
         self.available = True
-        self.weight = self.last_weight = template.weight
-        self.set_thresholds(template.upper, template.lower)
-        self.set_forwarder(template.forwarder)
-        self.set_way(template.mtu, template.source, is_local=template.is_local)
+        self.last_weight = other.weight
+        self.configure(other)
 
 
 _LOCAL = Local()
@@ -161,6 +166,15 @@ class Service:
         self.scheduler.add(server)
         return server
 
+    def edit_server(self, other: RealServer) -> None:
+        """Give the real server at another one's endpoint that one's configuration (ipvsadm -e).
+
+        Raise ControlError if there is none.
+        """
+        server = self.find(other.address, other.port)
+        server.configure(other)
+        self.scheduler.edit(server)
+
     def remove(self, address: bytes, port: int) -> RealServer:
         """Remove the real server at this endpoint. Raise ControlError if there is none."""
         server = self.find(address, port)
@@ -198,10 +212,21 @@ class Service:
         except Exception as error:  # noqa: BLE001 - a plug-in's; the other services go on
             self.fault = error
 
+    def edit(self, other: Service) -> None:
+        """Schedule and keep clients as another one is set to (ipvsadm -E).
+
+        The same scheduler goes on where it is.
+        """
+        present, wanted = self.scheduler, other.scheduler
+        if (present.name, present.flags) != (wanted.name, wanted.flags):
+            self.set_scheduler(wanted)
+        self.persistence_s = other.persistence_s
+        self.prefix = other.prefix
+        self.one_packet = other.one_packet
+
     def set_scheduler(self, scheduler: Scheduler) -> None:
         """Schedule with another algorithm from now on, starting from the present servers."""
-        for server in reversed(self.servers):
-            scheduler.add(server)
+        scheduler.start(self.servers)
         self.scheduler = scheduler
 
 

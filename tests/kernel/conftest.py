@@ -1,0 +1,95 @@
+"""What holds for all tests that ask kernel IPVS: how many scenarios, and what agreed.
+
+``--full`` plays all scenarios, else a part of them. ``--conformance FILE`` writes the table of
+docs/conformance.md, from what this run has seen.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.kernel import judge
+
+HERE = Path(__file__).parent
+
+
+@dataclass
+class Agreement:
+    """How many scenarios of each feature were played, and in how many lvsd did as the kernel."""
+
+    kernel: str = ""
+    played: Counter[str] = field(default_factory=Counter)
+    agreed: Counter[str] = field(default_factory=Counter)
+
+    def note(self, feature: str, differences: list[str]) -> None:
+        """Note one scenario of a feature, with what was different."""
+        self.played[feature] += 1
+        self.agreed[feature] += not differences
+
+
+AGREEMENT = pytest.StashKey[Agreement]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add our options."""
+    parser.addoption("--full", action="store_true", help="all scenarios, not a part of them")
+    parser.addoption("--conformance", type=Path, help="the file to write the table to")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin with nothing played."""
+    config.stash[AGREEMENT] = Agreement()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what asks the kernel where it cannot be asked."""
+    why_not = judge.why_not()
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.timeout(judge.TIMEOUT_S))
+            if why_not:
+                item.add_marker(pytest.mark.skip(reason=why_not))
+
+
+@pytest.fixture(scope="session")
+def full(request: pytest.FixtureRequest) -> bool:
+    """Return whether all scenarios are to be played."""
+    return bool(request.config.getoption("--full"))
+
+
+@pytest.fixture(scope="session")
+def agreement(request: pytest.FixtureRequest) -> Agreement:
+    """Return where to note what agreed."""
+    return request.config.stash[AGREEMENT]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the table."""
+    path = session.config.getoption("--conformance", None)
+    agreement = session.config.stash.get(AGREEMENT, None)
+    if path is None or agreement is None or not agreement.played:
+        return
+    rows = [
+        f"| {feature} | {played} | {agreement.agreed[feature]} |"
+        for feature, played in agreement.played.items()
+    ]
+    path.write_text(HEAD.format(kernel=agreement.kernel) + "\n".join(rows) + "\n", "utf-8")
+
+
+HEAD = """\
+# Conformance with kernel IPVS
+
+Made by `make test-kernel`, which plays random and written scenarios to kernel IPVS and to lvsd and
+compares what comes out: the servers chosen, the packets that leave, states, counts and timeouts.
+The kernel: {kernel}.
+
+What differs deliberately is in [differences.md](differences.md); it counts as agreed here only
+where it says so.
+
+| feature | scenarios | agreed |
+|---|---|---|
+"""

@@ -1,0 +1,181 @@
+"""Carry out scenarios on the IPVS of the kernel that runs this; write down what was observed.
+
+Usage, as root, in a kernel of its own (`tests.kernel.judge` boots one)::
+
+    guest.py SCENARIOS OBSERVATIONS
+
+Both are files of pickles: a list of `Scenario`, a list with one list of `Observation` each. What
+the scenarios do is done in memory, by one processor: a packet has left the kernel, or has not, when
+`send` returns.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pickle
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.kernel import rig
+from tests.kernel.ipvs import Ipvs, State, connections
+from tests.kernel.scenario import (
+    AddServer,
+    AddService,
+    Counts,
+    EditServer,
+    EditService,
+    Entry,
+    Look,
+    Mtu,
+    Observation,
+    Operation,
+    RemoveServer,
+    RemoveService,
+    Scenario,
+    Seen,
+    Send,
+    Side,
+    Sight,
+    Sysctl,
+    Timeouts,
+    VirtualService,
+    Wait,
+    label,
+)
+
+MODULES = (
+    "veth ip_vs ip_vs_rr ip_vs_wrr ip_vs_lc ip_vs_wlc ip_vs_sh ip_vs_mh ip_vs_dh ip_vs_sed"
+    " ip_vs_nq ip_vs_lblc ip_vs_lblcr ip_vs_fo ip_vs_ovf"
+)
+SYSCTLS = Path("/proc/sys/net/ipv4/vs")
+TIMEOUTS = Timeouts(900, 120, 300)
+MCL_CURRENT, MCL_FUTURE = 1, 2
+TICK_S = 0.004
+"""The kernel's, which its work in the background waits for."""
+
+
+class Judge:
+    """Kernel IPVS, and how to ask it."""
+
+    def __init__(self) -> None:
+        rig.build()
+        self._far = rig.FarEnds()
+        self._ipvs = Ipvs()
+        self._sysctls: dict[str, str] = {}
+        self._mtus: set[Side] = set()
+
+    def carry_out(self, scenario: Scenario) -> list[Observation]:
+        """Carry out a scenario, and forget all of it."""
+        observations = []
+        for operation in scenario.operations:
+            at_s = time.monotonic()
+            observations.append(Observation(at_s, self._do(operation)))
+        self._forget()
+        return observations
+
+    def _do(self, operation: Operation) -> Sight | tuple[Seen, ...] | str | None:
+        match operation:
+            case Send(side, data, mark):
+                self._far.send(side, data, mark)
+                return self._far.collect()
+            case Look():
+                return self._sight()
+            case Wait(seconds):
+                time.sleep(seconds)
+            case Sysctl(name, value):
+                path = SYSCTLS / name
+                self._sysctls.setdefault(name, path.read_text(encoding="ascii"))
+                path.write_text(str(value), encoding="ascii")
+            case Mtu(side, mtu):
+                self._mtus.add(side)
+                rig.set_mtu(side, mtu)
+            case _:
+                try:
+                    self._change(operation)
+                except OSError as error:
+                    return os.strerror(error.errno or 0)
+        return None
+
+    def _change(self, operation: Operation) -> None:
+        ipvs = self._ipvs
+        match operation:
+            case AddService(service):
+                ipvs.add_service(service)
+            case EditService(service):
+                ipvs.edit_service(service)
+            case RemoveService(service):
+                ipvs.remove_service(service)
+            case AddServer(service, server):
+                ipvs.add_server(service, server)
+            case EditServer(service, server):
+                ipvs.edit_server(service, server)
+            case RemoveServer(service, server):
+                ipvs.remove_server(service, server)
+            case Timeouts(tcp_s, tcp_fin_s, udp_s):
+                ipvs.set_timeouts(tcp_s, tcp_fin_s, udp_s)
+
+    def _sight(self) -> Sight:
+        entries = map(_entry, connections())
+        counts = [
+            Counts(
+                label(_identity(service)),
+                server["address"],
+                server["port"],
+                server["weight"],
+                server["active"],
+                server["inactive"],
+                server["templates"],
+            )
+            for service in self._ipvs.services()
+            for server in service["servers"]
+        ]
+        return Sight(tuple(sorted(entries)), tuple(counts))
+
+    def _forget(self) -> None:
+        """End all connections, and put back what was changed."""
+        (SYSCTLS / "expire_nodest_conn").write_text("1", encoding="ascii")
+        self._ipvs.flush()
+        while connections():
+            time.sleep(TICK_S)
+        (SYSCTLS / "expire_nodest_conn").write_text("0", encoding="ascii")
+        for name, value in self._sysctls.items():
+            (SYSCTLS / name).write_text(value, encoding="ascii")
+        self._sysctls.clear()
+        self._change(TIMEOUTS)
+        for side in self._mtus:
+            rig.set_mtu(side, rig.MTU)
+        self._mtus.clear()
+        self._far.collect()
+
+
+def _entry(row: State) -> Entry:
+    (client, vip, rip), (cport, vport, rport) = row["addresses"], row["ports"]
+    expires_s = float(row["expires_s"])
+    return Entry(row["protocol"], client, cport, vip, vport, rip, rport, row["state"], expires_s)
+
+
+def _identity(service: State) -> VirtualService:
+    keys = "protocol", "address", "port", "fwmark"
+    return VirtualService(**{key: service[key] for key in keys}, version=service["family"])
+
+
+def main() -> None:
+    """Read scenarios, carry them out, write observations."""
+    source, target = map(Path, sys.argv[1:])
+    scenarios: list[Scenario] = pickle.loads(source.read_bytes())  # noqa: S301 - the host's own
+    subprocess.run(["modprobe", "-a", *MODULES.split()], check=True)
+    judge = Judge()
+    # A page that had to be read from the host later would let virtual time run.
+    ctypes.CDLL(None).mlockall(MCL_CURRENT | MCL_FUTURE)
+    if scenarios:
+        judge.carry_out(scenarios[0])
+    sys.stdout.write(f"Linux {os.uname().release}, {os.uname().version}\n")
+    observed = [judge.carry_out(scenario) for scenario in scenarios]
+    target.write_bytes(pickle.dumps(observed))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Ask kernel IPVS: scenarios in, observations out.
+
+The kernel is Debian's own, the newest there is, in an emulated machine (tests/stock_kernel/run)
+with one processor. `packaging/install-stock-kernel` gets it.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.kernel.scenario import Observation, Scenario
+
+ROOT = Path(__file__).resolve().parents[2]
+CACHE = ROOT / ".cache"
+RUN = ROOT / "tests" / "stock_kernel" / "run"
+GUEST = ROOT / "tests" / "kernel" / "guest.py"
+TIMEOUT_S = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """What a kernel did: its name, and a list of observations for each scenario."""
+
+    kernel: str
+    observations: list[list[Observation]]
+
+
+def why_not() -> str | None:
+    """Return why the kernel cannot be asked here, with what would mend it; None if it can."""
+    if platform.machine() != "x86_64":
+        return "the kernel that judges is Debian's for amd64"
+    if os.geteuid() != 0:
+        return "needs root: run `sudo make test-kernel`"
+    if not (CACHE / "stock-kernel" / "linux").exists():
+        return "no kernel to ask: run packaging/install-stock-kernel"
+    return None
+
+
+def ask(scenarios: Sequence[Scenario], *, virtual_time: bool = True) -> Verdicts:
+    """Carry out scenarios on kernel IPVS. Raise RuntimeError, with its words, if that fails.
+
+    With virtual time a wait costs none, and looking takes none of it, but everything is done some
+    five times slower.
+    """
+    CACHE.mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="judge-", dir=CACHE))
+    try:
+        source, results = folder / "scenarios", folder / "results"
+        source.write_bytes(pickle.dumps(list(scenarios)))
+        command: list[str | Path] = [
+            sys.executable,
+            GUEST,
+            source,
+            "/run/stock-kernel/observations",
+        ]
+        done = run(command, results, virtual_time=virtual_time)
+        if done.returncode:
+            raise RuntimeError(f"kernel IPVS was not asked:\n{done.stdout}{done.stderr}")
+        observed = pickle.loads((results / "observations").read_bytes())  # noqa: S301 - our own
+        return Verdicts(done.stdout.splitlines()[0], observed)
+    finally:
+        shutil.rmtree(folder)
+
+
+def run(
+    command: Sequence[str | Path],
+    results: Path,
+    *,
+    virtual_time: bool = True,
+    timeout_s: float = TIMEOUT_S,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command on that kernel; what it leaves in /run/stock-kernel is in ``results``."""
+    clock = ["--virtual-time"] if virtual_time else ["--processors", "1"]
+    options: list[str | Path] = [*clock, "--timeout", str(timeout_s), "--results", results]
+    return subprocess.run(
+        [RUN, *options, "--", *command], capture_output=True, text=True, check=False
+    )

@@ -1,0 +1,240 @@
+"""Carry out scenarios on lvsd's core, at the times at which the kernel was asked.
+
+The director is the one that the daemon has; here is what the daemon does around it: what it reads
+from the kernel (MTUs, local addresses), and what the kernel does with a packet that lvsd let go.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from forwarders import FORWARDERS, Tun
+from lvsd.core.director import Director
+from lvsd.core.service import RealServer, Service, ServiceKey
+from lvsd.core.verdict import Hook
+from lvsd.errors import ControlError
+from lvsd.packet.address import pack, text
+from lvsd.packet.rewrite import one_hop_on
+from lvsd.packet.view import Packet
+from schedulers import BUILT_IN
+from tests.kernel import rig, scenario
+from tests.kernel.scenario import (
+    AddServer,
+    AddService,
+    Counts,
+    EditServer,
+    EditService,
+    Entry,
+    Look,
+    Mtu,
+    Observation,
+    RemoveServer,
+    RemoveService,
+    Seen,
+    Send,
+    Side,
+    Sight,
+    Sysctl,
+    Timeouts,
+    Wait,
+    label,
+)
+
+if TYPE_CHECKING:
+    from forwarders.base import Forwarder
+    from lvsd.core.listing import Row
+    from schedulers.base import Scheduler
+
+INTERFACES = {Side.CLIENT: 2, Side.SERVER: 3}
+HOOKS = {Side.CLIENT: Hook.PREROUTING, Side.SERVER: Hook.FORWARD}
+
+
+class Ours:
+    """lvsd's director, and what is asked of it."""
+
+    def __init__(self, now: float) -> None:
+        self.director = Director(now=now)
+        self.director.link_mtus.update(dict.fromkeys(INTERFACES.values(), rig.MTU))
+        self._mtu = rig.MTU
+        self._services: dict[ServiceKey, Service] = {}
+
+    def do(self, operation: scenario.Operation, now: float) -> Observation:
+        """Carry out one operation."""
+        while self.director.tick(now):
+            pass
+        match operation:
+            case Send():
+                return Observation(now, self._send(operation, now))
+            case Look():
+                return Observation(now, self._sight(now))
+            case Wait():
+                return Observation(now, None)
+        try:
+            self._change(operation)
+        except ControlError as error:
+            return Observation(now, str(error))
+        return Observation(now, None)
+
+    # --- the operator -----------------------------------------------------------------------
+
+    def _change(self, operation: scenario.Operation) -> None:
+        services = self.director.services
+        match operation:
+            case AddService(service):
+                services.add(_service(service))
+            case EditService(service):
+                services.get(_key(service)).edit(_service(service))
+            case RemoveService(service):
+                services.remove(_key(service))
+            case AddServer(service, server):
+                services.get(_key(service)).add(self._server(server))
+            case EditServer(service, server):
+                services.get(_key(service)).edit_server(self._server(server))
+            case RemoveServer(service, server):
+                services.get(_key(service)).remove(pack(server.address), server.port)
+            case Sysctl(name, value):
+                present = getattr(self.director.settings, name)
+                setattr(self.director.settings, name, type(present)(value))
+            case Timeouts(tcp_s, tcp_fin_s, udp_s):
+                self.director.set_timeouts(tcp_s, tcp_fin_s, udp_s)
+            case Mtu(side, mtu):
+                self._set_mtu(side, mtu)
+
+    def _set_mtu(self, side: Side, mtu: int) -> None:
+        self.director.link_mtus[INTERFACES[side]] = mtu
+        if side is Side.SERVER:
+            self._mtu = mtu
+            for service in self.director.services:
+                for server in service.servers:
+                    self._reach(server)
+
+    def _server(self, server: scenario.RealServer) -> RealServer:
+        made = RealServer(
+            pack(server.address),
+            server.port,
+            weight=server.weight,
+            upper=server.upper,
+            lower=server.lower,
+            forwarder=_forwarder(server),
+        )
+        self._reach(made)
+        return made
+
+    def _reach(self, server: RealServer) -> None:
+        ipv4, ipv6 = rig.DIRECTOR[Side.SERVER]
+        source = pack(ipv4 if len(server.address) == 4 else ipv6)
+        server.set_way(self._mtu, source, is_local=False)
+
+    # --- packets ----------------------------------------------------------------------------
+
+    def _send(self, operation: Send, now: float) -> tuple[Seen, ...]:
+        director = self.director
+        side = operation.side
+        data = operation.data
+        if HOOKS[side] is Hook.FORWARD:
+            # The kernel has routed it already, and taken one from its TTL.
+            packet = Packet()
+            if packet.load(data) is None:
+                data = one_hop_on(packet)
+        outcome = director.handle(data, HOOKS[side], operation.mark, INTERFACES[side], now)
+        seen = []
+        if isinstance(outcome, bytes):
+            if side is Side.CLIENT:
+                packet = Packet()
+                packet.load(outcome)
+                outcome = one_hop_on(packet)
+            other = Side.SERVER if side is Side.CLIENT else Side.CLIENT
+            seen.append(Seen(other, _mac(other, outcome), outcome))
+        for departure in director.departures:
+            mac = _mac(Side.SERVER, departure.data, departure.neighbour)
+            seen.append(Seen(Side.SERVER, mac, departure.data))
+        director.departures.clear()
+        director.answers.clear()
+        return tuple(seen)
+
+    # --- what there is ----------------------------------------------------------------------
+
+    def _sight(self, now: float) -> Sight:
+        entries = [_entry(row, now) for row in self.director.connections()]
+        counts = [
+            Counts(
+                _label(service.key),
+                text(server.address),
+                server.port,
+                server.weight,
+                server.active,
+                server.inactive,
+                server.templates,
+            )
+            for service in self.director.services
+            for server in service.servers
+        ]
+        return Sight(tuple(sorted(entries)), tuple(counts))
+
+
+def _key(service: scenario.VirtualService) -> ServiceKey:
+    if service.address is None:
+        return ServiceKey(fwmark=service.fwmark, family=service.version)
+    vip = pack(service.address)
+    family = 4 if len(vip) == 4 else 6
+    return ServiceKey(service.protocol, vip, service.port, family=family)
+
+
+def _service(service: scenario.VirtualService) -> Service:
+    return Service(
+        _key(service),
+        _scheduler(service),
+        persistence_s=service.persistence_s,
+        prefix=service.prefix,
+        one_packet=service.one_packet,
+    )
+
+
+def _scheduler(service: scenario.VirtualService) -> Scheduler:
+    return BUILT_IN[service.scheduler](service.flags)
+
+
+def _forwarder(server: scenario.RealServer) -> Forwarder:
+    if server.forward == Tun.name:
+        return Tun(server.tunnel, server.tunnel_port, server.tunnel_checksum)
+    return FORWARDERS[server.forward]()
+
+
+def _label(key: ServiceKey) -> str:
+    return label(
+        scenario.VirtualService(
+            address=None if key.fwmark else text(key.vip),
+            port=key.vport,
+            protocol=key.protocol,
+            fwmark=key.fwmark,
+            version=key.family,
+        )
+    )
+
+
+def _entry(row: Row, now: float) -> Entry:
+    # The kernel shows a mark in place of the VIP, as the family's first 32 bits.
+    vip = row.vip
+    if row.template and row.fwmark:
+        vip = row.fwmark.to_bytes(4, "big").ljust(len(row.client), b"\0")
+    return Entry(
+        row.protocol,
+        text(row.client),
+        row.client_port,
+        text(vip),
+        row.vport,
+        text(row.rip),
+        row.rport,
+        row.state_name,
+        row.expires - now,
+    )
+
+
+def _mac(side: Side, data: bytes, neighbour: bytes | None = None) -> bytes:
+    """Return the MAC that the kernel would send a packet to."""
+    if side is Side.CLIENT:
+        return rig.GATEWAY_MAC
+    destination = neighbour or (data[16:20] if data[0] >> 4 == 4 else data[24:40])
+    networks = (pack("10.0.0.0"), pack("2001:db8:2::"))
+    on_link = any(destination[:-1] == network[:-1] for network in networks)
+    return rig.server_mac(destination[-1] if on_link else 0)
