@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import lvsd
 from lvsd.control import listing, options
@@ -28,6 +28,16 @@ REFUSED = 255
 INTERRUPTED = 130
 
 VERSION = f"lvsadm {lvsd.__version__} (prints as ipvsadm v1.31, IPVS v1.2.1)"
+
+
+class Client(Protocol):
+    """Somebody who asks a daemon."""
+
+    def call(self, method: str, **params: object) -> Any:
+        """Return the answer."""
+
+    def items(self, method: str, **params: object) -> Iterator[Any]:
+        """Return the items of an answer that is a list."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,21 +70,29 @@ def _run(request: options.Request) -> Iterator[str]:
     if request.command is Command.VERSION:
         yield VERSION
         return
-    selector = _selector(request)
     with ControlClient(request.control) as client:
-        match request:
-            case options.Request(command=Command.ZERO):
-                client.call("zero", **selector)
-            case options.Request(command=Command.STATUS):
-                entry = client.call("status")
-                yield from [json.dumps(entry)] if request.json else listing.status(entry)
-            case options.Request(timeout=True):
-                entry = client.call("timeouts")
-                yield json.dumps(entry) if request.json else listing.timeouts(entry)
-            case options.Request(connection=True):
-                yield from _connections(request, client)
-            case _:
-                yield from _services(request, client, selector)
+        yield from answer(request, client)
+
+
+def answer(request: options.Request, client: Client) -> Iterator[str]:
+    """Ask the daemon, by its client, and yield the lines to print.
+
+    Raise ControlError with what the daemon refuses.
+    """
+    selector = _selector(request)
+    match request:
+        case options.Request(command=Command.ZERO):
+            client.call("zero", **selector)
+        case options.Request(command=Command.STATUS):
+            entry = client.call("status")
+            yield from [json.dumps(entry)] if request.json else listing.status(entry)
+        case options.Request(timeout=True):
+            entry = client.call("timeouts")
+            yield json.dumps(entry) if request.json else listing.timeouts(entry)
+        case options.Request(connection=True):
+            yield from _connections(request, client)
+        case _:
+            yield from _services(request, client, selector)
 
 
 def _selector(request: options.Request) -> dict[str, ServiceSelector]:
@@ -89,7 +107,7 @@ def _selector(request: options.Request) -> dict[str, ServiceSelector]:
 
 
 def _services(
-    request: options.Request, client: ControlClient, selector: dict[str, ServiceSelector]
+    request: options.Request, client: Client, selector: dict[str, ServiceSelector]
 ) -> Iterator[str]:
     entries: Iterable[ServiceEntry] = client.items("list", **selector)
     if request.sort:
@@ -103,7 +121,7 @@ def _services(
     yield from listing.services(entries, request.view, names, exact=request.exact)
 
 
-def _connections(request: options.Request, client: ControlClient) -> Iterator[str]:
+def _connections(request: options.Request, client: Client) -> Iterator[str]:
     entries = client.items("connections")
     if request.json:
         yield from _json_lines("connections", entries)

@@ -9,10 +9,18 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.kernel import judge
+from tests.kernel.court import Court
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
+    from tests.kernel.court import Answer
 
 HERE = Path(__file__).parent
 
@@ -59,6 +67,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def full(request: pytest.FixtureRequest) -> bool:
     """Return whether all scenarios are to be played."""
     return bool(request.config.getoption("--full"))
+
+
+@pytest.fixture(scope="session")
+def court(
+    request: pytest.FixtureRequest,
+    agreement: Agreement,
+    full: bool,  # noqa: FBT001 - a fixture
+) -> Iterator[Court]:
+    """Ask the questions of all modules whose tests run."""
+    modules = {item.module for item in request.session.items if isinstance(item, pytest.Function)}
+    asking = sorted(filter(_asks, modules), key=lambda module: module.__name__)
+    court = Court(asking, full=full)
+    yield court
+    agreement.kernel = court.kernel
+    court.close()
+
+
+def _asks(module: ModuleType) -> bool:
+    return hasattr(module, "questions")
+
+
+@pytest.fixture(scope="module")
+def answers(request: pytest.FixtureRequest, court: Court) -> dict[str, Answer]:
+    """Return what the kernel did, for each question of the module."""
+    return court.answers(request.module)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ from tests.kernel.scenario import (
     EditServer,
     EditService,
     Entry,
+    Listing,
     Look,
     Mtu,
     Observation,
@@ -52,6 +54,7 @@ MODULES = (
 SYSCTLS = Path("/proc/sys/net/ipv4/vs")
 TIMEOUTS = Timeouts(900, 120, 300)
 MCL_CURRENT, MCL_FUTURE = 1, 2
+IN_MEMORY = Path("/run/judge")
 PATIENCE_S = 0.005
 """The kernel may leave a packet for a thread of its own, which runs as soon as we wait."""
 TICK_S = 0.004
@@ -67,6 +70,7 @@ class Judge:
         self._ipvs = Ipvs()
         self._sysctls: dict[str, str] = {}
         self._mtus: set[Side] = set()
+        self._ipvsadm = in_memory("ipvsadm")
 
     def carry_out(self, scenario: Scenario) -> list[Observation]:
         """Carry out a scenario, and forget all of it."""
@@ -84,6 +88,9 @@ class Judge:
                 return self._far.collect() or self._far.collect(PATIENCE_S)
             case Look():
                 return self._sight()
+            case Listing(arguments):
+                command = [*self._ipvsadm, *arguments.split()]
+                return subprocess.run(command, capture_output=True, text=True, check=True).stdout
             case Wait(seconds):
                 time.sleep(seconds)
             case Sysctl(name, value):
@@ -150,6 +157,22 @@ class Judge:
             rig.set_mtu(side, rig.MTU)
         self._mtus.clear()
         self._far.collect()
+
+
+def in_memory(program: str) -> list[str | Path]:
+    """Copy a program and its libraries into memory; return the words that start it there.
+
+    Otherwise it would be read from the host, and virtual time would run meanwhile.
+    """
+    path = shutil.which(program)
+    if path is None:
+        return [program]
+    IN_MEMORY.mkdir(exist_ok=True)
+    listed = subprocess.run(["ldd", path], capture_output=True, text=True, check=True).stdout
+    libraries = [word for word in listed.split() if word.startswith("/")]
+    copies = {Path(each).name: shutil.copy(each, IN_MEMORY) for each in [path, *libraries]}
+    loader = next(copy for name, copy in copies.items() if name.startswith("ld-"))
+    return [loader, "--library-path", IN_MEMORY, copies[program]]
 
 
 def _entry(row: State) -> Entry:

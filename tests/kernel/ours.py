@@ -6,9 +6,11 @@ from the kernel (MTUs, local addresses), and what the kernel does with a packet 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 from forwarders import FORWARDERS, Tun
+from lvsd.control import lvsadm, methods, options
 from lvsd.core.director import Director
 from lvsd.core.service import RealServer, Service, ServiceKey
 from lvsd.core.verdict import Hook
@@ -25,6 +27,7 @@ from tests.kernel.scenario import (
     EditServer,
     EditService,
     Entry,
+    Listing,
     Look,
     Mtu,
     Observation,
@@ -41,12 +44,31 @@ from tests.kernel.scenario import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from forwarders.base import Forwarder
     from lvsd.core.listing import Row
     from schedulers.base import Scheduler
 
 INTERFACES = {Side.CLIENT: 2, Side.SERVER: 3}
 HOOKS = {Side.CLIENT: Hook.PREROUTING, Side.SERVER: Hook.FORWARD}
+TICK_S = 1.0
+
+
+class _InProcess:
+    """lvsadm's client without a socket between it and the director."""
+
+    def __init__(self, director: Director) -> None:
+        self._context = methods.Context(director, started=0.0)
+
+    def call(self, method: str, **params: object) -> Any:
+        """Return the answer."""
+        line = json.dumps({"method": method, "params": params})
+        return methods.call(self._context, line.encode())
+
+    def items(self, method: str, **params: object) -> Iterator[Any]:
+        """Return the items of an answer that is a list."""
+        return iter(self.call(method, **params))
 
 
 class Ours:
@@ -56,17 +78,22 @@ class Ours:
         self.director = Director(now=now)
         self.director.link_mtus.update(dict.fromkeys(INTERFACES.values(), rig.MTU))
         self._mtu = rig.MTU
+        self._ticked = now
         self._services: dict[ServiceKey, Service] = {}
 
     def do(self, operation: scenario.Operation, now: float) -> Observation:
         """Carry out one operation."""
-        while self.director.tick(now):
-            pass
+        self._tick(now)
         match operation:
             case Send():
                 return Observation(now, self._send(operation, now))
             case Look():
                 return Observation(now, self._sight(now))
+            case Listing(arguments):
+                self.director.now = now
+                request = options.parse(arguments.split())
+                lines = lvsadm.answer(request, _InProcess(self.director))
+                return Observation(now, "".join(f"{line}\n" for line in lines))
             case Wait():
                 return Observation(now, None)
         try:
@@ -74,6 +101,13 @@ class Ours:
         except ControlError as error:
             return Observation(now, str(error))
         return Observation(now, None)
+
+    def _tick(self, now: float) -> None:
+        """Run the timers once a second, as the daemon does, and now."""
+        while self._ticked < now:
+            self._ticked = min(self._ticked + TICK_S, now)
+            while self.director.tick(self._ticked):
+                pass
 
     # --- the operator -----------------------------------------------------------------------
 

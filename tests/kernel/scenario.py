@@ -155,6 +155,13 @@ class Look:
     """The operator looks at all services, servers and connections."""
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The operator types ``ipvsadm``, or ``lvsadm``, with these arguments."""
+
+    arguments: str
+
+
 Operation: TypeAlias = (
     AddService
     | EditService
@@ -168,6 +175,7 @@ Operation: TypeAlias = (
     | Send
     | Wait
     | Look
+    | Listing
 )
 
 
@@ -227,7 +235,7 @@ class Observation(NamedTuple):
     """When an operation was done, in seconds, and what was seen.
 
     That is a `Sight` of a look, the packets that left after one was sent, and of a change its
-    refusal, or nothing.
+    refusal, or nothing; of a listing what was printed.
     """
 
     at_s: float

@@ -2,67 +2,69 @@
 
 from __future__ import annotations
 
+from itertools import count, product
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.kernel import judge
 from tests.kernel.compare import differences, same_sights
 from tests.kernel.conversations import (
     MODES,
     PROTOCOLS,
+    Written,
     all_written,
     at_random,
     from_table,
 )
+from tests.kernel.court import Question
 from tests.kernel.scenario import Sight
 
 if TYPE_CHECKING:
     from tests.kernel.conftest import Agreement
-    from tests.kernel.scenario import Observation, Scenario
+    from tests.kernel.court import Answer
 
-EACH, EACH_IN_PART = 100, 8
+EACH, EACH_IN_PART = 100, 6
 WRITTEN_IN_PART = 4
 """Every so many-th of the written ones is played in a part run."""
 
-Answered = list[tuple["Scenario", list["Observation"]]]
+
+def tables(*, full: bool) -> list[tuple[Written, str, int]]:
+    """Return the written conversations that are played, with their modes and versions."""
+    return all_written()[:: 1 if full else WRITTEN_IN_PART]
 
 
-class Played:
-    """The conversations, with what the kernel did."""
-
-    def __init__(self, agreement: Agreement, *, full: bool) -> None:
-        self.tables = all_written()[:: 1 if full else WRITTEN_IN_PART]
-        tables = [from_table(*table, number) for number, table in enumerate(self.tables)]
-        self.kinds = [
-            (protocol, forward)
-            for protocol in PROTOCOLS
-            for forward in MODES
-            for _ in range(EACH if full else EACH_IN_PART)
-        ]
-        seeded = [
-            at_random(*kind, number, len(tables) + number) for number, kind in enumerate(self.kinds)
-        ]
-        verdicts = judge.ask([*tables, *seeded])
-        agreement.kernel = verdicts.kernel
-        answered = list(zip([*tables, *seeded], verdicts.observations, strict=True))
-        self.written, self.random = answered[: len(tables)], answered[len(tables) :]
+def questions(*, full: bool) -> dict[str, Question]:
+    """Return written and random conversations, by kind; all in one boot."""
+    number = count()
+    scenarios = [from_table(*table, next(number)) for table in tables(full=full)]
+    scenarios += [
+        at_random(protocol, forward, seed, next(number))
+        for protocol, forward in product(PROTOCOLS, MODES)
+        for seed in range(1, 1 + (EACH if full else EACH_IN_PART))
+    ]
+    return {"conversations": Question(scenarios)}
 
 
 @pytest.fixture(scope="module")
-def played(agreement: Agreement, full: bool) -> Played:  # noqa: FBT001 - a fixture
-    """Return all conversations, played in one boot."""
-    return Played(agreement, full=full)
+def written(answers: dict[str, Answer], full: bool) -> Answer:  # noqa: FBT001 - a fixture
+    """Return the written conversations with what the kernel did."""
+    return answers["conversations"][: len(tables(full=full))]
+
+
+@pytest.fixture(scope="module")
+def seeded(answers: dict[str, Answer], full: bool) -> Answer:  # noqa: FBT001 - a fixture
+    """Return the random conversations with what the kernel did."""
+    return answers["conversations"][len(tables(full=full)) :]
 
 
 @pytest.mark.parametrize("forward", MODES)
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_random_conversations_leave_what_the_kernel_has(
-    protocol: str, forward: str, played: Played, agreement: Agreement
+    protocol: str, forward: str, seeded: Answer, agreement: Agreement
 ) -> None:
     found = []
-    for kind, (scenario, observations) in zip(played.kinds, played.random, strict=True):
-        if kind == (protocol, forward):
+    for scenario, observations in seeded:
+        if scenario.name.startswith(f"{protocol}, {forward},"):
             different = list(differences(scenario, observations, same_sights))
             agreement.note(f"states of {protocol.upper()}, {forward.upper()}", different)
             found += different[:1]
@@ -70,20 +72,23 @@ def test_random_conversations_leave_what_the_kernel_has(
 
 
 def test_written_conversations_leave_what_the_kernel_has(
-    played: Played, agreement: Agreement
+    written: Answer, agreement: Agreement
 ) -> None:
     found = []
-    for scenario, observations in played.written:
+    for scenario, observations in written:
         different = list(differences(scenario, observations, same_sights))
         agreement.note("written conversations", different)
         found += different[:1]
     assert found == []
 
 
-def test_the_tables_of_written_conversations_are_the_kernels(played: Played) -> None:
+def test_the_tables_of_written_conversations_are_the_kernels(
+    written: Answer,
+    full: bool,  # noqa: FBT001 - a fixture
+) -> None:
     found = []
     for (conversation, forward, _), (scenario, observations) in zip(
-        played.tables, played.written, strict=True
+        tables(full=full), written, strict=True
     ):
         if forward != "nat":
             continue

@@ -1,0 +1,66 @@
+"""Everything that a test session wants to know of the kernel, asked at once.
+
+A module of tests has a function ``questions`` that returns its `Question`s by name; its tests get
+the answers by the fixture ``answers``.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from tests.kernel import judge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from types import ModuleType
+
+    from tests.kernel.scenario import Observation, Scenario
+
+KERNELS = 2
+"""So many run at a time; each takes a processor."""
+
+Answer: TypeAlias = "list[tuple[Scenario, list[Observation]]]"
+"""Scenarios, each with what the kernel did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Scenarios to carry out in one boot; see `judge.ask`."""
+
+    scenarios: Sequence[Scenario]
+    virtual_time: bool = True
+
+    def ask(self) -> judge.Verdicts:
+        """Ask."""
+        return judge.ask(self.scenarios, virtual_time=self.virtual_time)
+
+
+class Court:
+    """Asks the questions of modules, and has the answers when they are wanted."""
+
+    def __init__(self, modules: Iterable[ModuleType], *, full: bool) -> None:
+        self._kernels = ThreadPoolExecutor(KERNELS)
+        self._asked: dict[tuple[str, str], tuple[Question, Future[judge.Verdicts]]] = {}
+        for module in modules:
+            for name, question in module.questions(full=full).items():
+                future = self._kernels.submit(question.ask)
+                self._asked[module.__name__, name] = question, future
+
+    def answers(self, module: ModuleType) -> dict[str, Answer]:
+        """Return the answers to a module's questions. Raise RuntimeError if one was not given."""
+        return {
+            name: list(zip(question.scenarios, future.result().observations, strict=True))
+            for (asked, name), (question, future) in self._asked.items()
+            if asked == module.__name__
+        }
+
+    @property
+    def kernel(self) -> str:
+        """The name of the kernel that has answered; empty if none was asked."""
+        return next((future.result().kernel for _, future in self._asked.values()), "")
+
+    def close(self) -> None:
+        """Forget what was not asked yet."""
+        self._kernels.shutdown(cancel_futures=True)
