@@ -29,10 +29,21 @@ class Template:
     """A promise of persistence: this client (or network) goes to this real server.
 
     ``controlled`` counts its living connections; ``assured`` once one of them was established.
-    ``timeout`` is the service's, in seconds; `LINGER_S` once it has lived on.
+    ``timeout`` is the service's, in seconds; `LINGER_S` once it has lived on. One that is
+    ``retired`` has been found without a usable server, and is not found again.
     """
 
-    __slots__ = ("assured", "controlled", "due", "expires", "key", "server", "service", "timeout")
+    __slots__ = (
+        "assured",
+        "controlled",
+        "due",
+        "expires",
+        "key",
+        "retired",
+        "server",
+        "service",
+        "timeout",
+    )
 
     def __init__(
         self, key: TemplateKey, service: Service, server: RealServer, timeout: float
@@ -45,6 +56,7 @@ class Template:
         self.due = 0
         self.controlled = 0
         self.assured = False
+        self.retired = False
 
 
 TemplateKey = tuple[int, bytes, bytes, int]
@@ -130,22 +142,30 @@ class ConnectionTable:
     with the same real server gets replies that look alike. They go to the newer connection while
     it lives, as in the kernel; the older ones wait in ``_shadowed``, oldest first, in dicts
     used as ordered sets: one key may have many claimants, and each of them can end at any time.
+
+    ``retired`` are templates that are no longer found, but live out their time.
     """
 
-    __slots__ = ("_shadowed", "_wheel", "by_key", "count", "templates")
+    __slots__ = ("_shadowed", "_wheel", "by_key", "count", "retired", "templates")
 
     def __init__(self, now: float) -> None:
         self.by_key: dict[bytes, Connection] = {}
         self.templates: dict[TemplateKey, Template] = {}
+        self.retired: set[Template] = set()
         self.count = 0
         self._shadowed: dict[bytes, dict[Connection, None]] = {}
         self._wheel: Wheel[Connection | Template] = Wheel(now)
 
     def __len__(self) -> int:
-        return self.count + len(self.templates)
+        return self.count + len(self.templates) + len(self.retired)
 
     def __iter__(self) -> Iterator[Connection]:
         return (connection for key, connection in self.by_key.items() if key is connection.key)
+
+    @property
+    def template_count(self) -> int:
+        """How many templates there are, retired ones included."""
+        return len(self.templates) + len(self.retired)
 
     def add(self, connection: Connection) -> None:
         """Take in a connection whose ``expires`` is set."""
@@ -183,13 +203,21 @@ class ConnectionTable:
             del self._shadowed[key]
 
     def add_template(self, template: Template) -> None:
-        """Take in a template whose ``expires`` is set, in place of one with the same key."""
+        """Take in a template whose ``expires`` is set and whose key is free."""
         self.templates[template.key] = template
         self._wheel.add(template)
 
+    def retire(self, template: Template) -> None:
+        """Let a template not be found any more; it lives out its time (ip_vs_check_template)."""
+        del self.templates[template.key]
+        template.retired = True
+        self.retired.add(template)
+
     def remove_template(self, template: Template) -> None:
         """Forget a template."""
-        if self.templates.get(template.key) is template:
+        if template.retired:
+            self.retired.discard(template)
+        else:
             del self.templates[template.key]
         self._wheel.remove(template)
 
@@ -207,3 +235,7 @@ class ConnectionTable:
         ``limit`` bounds the time that it takes: so many entries are looked at.
         """
         return self._wheel.expired(now, limit)
+
+    def walk(self) -> Iterator[Connection | Template]:
+        """Yield all entries, one by one; the table may change meanwhile."""
+        return self._wheel.walk()

@@ -25,6 +25,7 @@ from lvsd.core.settings import Settings
 from lvsd.core.verdict import Departure, Hook, Reason, Verdict
 from lvsd.packet import icmp
 from lvsd.packet.exchanged_error import MIN_MTU
+from lvsd.packet.rewrite import one_hop_on
 from lvsd.packet.view import SCTP, TCP, UDP, Packet, split_key
 from schedulers.base import Flow
 
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
 TOLD_AT_ONCE = 4096
 """Flows that are remembered as told that their datagrams are too big; then it begins anew."""
+
+SCTP_HEADER_BYTES = 12
+IP_HEADER_BYTES = {4: 20, 6: 40}
 
 _VERDICT, _HOST = Exit.VERDICT, Exit.HOST
 
@@ -75,7 +79,10 @@ class Director:
         self._related = Related(self)
         self._packet = Packet()
         self._told: set[bytes] = set()
-        self._endings = Endings(self.table, self.services, self.departures, self._end, now)
+        self._replaced: Connection | None = None
+        self._endings = Endings(
+            self.table, self.services, self.settings, self.departures, self._end, now
+        )
 
     # --- packets ----------------------------------------------------------------------------
 
@@ -118,8 +125,11 @@ class Director:
             self._end(connection)  # its local port is needed
             return self._miss(packet, Hook.PREROUTING, mark, indev, now)
         self.table.remove(connection)
+        # Until the next one is scheduled its server has it, as the scheduler is to see: the kernel
+        # ends it with the next tick of the clock (ip_vs_conn_expire_now).
+        self._replaced = connection
         verdict = self._miss(packet, Hook.PREROUTING, mark, indev, now)
-        # Its server has it until now, as the scheduler is to see (ip_vs_conn_expire_now).
+        self._replaced = None
         self._connector.release(connection)
         return verdict
 
@@ -157,8 +167,22 @@ class Director:
         if packet.end > mtu and self._is_too_big(packet, mtu, indev):
             return self._refuse_long(packet, mtu)
         if exit_ is _VERDICT:
+            if packet.version == 6 and mtu < packet.end <= self.link_mtus.get(indev, 0):
+                return self._cut(path, packet, indev)
             return path.request(packet)
         return self.depart(connection, path, packet, indev)
+
+    def _cut(self, path: Path, packet: Packet, indev: int) -> Verdict:
+        """Send an IPv6 packet that NAT rewrites in pieces, by a socket.
+
+        The kernel cuts only what it has put together itself. Of others it tells the sender, quoting
+        the packet as it is rewritten, which the sender does not know.
+        """
+        rewritten = Packet()
+        rewritten.load(path.request(packet))
+        if self.outbox.send(one_hop_on(rewritten), path.server.mtu, packet.data, indev):
+            return Verdict.TAKEN
+        return self.drop(Reason.TOO_BIG)
 
     def depart(self, connection: Connection, path: Path, packet: Packet, indev: int) -> Verdict:
         """Send a packet to the real server by a socket."""
@@ -338,7 +362,7 @@ class Director:
             return not packet.flags & states.RST and (sloppy or _opens(packet))
         if protocol == SCTP:
             sloppy = self.settings.sloppy_sctp
-            return packet.chunk not in {states.SCTP_ABORT, -1} and (sloppy or _opens(packet))
+            return packet.chunk != -1 and (_opens(packet) or (sloppy and not _aborts(packet)))
         return True
 
     def _open(
@@ -372,7 +396,7 @@ class Director:
             template.controlled += 1
         verdict = self._forward(connection, packet, indev, now)
         if not connection.active:  # else the scheduler has been told
-            service.changed(server)
+            server.service.changed(server)  # another one's, by a template that both found
         if service.one_packet and packet.protocol == UDP:
             self._connector.release(connection)
         else:
@@ -394,7 +418,10 @@ class Director:
         """Return the client's template, made if need be; None when no server is usable."""
         key = template_key(service, flow, protocol)
         template = self.table.templates.get(key)
-        if template is None or not self._holds(template):
+        if template is not None and not self._holds(template):
+            self.table.retire(template)
+            template = None
+        if template is None:
             server = self._pick(service, flow, now)
             if server is None:
                 return None
@@ -434,8 +461,14 @@ class Director:
         return self._refuse(packet, Reason.TOO_BIG, icmp.too_big(packet, told))
 
     def _refuse(self, packet: Packet, reason: Reason, message: bytes) -> Verdict:
-        """Drop a packet and let its sender know."""
-        self.outbox.answer(packet, message)
+        """Drop a packet and let its sender know.
+
+        To IPVS that is a packet from the VIP, the server's in DR and TUN (ip_vs_out_icmp).
+        """
+        if self.outbox.answer(packet, message):
+            connection = self._by_key.get(packet.key) or self._replaced
+            if connection is not None and connection.path.key[-1].bypasses:
+                connection.path.count_out(IP_HEADER_BYTES[packet.version] + len(message))
         return self.drop(reason)
 
     # --- the operator's questions -----------------------------------------------------------
@@ -477,7 +510,7 @@ class Director:
         """Return how many connections, templates and packets there are or were."""
         return {
             "connections": self.table.count,
-            "templates": len(self.table.templates),
+            "templates": self.table.template_count,
             "passed": self.passed,
             "dropped": self.drops.total(),
         }
@@ -506,3 +539,8 @@ class Director:
 def _opens(packet: Packet) -> bool:
     """Whether this is a packet that begins a connection (is_new_conn)."""
     return bool(packet.flags & states.SYN) or packet.chunk == states.SCTP_INIT
+
+
+def _aborts(packet: Packet) -> bool:
+    """Whether an SCTP packet, which has a chunk, begins with an ABORT (sctp_conn_schedule)."""
+    return packet.data[packet.l4 + SCTP_HEADER_BYTES] == states.SCTP_ABORT

@@ -5,6 +5,7 @@ A tick that does all there is to do would keep packets waiting; each says whethe
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from lvsd.core import states
@@ -14,10 +15,11 @@ from lvsd.core.verdict import Departure
 from lvsd.packet.view import TCP
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from lvsd.core.connection import ConnectionTable, Template
     from lvsd.core.service import ServiceTable
+    from lvsd.core.settings import Settings
     from lvsd.core.stats import Meter
 
 ENDED_AT_ONCE = 4096
@@ -35,7 +37,7 @@ SAMPLED_AT_ONCE = 1000
 
 
 class Endings:
-    """Ends what has expired, and samples the meters.
+    """Ends what has expired, and what removed servers left, and samples the meters.
 
     ``end`` forgets a connection; what is to be said of its end goes into ``departures``.
     """
@@ -44,16 +46,19 @@ class Endings:
         self,
         table: ConnectionTable,
         services: ServiceTable,
+        settings: Settings,
         departures: list[Departure],
         end: Callable[[Connection], None],
         now: float,
     ) -> None:
         self._table = table
         self._services = services
+        self._settings = settings
         self._departures = departures
         self._end = end
         self._next_sample = now + ESTIMATOR_PERIOD_S
         self._unsampled: list[Meter] = []
+        self._search: Iterator[Connection | Template] | None = None
 
     def tick(self, now: float) -> bool:
         """Do what is due by ``now``, in seconds; return whether there is more."""
@@ -72,10 +77,45 @@ class Endings:
                     templates.append(entry)
         for template in templates:  # last, lest one live on for a connection that has just ended
             self._end_template(template, now)
+        self._notice_departures()
+        self._search_on(ENDED_AT_ONCE - looked_at)
         for service in self._services:
             service.tick(now)
         self._sample(now)
-        return more or bool(self._unsampled)
+        return more or self._search is not None or bool(self._unsampled)
+
+    def _notice_departures(self) -> None:
+        """Begin to end what removed servers left, if that is set and some were removed lately.
+
+        What is left from before it was set ends together with the next one's.
+        """
+        left = [server for server in self._services.departed() if not server.noticed]
+        for server in left:
+            server.noticed = True
+        if left and self._settings.expire_nodest_conn:
+            self._search = self._table.walk()
+
+    def _search_on(self, limit: int) -> None:
+        """Look at so many more entries, and end those of removed servers.
+
+        A template goes with its last connection (ip_vs_expire_nodest_conn_flush).
+        """
+        if self._search is None:
+            return
+        looked_at = 0
+        for entry in islice(self._search, limit):
+            looked_at += 1
+            if isinstance(entry, Connection):
+                if entry.path.server.available:
+                    continue
+                self._end(entry)
+                template = entry.template
+            else:
+                template = entry
+            if template and not (template.server.available or template.controlled):
+                self._forget(template)
+        if looked_at < limit:
+            self._search = None
 
     def _sample(self, now: float) -> None:
         """Sample all meters when that is due, so many of them at a time."""
@@ -108,9 +148,14 @@ class Endings:
         """Forget a template that has expired, unless it still controls connections."""
         if template.controlled:
             template.timeout = LINGER_S
-            template.expires = now + LINGER_S
+            steps = (now - template.expires) // LINGER_S + 1
+            template.expires += steps * LINGER_S
             self._table.rearm(template)
-            return
+        else:
+            self._forget(template)
+
+    def _forget(self, template: Template) -> None:
+        """Forget a template, and what is counted for it."""
         self._table.remove_template(template)
         template.server.templates -= 1
         template.server.service.released(template.server)

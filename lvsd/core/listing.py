@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from lvsd.core.connection import Connection, ConnectionTable, Template
 
 
+RETIRED_PORT = 0xFFFF
+"""What the kernel shows as the ports of a template that is no longer found."""
+
+
 class Row(NamedTuple):
     """One line of ``lvsadm -Lnc``. Addresses packed, ports host order.
 
@@ -43,6 +47,9 @@ def rows(table: ConnectionTable) -> Iterator[Row]:
         template = table.templates.get(template_key)
         if template is not None:
             yield _template_row(template)
+    for template in tuple(table.retired):
+        if template in table.retired:
+            yield _template_row(template)
     by_key = table.by_key
     for key in tuple(by_key):
         connection = by_key.get(key)
@@ -52,7 +59,8 @@ def rows(table: ConnectionTable) -> Iterator[Row]:
 
 def _connection_row(connection: Connection) -> Row:
     (client, client_port), (vip, vport) = split_key(connection.key)
-    rport = vport
+    server = connection.path.server
+    rport = vport if connection.template else server.port or vport
     local = None
     if connection.path.key[-1].maps_port:
         (_, rport), far = split_key(connection.reply_key)
@@ -63,7 +71,7 @@ def _connection_row(connection: Connection) -> Row:
         client_port,
         vip,
         vport,
-        connection.path.server.address,
+        server.address,
         rport,
         connection.state_name,
         connection.expires,
@@ -76,6 +84,9 @@ def _connection_row(connection: Connection) -> Row:
 def _template_row(template: Template) -> Row:
     protocol, client, vip, vport = template.key
     server = template.server
+    rport = server.port if vport else 0
+    if template.retired and vport != RETIRED_PORT:
+        vport = rport = RETIRED_PORT
     return Row(
         protocol,
         client,
@@ -83,7 +94,7 @@ def _template_row(template: Template) -> Row:
         vip,
         vport,
         server.address,
-        server.port if vport else 0,
+        rport,
         "ASSURED" if template.assured else "NONE",
         template.expires,
         template=True,

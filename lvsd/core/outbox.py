@@ -78,16 +78,27 @@ class Outbox:
             return True
         if mtu < _LEAST_CUT[data[0] >> 4]:
             return False
-        pieces = fragments(data, mtu, self._next_identification())
+        number = None if _keeps_number(data, original) else self._next_identification()
+        pieces = fragments(data, mtu, number)
         self.departures += [Departure(piece, neighbour, original, indev) for piece in pieces]
         return bool(pieces)
 
-    def answer(self, packet: Packet, message: bytes) -> None:
-        """Send an ICMP error to a packet's sender, if it may be told."""
-        if icmp.may_answer(packet) and len(self.answers) < ANSWERS_KEPT:
+    def answer(self, packet: Packet, message: bytes) -> bool:
+        """Send an ICMP error to a packet's sender, if it may be told; return whether it is."""
+        told = icmp.may_answer(packet) and len(self.answers) < ANSWERS_KEPT
+        if told:
             self.answers.append(Answer(packet.source, message))
+        return told
 
     def _next_identification(self) -> int:
         """Return a number for an IP header of ours, from 1 to 65535."""
         self._identification = self._identification % 0xFFFF + 1
         return self._identification
+
+
+def _keeps_number(data: bytes, original: bytes) -> bool:
+    """Whether the pieces of a packet have its own identification.
+
+    That is unique among its sender's packets, not among those of another source; 0 tells nothing.
+    """
+    return data[0] >> 4 == 4 and data[4:6] != b"\0\0" and data[12:16] == original[12:16]

@@ -135,6 +135,18 @@ class Path:
             hop = Hop(hop.vip, hop.vport, hop.rip, hop.rport, local=(source, 0))
         return way.plan(hop)
 
+    def count_in(self, size: int) -> None:
+        """Count a packet of so many bytes towards the server."""
+        for stats in (self.server_stats, self.service_stats):
+            stats.in_packets += 1
+            stats.in_bytes += size
+
+    def count_out(self, size: int) -> None:
+        """Count a packet of so many bytes towards the client."""
+        for stats in (self.server_stats, self.service_stats):
+            stats.out_packets += 1
+            stats.out_bytes += size
+
     def bind(self) -> None:
         """Count for the server and its service from now on."""
         self.server_stats = self.server.meter.stats

@@ -79,7 +79,7 @@ class Related:
     def _to_server(self, connection: Connection, packet: Packet, indev: int) -> bytes | Verdict:
         """Send an error about a reply the way that the client's packets go."""
         director, path = self._director, connection.path
-        _count_in(path, packet.end)
+        path.count_in(packet.end)
         if path.exit is Exit.HOST:
             return director.deliver(packet)
         if packet.ttl <= 1:
@@ -101,7 +101,7 @@ class Related:
     def _to_client(self, connection: Connection, packet: Packet) -> bytes | Verdict:
         """Send an error about a request to the client, as one about what the client sent."""
         director, path = self._director, connection.path
-        _count_out(path, packet.end)
+        path.count_out(packet.end)
         if isinstance(connection, TranslatedConnection):
             if packet.ttl <= 1:
                 return director.drop(Reason.TTL_EXPIRED)
@@ -137,7 +137,7 @@ class Related:
         ):
             return director.let_pass()
         path = connection.path
-        _count_out(path, packet.end)
+        path.count_out(packet.end)
         mtu = icmp.next_hop_mtu(packet)
         if mtu is None:
             message = icmp.relayed(packet, wrapped)
@@ -167,12 +167,12 @@ class Related:
         if connection.key != exchange:
             return self._ipsec_reply(connection, packet)
         path = self._ipsec_path(connection, packet)
-        _count_in(path, packet.end)
+        path.count_in(packet.end)
         return director.go(connection, path, packet, indev)
 
     def _ipsec_reply(self, connection: Connection, packet: Packet) -> bytes | Verdict:
         path = self._ipsec_path(connection, packet)
-        _count_out(path, packet.end)
+        path.count_out(packet.end)
         return self._director.let_pass() if path.reply is None else path.reply(packet)
 
     def _ipsec_path(self, connection: Connection, packet: Packet) -> Path:
@@ -182,15 +182,3 @@ class Related:
         path = path_to(followed.server, protocol, (followed.hop.vip, 0), 0, followed.key[-1])
         leave(path)
         return path
-
-
-def _count_in(path: Path, size: int) -> None:
-    for stats in (path.server_stats, path.service_stats):
-        stats.in_packets += 1
-        stats.in_bytes += size
-
-
-def _count_out(path: Path, size: int) -> None:
-    for stats in (path.server_stats, path.service_stats):
-        stats.out_packets += 1
-        stats.out_bytes += size

@@ -51,18 +51,20 @@ PathKey: TypeAlias = "tuple[int, bytes, int | None, int | None, Forwarder]"
 class RealServer(Server):
     """A real server of one service: what the scheduler sees, and what the packet path needs.
 
-    ``available`` is False once it was removed while connections still point at it. ``mtu`` is
-    that of the way to it, in bytes, ``source`` the packed address of ours that it is reached
-    from (None: there is no way); ``is_local`` says that it is the director itself. ``paths``
-    holds what was compiled for its connections, one per virtual endpoint, or per virtual address
-    where the port stays. ``templates`` counts persistence templates that point here,
-    ``unanswered`` the clients' SYNs that were sent again although replies bypass the director,
-    since a client was last seen to have an answer: nobody there seems to give any.
+    ``available`` is False once it was removed while connections still point at it, ``noticed``
+    whether `Endings` has seen that. ``mtu`` is that of the way to it, in bytes, ``source`` the
+    packed address of ours that it is reached from (None: there is no way); ``is_local`` says that
+    it is the director itself. ``paths`` holds what was compiled for its connections, one per
+    virtual endpoint, or per virtual address where the port stays. ``templates`` counts
+    persistence templates that point here, ``unanswered`` the clients' SYNs that were sent again
+    although replies bypass the director, since a client was last seen to have an answer: nobody
+    there seems to give any.
     """
 
     forwarder: Forwarder = field(kw_only=True)
     service: Service = field(init=False)
     available: bool = True
+    noticed: bool = False
     mtu: int = ANY_MTU
     source: bytes | None = None
     is_local: bool = False
@@ -179,7 +181,7 @@ class Service:
         """Remove the real server at this endpoint. Raise ControlError if there is none."""
         server = self.find(address, port)
         self.servers.remove(server)
-        server.available = False
+        server.available = server.noticed = False
         self.scheduler.remove(server)
         for path in server.paths.values():
             path.unbind()
@@ -248,6 +250,13 @@ class ServiceTable:
 
     def __len__(self) -> int:
         return len(self._endpoints) + len(self._marks)
+
+    def departed(self) -> Iterator[RealServer]:
+        """Yield the removed servers that still have connections, those of removed services too."""
+        for service in self:
+            yield from service.departed.values()
+        for kept in self._departed.values():
+            yield from kept.values()
 
     def get(self, key: ServiceKey) -> Service:
         """Return the service with this key. Raise ControlError if there is none."""

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 class Settings:
     """Behaviour of the director as a whole.
 
-    expire_nodest_conn         a packet of a connection whose server was removed ends the
-                               connection at once (else it is dropped and the entry kept)
+    expire_nodest_conn         the connections and templates of a server that is removed end,
+                               so many at a time, or with their next packet (else packets are
+                               dropped and the entries kept)
     expire_quiescent_template  a template of persistence ends when its server's weight is 0
     conn_reuse_mode            bit 0: a SYN on a TIME_WAIT or CLOSE entry is scheduled anew;
                                bit 1: also on a FIN_WAIT one whose replies bypass the director

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 
 class Timed(Protocol):
@@ -77,6 +77,18 @@ class Wheel(Generic[Entry]):
             self._second = key
         self._second = max(second, self._second)
         return ended, False
+
+    def walk(self) -> Iterator[Entry]:
+        """Yield the entries, those first that are due first; they may come and go meanwhile.
+
+        What is there all the time is yielded, unless its expiry comes nearer.
+        """
+        due = -1
+        while later := [key for key in self._buckets if key > due]:
+            due = min(later)
+            for entry in tuple(self._buckets[due]):
+                if entry in self._buckets.get(entry.due, ()):
+                    yield entry
 
     def _due(self, second: int) -> Iterable[int]:
         """Return, in order, the buckets up to this second; after an idle hour, only those kept."""

@@ -2,7 +2,9 @@
 
 The kernel puts the IP header in front and chooses the source address by its routing table, as
 it does for ICMP errors of its own. The ICMPv6 checksum is the kernel's work (RFC 3542 section
-3.1), that of ICMP is the caller's.
+3.1), that of ICMP is the caller's. An ICMP error over IPv4 has the precedence of internetwork
+control and the type of service of the packet that it is about (RFC 1812, section 4.3.2.5), and no
+DF, as one that is lost for being too long helps nobody.
 
 Sending is limited as the kernel limits itself (net.ipv4.icmp_msgs_per_sec and _burst), so that
 a flood of bad packets does not become a flood of complaints.
@@ -13,6 +15,7 @@ from __future__ import annotations
 import errno
 import socket
 from dataclasses import dataclass
+from struct import Struct
 from typing import Final
 
 from lvsd.errors import KernelError, PrivilegeError
@@ -24,6 +27,14 @@ _FAMILIES: Final = (
     (16, socket.AF_INET6, socket.IPPROTO_ICMPV6, (socket.IPPROTO_ICMPV6, 1, b"\xff" * 32)),
 )
 """Length of an address, family, protocol, and the socket option ICMP_FILTER or ICMP6_FILTER."""
+
+_IP_MTU_DISCOVER: Final = 10
+_PMTUDISC_DONT: Final = 0
+_TOS: Final = Struct("=i")
+_QUOTED_TOS_AT: Final = 8 + 1
+_TOS_MASK: Final = 0x1E
+_INTERNET_CONTROL: Final = 0xC0
+"""The precedence, 6 (RFC 791, section 3.1)."""
 
 
 @dataclass(slots=True)
@@ -82,6 +93,8 @@ class IcmpSender:
                 else:
                     self._sockets[length] = sock
                     sock.setsockopt(*block_all)
+            if (ipv4 := self._sockets.get(4)) is not None:
+                ipv4.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DONT)
         except PermissionError as error:
             self.close()
             raise PrivilegeError(
@@ -92,7 +105,7 @@ class IcmpSender:
             raise KernelError("open a raw ICMP socket", error, "see socket(2)") from error
 
     def send(self, message: bytes, to: bytes, now: float) -> bool:
-        """Send an ICMP message (without IP header) to a packed address; return whether it went.
+        """Send an ICMP error (without IP header) to a packed address; return whether it went.
 
         ``now`` in seconds of any steady clock. Never raises: what fails is counted.
         """
@@ -100,7 +113,7 @@ class IcmpSender:
             self.stats.limited += 1
             return False
         try:
-            self._sockets[len(to)].sendto(message, (text(to), 0))
+            self._sockets[len(to)].sendmsg((message,), _options(message, to), 0, (text(to), 0))
         except (OSError, LookupError):
             self.stats.failed += 1
             return False
@@ -112,3 +125,11 @@ class IcmpSender:
         for sock in self._sockets.values():
             sock.close()
         self._sockets.clear()
+
+
+def _options(message: bytes, to: bytes) -> list[tuple[int, int, bytes]]:
+    """Return what the kernel is to write into the IP header of an error."""
+    if len(to) != 4 or len(message) <= _QUOTED_TOS_AT:
+        return []
+    tos = _INTERNET_CONTROL | message[_QUOTED_TOS_AT] & _TOS_MASK
+    return [(socket.IPPROTO_IP, socket.IP_TOS, _TOS.pack(tos))]

@@ -76,7 +76,8 @@ def relayed(packet: Packet, about: Packet) -> bytes:
     if packet.version == about.version:
         kind, code = packet.icmp_type, packet.icmp_code
         return _message(about, kind, code)
-    if packet.icmp_type in {Icmp.TIME_EXCEEDED, Icmp6.TIME_EXCEEDED}:
+    expired = Icmp.TIME_EXCEEDED if packet.version == 4 else Icmp6.TIME_EXCEEDED
+    if packet.icmp_type == expired:
         return time_exceeded(about)
     return _error(about, Icmp.UNREACHABLE, 1, Icmp6.UNREACHABLE, 3)
 

@@ -16,7 +16,7 @@ from scapy.layers.l2 import Ether
 
 from lvsd.io.frame_sender import IN_ALL, PER_NEIGHBOUR, FrameSender
 from lvsd.packet.address import pack
-from tests.netns.io.hosts import CLIENT4, CLIENT6, MTU, PATIENCE_S, SERVER4, SERVER6
+from tests.netns.io.hosts import CLIENT4, CLIENT6, MTU, PATIENCE_S, SERVER4, SERVER6, nft
 from tests.netns.io.wire import datagram, wire
 
 if TYPE_CHECKING:
@@ -169,6 +169,24 @@ def test_a_frame_goes_to_the_neighbours_mac_and_the_packet_stays_as_it_is(
     expected = Ether(dst=mac(row.server), src=mac(row.director, "eth1"), type=ethertype)
     assert bytes(frame) == bytes(expected) + data
     assert (frames.stats.sent, frames.stats.waiting) == (1, 0)
+
+
+@pytest.mark.parametrize(("client", "vip", "server"), ENDS)
+def test_a_frame_leaves_whatever_the_operators_rules_drop(
+    row: Row, frames: Frames, client: str, vip: str, server: str
+) -> None:
+    row.director.ip(f"neigh replace {server} lladdr {mac(row.server)} dev eth1 nud permanent")
+    hooks = ("forward", "output", "postrouting")
+    nft("".join(f"add table inet filter\n{_dropping(hook)}\n" for hook in hooks))
+    data = datagram(client, vip, b"past all of them")
+    with wire(row.server) as seen:
+        assert frames.send(data, server) == 0
+        assert bytes(seen.take(1)[0].payload) == data
+
+
+def _dropping(hook: str) -> str:
+    settings = f"type filter hook {hook} priority 0; policy drop;"
+    return f"add chain inet filter {hook} {{ {settings} }}"
 
 
 @pytest.mark.parametrize(("client", "vip", "server"), ENDS)

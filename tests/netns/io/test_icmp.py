@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
+import pytest
+
 from lvsd.io.icmp_sender import IcmpSender
 from lvsd.packet.address import pack
 from tests.netns.io.hosts import CLIENT4, CLIENT6
@@ -48,3 +50,29 @@ def test_a_message_that_nobody_can_get_is_counted_and_raises_nothing(row: Row) -
     assert not sender.send(EXCEEDED4, pack("203.0.113.1"), 0.0)
     sender.close()
     assert (sender.stats.sent, sender.stats.failed) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("quoted", "expected"), [(0x00, 0xC0), (0x02, 0xC2), (0x03, 0xC2), (0xB8, 0xD8), (0xFF, 0xDE)]
+)
+def test_an_icmp_error_has_its_precedence_and_the_quoted_type_of_service(
+    row: Row, quoted: int, expected: int
+) -> None:
+    sender = IcmpSender()
+    message = EXCEEDED4[:9] + bytes((quoted,)) + EXCEEDED4[10:]
+    with row.client.raw(socket.IPPROTO_ICMP) as receiver:
+        sender.open()
+        assert sender.send(message, pack(CLIENT4), 0.0)
+        packet = receiver.recv(200)
+    sender.close()
+    assert packet[1] == expected
+
+
+def test_an_icmp_error_over_ipv4_may_be_fragmented(row: Row) -> None:
+    sender = IcmpSender()
+    with row.client.raw(socket.IPPROTO_ICMP) as receiver:
+        sender.open()
+        assert sender.send(EXCEEDED4, pack(CLIENT4), 0.0)
+        packet = receiver.recv(200)
+    sender.close()
+    assert packet[6:8] == bytes(2)

@@ -95,6 +95,7 @@ class Against(RuleBasedStateMachine):
                 )
         self.links: dict[Ends, Link] = {}
         self.promises: dict[int, Promise] = {}
+        self.retired: list[Promise] = []
         self.serial = 0
 
     # --- the model ----------------------------------------------------------------------
@@ -138,10 +139,12 @@ class Against(RuleBasedStateMachine):
             return Verdict.PASS
         service = self.services[protocol, vip]
         persistent = bool(service.persistence_s)
-        if len(self.links) + len(self.promises) + persistent >= ROOM:
+        promises = len(self.promises) + len(self.retired)
+        if len(self.links) + promises + persistent >= ROOM:
             return Verdict.DROP
         promise = self.promises.get(client) if persistent else None
         if promise is not None and not promise.server.available:
+            self.retired.append(self.promises.pop(client))
             promise = None
         server = promise.server if promise else self._choose(service)
         if server is None:
@@ -166,13 +169,23 @@ class Against(RuleBasedStateMachine):
         self.links = {
             ends: link for ends, link in self.links.items() if _ends_at(link.expires) > now
         }
-        for client, promise in list(self.promises.items()):
-            if _ends_at(promise.expires) <= now:
-                if any(link.template is promise for link in self.links.values()):
-                    promise.timeout = 60.0
-                    promise.expires = now + 60.0
-                else:
-                    del self.promises[client]
+        self.promises = {
+            client: promise
+            for client, promise in self.promises.items()
+            if self._lives_on(promise, now)
+        }
+        self.retired = [promise for promise in self.retired if self._lives_on(promise, now)]
+
+    def _lives_on(self, promise: Promise, now: float) -> bool:
+        """Whether a promise holds on, if need be for the sake of its connections."""
+        if _ends_at(promise.expires) > now:
+            return True
+        if not any(link.template is promise for link in self.links.values()):
+            return False
+        promise.timeout = 60.0
+        while promise.expires <= now:
+            promise.expires += 60.0
+        return True
 
     # --- what happens -------------------------------------------------------------------
 

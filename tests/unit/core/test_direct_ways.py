@@ -425,3 +425,14 @@ def test_esp_goes_the_way_of_its_key_exchange_also_when_new_connections_go_anoth
     assert world.handle(packet) is Verdict.TAKEN
     (departure,) = world.sent()
     assert departure.neighbour == pack(world.rip())
+
+
+def test_new_connections_go_the_new_way_while_old_ones_go_on(version: int) -> None:
+    world = World(version)
+    service = world.serve(rport=80)
+    old = world.from_client(cport=1)
+    world.handle(old)
+    service.servers[0].set_forwarder(Dr())
+    assert world.handle(old) == raw(world.to_server(old, rport=80))
+    new = world.from_client(cport=2)
+    assert world.leave(new) == raw(replace(new, ttl=63))

@@ -14,7 +14,7 @@ from forwarders import Dr, Fullnat, Nat, Tun
 from lvsd.core.local_ports import LocalPool
 from lvsd.core.verdict import Verdict
 from lvsd.packet.address import pack
-from tests.unit.core.world import World
+from tests.unit.core.world import World, raw
 
 if TYPE_CHECKING:
     from forwarders.base import Forwarder
@@ -148,3 +148,40 @@ def test_a_datagram_that_must_grow_by_a_proxy_header_is_told_what_is_left(versio
     assert _told_mtu(world) == 1500 - grows
     fits = replace(full, payload=bytes(1500 - headers - grows))
     assert len(world.leave(fits)) == 1500
+
+
+def test_pieces_of_an_ipv4_packet_have_the_number_that_its_sender_gave_it() -> None:
+    world = World(4)
+    _serve(world, Dr(), "udp").servers[0].mtu = 600
+    assert _numbers(world, 4711) == {4711}
+
+
+@pytest.mark.parametrize(("forwarder", "number"), [(Dr(), 0), (Tun(), 4711), (Fullnat(), 4711)])
+def test_pieces_of_what_has_no_number_or_another_source_have_a_number_of_ours(
+    forwarder: Forwarder, number: int
+) -> None:
+    world = World(4)
+    _serve(world, forwarder, "udp").servers[0].mtu = 600
+    (ours,) = _numbers(world, number)
+    assert ours not in {0, 4711}
+
+
+def _numbers(world: World, number: int) -> set[int]:
+    """Return the identifications of the pieces of a long datagram that comes with this one."""
+    datagram = IP(raw(replace(world.from_client(protocol="udp"), payload=bytes(1200))))
+    datagram.flags, datagram.id, datagram.chksum = 0, number, None
+    assert world.handle(bytes(datagram)) is Verdict.TAKEN
+    pieces = [IP(each.data) for each in world.sent()]
+    assert len(pieces) > 1
+    return {piece.id for piece in pieces}
+
+
+def test_an_ipv6_datagram_that_nat_may_cut_leaves_in_pieces_of_ours() -> None:
+    world = World(6)
+    _serve(world, Nat(), "udp").servers[0].mtu = 1300
+    datagram = replace(world.from_client(protocol="udp"), payload=bytes(1400))
+    assert world.handle(datagram) is Verdict.DROP  # told once
+    assert world.handle(datagram) is Verdict.TAKEN
+    pieces = [IPv6(each.data) for each in world.sent()]
+    assert all(IPv6ExtHdrFragment in piece and len(bytes(piece)) <= 1300 for piece in pieces)
+    assert {(piece.dst, piece.hlim) for piece in pieces} == {(world.rip(), datagram.ttl - 1)}

@@ -82,12 +82,20 @@ def test_with_sloppy_sctp_any_chunk_but_an_abort_opens(
     assert world.states() == [state]
 
 
-@pytest.mark.parametrize("chunk", ["ABORT", "COOKIE_ECHO+ABORT", ""])
+@pytest.mark.parametrize("chunk", ["ABORT", "ABORT+DATA", ""])
 def test_with_sloppy_sctp_an_abort_or_no_chunk_opens_nothing(version: int, chunk: str) -> None:
     world = World(version)
     world.settings.sloppy_sctp = True
     world.serve("sctp")
     assert world.handle(world.from_client(chunk, protocol="sctp")) is Verdict.PASS
+
+
+def test_with_sloppy_sctp_a_cookie_opens_what_the_abort_behind_it_closes(version: int) -> None:
+    world = World(version)
+    world.settings.sloppy_sctp = True
+    world.serve("sctp")
+    world.handle(world.from_client("COOKIE_ECHO+ABORT", protocol="sctp"))
+    assert world.states() == ["CLOSED"]
 
 
 def _closed(world: World) -> Segment:

@@ -166,7 +166,7 @@ def test_a_template_whose_connections_live_goes_on_in_steps_of_a_minute(version:
     world.establish()
     world.wait(31)
     (template,) = world.director.table.templates.values()
-    assert template.expires - world.now == 60
+    assert template.expires == 1000 + 30 + 60
     world.wait(800)
     assert world.director.counters()["templates"] == 1
     assert world.chosen(world.from_client(cport=2)) == world.rip(2)
@@ -297,3 +297,79 @@ def test_udp_assures_a_template_by_a_reply(version: int) -> None:
     assert not template.assured
     world.answer(request)
     assert template.assured
+
+
+@both_versions
+def test_a_template_that_was_found_without_its_server_is_not_found_again(version: int) -> None:
+    world = World(version)
+    service = world.serve(servers=1, persistence_s=300, scheduler=FirstAdded())
+    world.establish()
+    world.remove_server(service)
+    assert world.handle(world.from_client(cport=2)) is Verdict.DROP
+    world.add_server(service, 2)
+    world.add_server(service, 1)
+    assert world.chosen(world.from_client(cport=3)) == world.rip(2)
+
+
+@both_versions
+def test_a_template_whose_server_came_back_unnoticed_holds(version: int) -> None:
+    world = World(version)
+    service = world.serve(servers=1, persistence_s=300, scheduler=FirstAdded())
+    world.establish()
+    world.remove_server(service)
+    world.add_server(service, 2)
+    world.add_server(service, 1)
+    assert world.chosen(world.from_client(cport=2)) == world.rip(1)
+
+
+def _retired(version: int) -> World:
+    """Return a world with a template that is no longer found, and one instead of it."""
+    world = World(version)
+    service = world.serve(servers=2, persistence_s=300)
+    world.establish()
+    world.remove_server(service, 2)
+    world.handle(world.from_client(cport=2))
+    return world
+
+
+@both_versions
+def test_a_listing_shows_the_highest_port_for_a_template_that_is_not_found(version: int) -> None:
+    rows = [row for row in _retired(version).director.connections() if row.template]
+    assert [(row.rip, row.vport, row.rport) for row in rows] == [
+        (pack(World(version).rip(1)), 80, 8080),
+        (pack(World(version).rip(2)), 65535, 65535),
+    ]
+
+
+@both_versions
+def test_a_template_that_is_not_found_counts_until_its_time_is_out(version: int) -> None:
+    world = _retired(version)
+    director = world.director
+    assert (director.counters()["templates"], len(director.table)) == (2, 4)
+    world.wait(1000)
+    assert len(director.table) == 0
+
+
+@both_versions
+def test_a_template_that_lives_on_does_not_fall_behind(version: int) -> None:
+    world = World(version)
+    world.now += 0.75
+    world.serve(persistence_s=30)
+    world.establish()
+    born = world.now
+    world.now = float(int(world.now))
+    world.wait(300)
+    (template,) = world.director.table.templates.values()
+    assert template.expires == born + 30 + 5 * 60
+
+
+@both_versions
+def test_a_template_of_another_service_has_that_ones_scheduler_told(version: int) -> None:
+    world = World(version)
+    ftps, any_ports = FirstAdded(), FirstAdded()
+    ftp = world.serve(vport=21, persistence_s=300, scheduler=ftps)
+    world.serve(vport=0, persistence_s=300, scheduler=any_ports)
+    world.handle(world.from_client(vport=21))
+    ftps.told.clear()
+    world.handle(world.from_client(vport=80))
+    assert (ftps.told, any_ports.told) == (ftp.servers, [])

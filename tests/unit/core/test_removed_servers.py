@@ -237,3 +237,64 @@ def test_a_server_added_again_takes_up_the_new_thresholds(version: int) -> None:
     old = world.remove_server(service)
     returned = service.add(RealServer(pack(world.rip()), 8080, 1, upper=1, forwarder=old.forwarder))
     assert returned.overloaded
+
+
+def test_with_expire_nodest_conn_templates_go_with_their_last_connections(version: int) -> None:
+    world = World(version)
+    world.settings.expire_nodest_conn = True
+    service = world.serve(servers=2, persistence_s=300, scheduler=FirstAdded())
+    for cport in (1, 2):
+        world.establish(cport=cport)
+    server = world.remove_server(service, 1)
+    world.establish(client=2)
+    world.wait(1)
+    assert len(world.director.table) == 2
+    assert (counts(server), server.templates) == ((0, 0), 0)
+    assert world.add_server(service, 1) is not server
+
+
+def test_with_expire_nodest_conn_a_template_without_connections_goes_too(version: int) -> None:
+    world = World(version)
+    world.settings.expire_nodest_conn = True
+    service = world.serve("udp", persistence_s=1000)
+    world.handle(world.from_client(protocol="udp"))
+    world.wait(301)
+    server = world.remove_server(service)
+    world.wait(1)
+    assert (len(world.director.table), server.templates) == (0, 0)
+
+
+def test_what_was_left_before_expire_nodest_conn_goes_with_the_next_removal(version: int) -> None:
+    world = World(version)
+    service = world.serve(servers=2, scheduler=FirstAdded())
+    world.establish()
+    world.remove_server(service, 1)
+    world.wait(1)
+    world.settings.expire_nodest_conn = True
+    world.wait(2)
+    assert world.states() == ["ESTABLISHED"]
+    world.establish(client=2)
+    world.remove_server(service, 2)
+    world.wait(1)
+    assert world.states() == []
+
+
+def test_with_expire_nodest_conn_the_connections_of_a_removed_service_end(version: int) -> None:
+    world = World(version)
+    world.settings.expire_nodest_conn = True
+    service = world.serve(persistence_s=300)
+    world.establish()
+    world.director.services.remove(service.key)
+    world.wait(1)
+    assert len(world.director.table) == 0
+
+
+def test_a_server_that_came_back_in_time_keeps_its_connections(version: int) -> None:
+    world = World(version)
+    world.settings.expire_nodest_conn = True
+    service = world.serve()
+    ack = world.establish()
+    world.remove_server(service)
+    world.add_server(service)
+    world.wait(2)
+    assert world.handle(ack) == raw(world.to_server(ack))

@@ -6,14 +6,20 @@ import random
 from dataclasses import replace
 from fractions import Fraction
 from math import floor
+from typing import TYPE_CHECKING
 
 import pytest
 
+from forwarders import Dr, Nat
 from lvsd.core.ending import SAMPLED_AT_ONCE
 from lvsd.core.service import ServiceKey
 from lvsd.core.stats import Estimator, Meter, Rates, Totals
+from lvsd.core.verdict import Verdict
 from lvsd.errors import ControlError
 from tests.unit.core.world import World, raw
+
+if TYPE_CHECKING:
+    from forwarders.base import Forwarder
 
 
 class LiteralEstimator:
@@ -200,3 +206,17 @@ def test_after_an_idle_hour_there_is_one_sample_not_a_thousand() -> None:
     world.now += 1
     world.tick()
     assert service.meter.rates.in_bytes == 10
+
+
+@pytest.mark.parametrize(("forwarder", "errors"), [(Dr(), 1), (Nat(), 0)], ids=["dr", "nat"])
+def test_an_icmp_error_of_ours_counts_as_the_vips_where_replies_bypass_us(
+    forwarder: Forwarder, errors: int
+) -> None:
+    world = World()
+    service = world.serve(forwarder=forwarder)
+    syn = world.from_client("S")
+    world.handle(syn)
+    assert world.handle(replace(syn, what="A", ttl=1)) is Verdict.DROP
+    [answer] = world.director.answers
+    totals = service.servers[0].meter.totals
+    assert (totals.out_packets, totals.out_bytes) == (errors, errors * (20 + len(answer.message)))

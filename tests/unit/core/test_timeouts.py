@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from forwarders import Dr
 from lvsd.core.ending import ENDED_AT_ONCE
 from lvsd.core.listing import Row
+from lvsd.core.service import RealServer
 from lvsd.packet.address import pack
 from tests.unit.core.world import World, counts
 
@@ -200,3 +202,16 @@ def test_a_connection_knows_its_client(version: int) -> None:
     world.establish()
     (connection,) = world.director.table
     assert connection.client == (pack(world.client()), 40000)
+
+
+def test_a_listing_shows_the_port_of_a_marks_server_even_where_packets_keep_theirs(
+    version: int,
+) -> None:
+    world = World(version)
+    service = world.serve(fwmark=7, servers=0)
+    server = RealServer(pack(world.rip()), 8080, forwarder=Dr())
+    service.add(server)
+    world.handle(world.from_client(), mark=7)
+    service.persistence_s = 300
+    world.handle(world.from_client(cport=2), mark=7)
+    assert [row.rport for row in world.director.connections() if not row.template] == [8080, 80]

@@ -135,3 +135,19 @@ def test_an_empty_wheel_keeps_no_bucket() -> None:
     wheel = _wheel(*(Entry(110.0 + index) for index in range(20)))
     wheel.expired(1000.0, MANY)
     assert wheel._buckets == {}
+
+
+def test_a_walk_yields_every_entry_those_first_that_are_due_first() -> None:
+    entries = [Entry(float(expires)) for expires in (110, 105, 300)]
+    assert list(_wheel(*entries).walk()) == [entries[1], entries[0], entries[2]]
+
+
+def test_a_walk_leaves_out_what_ended_meanwhile_and_finds_what_moved_on() -> None:
+    first, second, third = (Entry(105.0), Entry(110.0), Entry(110.0))
+    wheel = _wheel(first, second, third)
+    walk = wheel.walk()
+    assert next(walk) is first
+    second.expires = 500.0
+    wheel.remove(third)
+    wheel.expired(200.0, MANY)
+    assert list(walk) == [second]
