@@ -146,8 +146,10 @@ class Judge:
         """End all connections, and put back what was changed."""
         (SYSCTLS / "expire_nodest_conn").write_text("1", encoding="ascii")
         self._ipvs.flush()
+        pause_s = TICK_S
         while connections():
-            time.sleep(TICK_S)
+            time.sleep(pause_s)
+            pause_s *= 2  # where no server was left to remove, they end by their timeouts
         (SYSCTLS / "expire_nodest_conn").write_text("0", encoding="ascii")
         for name, value in self._sysctls.items():
             (SYSCTLS / name).write_text(value, encoding="ascii")

@@ -14,10 +14,13 @@ that IPVS finds them in LOCAL_IN. Run it only in a namespace, or a kernel, of it
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import fcntl
 import select
 import socket
 import subprocess
 from pathlib import Path
+from struct import Struct
 from typing import TYPE_CHECKING
 
 from tests.kernel.scenario import Seen, Side
@@ -50,6 +53,11 @@ _SO_MARK = 36
 _ETHERNET_BYTES = 14
 _ETHERTYPES = {4: b"\x08\x00", 6: b"\x86\xdd"}
 _LONGEST = 1 << 16
+
+_SIOCETHTOOL = 0x8946
+_ETHTOOL_STXCSUM = 0x17
+_ETHTOOL_VALUE = Struct("=II")
+_IFREQ = Struct("=16sQ16x")
 
 
 def server_mac(number: int) -> bytes:
@@ -89,6 +97,8 @@ def build() -> None:
         *(f"route add local {vips} dev lo" for vips in VIPS),
         *(f"route add {far} via {via}" for far, via in zip(BEHIND_ROUTER, ROUTER, strict=True)),
     )
+    for near in NEAR.values():
+        _finish_checksums(near)
 
 
 def _neighbours() -> Iterator[str]:
@@ -103,6 +113,14 @@ def _neighbours() -> Iterator[str]:
     for addresses, side, mac in places:
         for address in addresses:
             yield f"neighbour add {address} lladdr {mac.hex(':')} dev {NEAR[side]} nud permanent"
+
+
+def _finish_checksums(interface: str) -> None:
+    """Let the kernel write all checksums itself: a veth leaves those of its own packets undone."""
+    off = ctypes.create_string_buffer(_ETHTOOL_VALUE.pack(_ETHTOOL_STXCSUM, 0))
+    request = _IFREQ.pack(interface.encode("ascii"), ctypes.addressof(off))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        fcntl.ioctl(sock, _SIOCETHTOOL, request)
 
 
 def set_mtu(side: Side, mtu: int) -> None:
@@ -133,9 +151,8 @@ class FarEnds:
             sock.bind((FAR[side], _ETH_P_ALL))
             sock.setblocking(False)
             self._sockets[side] = sock
-            near = Path("/sys/class/net", NEAR[side], "address").read_text(encoding="ascii")
             us = GATEWAY_MAC if side is Side.CLIENT else server_mac(0)
-            ends = bytes.fromhex(near.strip().replace(":", "")) + us
+            ends = _mac(NEAR[side]) + us
             for version, ethertype in _ETHERTYPES.items():
                 self._headers[side, version] = ends + ethertype
 
@@ -177,12 +194,19 @@ class FarEnds:
                     end = sock.recv_into(frame)
                     is_multicast = frame[0] & 1
                     if not is_multicast and frame[12:_ETHERNET_BYTES] in _ETHERTYPES.values():
-                        data = _without_padding(bytes(frame[_ETHERNET_BYTES:end]))
+                        data = without_padding(bytes(frame[_ETHERNET_BYTES:end]))
                         seen.append(Seen(side, bytes(frame[:6]), data))
         return seen
 
 
-def _without_padding(data: bytes) -> bytes:
+def _mac(interface: str) -> bytes:
+    """Return an interface's MAC; /sys shows those of the network namespace that mounted it."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
+        sock.bind((interface, 0))
+        return bytes(sock.getsockname()[4])
+
+
+def without_padding(data: bytes) -> bytes:
     """Return a packet as long as its header says."""
     if data[0] >> 4 == 4:
         return data[: int.from_bytes(data[2:4], "big")]
