@@ -1,6 +1,6 @@
 """lvsadm prints of a recorded state what the real ipvsadm printed of it.
 
-The files beside this one come from ``record``, which tells how.
+The files beside this one come from `record.py`, which tells how.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lvsd.control import lvsadm
+from tests.golden.lvsadm.scenarios import SCENARIOS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,5 +47,4 @@ def test_lvsadm_prints_what_ipvsadm_printed(
 
 
 def test_every_scenario_of_the_recorder_is_there() -> None:
-    recorded = re.findall(r'^    record\("(\w+)"', (HERE / "record").read_text(), re.MULTILINE)
-    assert sorted(recorded) == [path.stem for path in TRANSCRIPTS]
+    assert sorted(each.name for each in SCENARIOS) == [path.stem for path in TRANSCRIPTS]
