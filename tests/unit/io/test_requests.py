@@ -1,0 +1,39 @@
+"""Which packets are taken as requests: by where they go, not by where they come from."""
+
+from __future__ import annotations
+
+import re
+
+from lvsd.io.ruleset import REASSEMBLY, Diverted, script
+from lvsd.packet.address import pack
+
+TABLE = script(Diverted(frozenset({(pack("192.0.2.10"), 6, 80)}), frozenset({7})), REASSEMBLY[0])
+CHAINS = dict(re.findall(r"^chain (\w+) \{\n(.*?)\n\}$", TABLE, re.MULTILINE | re.DOTALL))
+REQUEST = re.compile(r"daddr \S+ meta l4proto|daddr . meta l4proto|meta mark @marks")
+
+
+def _with_requests(statement: str) -> list[str]:
+    """Return the hooks of the chains in which requests meet a statement."""
+    rules = {name: chain.split("\n") for name, chain in CHAINS.items()}
+    return [
+        lines[0].split()[3]
+        for lines in rules.values()
+        if any(REQUEST.search(line) and statement in line for line in lines)
+    ]
+
+
+def test_requests_are_taken_before_routing_and_so_none_of_the_directors_own() -> None:
+    assert _with_requests("goto") == ["prerouting"]
+
+
+def test_conntrack_does_not_see_requests() -> None:
+    assert _with_requests("notrack") == ["prerouting"]
+
+
+def test_no_rule_asks_for_the_interface() -> None:
+    assert re.search(r"\b(iif|oif)", TABLE) is None
+
+
+def test_of_icmpv6_the_errors_that_have_a_meaning_are_taken() -> None:
+    asked = re.findall(r"icmpv6 type \{ (.*?) \}", TABLE)
+    assert set(asked) == {"1, 2, 3, 4"}
