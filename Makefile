@@ -13,11 +13,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCK := $(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-trusted-host \
 	--no-emit-find-links --strip-extras --allow-unsafe --no-header --annotation-style=line
 PYTEST ?= $(BIN)/python -m pytest
-STOCK_TESTS ?= tests/netns/traffic tests/netns/io $(wildcard tests/netns/modes)
+STOCK_TESTS ?= tests/netns/traffic tests/netns/io \
+	$(filter-out %/test_selftest.py, $(wildcard tests/netns/modes/test_*.py))
 
 BPF := $(patsubst %.c,%.o,$(wildcard lvsd/*/bpf/*.bpf.c lvsd/*/*/bpf/*.bpf.c))
 
-.PHONY: help system venv bpf lock demo test lint unit netns test-stock-kernel fuzz bench clean
+.PHONY: help system venv bpf lock demo test lint unit netns kernel test-kernel \
+	test-stock-kernel record fuzz bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,7 +57,7 @@ lock: venv ## renew requirements/*.lock from pyproject.toml
 demo: venv ## real HTTP requests through lvsd: the four modes, then four schedulers
 	$(BIN)/lvsd demo
 
-test: lint unit netns ## everything that CI runs
+test: lint unit netns kernel ## everything that CI runs
 
 lint: venv ## ruff and mypy --strict
 	$(BIN)/ruff check .
@@ -68,9 +70,22 @@ unit: venv ## tests that move no packet and need no root
 netns: venv ## real traffic in network namespaces (root)
 	$(PYTEST) tests/netns
 
+kernel: venv ## a part of test-kernel, about a minute (root)
+	@packaging/install-stock-kernel || echo "without it the tests of tests/kernel are skipped" >&2
+	$(PYTEST) tests/kernel
+
+test-kernel: venv ## lvsd beside kernel IPVS, all scenarios; writes docs/conformance.md (root)
+	@packaging/install-stock-kernel
+	$(PYTEST) tests/kernel --full --conformance docs/conformance.md
+
 test-stock-kernel: venv ## real traffic on Debian's kernel, emulated (root); STOCK_TESTS=tests/netns/io
 	@packaging/install-stock-kernel
 	tests/stock_kernel/run -- $(PYTEST) -p no:cacheprovider --timeout 600 $(STOCK_TESTS)
+
+record: venv ## record anew what kernel IPVS and ipvsadm say (root)
+	@packaging/install-stock-kernel
+	$(BIN)/python tests/golden/lvsadm/record.py
+	$(BIN)/python tests/golden/packet/record.py
 
 fuzz: venv ## coverage-guided fuzzing of the packet path; FUZZ_SECONDS=60
 	$(PIP) install --require-hashes -r requirements/fuzz.lock
