@@ -89,7 +89,9 @@ def test_ten_megabytes_arrive_unharmed_through_the_director(
     assert (entry["scheduler"], entry["stats"]["connections"]) == (scheduler, 1)
     assert entry["stats"]["in_packets"] >= arrival.packets
     assert entry["stats"]["in_bytes"] >= arrival.packets_bytes
-    assert (entry["stats"]["out_packets"] == 0) == (way in BYPASSING)
+    # lvsd's own errors count as outgoing: the client has to learn how much goes into a tunnel.
+    own_errors = arrival.packets // 100
+    assert (entry["stats"]["out_packets"] <= own_errors) == (way in BYPASSING)
     chosen = rips[arrival.server], rport
     assert [
         (server["address"], server["port"])
