@@ -11,6 +11,7 @@ the scenarios do is done in memory, by one processor.
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import pickle
 import shutil
@@ -194,6 +195,8 @@ def main() -> None:
     scenarios: list[Scenario] = pickle.loads(source.read_bytes())  # noqa: S301 - the host's own
     subprocess.run(["modprobe", "-a", *MODULES.split()], check=True)
     judge = Judge()
+    # What is kept are observations, which refer to nothing that refers to them.
+    gc.disable()
     # A page that had to be read from the host later would let virtual time run.
     ctypes.CDLL(None).mlockall(MCL_CURRENT | MCL_FUTURE)
     if scenarios:
