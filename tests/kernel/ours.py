@@ -79,7 +79,6 @@ class Ours:
         self.director.link_mtus.update(dict.fromkeys(INTERFACES.values(), rig.MTU))
         self._mtu = rig.MTU
         self._ticked = now
-        self._services: dict[ServiceKey, Service] = {}
 
     def do(self, operation: scenario.Operation, now: float) -> Observation:
         """Carry out one operation."""

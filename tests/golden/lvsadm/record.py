@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from tests.golden.lvsadm import traffic
 from tests.golden.lvsadm.scenarios import NAMES, PORTS, SCENARIOS
 from tests.kernel import judge
-from tests.kernel.ipvs import Ipvs, connections
+from tests.kernel.ipvs import MODULES, Ipvs, connections
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,10 +44,6 @@ State: TypeAlias = dict[str, Any]
 HERE = Path(__file__).resolve().parent
 RESULTS = Path("/run/stock-kernel")
 EXPIRE = Path("/proc/sys/net/ipv4/vs/expire_nodest_conn")
-MODULES = (
-    "veth ipip sctp ip_vs ip_vs_rr ip_vs_wrr ip_vs_lc ip_vs_wlc ip_vs_sh ip_vs_mh ip_vs_dh"
-    " ip_vs_sed ip_vs_nq ip_vs_lblc ip_vs_lblcr ip_vs_fo ip_vs_ovf"
-)
 
 PROBE = "192.0.2.12", 7
 TALK_S, LISTED_S = 0.2, 2.3
@@ -72,7 +68,7 @@ def host() -> int:
 
 def guest() -> int:
     """Record every scenario."""
-    subprocess.run(["modprobe", "-a", *MODULES.split()], check=True)
+    subprocess.run(["modprobe", "-a", "veth", "ipip", "sctp", *MODULES], check=True)
     own_names()
     traffic.build()
     servers = traffic.Program("rs", "serve")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.kernel import judge
 from tests.kernel.compare import differences
+from tests.kernel.court import Question
 from tests.kernel.services.allowed import same_services
 from tests.kernel.services.at_random import stories
 from tests.kernel.services.changes import STORIES as CHANGES
@@ -19,6 +19,7 @@ from tests.kernel.services.story import Told, scenario
 
 if TYPE_CHECKING:
     from tests.kernel.conftest import Agreement
+    from tests.kernel.court import Answer
     from tests.kernel.scenario import Observation, Scenario
 
 WRITTEN = (*PERSISTENCE, *LOOKUP, *REMOVED, *CHANGES)
@@ -47,19 +48,19 @@ def written(*, full: bool) -> list[tuple[Told, Scenario]]:
     ]
 
 
-@pytest.fixture(scope="module")
-def asked(agreement: Agreement, full: bool) -> list[Asked]:  # noqa: FBT001 - a fixture
-    """Return all stories, with what the kernel did, from one boot."""
-    told = written(full=full)
+def questions(*, full: bool) -> dict[str, Question]:
+    """Return all stories, written and random ones, for one boot."""
     made = stories(RANDOM if full else RANDOM_IN_PART, FIRST_RANDOM_VIP)
-    verdicts = judge.ask([*(each for _, each in told), *made])
-    agreement.kernel = verdicts.kernel
-    about = [(each.feature, each.sentence, scenario) for each, scenario in told]
-    about += [(AT_RANDOM, AT_RANDOM, scenario) for scenario in made]
-    return [
-        Asked(*each, observations)
-        for each, observations in zip(about, verdicts.observations, strict=True)
-    ]
+    return {"stories": Question([*(each for _, each in written(full=full)), *made])}
+
+
+@pytest.fixture(scope="module")
+def asked(answers: dict[str, Answer], full: bool) -> list[Asked]:  # noqa: FBT001 - a fixture
+    """Return all stories, with what the kernel did."""
+    answer = answers["stories"]
+    about = [(told.feature, told.sentence) for told, _ in written(full=full)]
+    about += [(AT_RANDOM, AT_RANDOM)] * (len(answer) - len(about))
+    return [Asked(*each, *played) for each, played in zip(about, answer, strict=True)]
 
 
 def different(asked: list[Asked], about: str, agreement: Agreement) -> list[str]:
