@@ -9,6 +9,7 @@ of them takes the next connection. The service tells it of everything that happe
     edit(server)     its weight or thresholds are new
     changed(server)  its connection counts or its overload flag are new
     pick(flow, now)  who takes this connection? None: nobody can
+    weigh(flow, now) why that one? what each server stands for in that pick, for people
 
 Nothing here knows of packets, sockets or clocks: ``now`` is handed in, in seconds.
 """
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from fractions import Fraction
 
 ACTIVE_COST = 256
 """An active connection weighs this much more than an inactive one (ip_vs_dest_conn_overhead)."""
@@ -117,14 +119,29 @@ class Flow:
     destination_port: int
 
 
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """What a server stands for in a pick: the least ``number`` is picked.
+
+    ``number`` None: it is not in the race. ``text`` is the arithmetic, with the server's own
+    numbers, or why not; some 50 characters at most.
+    """
+
+    server: Server
+    number: int | Fraction | None
+    text: str
+
+
 class Scheduler(ABC):
     """The base of every scheduling algorithm.
 
     ``name`` is what the operator types after ``-s``, ``known_flags`` what may be typed after
-    ``-b``. A subclass overrides `pick` and as many of the notifications as it needs.
+    ``-b``, ``rule`` a sentence for people: who is picked. A subclass overrides `pick` and as
+    many of the notifications as it needs, and `weigh` if it can say why.
     """
 
     name: ClassVar[str]
+    rule: ClassVar[str] = ""
     known_flags: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, flags: frozenset[str] = frozenset()) -> None:
@@ -152,6 +169,15 @@ class Scheduler(ABC):
     @abstractmethod
     def pick(self, flow: Flow, now: float) -> Server | None:
         """Return the server for a new connection, or None when no server is usable."""
+
+    def weigh(self, flow: Flow, now: float) -> list[Weighed]:  # noqa: ARG002 - as `pick`'s
+        """Return what each server stands for in the next pick, in the order that decides ties.
+
+        `pick`, called next with the same arguments, returns the first one of least ``number``,
+        None when no server has a number. Nothing is changed by asking. Empty: this scheduler
+        does not say.
+        """
+        return []
 
     def edit(self, server: Server) -> None:  # noqa: B027 - nothing to do is a right answer
         """Take notice of a server's new weight or thresholds."""

@@ -23,8 +23,8 @@ from __future__ import annotations
 
 from itertools import cycle, islice
 
-from schedulers.base import Flow, Scheduler, Server
-from schedulers.hashing import fold, hash_32
+from schedulers.base import Flow, Scheduler, Server, Weighed
+from schedulers.hashing import fold, hash_32, weigh_owner
 
 TABLE_BITS = 8
 TABLE_SIZE = 1 << TABLE_BITS
@@ -34,6 +34,7 @@ class DestinationHashing(Scheduler):
     """Picks the server that the destination address hashes to."""
 
     name = "dh"
+    rule = "The server whose bucket the destination's address hashes to; else nobody."
 
     def __init__(self, flags: frozenset[str] = frozenset()) -> None:
         super().__init__(flags)
@@ -56,6 +57,13 @@ class DestinationHashing(Scheduler):
             return None
         server = self._table[hash_32(fold(flow.destination), TABLE_BITS)]
         return None if server.overloaded or server.weight <= 0 else server
+
+    def weigh(self, flow: Flow, now: float) -> list[Weighed]:  # noqa: ARG002 - as `pick`'s
+        """Return 0 for the server of the destination's bucket."""
+        if not self._table:
+            return []
+        bucket = hash_32(fold(flow.destination), TABLE_BITS)
+        return weigh_owner(self._servers, self._table[bucket], f"bucket {bucket}", {})
 
     def _fill(self) -> None:
         """Deal the buckets to the servers; without servers the table is empty."""

@@ -1,8 +1,21 @@
-"""The hashes that the kernel's IPVS and bucket tables are built on, bit for bit."""
+"""The hashes that the kernel's IPVS and bucket tables are built on, bit for bit.
+
+And what a server stands for where a table says whose a hash is.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from siphash24 import siphash13
+
+from schedulers.base import Weighed
+from schedulers.words import why_not
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from schedulers.base import Server
 
 GOLDEN_RATIO = 0x61C88647
 """GOLDEN_RATIO_32 of the kernel's include/linux/hash.h: 2**32 - 2**32 / phi."""
@@ -31,3 +44,27 @@ def hsiphash(value: int, key: bytes) -> int:
     """
     digest = siphash13(value.to_bytes(4, "little"), key=key).intdigest()
     return int(digest & MASK32)
+
+
+def weigh_owner(
+    servers: Iterable[Server],
+    owner: Server | None,
+    place: str,
+    fallback: Mapping[Server, tuple[int, str]],
+) -> list[Weighed]:
+    """Return 0 for the owner of a place in a table ("bucket 17"), nothing for the others.
+
+    An owner that is not usable has no number either; then those have theirs that are in
+    ``fallback``, which is: steps, and the text.
+    """
+    weighed = []
+    for server in servers:
+        reason = why_not(server)
+        if server is owner:
+            text = f"{place} is its, but {reason}" if reason else f"{place} is its"
+            weighed.append(Weighed(server, None if reason else 0, text))
+        elif reason:
+            weighed.append(Weighed(server, None, reason))
+        else:
+            weighed.append(Weighed(server, *fallback.get(server, (None, f"{place} is another's"))))
+    return weighed

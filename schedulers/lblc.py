@@ -22,12 +22,9 @@ Source: net/netfilter/ipvs/ip_vs_lblc.c, ip_vs_lblc_schedule.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from schedulers.locality import Entry, LocalityCache
-
-if TYPE_CHECKING:
-    from schedulers.base import Flow, Server
+from schedulers.base import Flow, Server, Weighed
+from schedulers.locality import Entry, LocalityCache, not_of
 
 
 @dataclass(slots=True)
@@ -41,6 +38,7 @@ class LocalityBasedLeastConnection(LocalityCache[_Home]):
     """Picks the server that the destination is cached for, else the one of wlc."""
 
     name = "lblc"
+    rule = "The destination's home, unless that is overburdened; else the one of wlc, its new home."
 
     def pick(self, flow: Flow, now: float) -> Server | None:
         """Return the destination's own server, or a new one for it."""
@@ -60,3 +58,24 @@ class LocalityBasedLeastConnection(LocalityCache[_Home]):
         else:
             entry.server = least
         return least
+
+    def weigh(self, flow: Flow, now: float) -> list[Weighed]:
+        """Return 0 for a home that is kept; wlc's loads where there is none, or it is left."""
+        weighed = super().weigh(flow, now)
+        address = flow.destination
+        entry = self.bucket(address).get(address)
+        if entry is None:
+            return weighed
+        home = entry.server
+        if home not in self.servers or home.weight <= 0 or self.can_relieve(home):
+            return self.leaving(weighed, home)
+        if home.active > home.weight:
+            kept = f"home, active {home.active} > weight {home.weight}, none half idle"
+        else:
+            kept = f"home, active {home.active} <= weight {home.weight}"
+        return [
+            Weighed(home, 0, kept)
+            if each.server is home
+            else Weighed(each.server, None, not_of("the home", address))
+            for each in weighed
+        ]

@@ -31,17 +31,17 @@ ip_vs_dest_set_max.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, ClassVar
 
 from schedulers.least import LeastLoad, fraction
-from schedulers.locality import Entry, LocalityCache
+from schedulers.locality import Entry, LocalityCache, not_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from schedulers.base import Flow, Server
+    from schedulers.base import Flow, Server, Weighed
 
 
 class _Ranking(LeastLoad):
@@ -95,6 +95,7 @@ class LocalityBasedLeastConnectionReplication(LocalityCache[_Homes]):
     """Picks the least loaded server of the destination's set, else the one of wlc."""
 
     name = "lblcr"
+    rule = "The least loaded of the destination's set; if overburdened, the one of wlc joins it."
 
     LARGE_SET: ClassVar[int] = 16
     """A smaller set is walked, which costs less there than a ranking."""
@@ -147,6 +148,30 @@ class LocalityBasedLeastConnectionReplication(LocalityCache[_Homes]):
         else:
             homes.join(least, now)
         return least
+
+    def weigh(self, flow: Flow, now: float) -> list[Weighed]:
+        """Return the loads of the set, if one of it can be picked; else everybody's.
+
+        Ties are decided in the order of the set, the latest member first.
+        """
+        weighed = super().weigh(flow, now)
+        address = flow.destination
+        homes = self.bucket(address).get(address)
+        if homes is None:
+            return weighed
+        loads = {each.server: each for each in weighed}
+        members = [loads.pop(server) for server in homes.servers if server in loads]
+        usable = (each for each in members if each.number is not None)
+        least = min(usable, key=lambda each: each.number or 0, default=None)
+        if least is None or self.can_relieve(least.server):
+            return self.leaving(weighed, least.server if least else None)
+        return [
+            *(replace(each, text=f"in the set: {each.text}") for each in members),
+            *(
+                replace(each, number=None, text=not_of("in the set", address))
+                for each in loads.values()
+            ),
+        ]
 
     def _note(self, server: Server) -> None:
         self._changes += 1

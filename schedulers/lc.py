@@ -37,7 +37,12 @@ class LeastConnection(LeastLoad):
     """Picks the server of least overhead."""
 
     name = "lc"
+    rule = "The least 256 * active + total; on a tie the newest."
 
     def load(self, server: Server) -> int:
         """Return the overhead."""
         return server.overhead
+
+    def arithmetic(self, server: Server) -> tuple[int, str]:
+        """Return the overhead and its sum."""
+        return server.overhead, f"256*{server.active} + {server.total} = {server.overhead}"

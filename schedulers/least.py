@@ -22,10 +22,12 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import TYPE_CHECKING
 
-from schedulers.base import Flow, Scheduler, Server
+from schedulers.base import Flow, Scheduler, Server, Weighed
+from schedulers.words import why_not
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from fractions import Fraction
 
 FRACTION_BITS = 62
 """Twice the bits of the greatest weight, 2**31 - 1 (the kernel keeps weights in an int)."""
@@ -75,6 +77,11 @@ class LeastLoad(Scheduler):
     @abstractmethod
     def load(self, server: Server) -> int | None:
         """Return the load of a usable server, 0 or more; None: do not pick it now."""
+
+    def arithmetic(self, server: Server) -> tuple[int | Fraction | None, str]:
+        """Return a number that orders usable servers as `load` does, and how it comes about."""
+        load = self.load(server)
+        return load, f"load {load}"
 
     @property
     def servers(self) -> Mapping[Server, object]:
@@ -126,6 +133,15 @@ class LeastLoad(Scheduler):
             else:
                 return entry.server if top < _UNUSABLE else None
         return None
+
+    def weigh(self, flow: Flow, now: float) -> list[Weighed]:  # noqa: ARG002 - the load decides
+        """Return the servers' loads, newest first."""
+        return [self.weighed(server) for server in reversed(self._entries)]
+
+    def weighed(self, server: Server) -> Weighed:
+        """Return the load of a server, or why it is not in the race."""
+        reason = why_not(server)
+        return Weighed(server, *((None, reason) if reason else self.arithmetic(server)))
 
     def _key(self, server: Server, rank: int) -> int:
         load = None if server.overloaded or server.weight <= 0 else self.load(server)

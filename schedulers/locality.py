@@ -16,14 +16,15 @@ in ip_vs_lblcr.c.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from schedulers.hashing import fold, hash_32
 from schedulers.wlc import WeightedLeastConnection
 
 if TYPE_CHECKING:
-    from schedulers.base import Flow, Server
+    from schedulers.base import Flow, Server, Weighed
 
 TABLE_BITS = 10
 TABLE_SIZE = 1 << TABLE_BITS
@@ -101,6 +102,15 @@ class LocalityCache(WeightedLeastConnection, Generic[EntryT]):
         """
         return server.active > server.weight and bool(self._idlers)
 
+    def leaving(self, weighed: list[Weighed], home: Server | None) -> list[Weighed]:
+        """Return the loads with everybody in the race; the home's text says what it was."""
+        busy = home is not None and home.weight > 0 and self.can_relieve(home)
+        label = "busy home" if busy else "home"
+        return [
+            replace(each, text=f"{label}: {each.text}") if each.server is home else each
+            for each in weighed
+        ]
+
     def bucket(self, address: bytes) -> dict[bytes, EntryT]:
         """Return the part of the cache that an address belongs to."""
         return self._buckets[hash_32(fold(address), TABLE_BITS)]
@@ -139,3 +149,8 @@ class LocalityCache(WeightedLeastConnection, Generic[EntryT]):
             goal -= len(idle)
             if goal <= 0:
                 break
+
+
+def not_of(what: str, address: bytes) -> str:
+    """Return that somebody is not, say, "the home" of an address; IPv6 ones are too long to say."""
+    return f"not {what} of {ip_address(address) if len(address) == 4 else 'this address'}"

@@ -36,9 +36,10 @@ from __future__ import annotations
 
 from math import gcd
 
-from schedulers.base import Flow, Scheduler, Server
-from schedulers.hashing import MASK32, fold, hsiphash
+from schedulers.base import Flow, Scheduler, Server, Weighed
+from schedulers.hashing import MASK32, fold, hsiphash, weigh_owner
 from schedulers.roster import Roster
+from schedulers.words import why_not
 
 TABLE_SIZE = 4093
 TURN_BITS = 6
@@ -52,6 +53,7 @@ class MaglevHashing(Scheduler):
     """Picks the server that the client's address hashes to, consistently."""
 
     name = "mh"
+    rule = "The server whose slot the client's address hashes to; else nobody, or a fallback."
     known_flags = frozenset({"mh-port", "mh-fallback"})
 
     def __init__(self, flags: frozenset[str] = frozenset()) -> None:
@@ -101,6 +103,21 @@ class MaglevHashing(Scheduler):
             return self._next_usable(value, slot) if self._fallback else None
         return server
 
+    def weigh(self, flow: Flow, now: float) -> list[Weighed]:  # noqa: ARG002 - as `pick`'s
+        """Return 0 for the server of the client's slot, or after how many tries the fallbacks are.
+
+        While `pick` has not filled the table anew, one is filled for this answer alone.
+        """
+        servers = self._roster.servers
+        table = populate(servers) if self._stale else self._table
+        if not table:
+            return weigh_owner(servers, None, "no slot", {})
+        value = fold(flow.source) + (flow.source_port if self._by_port else 0) & MASK32
+        slot = hsiphash(value, OFFSET_KEY) % TABLE_SIZE
+        owner = table[slot]
+        fallback = _fallbacks(table, value, slot) if self._fallback and why_not(owner) else {}
+        return weigh_owner(servers, owner, f"table slot {slot} of {TABLE_SIZE}", fallback)
+
     def _next_usable(self, value: int, slot: int) -> Server | None:
         """Return the server of the first further slot that is usable."""
         if not self._usable:
@@ -146,3 +163,16 @@ def populate(servers: list[Server]) -> list[Server]:
                 if not free:
                     return [server for server in table if server is not None]
             slots[taker] = slot
+
+
+def _fallbacks(table: list[Server], value: int, slot: int) -> dict[Server, tuple[int, str]]:
+    """Return after how many tries each server that they meet is met first."""
+    found: dict[Server, tuple[int, str]] = {}
+    owners = len(set(table))
+    for step in range(TABLE_SIZE):
+        further = value + (slot + step) % TABLE_SIZE & MASK32
+        place = hsiphash(further, OFFSET_KEY) % TABLE_SIZE
+        found.setdefault(table[place], (step, f"fallback step {step}: slot {place} is its"))
+        if len(found) == owners:
+            break
+    return found

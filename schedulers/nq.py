@@ -29,8 +29,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from schedulers.least import LeastLoad, fraction
+from schedulers.sed import delay
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     from schedulers.base import Server
 
 
@@ -38,7 +41,12 @@ class NeverQueue(LeastLoad):
     """Picks the first idle server, else the one of least expected delay."""
 
     name = "nq"
+    rule = "The newest idle server; if all are busy, the least (active + 1) / weight."
 
     def load(self, server: Server) -> int:
         """Return 0 when idle, else the delay to expect, which is more than 0."""
         return fraction(server.active + 1, server.weight) if server.active else 0
+
+    def arithmetic(self, server: Server) -> tuple[int | Fraction, str]:
+        """Return 0 when idle, else the delay as sed has it."""
+        return delay(server) if server.active else (0, "idle")

@@ -17,18 +17,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from schedulers.fo import HIGHEST_WEIGHT
+from schedulers.fo import HIGHEST_WEIGHT, from_highest
 from schedulers.least import LeastLoad
 
 if TYPE_CHECKING:
-    from schedulers.base import Server
+    from schedulers.base import Flow, Server, Weighed
 
 
 class WeightedOverflow(LeastLoad):
     """Picks the server of highest weight that is not full."""
 
     name = "ovf"
+    rule = "The highest weight among those with active <= weight; on a tie the newest."
 
     def load(self, server: Server) -> int | None:
         """Return how far the weight is from the highest there can be; None when full."""
         return None if server.active > server.weight else HIGHEST_WEIGHT - server.weight
+
+    def arithmetic(self, server: Server) -> tuple[int | None, str]:
+        """Return the weight, negative, as the least number wins; None when full."""
+        if server.active > server.weight:
+            return None, f"full, active {server.active} > weight {server.weight}"
+        return -server.weight, f"active {server.active} <= weight {server.weight}"
+
+    def weigh(self, flow: Flow, now: float) -> list[Weighed]:
+        """Return how far the weight of each server with room is below the highest of them."""
+        return from_highest(super().weigh(flow, now))

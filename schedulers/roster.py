@@ -10,8 +10,11 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING
 
+from schedulers.base import Weighed
+from schedulers.words import turn, why_not
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from schedulers.base import Server
 
@@ -62,3 +65,15 @@ class Roster:
         union = [server for ring in rings for server in ring]
         union.sort(key=self._ranks.__getitem__)
         return union
+
+
+def in_turn(
+    servers: Iterable[Server], away: Mapping[Server, int], reasons: Mapping[Server, str]
+) -> list[Weighed]:
+    """Return how many picks ``away`` the usable servers' turns are, each after its reason."""
+    return [
+        Weighed(server, away[server], reasons[server] + turn(away[server]))
+        if server in away
+        else Weighed(server, None, why_not(server))
+        for server in servers
+    ]

@@ -18,8 +18,8 @@ Source: net/netfilter/ipvs/ip_vs_rr.c, ip_vs_rr_schedule and ip_vs_rr_del_dest.
 
 from __future__ import annotations
 
-from schedulers.base import Flow, Scheduler, Server
-from schedulers.roster import Roster
+from schedulers.base import Flow, Scheduler, Server, Weighed
+from schedulers.roster import Roster, in_turn
 
 
 class RoundRobin(Scheduler):
@@ -29,6 +29,7 @@ class RoundRobin(Scheduler):
     """
 
     name = "rr"
+    rule = "The next usable server in the list, newest first, behind the last pick."
 
     def __init__(self, flags: frozenset[str] = frozenset()) -> None:
         super().__init__(flags)
@@ -81,3 +82,9 @@ class RoundRobin(Scheduler):
         self._last = server = ring[cursor]
         self._cursor = cursor + 1
         return server
+
+    def weigh(self, flow: Flow, now: float) -> list[Weighed]:  # noqa: ARG002 - the turn decides
+        """Return how many picks each usable server is away from its turn."""
+        coming = self._ring[self._cursor :] + self._ring[: self._cursor]
+        away = {server: picks for picks, server in enumerate(coming)}
+        return in_turn(self._roster.servers, away, dict.fromkeys(away, ""))

@@ -24,9 +24,11 @@ Source: net/netfilter/ipvs/ip_vs_sed.c, ip_vs_sed_schedule.
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from schedulers.least import LeastLoad, fraction
+from schedulers.words import short
 
 if TYPE_CHECKING:
     from schedulers.base import Server
@@ -36,7 +38,18 @@ class ShortestExpectedDelay(LeastLoad):
     """Picks the server of least expected delay."""
 
     name = "sed"
+    rule = "The least (active + 1) / weight; on a tie the newest."
 
     def load(self, server: Server) -> int:
         """Return the delay to expect, in units of one connection on a server of weight 1."""
         return fraction(server.active + 1, server.weight)
+
+    def arithmetic(self, server: Server) -> tuple[Fraction, str]:
+        """Return that delay as the fraction that it is."""
+        return delay(server)
+
+
+def delay(server: Server) -> tuple[Fraction, str]:
+    """Return the delay to expect of a server, and how it comes about."""
+    load = Fraction(server.active + 1, server.weight)
+    return load, f"({server.active} + 1) / {server.weight} = {short(load)}"

@@ -29,8 +29,9 @@ from __future__ import annotations
 from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
-from schedulers.base import Flow, Scheduler, Server
-from schedulers.hashing import fold, hash_32
+from schedulers.base import Flow, Scheduler, Server, Weighed
+from schedulers.hashing import fold, hash_32, weigh_owner
+from schedulers.words import why_not
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +44,7 @@ class SourceHashing(Scheduler):
     """Picks the server that the client's address hashes to."""
 
     name = "sh"
+    rule = "The server whose bucket the client's address hashes to; else nobody, or a fallback."
     known_flags = frozenset({"sh-port", "sh-fallback"})
 
     def __init__(self, flags: frozenset[str] = frozenset()) -> None:
@@ -78,6 +80,25 @@ class SourceHashing(Scheduler):
         if server.overloaded or server.weight <= 0:
             return self._next_usable(2 * bucket % TABLE_SIZE) if self._fallback else None
         return server
+
+    def weigh(self, flow: Flow, now: float) -> list[Weighed]:  # noqa: ARG002 - as `pick`'s
+        """Return 0 for the server of the client's bucket, or how far on the fallbacks are."""
+        if not self._table:
+            return []
+        value = fold(flow.source) + (flow.source_port if self._by_port else 0)
+        bucket = hash_32(value, TABLE_BITS)
+        owner = self._table[bucket]
+        fallback = self._fallbacks(2 * bucket % TABLE_SIZE) if why_not(owner) else {}
+        return weigh_owner(self._servers, owner, f"bucket {bucket}", fallback)
+
+    def _fallbacks(self, begin: int) -> dict[Server, tuple[int, str]]:
+        """Return how many buckets on from this one each server has its first one."""
+        found: dict[Server, tuple[int, str]] = {}
+        for step in range(TABLE_SIZE if self._fallback else 0):
+            bucket = (begin + step) % TABLE_SIZE
+            text = f"fallback step {step}: bucket {bucket} is its"
+            found.setdefault(self._table[bucket], (step, text))
+        return found
 
     def _next_usable(self, begin: int) -> Server | None:
         """Return the first usable server from this bucket on, round the whole table."""

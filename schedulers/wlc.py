@@ -27,9 +27,11 @@ Source: net/netfilter/ipvs/ip_vs_wlc.c, ip_vs_wlc_schedule.
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from schedulers.least import LeastLoad, fraction
+from schedulers.words import short
 
 if TYPE_CHECKING:
     from schedulers.base import Server
@@ -39,7 +41,13 @@ class WeightedLeastConnection(LeastLoad):
     """Picks the server of least overhead for its weight."""
 
     name = "wlc"
+    rule = "The least (256 * active + total) / weight; on a tie the newest."
 
     def load(self, server: Server) -> int:
         """Return the overhead that a unit of weight bears."""
         return fraction(server.overhead, server.weight)
+
+    def arithmetic(self, server: Server) -> tuple[Fraction, str]:
+        """Return that overhead as the fraction that it is."""
+        load = Fraction(server.overhead, server.weight)
+        return load, f"(256*{server.active} + {server.total}) / {server.weight} = {short(load)}"

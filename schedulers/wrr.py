@@ -41,8 +41,9 @@ from bisect import bisect_left, insort
 from math import gcd
 from typing import TYPE_CHECKING
 
-from schedulers.base import Flow, Scheduler, Server
-from schedulers.roster import Roster
+from schedulers.base import Flow, Scheduler, Server, Weighed
+from schedulers.roster import Roster, in_turn
+from schedulers.words import why_not
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,6 +58,7 @@ class WeightedRoundRobin(Scheduler):
     """
 
     name = "wrr"
+    rule = "The next in the list, newest first, with weight >= cw, which falls round by round."
 
     def __init__(self, flags: frozenset[str] = frozenset()) -> None:
         super().__init__(flags)
@@ -112,6 +114,40 @@ class WeightedRoundRobin(Scheduler):
         self._last = server = self._ring[cursor]
         self._cursor = cursor + 1
         return server
+
+    def weigh(self, flow: Flow, now: float) -> list[Weighed]:  # noqa: ARG002 - the turn decides
+        """Return how many picks each usable server is away from its turn, and at which cw it is.
+
+        Rounds between two values of cw at which somebody joins have as many picks each as there
+        are servers in them. So they are counted together, however many they are.
+        """
+        usable = [server for server in self._roster.servers if not why_not(server)]
+        if self._stale:
+            coming = [server for server in usable if server.weight >= self._cw]
+        else:
+            coming = self._ring[self._cursor :]
+        away = {server: picks for picks, server in enumerate(coming)}
+        turns = dict.fromkeys(coming, self._cw)
+
+        picks = len(coming)
+        cw = self._cw - self._di if self._cw > self._di else self._mw
+        joining: dict[int, list[Server]] = {}
+        for server in usable:
+            rounds = max(0, -((server.weight - cw) // self._di))
+            joining.setdefault(cw - rounds * self._di, []).append(server)
+        ring: list[Server] = []
+        for level in sorted(joining, reverse=True):
+            picks += len(ring) * ((cw - level) // self._di)
+            cw = level
+            for server in joining[level]:
+                self._roster.insert(ring, server)
+            for server in joining[level]:
+                away.setdefault(server, picks + self._roster.after(ring, server) - 1)
+                turns.setdefault(server, level)
+        reasons = {
+            server: f"weight {server.weight} >= cw {level}, " for server, level in turns.items()
+        }
+        return in_turn(self._roster.servers, away, reasons)
 
     def _restart(self) -> None:
         """Compute di, mw and cw anew; the rings follow at the next pick."""
