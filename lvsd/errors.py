@@ -5,6 +5,9 @@ error                 who mends it                           exit status
 ====================  =====================================  ===================
 `ConfigError`         the operator, in the configuration     78 (EX_CONFIG)
 `UsageError`          whoever typed the command line         64 (EX_USAGE)
+`DataError`           whoever made the file to be read       65 (EX_DATAERR)
+`InputError`          whoever named the file to be read      66 (EX_NOINPUT)
+`OutputError`         whoever named the file to be written   73 (EX_CANTCREAT)
 `KernelError`         the operator, on the machine           71 (EX_OSERR)
 `PrivilegeError`      the operator, by root or capabilities  77 (EX_NOPERM)
 `ControlError`        the client of the control socket       none: an answer
@@ -34,6 +37,30 @@ class UsageError(LvsdError):
     """The command line asks for something that cannot be."""
 
     exit_status = os.EX_USAGE
+
+
+class DataError(LvsdError):
+    """A file that was given to read is not what it should be."""
+
+    exit_status = os.EX_DATAERR
+
+
+class InputError(LvsdError):
+    """A file that was given to read cannot be read."""
+
+    exit_status = os.EX_NOINPUT
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        super().__init__(f"{path}: cannot be read: {error.strerror or error}")
+
+
+class OutputError(LvsdError):
+    """What was asked for cannot be written there."""
+
+    exit_status = os.EX_CANTCREAT
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        super().__init__(f"{path}: cannot be written: {error.strerror or error}")
 
 
 class ConfigError(LvsdError):

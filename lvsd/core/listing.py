@@ -54,10 +54,11 @@ def rows(table: ConnectionTable) -> Iterator[Row]:
     for key in tuple(by_key):
         connection = by_key.get(key)
         if connection is not None and key is connection.key:
-            yield _connection_row(connection)
+            yield connection_row(connection)
 
 
-def _connection_row(connection: Connection) -> Row:
+def connection_row(connection: Connection) -> Row:
+    """Return the row of a connection."""
     (client, client_port), (vip, vport) = split_key(connection.key)
     server = connection.path.server
     rport = vport if connection.template else server.port or vport

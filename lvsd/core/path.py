@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 
 from forwarders.base import Hop
 from forwarders.plan import Deliver, Encapsulate, NextHop, Plan
+from lvsd.core.connection import TranslatedConnection
 from lvsd.core.states import Direction
 from lvsd.core.stats import Stats
 from lvsd.packet.rewrite import compile_steps, one_hop_on
 from lvsd.packet.tunnel import Tunnel, compile_tunnel
+from lvsd.packet.view import split_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from forwarders.base import Forwarder
+    from lvsd.core.connection import Connection
     from lvsd.core.service import PathKey, RealServer
     from lvsd.core.states import Protocol
     from lvsd.packet.translator import Translator
@@ -90,7 +93,7 @@ class Path:
     def __repr__(self) -> str:
         if self.way.per_connection:
             return f"Path({self.way!r})"
-        return f"Path({self._plan()})"
+        return f"Path({self._shared_plan()})"
 
     @property
     def way(self) -> Forwarder:
@@ -107,7 +110,7 @@ class Path:
         if way.per_connection or (way.needs_source and self.server.source is None):
             return
         self.overhead = 0
-        plan = self._plan()
+        plan = self._shared_plan()
         match plan.request:
             case (NextHop(),):
                 self.exit = Exit.FRAME
@@ -129,11 +132,21 @@ class Path:
         if plan.reply is not None:
             self.reply = compile_steps(plan.reply, protocol=number, source=(hop.rip, hop.rport))
 
-    def _plan(self) -> Plan:
+    def _shared_plan(self) -> Plan:
         hop, source, way = self.hop, self.server.source, self.way
         if way.needs_source and source is not None:
             hop = Hop(hop.vip, hop.vport, hop.rip, hop.rport, local=(source, 0))
         return way.plan(hop)
+
+    def plan_of(self, connection: Connection) -> Plan:
+        """Return what happens to the packets of a connection that goes this way, to be read.
+
+        What the rewriters were compiled from; where plans name the client, they are made anew.
+        """
+        if not isinstance(connection, TranslatedConnection):
+            return self._shared_plan()
+        (vip, vport), (real, local) = split_key(connection.key)[1], connection.ends
+        return self.way.plan(Hop(vip, vport, *real, local, connection.client))
 
     def count_in(self, size: int) -> None:
         """Count a packet of so many bytes towards the server."""
