@@ -6,8 +6,10 @@ status  when (sysexits.h)
 0       done; the daemon ended on SIGTERM
 1       the doctor found a problem; a real server's status is not good
 64      the command line is wrong
+65, 66  a file to be read is not what it should be, or cannot be read
 70      an error in lvsd itself
 71      the kernel refused, or lacks something
+73      a file cannot be written
 77      a capability is missing
 78      the configuration is wrong
 130     Ctrl-C
@@ -24,6 +26,7 @@ import os
 import select
 import sys
 import traceback
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +35,7 @@ from lvsd.arguments import Parser
 from lvsd.errors import ConfigError, LvsdError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 RUNTIME_DIRECTORY = Path("/run/lvsd")
 PLACES = ("config", "directory", "control")
@@ -45,9 +48,21 @@ PASSED_ON = {
     "lab": "build a network of namespaces to try lvsd in; see 'lvsd lab --help'",
     "doctor": "say what keeps packets from getting through; see 'lvsd doctor --help'",
     "demo": "send real requests through lvsd; see 'lvsd demo --help'",
+    "explain": "follow one connection, hop by hop; see 'lvsd explain --help'",
+    "bench": "benchmark schedulers; see 'lvsd bench --help'",
     "realserver": "make this host a real server; see 'lvsd realserver --help'",
 }
 """Commands that read the rest of the command line themselves."""
+
+MODULES = {
+    "lab": "lvsd.lab.cli",
+    "doctor": "lvsd.doctor.cli",
+    "demo": "lvsd.lab.demo",
+    "explain": "lvsd.explain.cli",
+    "bench": "lvsd.bench.cli",
+    "realserver": "lvsd.realserver.cli",
+}
+"""Where their ``main`` is; loaded when it is asked for, as the daemon needs none of them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -158,14 +173,10 @@ def _runtime_directory(options: argparse.Namespace) -> Path:
 
 
 def _pass_on(command: str, arguments: list[str]) -> int:
-    if command == "lab":
-        from lvsd.lab.cli import main as run  # noqa: PLC0415 - the daemon never loads the lab
-    elif command == "demo":
-        from lvsd.lab.demo import main as run  # noqa: PLC0415 - likewise
-    elif command == "doctor":
-        from lvsd.doctor.cli import main as run  # noqa: PLC0415 - likewise
-    else:
-        from lvsd.realserver.cli import main as run  # noqa: PLC0415 - likewise
+    where = MODULES[command]
+    if command == "explain" and "--live" in arguments:
+        where = "lvsd.lab.live_cli"  # needs the lab, which nothing else of explain does
+    run: Callable[[list[str]], int] = import_module(where).main
     return run(arguments)
 
 

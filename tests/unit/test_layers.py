@@ -27,6 +27,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "lvsd.errors": (),
     "lvsd.__init__": (),
     "lvsd.arguments": OF_ALL,
+    "lvsd.terminal": OF_ALL,
     "lvsd.notify": OF_ALL,
     "lvsd.log": OF_ALL,
     "lvsd.packet": ("forwarders.plan", *OF_ALL),
@@ -44,10 +45,26 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "lvsd.fastpath": CORE,
     "lvsd.health": CORE,
     "lvsd.sync": CORE,
-    "lvsd.explain": CORE,
+    "lvsd.explain": (
+        "lvsd.arguments",
+        "lvsd.assembly",
+        "lvsd.config",
+        "lvsd.io.ruleset",
+        "lvsd.terminal",
+        *CORE,
+    ),
+    "lvsd.bench": ("lvsd.arguments", "lvsd.terminal", "schedulers", *OF_ALL),
     "lvsd.realserver": ("lvsd.arguments", "lvsd.packet", "lvsd.io", "lvsd.notify", *OF_ALL),
     "lvsd.doctor": ("lvsd.arguments", "lvsd.config", "lvsd.control", "lvsd.io", *CORE),
-    "lvsd.lab": ("lvsd.arguments", "lvsd.config", "lvsd.io", "lvsd.control", "lvsd.explain", *CORE),
+    "lvsd.lab": (
+        "lvsd.arguments",
+        "lvsd.config",
+        "lvsd.control",
+        "lvsd.explain",
+        "lvsd.io",
+        "lvsd.terminal",
+        *CORE,
+    ),
     "lvsd.assembly": ("lvsd.config", "lvsd.io", *CORE),
     "lvsd.daemon": (
         "lvsd.assembly",
@@ -67,7 +84,14 @@ LAYERS: dict[str, tuple[str, ...]] = {
 """What each layer may import of ours; itself always."""
 
 LAZY: dict[str, tuple[str, ...]] = {
-    "lvsd.cli": ("lvsd.daemon", "lvsd.doctor", "lvsd.lab", "lvsd.realserver")
+    "lvsd.cli": (
+        "lvsd.bench",
+        "lvsd.daemon",
+        "lvsd.doctor",
+        "lvsd.explain",
+        "lvsd.lab",
+        "lvsd.realserver",
+    )
 }
 """What a layer may import inside a function only."""
 

@@ -1,0 +1,122 @@
+"""`lvsd explain`: one connection, followed from end to end, with the reason for every change.
+
+For lessons and programs::
+
+    from lvsd.explain import explain
+
+    told = explain("fullnat", vip="192.0.2.10:80", client="198.51.100.7", scheduler="rr")
+    print(told.plan)
+    for journey in told.journeys:
+        for hop in journey.hops:
+            for change in hop.changes:
+                print(hop.host, change.layer, change.field, change.before, change.after)
+                print("    because:", change.cause.text)
+
+What comes back is typed and immutable (`lvsd.explain.model`). `as_data` makes plain values of it,
+`picks` tells whom a scheduler picks, `explain_capture` what becomes of the packets in a file.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lvsd.explain.case import make
+from lvsd.explain.data import as_data
+from lvsd.explain.dissect import dissect
+from lvsd.explain.model import (
+    Candidate,
+    Cause,
+    Change,
+    Choice,
+    Entry,
+    Explanation,
+    Field,
+    Frame,
+    Hop,
+    Host,
+    Journey,
+    Layer,
+    Sum,
+)
+from lvsd.explain.picks import picks
+from lvsd.explain.story import explain_case
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from lvsd.explain.captured import Seen
+
+__all__ = [
+    "Candidate",
+    "Cause",
+    "Change",
+    "Choice",
+    "Entry",
+    "Explanation",
+    "Field",
+    "Frame",
+    "Hop",
+    "Host",
+    "Journey",
+    "Layer",
+    "Sum",
+    "as_data",
+    "dissect",
+    "explain",
+    "explain_capture",
+    "picks",
+]
+
+
+def explain(
+    mode: str = "nat",
+    *,
+    protocol: str = "tcp",
+    ipv6: bool | None = None,
+    vip: str | None = None,
+    client: str | None = None,
+    servers: Sequence[str] | None = None,
+    weights: Sequence[int] | None = None,
+    scheduler: str = "wlc",
+    flags: Sequence[str] = (),
+    earlier: int = 0,
+    tunnel: str = "ipip",
+    mss_clamp: bool = False,
+    client_address: str = "toa",
+) -> Explanation:
+    """Return one connection, followed through the director that lvsd runs.
+
+    ``mode`` is nat, dr, tun or fullnat. ``vip``, ``client`` and ``servers`` are addresses, with a
+    port or without; what is not given is as in ``lvsd lab``. ``earlier`` is how many connections
+    of other clients are open before. Raise UsageError, which says what does not fit, PluginError
+    for a broken scheduler of a third party.
+    """
+    return explain_case(
+        make(
+            mode,
+            protocol=protocol,
+            ipv6=ipv6,
+            vip=vip,
+            client=client,
+            servers=servers,
+            weights=weights,
+            scheduler=scheduler,
+            flags=flags,
+            earlier=earlier,
+            tunnel=tunnel,
+            mss_clamp=mss_clamp,
+            client_address=client_address,
+        )
+    )
+
+
+def explain_capture(capture: Path, config: Path, *, dip: str = "192.0.2.1") -> Iterator[Seen]:
+    """Yield what lvsd, run with a configuration, would do with each packet of a capture file.
+
+    ``dip`` is the director's address that tunnels begin at. Raise ConfigError, and InputError or
+    DataError where the capture ends too early or is none.
+    """
+    from lvsd.explain.capture_cli import explained  # noqa: PLC0415 - only this needs pydantic
+
+    yield from explained(config, capture, dip)

@@ -1,0 +1,219 @@
+"""Packets of one's own, from a capture file, through the director that a configuration makes.
+
+Each goes where the nftables rules would send it (`lvsd.io.ruleset`): into the queue at a hook, or
+past lvsd. What a capture does not tell is assumed: the MACs behind the director, the MTU of the
+ways to the real servers, and the address that tunnels begin at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from lvsd.core.path import Exit
+from lvsd.core.verdict import Hook
+from lvsd.explain.changes import changes
+from lvsd.explain.dissect import dissect
+from lvsd.explain.model import Hop, Journey
+from lvsd.explain.outcome import LEFT, Drops, entry_of, sent
+from lvsd.explain.reason import fallen_on, weigh
+from lvsd.explain.sums import sums
+from lvsd.packet.address import endpoint
+from lvsd.packet.icmp import is_error
+from lvsd.packet.rewrite import one_hop_on
+from lvsd.packet.view import Packet, split_key
+from schedulers.base import Flow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from forwarders.plan import Plan
+    from lvsd.core.director import Director
+    from lvsd.explain.captures.pcap import Captured
+    from lvsd.explain.model import Choice, Direction, Frame, Sum
+    from lvsd.io.ruleset import Diverted, Endpoint
+    from schedulers.base import Server
+
+MTU: Final = 1500
+INTERFACE: Final = 1
+
+_MAC_BYTES: Final = 6
+_ETHERTYPES: Final = {4: b"\x08\x00", 6: b"\x86\xdd"}
+_NO_MACS: Final = bytes(2 * _MAC_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One captured packet: its number in the file, its time in seconds, what became of it.
+
+    ``choice`` is the scheduler's, where the packet opened a connection; ``plan`` the connection's.
+    """
+
+    number: int
+    time_s: float
+    journey: Journey
+    choice: Choice | None = None
+    plan: Plan | None = None
+
+
+def explain_capture(
+    director: Director,
+    diverted: Diverted,
+    packets: Iterable[Captured],
+    *,
+    source: bytes,
+    mark: int = 0,
+) -> Iterator[Seen]:
+    """Yield what the director does with each packet, in the capture's own time.
+
+    ``diverted`` is what comes to lvsd at all. ``source`` is the address, packed, that tunnels
+    begin at, ``mark`` the firewall mark of every packet (0: none).
+    """
+    for service in director.services:
+        for server in service.servers:
+            server.set_way(MTU, source, is_local=False)
+    look = _Look(director, diverted, mark)
+    for number, captured in enumerate(packets, 1):
+        yield look.at(number, captured)
+
+
+class _Look:
+    """A director that captured packets come to."""
+
+    def __init__(self, director: Director, diverted: Diverted, mark: int) -> None:
+        self._director = director
+        self._diverted = diverted
+        self._mark = mark
+        self._now = director.now
+
+    def at(self, number: int, captured: Captured) -> Seen:
+        """Return what becomes of a packet."""
+        self._now = max(self._now, captured.time_s)
+        while self._director.tick(self._now):
+            pass
+        frame = self._frame(captured.packet, captured.frame or b"")
+        came = Hop("director", "", "receives", frame)
+        packet = Packet()
+        fault = packet.load(captured.packet)
+        hook = Hook.PREROUTING if fault else _hook(packet, self._diverted, self._mark)
+        if hook is None or not captured.packet:
+            what = "No rule of lvsd's diverts it" if captured.packet else "It has no IP packet"
+            outcome = f"{what}: it goes by."
+            journey = Journey(
+                _title(packet) if not fault else "packet", "request", (came,), outcome
+            )
+            return Seen(number, captured.time_s, journey)
+        return self._handled(number, captured, came, packet, hook)
+
+    def _handled(
+        self, number: int, captured: Captured, came: Hop, packet: Packet, hook: Hook
+    ) -> Seen:
+        """Return what the director does with a packet that reaches it."""
+        director = self._director
+        known = director.table.by_key.get(packet.key)
+        made = None if known else self._weigh(packet)
+        data = one_hop_on(packet) if hook == Hook.FORWARD else captured.packet  # the kernel did
+        drops = Drops(director)
+        verdict = director.handle(data, hook, self._mark, INTERFACE, self._now)
+        connection = director.table.by_key.get(packet.key)
+        about = connection or known
+        if isinstance(verdict, bytes):
+            way = Exit.VERDICT
+            leaving = [one_hop_on(_loaded(verdict)) if hook == Hook.PREROUTING else verdict]
+            neighbours: list[bytes | None] = [None]
+        else:
+            way = about.path.exit if about else Exit.VERDICT
+            leaving = [departure.data for departure in director.departures]
+            neighbours = [departure.neighbour for departure in director.departures]
+            director.departures.clear()
+        outcome = sent(way) if leaving else drops.told() or LEFT
+        plan = about.path.plan_of(about) if about else None
+        direction: Direction = "reply" if hook == Hook.FORWARD else "request"
+        if about is not None:
+            direction = "request" if about.key == packet.key else "reply"
+        hops: list[Hop] = [came]
+        arithmetic: list[Sum] = []
+        for new, neighbour in zip(leaving, neighbours, strict=True):
+            frame = self._frame(new, _macs(came.frame.data, neighbour or _loaded(new).destination))
+            found = changes(came.frame, frame, "director", plan, direction)
+            hops.append(Hop("director", "", "sends", frame, found))
+            arithmetic += sums(came.frame, frame)
+        journey = Journey(
+            _title(packet),
+            direction,
+            tuple(hops),
+            outcome,
+            entry_of(connection, self._now) if connection else None,
+            tuple(arithmetic),
+        )
+        picked = None
+        if made and connection:
+            picked = fallen_on(made, _name(connection.path.server))
+        return Seen(number, captured.time_s, journey, picked, plan)
+
+    def _weigh(self, packet: Packet) -> Choice | None:
+        """Return what real servers stand for, where the packet may open a connection."""
+        (source, sport), (destination, dport) = split_key(packet.key)
+        protocol = packet.protocol
+        service = self._director.services.lookup(protocol, destination, dport, self._mark)
+        if service is None:
+            return None
+        return weigh(service, Flow(source, sport, destination, dport), self._now, _name)
+
+    def _frame(self, packet: bytes, start: bytes) -> Frame:
+        """Return a packet behind the MACs that a frame starts with, or behind none, taken apart."""
+        if len(start) > len(_NO_MACS):
+            data = start
+        else:
+            kind = _ETHERTYPES.get(packet[0] >> 4, bytes(2)) if packet else bytes(2)
+            data = (start or _NO_MACS) + kind + packet
+        return dissect(data, gue_ports=self._director.tunnel_ports)
+
+
+def _hook(packet: Packet, diverted: Diverted, mark: int) -> Hook | None:
+    """Return the hook that the rules divert a packet at, None where none does."""
+    if mark in diverted.marks:
+        return Hook.PREROUTING
+    number, source, destination = packet.protocol, packet.source, packet.destination
+    if is_error(packet):
+        vips = {vip for vip, _, _ in diverted.endpoints}
+        if destination in vips | diverted.local_addresses | diverted.tunnel_ends:
+            return Hook.PREROUTING
+        return Hook.FORWARD if source in {rip for rip, _, _ in diverted.servers} else None
+    (_, sport), (_, dport) = split_key(packet.key)
+    told = (
+        (_among(diverted.endpoints, destination, number, dport), Hook.PREROUTING),
+        (
+            destination in diverted.local_addresses
+            and _among(diverted.fullnat_servers, source, number, sport),
+            Hook.PREROUTING,
+        ),
+        (_among(diverted.servers, source, number, sport), Hook.FORWARD),
+        (_among(diverted.own_servers, source, number, sport), Hook.OUTPUT),
+    )
+    return next((hook for matches, hook in told if matches), None)
+
+
+def _among(ends: frozenset[Endpoint], address: bytes, protocol: int, port: int) -> bool:
+    return not ends.isdisjoint({(address, protocol, port), (address, protocol, 0)})
+
+
+def _title(packet: Packet) -> str:
+    """Return a packet's ends."""
+    (source, sport), (destination, dport) = split_key(packet.key)
+    return f"{endpoint(source, sport or None)} -> {endpoint(destination, dport or None)}"
+
+
+def _macs(frame: bytes, neighbour: bytes) -> bytes:
+    """Return the MACs of a frame that leaves: from where one came in, to one that is made up."""
+    return b"\x02\x00" + neighbour[-4:] + frame[:_MAC_BYTES]
+
+
+def _loaded(data: bytes) -> Packet:
+    packet = Packet()
+    packet.load(data)
+    return packet
+
+
+def _name(server: Server) -> str:
+    return endpoint(server.address, server.port)

@@ -1,0 +1,33 @@
+"""An explanation as plain values, ready for JSON: every field under its name in `model`."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from forwarders.plan import Plan
+from lvsd.explain.model import Cause
+
+
+def as_data(value: Any) -> Any:
+    """Return a value of `model`, or many, as dicts, lists and words.
+
+    Bytes become hexadecimal digits, a step of a plan what it is called and says.
+    """
+    match value:
+        case bytes():
+            return value.hex()
+        case Plan():
+            return {
+                "request": [str(step) for step in value.request],
+                "reply": None if value.reply is None else [str(step) for step in value.reply],
+            }
+        case Cause():
+            step = value.step and type(value.step).__name__
+            return {"kind": value.kind, "text": value.text, "step": step}
+        case tuple() | list():
+            return [as_data(one) for one in value]
+        case _ if is_dataclass(value):
+            return {field.name: as_data(getattr(value, field.name)) for field in fields(value)}
+        case _:
+            return value

@@ -1,0 +1,84 @@
+"""Frames taken apart: every header, every field, and where each lies. For any bytes; none raise.
+
+The layers follow one another without a gap and cover the frame. What is inside a tunnel is called
+"inner IPv4", what an ICMP error quotes "quoted IPv4". What no header says anything of is "payload",
+and behind a packet's end "padding". A frame with something wrong in it has one layer "malformed"
+that says what; it begins where no more could be told, and has no bytes if only some are missing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from lvsd.explain.headers.checksums import Checksum, checksum_faults, checksums
+from lvsd.explain.headers.cursor import Cursor, Follow
+from lvsd.explain.headers.ethernet import ARP, IPV4, IPV6, TAGS, arp, ethernet, tag
+from lvsd.explain.headers.icmp import icmp, icmpv6
+from lvsd.explain.headers.ip import authentication, ipv4, ipv6
+from lvsd.explain.headers.transport import sctp, tcp, udp
+from lvsd.explain.headers.tunnels import gre, ipip, ipip6, option_protocol
+from lvsd.explain.model import Frame
+from lvsd.packet.client_address import OPTION_PROTOCOL
+from lvsd.packet.numbers import AUTHENTICATION, ICMP, ICMPV6, SCTP, TCP, UDP
+from lvsd.packet.pretty import TOA_KINDS
+from lvsd.packet.tunnel import GRE, IPV4_INSIDE, IPV6_INSIDE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    _Parse: TypeAlias = Callable[[Cursor], Follow | None]
+
+__all__ = ["Checksum", "checksum_faults", "checksums", "dissect", "dissect_packet"]
+
+
+def dissect(
+    data: bytes, *, gue_ports: Collection[int] = (), toa_kinds: Collection[int] = TOA_KINDS
+) -> Frame:
+    """Take an Ethernet frame apart.
+
+    A UDP datagram to one of ``gue_ports`` is taken for GUE, and a TCP option of one of
+    ``toa_kinds`` that is laid out so for TOA.
+    """
+    return _run(ethernet, data, gue_ports, toa_kinds)
+
+
+def dissect_packet(
+    data: bytes, *, gue_ports: Collection[int] = (), toa_kinds: Collection[int] = TOA_KINDS
+) -> Frame:
+    """Take an IP packet apart that has no Ethernet header, as `dissect` does."""
+    return _run(ipv6 if data[:1] >= b"\x60" else ipv4, data, gue_ports, toa_kinds)
+
+
+def _run(
+    parse: _Parse, data: bytes, gue_ports: Collection[int], toa_kinds: Collection[int]
+) -> Frame:
+    c = Cursor(data, gue_ports, toa_kinds)
+    following: _Parse | None = parse
+    while following is not None:
+        follow = following(c)
+        following = follow and _PARSERS.get(follow)
+    c.close()
+    return Frame(data, tuple(c.layers))
+
+
+def _authentication(c: Cursor) -> Follow | None:
+    number = authentication(c)
+    return None if number is None else Follow("protocol", number)
+
+
+_PARSERS: Final[dict[Follow, _Parse]] = {
+    Follow("ethertype", IPV4): ipv4,
+    Follow("ethertype", IPV6): ipv6,
+    Follow("ethertype", ARP): arp,
+    **{Follow("ethertype", number): tag for number in TAGS},
+    Follow("protocol", TCP): tcp,
+    Follow("protocol", UDP): udp,
+    Follow("protocol", SCTP): sctp,
+    Follow("protocol", ICMP): icmp,
+    Follow("protocol", ICMPV6): icmpv6,
+    Follow("protocol", GRE): gre,
+    Follow("protocol", IPV4_INSIDE): ipip,
+    Follow("protocol", IPV6_INSIDE): ipip6,
+    Follow("protocol", OPTION_PROTOCOL): option_protocol,
+    Follow("protocol", AUTHENTICATION): _authentication,
+}

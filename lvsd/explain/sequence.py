@@ -1,0 +1,83 @@
+"""``lvsd explain --picks``: a scheduler's picks in a row, printed, drawn, or for a program."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+import schedulers
+from lvsd.errors import PluginError, UsageError
+from lvsd.explain import picks_svg
+from lvsd.explain.case import MOST_SERVERS, WEIGHTS
+from lvsd.explain.data import as_data
+from lvsd.explain.files import write_text
+from lvsd.explain.picks import cells, lineup, markdown, picks, winner
+from lvsd.terminal import console
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from lvsd.explain.model import Choice
+
+
+def tell(options: argparse.Namespace) -> int:
+    """Show the picks that the options ask for. Raise UsageError for what does not fit."""
+    if options.html is not None or options.pcap is not None:
+        raise UsageError("--picks is shown as text, --json, --markdown or --svg")
+    weights = options.weights or list(WEIGHTS)
+    if len(weights) > MOST_SERVERS:
+        raise UsageError(f"{len(weights)} weights, expected {MOST_SERVERS} at most")
+    made = choices(options.scheduler, weights, options.picks, options.flags, options.clients)
+    if options.json:
+        write_text(json.dumps(as_data(made), indent=2), None)
+    elif options.markdown:
+        write_text(markdown(made), None)
+    elif options.svg is not None:
+        drawing = picks_svg.svg(made, f"{options.scheduler}: {options.picks} picks")
+        write_text(drawing, None if str(options.svg) == "-" else options.svg)
+    else:
+        show(console(), made)
+    return os.EX_OK
+
+
+def choices(
+    scheduler: str,
+    weights: Sequence[int],
+    count: int,
+    flags: Sequence[str] = (),
+    clients: Sequence[str] | None = None,
+) -> tuple[Choice, ...]:
+    """Return the picks. Raise UsageError for what is unknown or no address, PluginError."""
+    try:
+        return picks(scheduler, weights, count, flags=frozenset(flags), clients=clients)
+    except (schedulers.UnknownSchedulerError, ValueError) as error:
+        raise UsageError(str(error)) from None
+    except schedulers.BrokenSchedulerError as error:
+        raise PluginError(str(error)) from error
+
+
+def show(out: Console, made: Sequence[Choice]) -> None:
+    """Print the picks: a row each, with what every server stands for."""
+    first = made[0]
+    out.print(f"[bold]{first.scheduler}[/]: {first.rule or 'it does not say why'}")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("pick", justify="right")
+    weights = lineup(made)
+    for name, weight in weights.items():
+        table.add_column(f"{name} ({weight})", justify="right")
+    table.add_column("picked")
+    for number, each in enumerate(made, 1):
+        numbers, picked = cells(each), winner(each)
+        row = (
+            f"[bold green]{numbers.get(name, '')}[/]" if name == picked else numbers.get(name, "")
+            for name in weights
+        )
+        table.add_row(str(number), *row, picked)
+    out.print(table)

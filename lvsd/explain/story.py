@@ -1,0 +1,308 @@
+"""One connection from its first packet to its last, through the director that lvsd runs.
+
+The client, the real server and the routers between are on paper (`stack`, `network`); every packet
+that reaches the director goes into `Director.handle`, and what comes out goes on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from lvsd.core.director import Director
+from lvsd.core.local_ports import LocalPool
+from lvsd.core.path import Exit
+from lvsd.core.service import RealServer, Service, ServiceKey
+from lvsd.core.verdict import Hook, Verdict
+from lvsd.explain import network
+from lvsd.explain.changes import changes
+from lvsd.explain.model import Explanation, Hop, Journey
+from lvsd.explain.network import Network
+from lvsd.explain.outcome import LEFT, Drops, entry_of, sent
+from lvsd.explain.reason import fallen_on, weigh
+from lvsd.explain.stack import ACK, FIN, PSH, SYN, Peer
+from lvsd.explain.sums import sums
+from lvsd.packet.address import endpoint
+from lvsd.packet.numbers import TCP, UDP
+from lvsd.packet.rewrite import one_hop_on
+from lvsd.packet.tunnel import unwrap
+from lvsd.packet.view import Packet, key
+from schedulers.base import Flow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from forwarders.plan import Plan
+    from lvsd.core.connection import Connection
+    from lvsd.core.verdict import Departure
+    from lvsd.explain.case import Case
+    from lvsd.explain.model import Direction, Sum
+    from schedulers.base import Server
+
+PROTOCOLS: Final = {"tcp": TCP, "udp": UDP}
+
+ROUND_TRIP_S: Final = 0.01
+SECRET: Final = b"the same at every time"
+
+CLIENT_SEQUENCE, SERVER_SEQUENCE = 1_000, 5_000_000
+CLIENT_CLOCK, SERVER_CLOCK = 100_000, 900_000
+
+Place = tuple[str, str]
+"""A host and its interface."""
+
+CLIENT: Final = ("client", "eth0")
+DIRECTOR_FRONT, DIRECTOR_BACK = ("director", "front"), ("director", "back")
+
+
+class _Line(NamedTuple):
+    """One packet of the conversation: who sends it, its flags and its payload."""
+
+    title: str
+    direction: Direction
+    flags: int = 0
+    payload: bytes = b""
+
+
+def explain_case(case: Case) -> Explanation:
+    """Follow the case's connection, and return what was seen."""
+    return _Story(case).tell()
+
+
+class _Story:
+    """The connection as it goes on: the director, both peers, and the journeys so far."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        self.protocol = PROTOCOLS[case.protocol]
+        self.network = Network(case)
+        self.now = 0.0
+        self.director = Director(secret=SECRET)
+        self.service = self._service()
+        self.client = Peer(
+            self.protocol, CLIENT_SEQUENCE, CLIENT_CLOCK, near=case.client, far=case.virtual
+        )
+        self.server = Peer(self.protocol, SERVER_SEQUENCE, SERVER_CLOCK)
+        self.plan: Plan | None = None
+        self.real = ""
+        self._picked: Server | None = None
+        self.journeys: list[Journey] = []
+
+    def _service(self) -> Service:
+        case, director = self.case, self.director
+        service = Service(
+            ServiceKey(self.protocol, *case.virtual, family=case.version),
+            case.scheduler,
+            name="explained",
+            mss_clamp=case.mss_clamp,
+            local=LocalPool((case.local,)),
+        )
+        director.services.add(service)
+        director.link_mtus = {network.FRONT_INDEX: network.MTU, network.BACK_INDEX: network.MTU}
+        director.tunnel_ports = frozenset(port for port in self.network.gue_ports if port)
+        for each in case.servers:
+            server = RealServer(
+                each.address, each.port, weight=each.weight, forwarder=case.forwarder
+            )
+            service.add(server)
+            server.set_way(network.MTU, self.network.source, is_local=False)
+        return service
+
+    # --- what happens -----------------------------------------------------------------------
+
+    def tell(self) -> Explanation:
+        """Let the connection happen, and return it."""
+        for number in range(self.case.earlier):
+            self._earlier(number)
+        flow = Flow(*self.case.client, *self.case.virtual)
+        made = weigh(self.service, flow, self.now, self._name)
+        for line in self._lines():
+            if line.direction == "request":
+                self._request(line)
+            else:
+                self._reply(line)
+            self.now += ROUND_TRIP_S
+            if not self.plan:
+                break
+        case = self.case
+        return Explanation(
+            case.mode,
+            case.protocol,
+            endpoint(*case.virtual),
+            self.network.hosts,
+            fallen_on(made, self._name(self._picked)) if self._picked else made,
+            self.plan,
+            tuple(self.journeys),
+        )
+
+    def _lines(self) -> Iterator[_Line]:
+        """Yield the conversation, packet by packet."""
+        if self.protocol == UDP:
+            yield _Line("question", "request", payload=b"who are you?")
+            yield _Line("answer", "reply", payload=f"I am {self.real}".encode())
+            return
+        host = endpoint(*self.case.virtual).encode()
+        yield _Line("SYN", "request", SYN)
+        yield _Line("SYN ACK", "reply", SYN | ACK)
+        yield _Line("ACK", "request", ACK)
+        get = b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n"
+        yield _Line("HTTP request", "request", PSH | ACK, get)
+        body = f"I am {self.real}\n".encode()
+        ok = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        yield _Line("HTTP reply", "reply", PSH | ACK, ok + body)
+        yield _Line("FIN from the client", "request", FIN | ACK)
+        yield _Line("FIN from the real server", "reply", FIN | ACK)
+        yield _Line("last ACK", "request", ACK)
+
+    def _earlier(self, number: int) -> None:
+        """Open a connection of another client, for the scheduler to see."""
+        address = _after(self.case.client[0], number + 1)
+        port = 1024 + (self.case.client[1] - 1024 + number) % 64000
+        other = Peer(self.protocol, CLIENT_SEQUENCE, CLIENT_CLOCK)
+        other.near, other.far = (address, port), self.case.virtual
+        for flags in (SYN, ACK) if self.protocol == TCP else (0,):
+            self._handle(other.send(flags), Hook.PREROUTING, network.FRONT_INDEX)
+        self.director.departures.clear()
+        self.director.answers.clear()
+
+    def _name(self, server: Server) -> str:
+        name = self.case.name_of(server.address, server.port)
+        return f"{name} {endpoint(server.address, server.port)}"
+
+    # --- packets ----------------------------------------------------------------------------
+
+    def _handle(self, packet: bytes, hook: Hook, indev: int) -> bytes | Verdict:
+        return self.director.handle(packet, hook, 0, indev, self.now)
+
+    def _request(self, line: _Line) -> None:
+        packet = self.client.send(line.flags, line.payload)
+        frame = self.network.frame(packet, CLIENT, DIRECTOR_FRONT)
+        hops = [Hop(*CLIENT, "sends", frame), Hop(*DIRECTOR_FRONT, "receives", frame)]
+        drops = Drops(self.director)
+        verdict = self._handle(packet, Hook.PREROUTING, network.FRONT_INDEX)
+        connection = self._connection()
+        if connection is not None and self.plan is None:
+            self._opened(connection)
+        leaving: list[tuple[bytes | None, bytes]]
+        if isinstance(verdict, bytes):
+            how = Exit.VERDICT
+            leaving = [(None, one_hop_on(_loaded(verdict)))]
+        elif verdict is Verdict.TAKEN:
+            how = connection.path.exit if connection else Exit.TRANSLATED
+            leaving = [_of(departure) for departure in self.director.departures]
+            self.director.departures.clear()
+        else:
+            told = drops.told() or LEFT
+            self.journeys.append(Journey(line.title, line.direction, tuple(hops), told))
+            return
+        for number, (neighbour, data) in enumerate(leaving):
+            way = self._towards(data, neighbour)
+            more = number < len(leaving) - 1
+            title = f"the client's address, ahead of {line.title}" if more else line.title
+            self._add(line._replace(title=title), [*hops, *way], sent(how), connection)
+
+    def _towards(self, data: bytes, neighbour: bytes | None) -> list[Hop]:
+        """Return the hops from the director to the real server, which takes the packet in."""
+        paper, place = self.network, (self.real, "eth0")
+        hops = []
+        if neighbour is None and paper.is_far:
+            frame = paper.frame(data, DIRECTOR_BACK, ("router", "back"))
+            hops.append(Hop(*DIRECTOR_BACK, "sends", frame))
+            data = one_hop_on(_loaded(data))
+            frame = paper.frame(data, ("router", "far"), place)
+            hops.append(Hop("router", "far", "passes on", frame))
+        else:
+            frame = paper.frame(data, DIRECTOR_BACK, place)
+            hops.append(Hop(*DIRECTOR_BACK, "sends", frame))
+        hops.append(Hop(*place, "receives", frame))
+        if self.case.mode == "tun":
+            data = unwrap(data, self.network.gue_ports) or data
+            hops.append(Hop(*place, "takes it out of the tunnel", paper.inside(frame, data)))
+        self.server.receive(data)
+        return hops
+
+    def _reply(self, line: _Line) -> None:
+        packet = self.server.send(line.flags, line.payload)
+        paper, place = self.network, (self.real, "eth0")
+        connection = self._connection()
+        gateway = ("router", "far" if paper.is_far else "back") if paper.routed else DIRECTOR_BACK
+        frame = paper.frame(packet, place, gateway)
+        hops = [Hop(*place, "sends", frame)]
+        if self.case.forwarder.bypasses:
+            packet = one_hop_on(_loaded(packet))
+            frame = paper.frame(packet, ("router", "front"), CLIENT)
+            hops.append(Hop("router", "front", "passes on", frame))
+            how = "It goes past the director, which never sees it."
+        else:
+            if paper.routed:
+                packet = one_hop_on(_loaded(packet))
+                frame = paper.frame(packet, ("router", "back"), DIRECTOR_BACK)
+                hops.append(Hop("router", "back", "passes on", frame))
+            hops.append(Hop(*DIRECTOR_BACK, "receives", frame))
+            packet, how = self._back(packet)
+            frame = paper.frame(packet, DIRECTOR_FRONT, CLIENT)
+            hops.append(Hop(*DIRECTOR_FRONT, "sends", frame))
+        hops.append(Hop(*CLIENT, "receives", frame))
+        self.client.receive(packet)
+        self._add(line, hops, how, connection)
+
+    def _back(self, packet: bytes) -> tuple[bytes, str]:
+        """Return what the director makes of a reply, and how it sends that."""
+        if self.case.mode == "nat":  # the kernel has taken one off the TTL when it asks
+            packet = one_hop_on(_loaded(packet))
+        hook = Hook.FORWARD if self.case.mode == "nat" else Hook.PREROUTING
+        verdict = self._handle(packet, hook, network.BACK_INDEX)
+        if isinstance(verdict, bytes):
+            return verdict, sent(Exit.VERDICT)
+        departure = self.director.departures.pop()
+        return departure.data, sent(Exit.TRANSLATED)
+
+    # --- what is noted ----------------------------------------------------------------------
+
+    def _connection(self) -> Connection | None:
+        found = key(self.protocol, *self.case.client, *self.case.virtual)
+        return self.director.table.by_key.get(found)
+
+    def _opened(self, connection: Connection) -> None:
+        server = connection.path.server
+        self.plan = connection.path.plan_of(connection)
+        self.real = self.case.name_of(server.address, server.port)
+        self._picked = server
+
+    def _add(
+        self, line: _Line, hops: list[Hop], outcome: str, connection: Connection | None
+    ) -> None:
+        """Note a journey, with what changed from hop to hop."""
+        told: list[Hop] = [hops[0]]
+        arithmetic: list[Sum] = []
+        for former, hop in pairwise(hops):
+            found = changes(former.frame, hop.frame, hop.host, self.plan, line.direction)
+            if hop.host == "director" and found:
+                arithmetic += sums(former.frame, hop.frame)
+            told.append(replace(hop, changes=found))
+        self.journeys.append(
+            Journey(
+                line.title,
+                line.direction,
+                tuple(told),
+                outcome,
+                entry_of(connection, self.now) if connection else None,
+                tuple(arithmetic),
+            )
+        )
+
+
+def _of(departure: Departure) -> tuple[bytes | None, bytes]:
+    return departure.neighbour, departure.data
+
+
+def _loaded(data: bytes) -> Packet:
+    packet = Packet()
+    packet.load(data)
+    return packet
+
+
+def _after(address: bytes, number: int) -> bytes:
+    """Return the address that comes so many behind another one."""
+    whole = int.from_bytes(address, "big") + number
+    return (whole % (1 << 8 * len(address))).to_bytes(len(address), "big")
