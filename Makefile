@@ -19,7 +19,7 @@ STOCK_TESTS ?= tests/netns/traffic tests/netns/io \
 BPF := $(patsubst %.c,%.o,$(wildcard lvsd/*/bpf/*.bpf.c lvsd/*/*/bpf/*.bpf.c))
 
 .PHONY: help system venv bpf lock demo test lint unit netns kernel test-kernel \
-	test-stock-kernel record fuzz bench clean
+	test-stock-kernel record fuzz bench bench-compare docs pictures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,7 +57,7 @@ lock: venv ## renew requirements/*.lock from pyproject.toml
 demo: venv ## real HTTP requests through lvsd: the four modes, then four schedulers
 	$(BIN)/lvsd demo
 
-test: lint unit netns kernel ## everything that CI runs
+test: lint docs unit netns kernel ## everything that CI runs
 
 lint: venv ## ruff and mypy --strict
 	$(BIN)/ruff check .
@@ -93,6 +93,17 @@ fuzz: venv ## coverage-guided fuzzing of the packet path; FUZZ_SECONDS=60
 
 bench: venv ## packets/s, picks/s, memory, end to end against HAProxy and nginx
 	$(BIN)/python -m bench
+
+bench-compare: venv ## this tree against another revision, in turns; REV=HEAD~1 ONLY='core-*'
+	@test -n "$(REV)" || { echo "say which: make bench-compare REV=HEAD~1" >&2; exit 64; }
+	$(BIN)/python -m bench compare $(REV) $(ONLY)
+
+docs: venv ## the documentation as a site, in build/docs; a broken link is an error
+	$(BIN)/sphinx-build -W --keep-going -n -q -b html docs build/docs
+	@echo "build/docs/index.html"
+
+pictures: venv ## make anew what the pages show of lvsd's own output
+	$(BIN)/python docs/made.py
 
 clean: ## remove what make made
 	rm -rf $(VENV) $(BPF) build dist *.egg-info .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
