@@ -31,11 +31,11 @@ PATHS_KEPT = 64
 class Exit(Enum):
     """How requests leave the director."""
 
-    VERDICT = "as the queue's verdict: the kernel forwards them"
+    VERDICT = "as the queue's verdict: the kernel forwards it"
     FRAME = "as a frame to a neighbour"
     TUNNEL = "inside another packet, by a socket"
     TRANSLATED = "with both ends changed, by a socket"
-    HOST = "not at all: the host itself has them"
+    HOST = "not at all: the host itself has it"
 
 
 class Path:

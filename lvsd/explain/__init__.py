@@ -21,7 +21,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lvsd.explain.case import make
-from lvsd.explain.data import as_data
 from lvsd.explain.dissect import dissect
 from lvsd.explain.model import (
     Candidate,
@@ -38,6 +37,7 @@ from lvsd.explain.model import (
     Layer,
     Sum,
 )
+from lvsd.explain.output.data import as_data
 from lvsd.explain.picks import picks
 from lvsd.explain.story import explain_case
 

@@ -12,9 +12,9 @@ from lvsd.config.load import load
 from lvsd.errors import UsageError
 from lvsd.explain.captured import explain_capture
 from lvsd.explain.captures import pcap
-from lvsd.explain.data import as_data
-from lvsd.explain.files import write_text
-from lvsd.explain.text import show_choice, show_journey, show_plan
+from lvsd.explain.output.data import as_data
+from lvsd.explain.output.files import write_text
+from lvsd.explain.output.text import show_choice, show_journey, show_plan
 from lvsd.terminal import console
 
 if TYPE_CHECKING:

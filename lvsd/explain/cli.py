@@ -49,16 +49,16 @@ def main(argv: Sequence[str]) -> int:
 
 def tell(options: argparse.Namespace, explanation: Explanation) -> int:
     """Print, draw or write an explanation, as the options ask."""
-    from lvsd.explain.files import write_captures, write_text  # noqa: PLC0415 - '--help' is quick
+    from lvsd.explain.output.files import write_captures, write_text  # noqa: PLC0415 - '--help' is quick
 
     silent = False
     if options.svg is not None:
-        from lvsd.explain.svg import svg  # noqa: PLC0415 - only this needs it
+        from lvsd.explain.output.svg import svg  # noqa: PLC0415 - only this needs it
 
         write_text(svg(explanation), _file(options.svg))
         silent = True
     if options.html is not None:
-        from lvsd.explain.html import html  # noqa: PLC0415 - only this needs it
+        from lvsd.explain.output.html import html  # noqa: PLC0415 - only this needs it
 
         write_text(html(explanation), _file(options.html))
         silent = True
@@ -67,15 +67,15 @@ def tell(options: argparse.Namespace, explanation: Explanation) -> int:
             write_text(str(path), None)
         silent = True
     if options.markdown:
-        from lvsd.explain.table import markdown  # noqa: PLC0415 - only this needs it
+        from lvsd.explain.output.table import markdown  # noqa: PLC0415 - only this needs it
 
         write_text(markdown(explanation, options.packets), None)
     elif options.json:
-        from lvsd.explain.data import as_data  # noqa: PLC0415 - only this needs it
+        from lvsd.explain.output.data import as_data  # noqa: PLC0415 - only this needs it
 
         write_text(json.dumps(as_data(explanation), indent=2), None)
     elif not silent:
-        from lvsd.explain.text import show  # noqa: PLC0415 - only this needs it
+        from lvsd.explain.output.text import show  # noqa: PLC0415 - only this needs it
         from lvsd.terminal import console  # noqa: PLC0415 - only this needs it
 
         show(console(), explanation, packets=options.packets, checksums=options.checksums)

@@ -11,10 +11,10 @@ from rich.table import Table
 
 import schedulers
 from lvsd.errors import PluginError, UsageError
-from lvsd.explain import picks_svg
 from lvsd.explain.case import MOST_SERVERS, WEIGHTS
-from lvsd.explain.data import as_data
-from lvsd.explain.files import write_text
+from lvsd.explain.output import picks_svg
+from lvsd.explain.output.data import as_data
+from lvsd.explain.output.files import write_text
 from lvsd.explain.picks import cells, lineup, markdown, picks, winner
 from lvsd.terminal import console
 

@@ -8,8 +8,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from lvsd.explain.model import Candidate, Choice
+from lvsd.explain.output.picks_svg import BAND, DOT_COLOUR, INK, svg
 from lvsd.explain.picks import letters, picks
-from lvsd.explain.picks_svg import BAND, DOT_COLOUR, INK, svg
 from schedulers import BUILT_IN
 
 SVG = "{http://www.w3.org/2000/svg}"
