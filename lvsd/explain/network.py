@@ -48,7 +48,9 @@ class Network:
         self.gue_ports = (getattr(case.forwarder, "port", 0),)
         self.source = case.local if case.mode == "fullnat" else _address(BACK, server_version)
         """The director's address towards the real servers."""
-        director = {"front": _address(FRONT, version), "back": self.source}
+        self.front = _address(FRONT, version)
+        """The director's address towards the client."""
+        director = {"front": self.front, "back": self.source}
         spaces: dict[str, dict[str, bytes]] = {
             "client": {"eth0": case.client[0]},
             "director": director,

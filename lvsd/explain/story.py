@@ -16,6 +16,7 @@ from lvsd.core.path import Exit
 from lvsd.core.service import RealServer, Service, ServiceKey
 from lvsd.core.verdict import Hook, Verdict
 from lvsd.explain import network
+from lvsd.explain.answer import answer_packet
 from lvsd.explain.changes import changes
 from lvsd.explain.model import Explanation, Hop, Journey
 from lvsd.explain.network import Network
@@ -194,12 +195,22 @@ class _Story:
         else:
             told = drops.told() or LEFT
             self.journeys.append(Journey(line.title, line.direction, tuple(hops), told))
+            self._answers()
             return
         for number, (neighbour, data) in enumerate(leaving):
             way = self._towards(data, neighbour)
             more = number < len(leaving) - 1
             title = f"the client's address, ahead of {line.title}" if more else line.title
             self._add(line._replace(title=title), [*hops, *way], sent(how), connection)
+
+    def _answers(self) -> None:
+        """Note the ICMP errors that the director sends to the client."""
+        for answer in self.director.answers:
+            packet = answer_packet(answer, self.network.front)
+            frame = self.network.frame(packet, DIRECTOR_FRONT, CLIENT)
+            hops = (Hop(*DIRECTOR_FRONT, "sends", frame), Hop(*CLIENT, "receives", frame))
+            outcome = "The director tells the client; its kernel puts the IP header in front."
+            self.journeys.append(Journey("ICMP error", "reply", hops, outcome))
 
     def _towards(self, data: bytes, neighbour: bytes | None) -> list[Hop]:
         """Return the hops from the director to the real server, which takes the packet in."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from scapy.layers.inet import IP, TCP, UDP
-from scapy.layers.inet6 import IPv6
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import ICMPv6DestUnreach, IPv6
 from scapy.layers.l2 import Ether
 
 from forwarders.plan import Renumber
@@ -162,16 +162,23 @@ def test_the_scheduler_picks_the_least_number_of_its_candidates() -> None:
     assert least.server.endswith(str(told.plan.request[0]).rpartition(" ")[2])
 
 
-def test_without_a_usable_server_the_story_ends_at_the_director() -> None:
-    told = explain("nat", weights=[0, 0])
+@pytest.mark.parametrize("ipv6", [False, True])
+def test_without_a_usable_server_the_client_is_told(*, ipv6: bool) -> None:
+    told = explain("nat", weights=[0, 0], ipv6=ipv6)
     assert told.plan is None
-    (journey,) = told.journeys
-    assert journey.hops[-1].host == "director"
-    assert journey.outcome == (
+    syn, error = told.journeys
+    assert syn.hops[-1].host == "director"
+    assert syn.outcome == (
         "The director drops it: no real server is usable (no_server); its sender is told by ICMP."
     )
     assert told.choice
     assert [each.text for each in told.choice.candidates] == ["weight 0", "weight 0"]
+    assert [hop.host for hop in error.hops] == ["director", "client"]
+    frame = Ether(error.hops[0].frame.data)
+    port_unreachable = (frame[ICMPv6DestUnreach] if ipv6 else frame[ICMP]).code
+    assert port_unreachable == (4 if ipv6 else 3)
+    assert checksum_faults(error.hops[0].frame) == []
+    assert error.hops[0].frame.data.endswith(syn.hops[0].frame.data[14:])  # quoted as it came
 
 
 def test_an_explanation_is_the_same_every_time() -> None:
