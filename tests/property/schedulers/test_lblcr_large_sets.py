@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lvsd.bench.rules import LiteralLblcr
 from schedulers.lblcr import LocalityBasedLeastConnectionReplication
-from tests.property.schedulers.literal import LiteralLblcr
 from tests.property.schedulers.test_same_picks import Step, World, histories, play
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Every fast scheduler picks what its rule, spelled out in literal.py, picks.
+"""Every fast scheduler picks what its rule, spelled out in lvsd/bench/rules.py, picks.
 
 A random history is played to both at once, on the same servers: picks, connections through
 their whole life, weights, thresholds, servers that come, go and come back, time.
@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lvsd.bench.rules import RULES
 from schedulers import BUILT_IN
 from schedulers.base import Flow, Scheduler, Server
-from tests.property.schedulers.literal import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

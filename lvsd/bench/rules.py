@@ -1,8 +1,9 @@
 """The rules of the schedulers, spelled out: a plain walk over the list at every pick.
 
-Nothing is kept that a rule does not name, nothing is fast; that is their use. The fast
-schedulers are held against these in test_same_picks.py, and bench/schedulers.py prints both.
-The list is newest first. Fractions are `fractions.Fraction`, tables are dealt out anew.
+Nothing is kept that a rule does not name, nothing is fast; that is their use. The fast schedulers
+are held against these in tests/property/schedulers, both against the kernel in tests/kernel, and
+`lvsd bench schedulers` measures both. The list is newest first. Fractions are
+`fractions.Fraction`, tables are dealt out anew.
 """
 
 # ruff: noqa: D101, D102, ARG002 - the rules are the documentation, their signatures are the base's

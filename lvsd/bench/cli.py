@@ -1,0 +1,146 @@
+"""The command ``lvsd bench``, with ``lvsd bench schedulers`` so far."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from lvsd.arguments import Parser
+from lvsd.bench.options import add_arguments, plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.progress import Progress, TaskID
+
+    from lvsd.bench.schedulers import Plan, Results
+    from lvsd.bench.tables import Table
+
+PROG: Final = "lvsd bench"
+
+DESCRIPTION: Final = """\
+Measure schedulers by themselves, without packets and without root: how fast they pick and what
+they hold in memory, beside the kernel's rule spelled out; and how well they do in a simulation
+from seeds: fairness, imbalance, disruption, recovery. docs/scheduler-benchmarks.md says what the
+figures mean. It takes about a minute; less with fewer --scheduler, --servers or --seeds.
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Do what the words after ``bench`` say, return the exit status. Raise LvsdError."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if options.benchmark is None:
+        parser.print_help()
+        return os.EX_OK
+    return _schedulers(options, shlex.join(["lvsd", "bench", *argv]))
+
+
+def _schedulers(options: argparse.Namespace, command: str) -> int:
+    asked = plan(options)
+    _check_outputs(options, asked)
+
+    from lvsd.bench.document import document  # noqa: PLC0415 - '--help' is quick
+    from lvsd.bench.report import tables  # noqa: PLC0415 - likewise
+
+    results = _run(asked)
+    parts = tables(asked, results)
+    if options.json:
+        sys.stdout.write(json.dumps(document(asked, results), indent=1) + "\n")
+    else:
+        from lvsd.bench.tables import show  # noqa: PLC0415 - likewise
+        from lvsd.terminal import console  # noqa: PLC0415 - likewise
+
+        show([table for part in parts.values() for table in part], console())
+    if options.markdown is not None:
+        _write_page(options.markdown, parts, command)
+    if options.plot is not None:
+        from lvsd.bench.plot import draw  # noqa: PLC0415 - matplotlib is large, and optional
+
+        for path in draw(asked, results, options.plot):
+            sys.stderr.write(f"{path}\n")
+    return os.EX_OK
+
+
+def _check_outputs(options: argparse.Namespace, asked: Plan) -> None:
+    """Raise LvsdError for what could only be said after all measurements."""
+    if asked.with_kernel:
+        from lvsd.bench.kernel import check  # noqa: PLC0415 - '--help' is quick
+
+        check(asked.candidates)
+    if options.plot is not None:
+        from lvsd.bench.folder import check_plot  # noqa: PLC0415 - likewise
+
+        check_plot(options.plot)
+    if options.markdown is not None:
+        from lvsd.bench.tables import check_page  # noqa: PLC0415 - likewise
+
+        check_page(options.markdown)
+
+
+def _run(asked: Plan) -> Results:
+    """Measure, with a bar on the terminal that stderr may be."""
+    from lvsd.bench.schedulers import run  # noqa: PLC0415 - '--help' is quick
+
+    if not sys.stderr.isatty():
+        return run(asked, lambda _text: None)
+
+    from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415 - likewise
+
+    from lvsd.terminal import console  # noqa: PLC0415 - likewise
+
+    columns = BarColumn(bar_width=16), TextColumn("{task.description}")
+    with Progress(*columns, console=console(sys.stderr), transient=True) as progress:
+        task = progress.add_task("", total=asked.steps)
+        return run(asked, _teller(progress, task))
+
+
+def _teller(progress: Progress, task: TaskID) -> Callable[[str], None]:
+    said = -1
+
+    def say(text: str) -> None:
+        nonlocal said
+        said += 1
+        progress.update(task, completed=said, description=text)
+
+    return say
+
+
+def _write_page(page: Path, parts: dict[str, list[Table]], command: str) -> None:
+    from lvsd.bench.document import machine  # noqa: PLC0415 - '--help' is quick
+    from lvsd.bench.tables import markdown, write_page  # noqa: PLC0415 - likewise
+
+    head = f"`{command}`, {machine()}:\n\n"
+    bodies = {part: head + "\n\n".join(map(markdown, tables)) for part, tables in parts.items()}
+    for name in write_page(page, bodies):
+        sys.stderr.write(f"{page}: no markers for {name}, left out\n")
+
+
+def _parser() -> Parser:
+    parser = Parser(prog=PROG, description="Measure parts of lvsd.", allow_abbrev=False)
+    benchmarks = parser.add_subparsers(dest="benchmark", metavar="BENCHMARK", title="benchmarks")
+    schedulers = benchmarks.add_parser(
+        "schedulers",
+        help="how fast, how fair and how steady schedulers are",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_arguments(schedulers)
+    output = schedulers.add_argument_group("what is written")
+    output.add_argument("--json", action="store_true", help="JSON in place of tables")
+    output.add_argument(
+        "--plot", type=Path, metavar="DIR", help="plots, as SVG and PNG; needs lvsd[plot]"
+    )
+    output.add_argument(
+        "--markdown",
+        type=Path,
+        metavar="FILE",
+        help="the tables also into this page, between <!-- bench:NAME --> and <!-- end -->",
+    )
+    return parser

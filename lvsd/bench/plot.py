@@ -1,0 +1,56 @@
+"""The plots of ``--plot``, each as SVG and PNG.
+
+=============  ===================================================================
+cost           time per pick over servers, a panel per scheduler
+imbalance      the greatest active/weight by the mean, over time, likewise
+disruption     who goes to another server, in bars
+fairness       each server's share of the connections over its share by weight
+=============  ===================================================================
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import matplotlib as mpl
+
+from lvsd.bench.plot_panels import cost, imbalance
+from lvsd.bench.plot_rows import disruption, fairness
+from lvsd.bench.plot_style import STYLE
+from lvsd.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from matplotlib.figure import Figure
+
+    from lvsd.bench.schedulers import Plan, Results
+
+DPI: Final = 150
+FORMATS: Final = ("svg", "png")
+
+
+def draw(plan: Plan, results: Results, folder: Path) -> list[Path]:
+    """Write the plots of what was measured; return their paths. Raise UsageError."""
+    paths = []
+    with mpl.rc_context(STYLE):
+        for name, figure in _figures(plan, results):
+            for kind in FORMATS:
+                path = folder / f"{name}.{kind}"
+                metadata = {"Date": None} if kind == "svg" else {}
+                try:
+                    figure.savefig(path, dpi=DPI, metadata=metadata, facecolor="white")
+                except OSError as error:
+                    raise UsageError(f"--plot {path}: {error.strerror}") from error
+                paths.append(path)
+    return paths
+
+
+def _figures(plan: Plan, results: Results) -> Iterator[tuple[str, Figure]]:
+    if results.speed:
+        yield "cost", cost(plan, results)
+    if results.quality:
+        yield "imbalance", imbalance(plan, results)
+        yield "disruption", disruption(plan, results)
+        yield "fairness", fairness(plan, results)

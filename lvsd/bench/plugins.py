@@ -1,0 +1,172 @@
+"""Which schedulers to measure: built-in, installed, or any class by ``package.module:Class``.
+
+Whatever a third party's scheduler does wrong is told as its author's, with the class and the
+method: see `blame` and `rehearse`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import schedulers
+from lvsd.bench.farm import Farm
+from lvsd.bench.rules import RULES
+from lvsd.bench.workloads import flow_of
+from lvsd.errors import PluginError, UsageError
+from schedulers.base import Scheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ALL: Final = "all"
+REHEARSED: Final = (3, 1, 2)
+"""Weights of the servers in `rehearse`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A scheduler to measure: as typed, its name in tables, its class, and the kernel's rule."""
+
+    typed: str
+    name: str
+    made_by: type[Scheduler]
+    rule: type[Scheduler] | None
+
+    def make(self) -> Scheduler:
+        """Return a new scheduler. Raise PluginError when it cannot be made."""
+        try:
+            return self.made_by()
+        except Exception as error:
+            if self.rule is not None:
+                raise
+            raise PluginError(f"scheduler {self.typed} cannot be made: {_words(error)}") from error
+
+
+def chosen(text: str) -> list[Candidate]:
+    """Return what ``all`` or ``wlc,rr,package.module:Class`` names, each once.
+
+    Raise UsageError for what there is not, PluginError for what is no scheduler.
+    """
+    words = list(schedulers.BUILT_IN) if text == ALL else text.split(",")
+    candidates = [_candidate(word.strip()) for word in dict.fromkeys(words)]
+    names = [candidate.name for candidate in candidates]
+    return [
+        replace(candidate, name=candidate.typed) if names.count(candidate.name) > 1 else candidate
+        for candidate in candidates
+    ]
+
+
+def _candidate(word: str) -> Candidate:
+    if word in schedulers.BUILT_IN:
+        return Candidate(word, word, schedulers.BUILT_IN[word], RULES[word])
+    if ":" in word:
+        candidate = _by_path(word)
+    else:
+        try:
+            candidate = Candidate(word, word, schedulers.load(word), None)
+        except schedulers.UnknownSchedulerError as error:
+            raise UsageError(
+                f"--scheduler: {error}; any other as package.module:Class, or all"
+            ) from error
+        except schedulers.BrokenSchedulerError as error:
+            raise PluginError(str(error)) from error
+    rehearse(candidate)
+    return candidate
+
+
+def _by_path(word: str) -> Candidate:
+    """Import a class, also from the current directory."""
+    module_name, _, class_name = word.partition(":")
+    here = os.getcwd()  # noqa: PTH109 - sys.path holds text
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    if not all(part.isidentifier() for part in [*module_name.split("."), class_name]):
+        raise UsageError(f"--scheduler {word}: not of the form package.module:Class")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
+            raise UsageError(
+                f"--scheduler {word}: no module {error.name}, neither installed nor in {here}"
+            ) from error
+        raise PluginError(f"scheduler {word} cannot be imported: {_words(error)}") from error
+    except (Exception, SystemExit) as error:
+        raise PluginError(f"scheduler {word} cannot be imported: {_words(error)}") from error
+    made_by = getattr(module, class_name, None)
+    if made_by is None:
+        raise UsageError(f"--scheduler {word}: {module_name} has no {class_name}")
+    if not (isinstance(made_by, type) and issubclass(made_by, Scheduler)):
+        raise PluginError(
+            f"scheduler {word}: {class_name} is no subclass of schedulers.base.Scheduler"
+        )
+    if inspect.isabstract(made_by):
+        missing = ", ".join(sorted(made_by.__abstractmethods__))
+        raise PluginError(f"scheduler {word}: {class_name} does not define {missing}")
+    name = getattr(made_by, "name", None)
+    if not isinstance(name, str) or not name or name in schedulers.BUILT_IN:
+        name = class_name
+    return Candidate(word, name, made_by, None)
+
+
+def rehearse(candidate: Candidate) -> None:
+    """Play a short life of a service to a scheduler. Raise PluginError when it fails in it."""
+    scheduler = candidate.make()
+    with blame(candidate):
+        farm = Farm(scheduler, REHEARSED)
+        for serial in range(60):
+            now = serial / 4
+            place = farm.connect(flow_of(serial % 7, serial, serial % 5), now)
+            if place is not None and serial % 3 == 0:
+                server = farm.servers[place]
+                farm.end(server)
+                farm.close(server)
+            if serial % 4 == 0:
+                farm.scheduler.tick(now)
+            if serial == 20:
+                farm.remove(1)
+            if serial == 30:
+                farm.restore(1)
+            if serial == 40:
+                farm.servers[2].set_weight(5)
+                farm.scheduler.edit(farm.servers[2])
+
+
+@contextmanager
+def blame(candidate: Candidate) -> Iterator[None]:
+    """Turn what a third party's scheduler raises into PluginError, with the method's name.
+
+    What is raised by anything else passes as it is.
+    """
+    try:
+        yield
+    except PluginError as error:
+        raise PluginError(f"scheduler {candidate.typed}: {error}") from error
+    except Exception as error:
+        method = _method(error, candidate.made_by)
+        if method is None or candidate.rule is not None:
+            raise
+        raise PluginError(
+            f"scheduler {candidate.typed}: {method} raised {_words(error)}"
+        ) from error
+
+
+def _method(error: Exception, made_by: type[Scheduler]) -> str | None:
+    """Return the first method of the class that the error came through."""
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        own = trace.tb_frame.f_locals.get(code.co_varnames[0]) if code.co_varnames else None
+        if isinstance(own, made_by):
+            return code.co_name
+        trace = trace.tb_next
+    return None
+
+
+def _words(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -1,0 +1,268 @@
+"""The tables of ``lvsd bench schedulers``. Pure."""
+
+from __future__ import annotations
+
+import statistics
+from itertools import groupby
+from typing import TYPE_CHECKING, Final
+
+from lvsd.bench.schedulers import MEMORY, QUALITY, SPEED
+from lvsd.bench.tables import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from lvsd.bench.estimate import Estimate
+    from lvsd.bench.history import Played
+    from lvsd.bench.kernel import Compared
+    from lvsd.bench.memory import Memory
+    from lvsd.bench.schedulers import Plan, Results
+    from lvsd.bench.speed import Speed
+
+NONE: Final = "-"
+KERNEL: Final = "kernel"
+NOT_ITS: Final = "the kernel has no such scheduler"
+SIZES_IN_A_TABLE: Final = 4
+
+
+def tables(plan: Plan, results: Results) -> dict[str, list[Table]]:
+    """Return the tables of every part that was measured."""
+    found = {
+        SPEED: list(_speed(results.speed)),
+        MEMORY: list(_memory(results.memory)),
+        QUALITY: list(_quality(plan, results)) if results.quality else [],
+        KERNEL: list(_kernel(results.kernel)) if results.kernel else [],
+    }
+    return {part: each for part, each in found.items() if each}
+
+
+# --- speed and memory -----------------------------------------------------------------------
+
+
+def _speed(measured: Sequence[Speed]) -> Iterator[Table]:
+    for servers, group in groupby(measured, key=lambda speed: speed.servers):
+        speeds = list(group)
+        notes = {
+            f"{speed.scheduler}: no rule, {speed.why_no_rule}."
+            for speed in speeds
+            if speed.why_no_rule
+        }
+        yield Table(
+            "speed",
+            f"Speed with {_servers(servers)}",
+            ("scheduler", "picks/s", "± %", "ns", "rule, picks/s", "± %", "ratio"),
+            [_speed_row(speed) for speed in speeds],
+            " ".join(sorted(notes)),
+        )
+
+
+def _speed_row(speed: Speed) -> list[str]:
+    rule = [NONE] * 3
+    if speed.rule is not None:
+        ratio = speed.ours.mean / speed.rule.mean
+        rule = [
+            f"{speed.rule.mean:,.0f}",
+            _percent_of(speed.rule),
+            f"{ratio:.1f}" if ratio < 100 else f"{ratio:,.0f}",
+        ]
+    ns = 1e9 / speed.ours.mean
+    return [
+        speed.scheduler,
+        f"{speed.ours.mean:,.0f}",
+        _percent_of(speed.ours),
+        f"{ns:,.0f}",
+        *rule,
+    ]
+
+
+def _memory(measured: Sequence[Memory]) -> Iterator[Table]:
+    sizes = list(dict.fromkeys(memory.servers for memory in measured))
+    found = {(memory.scheduler, memory.servers): memory for memory in measured}
+    names = list(dict.fromkeys(memory.scheduler for memory in measured))
+    for begin in range(0, len(sizes), SIZES_IN_A_TABLE):
+        shown = sizes[begin : begin + SIZES_IN_A_TABLE]
+        yield Table(
+            "memory",
+            f"Memory in bytes: a scheduler without servers, and per server with {_list(shown)}",
+            ("scheduler", "without", *(f"{servers:,}" for servers in shown)),
+            [
+                [
+                    name,
+                    f"{found[name, shown[0]].empty_bytes:,}",
+                    *(f"{found[name, servers].bytes_per_server:,.0f}" for servers in shown),
+                ]
+                for name in names
+            ],
+        )
+
+
+# --- quality --------------------------------------------------------------------------------
+
+
+def _quality(plan: Plan, results: Results) -> Iterator[Table]:
+    where = f"{plan.workload}, {_servers(plan.simulated)}, {_seeds(plan)}"
+    factors = [
+        f"{each.scheduler} by {_span(each.weight_factors)}"
+        for each in results.quality
+        if max(each.weight_factors) > 1
+    ]
+    multiplied = (
+        f" Weights that are counts of connections are multiplied: {', '.join(factors)}."
+        if factors
+        else ""
+    )
+    yield Table(
+        "quality",
+        f"Fairness: {where}",
+        ("scheduler", "Jain's index", "% elsewhere", "% refused"),
+        [
+            [
+                each.scheduler,
+                _plus_minus(each.jain, 3),
+                _plus_minus(each.elsewhere, 1, 100),
+                _plus_minus(each.refused, 1, 100),
+            ]
+            for each in results.quality
+        ],
+        "Elsewhere: connections that would be another server's, were all dealt out by weight."
+        + multiplied,
+    )
+    yield Table(
+        "quality",
+        f"Imbalance, the greatest active/weight by the mean: {where}",
+        ("scheduler", "p50", "p99", "max"),
+        [
+            [
+                each.scheduler,
+                _plus_minus(each.imbalance_p50, 2),
+                _plus_minus(each.imbalance_p99, 2),
+                _plus_minus(each.imbalance_max, 2),
+            ]
+            for each in results.quality
+        ],
+        "1 is perfect.",
+    )
+    yield _disruption(plan, results, where)
+    yield _recovery(plan, results, where)
+
+
+def _disruption(plan: Plan, results: Results, where: str) -> Table:
+    ideal = statistics.fmean(results.ideal_moves)
+    return Table(
+        "quality",
+        f"Disruption, % of clients that go to another server: {where}",
+        ("scheduler", "no change", "one removed", "one added"),
+        [
+            [
+                each.scheduler,
+                _plus_minus(each.moved_unchanged, 1, 100),
+                _plus_minus(each.moved_removed, 1, 100),
+                _plus_minus(each.moved_added, 1, 100),
+            ]
+            for each in results.quality
+        ],
+        f"Ideal: 0, {ideal:.1%}, {ideal:.1%}: the server's share by weight"
+        f" (1/n = {1 / plan.simulated:.1%}).",
+    )
+
+
+def _recovery(plan: Plan, results: Results, where: str) -> Table:
+    total = len(plan.seeds)
+    return Table(
+        "quality",
+        f"Recovery of a server that comes back empty: {where}",
+        ("scheduler", "seconds", "recovered", "most in a row"),
+        [
+            [
+                each.scheduler,
+                _plus_minus(each.recovered_s, 1) if each.recovered_s else NONE,
+                f"{each.recovered_seeds} of {total}",
+                _plus_minus(each.worst_run, 1),
+            ]
+            for each in results.quality
+        ],
+        f"Recovered: 90% of the mean active/weight, within {_seconds(results.window_s)}; the"
+        " seconds are those of the seeds in which it was.",
+    )
+
+
+# --- the kernel -----------------------------------------------------------------------------
+
+
+def _kernel(compared: Compared) -> Iterator[Table]:
+    count = compared.connections
+    where = f"{count:,} connections, {_servers(compared.servers)}, {_seconds(compared.duration_s)}"
+    yield Table(
+        "kernel",
+        f"Picks like the kernel's: {where}",
+        ("scheduler", "ours", "the rule"),
+        [
+            [each.scheduler, f"{each.ours_agree} of {count}", f"{each.rule_agree} of {count}"]
+            for each in compared.schedulers
+        ],
+        " ".join([f"{compared.kernel}.", *(f"{name}: {NOT_ITS}." for name in compared.others)]),
+    )
+    yield Table(
+        "kernel",
+        f"What the picks make of the load: {where}",
+        ("scheduler", "side", "Jain", "% elsewhere", "p50", "p99"),
+        [
+            [each.scheduler if side == "kernel" else "", side, *_played(played)]
+            for each in compared.schedulers
+            for side, played in (
+                ("kernel", each.kernel),
+                ("ours", each.ours),
+                ("rule", each.rule),
+            )
+        ],
+        "p50 and p99 are those of the imbalance.",
+    )
+
+
+def _played(played: Played) -> list[str]:
+    return [
+        f"{played.jain:.3f}",
+        f"{played.elsewhere:.1%}".rstrip("%"),
+        f"{played.imbalance_p50:.2f}",
+        f"{played.imbalance_p99:.2f}",
+    ]
+
+
+# --- words ----------------------------------------------------------------------------------
+
+
+def _plus_minus(value: Estimate, digits: int, factor: float = 1) -> str:
+    mean = f"{factor * value.mean:.{digits}f}"
+    if value.half_width is None:
+        return mean
+    return f"{mean} ±{factor * value.half_width:.{digits}f}"
+
+
+def _percent_of(value: Estimate) -> str:
+    if value.half_width is None or not value.mean:
+        return NONE
+    return f"{100 * value.half_width / value.mean:.0f}"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:,.0f} s" if value >= 10 else f"{value:.1f} s"
+
+
+def _servers(count: int) -> str:
+    return "1 server" if count == 1 else f"{count:,} servers"
+
+
+def _seeds(plan: Plan) -> str:
+    if len(plan.seeds) == 1:
+        return f"seed {plan.seeds[0]}"
+    return f"{len(plan.seeds)} seeds, ± 95% confidence (Student's t)"
+
+
+def _span(values: Sequence[int]) -> str:
+    least, most = min(values), max(values)
+    return f"{least}" if least == most else f"{least} to {most}"
+
+
+def _list(sizes: Sequence[int]) -> str:
+    *most, last = (f"{size:,}" for size in sizes)
+    return f"{', '.join(most)} and {last}" if most else last

@@ -1,0 +1,219 @@
+"""The command line of ``lvsd bench``: what it prints, writes and refuses."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lvsd.bench.cli import main
+from lvsd.bench.kernel import check
+from lvsd.bench.plugins import chosen
+from lvsd.errors import KernelError, LvsdError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+QUICK = ["--servers", "4,8", "--seeds", "2", "--turns", "2", "--duration", "20", "--load", "2"]
+TWO = ["schedulers", *QUICK, "--scheduler", "wlc,mh"]
+
+
+def test_bench_alone_lists_the_benchmarks(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    said = capsys.readouterr().out
+    assert "schedulers" in said
+    assert said.startswith("usage: lvsd bench ")
+
+
+def test_the_json_document_has_every_figure_with_its_seeds(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([*TWO, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert list(report) == [
+        "format",
+        "lvsd",
+        "python",
+        "machine",
+        "parameters",
+        "speed",
+        "memory",
+        "quality",
+        "simulation",
+        "kernel",
+    ]
+    assert report["parameters"] == {
+        "schedulers": ["wlc", "mh"],
+        "parts": ["speed", "memory", "quality"],
+        "servers": [4, 8],
+        "simulated": 4,
+        "weights": "1-10",
+        "seeds": [1, 2],
+        "workload": "steady",
+        "trace": None,
+        "load": 2.0,
+        "lifetime_s": 10.0,
+        "duration_s": 20.0,
+        "linger_s": 10.0,
+        "turns": 2,
+    }
+    assert [(each["scheduler"], each["servers"]) for each in report["speed"]] == [
+        ("wlc", 4),
+        ("mh", 4),
+        ("wlc", 8),
+        ("mh", 8),
+    ]
+    wlc = report["quality"][0]
+    assert set(wlc["jain"]) == {"mean", "half_width", "values"}
+    assert len(wlc["jain"]["values"]) == 2
+    assert len(wlc["imbalances"]) == 300
+    assert report["kernel"] is None
+
+
+def test_the_same_seeds_give_the_same_quality(capsys: pytest.CaptureFixture[str]) -> None:
+    reports = []
+    for _ in range(2):
+        main([*TWO, "--measure", "quality", "--json"])
+        reports.append(capsys.readouterr().out)
+    assert reports[0] == reports[1]
+
+
+def test_one_seed_has_no_intervals(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--scheduler", "rr", "--servers", "4", "--duration", "20", "--measure", "quality"]
+    assert main(["schedulers", *words, "--seed", "9"]) == 0
+    said = capsys.readouterr().out
+    assert "steady, 4 servers, seed 9" in said
+    assert "±" not in said
+
+
+def test_a_trace_takes_its_own_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trace = tmp_path / "trace.csv"
+    rows = [f"{second},2,203.0.113.{second + 1}\n" for second in range(31)]
+    trace.write_text("arrival_s,lifetime_s,client\n" + "".join(rows), encoding="utf-8")
+    words = ["--scheduler", "rr", "--servers", "3", "--measure", "quality", "--json"]
+    for said in (["--workload", "trace", str(trace)], ["--trace", str(trace)]):
+        assert main(["schedulers", *words, *said]) == 0
+        report = json.loads(capsys.readouterr().out)
+        assert report["parameters"]["workload"] == "trace"
+        assert report["parameters"]["trace"] == str(trace)
+        assert report["parameters"]["duration_s"] == 30.0
+        assert report["parameters"]["load"] is None
+        assert report["simulation"]["active"][0] == pytest.approx(59 / 30)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--servers 0", "--servers '0': a whole number from 1 to 100,000 is allowed"),
+        ("--servers -3", "--servers '-3': a whole number"),
+        ("--servers 10,,20", "--servers '': a whole number"),
+        ("--servers 1000000000", "--servers '1000000000': a whole number from 1 to 100,000"),
+        ("--servers 1,2,3,4,5,6,7,8,9,10,11,12,13", "--servers: 13 numbers; 12 are allowed"),
+        ("--servers 1", "a simulation takes 2 servers or more"),
+        ("--weights 0", "--weights '0': neither one weight (5), nor a range"),
+        ("--weights 10-1", "--weights '10-1': neither"),
+        ("--weights 1,,2", "--weights '1,,2': neither"),
+        ("--weights 70000", "weights are 1 to 65535"),
+        ("--weights 3,2,1", "a pattern of 3 weights does not fit 10 servers"),
+        ("--weights 3,2,1 --servers 9 --simulate 8", "does not fit 8 servers"),
+        ("--simulate 1", "--simulate '1': a whole number from 2 to 10,000"),
+        ("--simulate 10000", "connections a run, 1,000,000 are allowed: give fewer servers"),
+        ("--seeds 0", "--seeds '0': a whole number from 1 to 1,000"),
+        ("--seed -1", "--seed '-1': a whole number from 0"),
+        ("--seeds 2 --seed 3", "argument --seed: not allowed with argument --seeds"),
+        ("--load 0", "--load '0': a number from 0.01"),
+        ("--load nan", "--load 'nan': a number"),
+        ("--lifetime long", "--lifetime 'long': a number"),
+        ("--linger -1", "--linger '-1': a number from 0"),
+        ("--duration 1", "--duration '1': a number from 10"),
+        ("--turns 1", "--turns '1': a whole number from 2"),
+        ("--measure quality,more", "--measure 'more': there are speed, memory, quality"),
+        ("--workload calm", "--workload 'calm': there are steady, churn, bursty, heavy-tail"),
+        ("--workload steady file", "--workload steady file: nothing may follow steady"),
+        ("--workload trace", "--workload trace: say which file"),
+        ("--workload trace a b", "--workload trace a b: nothing may follow a"),
+        ("--workload trace a --trace b", "give only one"),
+        ("--workload churn --trace b", "--trace does not go with --workload churn"),
+        ("--trace t --load 3", "--load does not go with a trace"),
+        ("--markdown /etc/hosts", "--markdown /etc/hosts: no markers in the page"),
+        ("--unknown", "unrecognized arguments: --unknown; see 'lvsd bench --help'"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_measured(words: str, said: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        main(["schedulers", *words.split(" ")])
+    assert said in str(raised.value)
+    assert raised.value.exit_status == 64
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ("--trace /no/trace", 66, "/no/trace: cannot be read: No such file"),
+        ("--markdown /no/page", 66, "/no/page: cannot be read: No such file"),
+        ("--plot /proc/lvsd", 73, "/proc/lvsd: cannot be written: "),
+        ("--plot /etc/hosts", 73, "/etc/hosts: cannot be written: File exists"),
+        ("--plot /etc/hosts/deeper", 73, "/etc/hosts/deeper: cannot be written: Not a dir"),
+    ],
+)
+def test_files_that_cannot_be_used_are_named_before_too(words: str, status: int, said: str) -> None:
+    with pytest.raises(LvsdError) as raised:
+        main(["schedulers", *words.split(" ")])
+    assert (raised.value.exit_status, str(raised.value)[: len(said)]) == (status, said)
+
+
+def test_a_benchmark_that_there_is_not_is_refused() -> None:
+    with pytest.raises(UsageError, match="invalid choice: 'packets'"):
+        main(["packets"])
+
+
+def test_without_a_checkout_no_kernel_is_asked(tmp_path: Path) -> None:
+    with pytest.raises(KernelError) as raised:
+        check(chosen("wlc"), tmp_path)
+    assert raised.value.exit_status == 71
+    assert "this lvsd is installed without" in str(raised.value)
+
+
+def test_tables_go_between_a_pages_markers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# Page\n<!-- bench:quality -->\nold\n<!-- end -->\nMore\n<!-- bench:kernel -->\nkept\n"
+        "<!-- end -->\n",
+        encoding="utf-8",
+    )
+    assert main([*TWO, "--measure", "memory,quality", "--markdown", str(page)]) == 0
+    said = page.read_text(encoding="utf-8")
+    assert said.startswith("# Page\n<!-- bench:quality -->\n`lvsd bench schedulers --servers 4,8 ")
+    assert "\n| wlc | " in said
+    assert "old" not in said
+    assert "More\n<!-- bench:kernel -->\nkept\n<!-- end -->\n" in said
+    assert capsys.readouterr().err == f"{page}: no markers for memory, left out\n"
+
+
+def test_plots_are_written_as_svg_and_png(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib", reason="pip install 'lvsd[plot]'")
+    folder = tmp_path / "new" / "plots"
+    assert main([*TWO, "--plot", str(folder)]) == 0
+    names = ("cost", "disruption", "fairness", "imbalance")
+    written = sorted(folder.iterdir())
+    assert written == [folder / f"{name}.{kind}" for name in names for kind in ("png", "svg")]
+    starts = {path.suffix: path.read_bytes()[:4] for path in written}
+    assert starts == {".png": b"\x89PNG", ".svg": b"<?xm"}
+    assert sorted(capsys.readouterr().err.split()) == [str(path) for path in written]
+    assert "ideal: " in (folder / "disruption.svg").read_text(encoding="utf-8")
+
+
+def test_plots_without_matplotlib_say_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "path", [])
+    with pytest.raises(UsageError, match=r"--plot needs matplotlib: pip install 'lvsd\[plot\]'"):
+        main([*TWO, "--plot", str(tmp_path)])

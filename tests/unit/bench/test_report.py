@@ -1,0 +1,132 @@
+"""Tables fit a narrow terminal, and are plain in a pipe."""
+
+from __future__ import annotations
+
+import argparse
+import io
+from typing import TYPE_CHECKING
+
+import pytest
+from rich.console import Console
+
+from lvsd.bench.cli import main
+from lvsd.bench.document import document
+from lvsd.bench.estimate import estimate
+from lvsd.bench.history import Played
+from lvsd.bench.kernel import Compared, Comparison
+from lvsd.bench.memory import Memory
+from lvsd.bench.options import add_arguments, plan
+from lvsd.bench.plugins import Candidate, chosen
+from lvsd.bench.quality import figures, quality
+from lvsd.bench.report import tables
+from lvsd.bench.schedulers import Results
+from lvsd.bench.speed import Speed
+from lvsd.bench.tables import markdown, show
+from tests.unit.bench.cases import case
+
+if TYPE_CHECKING:
+    from lvsd.bench.schedulers import Plan
+
+SIZES = (10, 100, 1000, 10_000, 100_000)
+LONG = "a_third_partys_scheduler_of_a_long_name"
+PLAYED = Played((0, None, 1), 0.99951, 0.0123, 1.25, 3.0)
+
+
+@pytest.fixture(scope="module")
+def asked() -> Plan:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return plan(parser.parse_args(["--scheduler", "wlc", "--seeds", "3"]))
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    (wlc,) = chosen("wlc")
+    named = Candidate(LONG, LONG, wlc.made_by, None)
+    rates = estimate([12_345_678.0, 12_445_678.0, 12_545_678.0])
+    slow = estimate([49.0, 50.0, 51.0])
+    cases = [case(seed=seed) for seed in (1, 2, 3)]
+    return Results(
+        speed=tuple(
+            Speed(name, servers, rates, rule, None if rule else "no such thing")
+            for servers in SIZES
+            for name, rule in (("lblcr", slow), (LONG, None))
+        ),
+        memory=tuple(Memory("lblcr", servers, 75_104, 8_000_000) for servers in SIZES),
+        quality=tuple(
+            quality(each.name, [figures(each, one) for one in cases]) for each in (wlc, named)
+        ),
+        kernel=Compared(
+            "Linux 6.1.0-56-cloud-amd64, #1 SMP Debian 6.1.192-2",
+            10,
+            1500,
+            21.6,
+            (Comparison("lblcr", PLAYED, PLAYED, PLAYED, 1500, 1499),),
+            (LONG,),
+        ),
+        ideal_moves=(0.1, 0.2, 0.3),
+        window_s=30.0,
+        active=(99.0, 100.0, 101.0),
+    )
+
+
+def test_every_table_fits_60_columns(asked: Plan, results: Results) -> None:
+    found = [table for part in tables(asked, results).values() for table in part]
+    buffer = io.StringIO()
+    show(found, Console(file=buffer, width=60, highlight=False))
+    said = buffer.getvalue()
+    assert max(map(len, said.split("\n"))) <= 60
+    assert "\x1b" not in said
+    assert "…" not in said
+
+
+def test_a_figure_stands_with_its_interval_and_the_rules_beside_it(
+    asked: Plan, results: Results
+) -> None:
+    parts = tables(asked, results)
+    speed = parts["speed"][0]
+    assert speed.rows == [
+        ["lblcr", "12,445,678", "2", "80", "50", "5", "248,914"],
+        [LONG, "12,445,678", "2", "80", "-", "-", "-"],
+    ]
+    assert speed.note == f"{LONG}: no rule, no such thing."
+    assert [len(table.columns) for table in parts["memory"]] == [6, 3]
+    assert parts["memory"][0].rows == [["lblcr", "75,104", "800,000", "80,000", "8,000", "800"]]
+    agreement, loads = parts["kernel"]
+    assert agreement.rows == [["lblcr", "1500 of 1500", "1499 of 1500"]]
+    assert f"{LONG}: the kernel has no such scheduler." in agreement.note
+    assert loads.rows[0] == ["lblcr", "kernel", "1.000", "1.2", "1.25", "3.00"]
+
+
+def test_the_ideal_is_the_servers_share_by_weight(asked: Plan, results: Results) -> None:
+    disruption = tables(asked, results)["quality"][2]
+    assert disruption.note.startswith("Ideal: 0, 20.0%, 20.0%: ")
+
+
+def test_markdown_has_a_row_per_scheduler(asked: Plan, results: Results) -> None:
+    lines = markdown(tables(asked, results)["kernel"][0]).split("\n")
+    assert lines[:5] == [
+        "**Picks like the kernel's: 1,500 connections, 10 servers, 22 s**",
+        "",
+        "| scheduler | ours | the rule |",
+        "|---|--:|--:|",
+        "| lblcr | 1500 of 1500 | 1499 of 1500 |",
+    ]
+
+
+def test_the_kernels_side_is_in_the_json_document(asked: Plan, results: Results) -> None:
+    kernel = document(asked, results)["kernel"]
+    assert kernel["schedulers"][0]["kernel"]["picks"] == (0, None, 1)
+    assert kernel["schedulers"][0]["ours_agree"] == 1500
+    assert kernel["others"] == (LONG,)
+
+
+def test_the_command_fits_the_columns_that_it_is_told_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    words = ["--scheduler", "lblcr,rr", "--servers", "5,10", "--seeds", "2"]
+    assert main(["schedulers", *words, "--turns", "2", "--duration", "20"]) == 0
+    said = capsys.readouterr()
+    assert max(map(len, said.out.split("\n"))) <= 60
+    assert said.err == ""
