@@ -94,9 +94,10 @@ fuzz: venv ## coverage-guided fuzzing of the packet path; FUZZ_SECONDS=60
 bench: venv ## packets/s, picks/s, memory, end to end against HAProxy and nginx
 	$(BIN)/python -m bench
 
-bench-compare: venv ## this tree against another revision, in turns; REV=HEAD~1 ONLY='core-*'
+bench-compare: venv ## this tree against REV, in turns; ONLY='core-*' ROUNDS=15
 	@test -n "$(REV)" || { echo "say which: make bench-compare REV=HEAD~1" >&2; exit 64; }
-	$(BIN)/python -m bench compare $(REV) $(ONLY)
+	$(BIN)/python -m bench compare $(REV) $(foreach name,$(ONLY),'$(name)') \
+		$(if $(ROUNDS),--rounds $(ROUNDS))
 
 docs: venv ## the documentation as a site, in build/docs; a broken link is an error
 	$(BIN)/sphinx-build -W --keep-going -n -q -b html docs build/docs

@@ -1,1 +1,1 @@
-"""Benchmarks: packets, picks, memory, end to end."""
+"""Benchmarks: packets, picks, memory, end to end; and two revisions against each other."""

@@ -4,269 +4,139 @@ That is parsing, look-up, counters, state, timer and rewriting; for a new connec
 scheduler and both entries. In NAT mode unless a row says otherwise; what other modes send by a
 socket is made, not sent. DR and TUN see no replies. The requests and replies are those of 10,000
 established connections in turn; new connections come from as many clients and find an empty table.
-Run as ``python -m bench.core`` or, into docs/performance.md, ``python -m bench core``. Every figure
-is the median of several turns.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, partial
-from statistics import median
-from time import perf_counter
-from typing import TYPE_CHECKING, TypeAlias
+from functools import partial
+from time import process_time
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-
-from bench.packet import ENDS, VPORT, build
+from bench.harness import Case, Turn, timed
+from bench.loads import CONNECTIONS, NOW, established, icmp_errors, opening
 from bench.report import Table, count
-from forwarders import FORWARDERS
-from lvsd.core.director import Director
-from lvsd.core.local_ports import LocalPool
-from lvsd.core.path import leave, path_to
-from lvsd.core.service import RealServer, Service, ServiceKey
-from lvsd.core.verdict import Hook, Verdict
-from lvsd.packet.checksum import checksum, pseudo_header
-from lvsd.packet.view import ICMP, ICMPV6, SCTP, TCP, UDP
+from lvsd.packet.view import SCTP, TCP, UDP
 from schedulers import BUILT_IN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-TURNS = 5
-CONNECTIONS = 10_000
+    from bench.loads import Load
+    from lvsd.core.director import Director
+
 SERVERS = (3, 1000)
-SIZE = 100
-MTU = 1500
-NOW = 1000.0
 NAMES = {TCP: "TCP", UDP: "UDP", SCTP: "SCTP"}
-ADDRESSES_AT = {4: 12, 6: 8}
-L4 = {4: 20, 6: 40}
-SYN_OPTIONS = bytes.fromhex("020405b40402080a00112233000000000103030a")
-"""What Linux puts on a SYN: MSS, SACK permitted, timestamps, a NOP, window scale."""
-
-Load: TypeAlias = list[tuple[bytes, Hook]]
-"""Packets and the hooks that they come from."""
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """Packets, or new connections, per second for each number of servers in `SERVERS`."""
+class Row:
+    """A line of the table: a load, for each number of servers in `SERVERS`.
 
-    name: str
-    per_s: tuple[float, ...]
+    ``prepare`` takes version, protocol and that number. A load of ``packets`` is handled as a
+    whole, each time by a new director if it ``opens`` connections.
+    """
+
+    title: str
+    slug: str
+    version: int
+    protocol: int
+    prepare: Callable[[int, int, int], tuple[Director, Load]]
+    packets: int
+    opens: bool = False
+
+    def name(self, servers: int) -> str:
+        """Return the name of the benchmark."""
+        return f"core-{self.slug}-{NAMES[self.protocol].lower()}{self.version}-{servers}"
+
+    def turn(self, servers: int) -> Turn:
+        """Return a turn of whole loads."""
+        prepare = partial(self.prepare, self.version, self.protocol, servers)
+        return _anew(prepare) if self.opens else _again(*prepare())
 
 
-def run() -> list[Result]:
-    """Measure everything; about a minute."""
-    figures = [
-        _measure(
-            f"IPv{version} {NAMES[protocol]}, request and reply", established, version, protocol
-        )
-        for version, protocol in ((4, TCP), (6, TCP), (4, UDP), (6, UDP), (4, SCTP))
+def cases() -> list[Case]:
+    """Return the benchmarks of group ``core``; what they measure is a packet each."""
+    return [
+        Case(row.name(servers), partial(row.turn, servers), row.packets, loops=1)
+        for row in rows()
+        for servers in SERVERS
     ]
-    figures += [
-        _measure(f"IPv{version} TCP, {what}", partial(established, mode=mode), version, TCP)
-        for version in (4, 6)
-        for mode, what in (
-            ("dr", "DR, request"),
-            ("tun", "TUN, request"),
-            ("fullnat", "FULLNAT, request and reply"),
-        )
-    ]
-    figures += [
-        _measure(f"IPv4 TCP, new connections, {mode.upper()}", partial(opening, mode=mode), 4, TCP)
-        for mode in ("dr", "tun", "fullnat")
-    ]
-    figures += [
-        _measure(f"IPv{version} UDP, ICMP errors", icmp_errors, version, UDP) for version in (4, 6)
-    ]
-    figures += [
-        _measure(
-            f"IPv{version} {NAMES[protocol]}, new connections, wlc", opening, version, protocol
-        )
-        for version, protocol in ((6, TCP), (4, UDP))
-    ]
-    figures += [
-        _measure(f"IPv4 TCP, new connections, {name}", partial(opening, scheduler=name), 4, TCP)
-        for name in BUILT_IN
-    ]
-    return figures
+
+
+def rows() -> list[Row]:
+    """Return the lines of the table."""
+    return [*_established(), *_opening()]
 
 
 def tables() -> list[Table]:
-    """Measure, and return the table of section ``core``."""
+    """Measure, and return the table of section ``core``; about two minutes."""
+    timings = timed(["core-*"])
     return [
         Table(
             name="core",
             title="Through the director core, without I/O, per second",
             command="python -m bench core",
             columns=("", *(f"{count(servers)} servers" for servers in SERVERS)),
-            rows=[(result.name, *map(count, result.per_s)) for result in run()],
+            rows=[
+                (row.title, *(count(timings[row.name(servers)].per_s) for servers in SERVERS))
+                for row in rows()
+            ],
         )
     ]
 
 
-def world(
-    version: int, protocol: int, servers: int, scheduler: str = "wlc", mode: str = "nat"
-) -> Director:
-    """Return a director with one service, its paths compiled."""
-    director = Director(now=NOW)
-    _, vip, rip = ENDS[version]
-    local = bytes((*rip[:-1], 254))
-    pool = LocalPool((local,))
-    service = Service(ServiceKey(protocol, vip, VPORT), BUILT_IN[scheduler](), local=pool)
-    forwarder = FORWARDERS[mode]()
-    rport = 8080 if forwarder.maps_port else VPORT
-    weight = CONNECTIONS if scheduler == "ovf" else 1  # ovf has room for its weight only
-    director.services.add(service)
-    first = int.from_bytes(rip, "big")
-    for number in range(servers):
-        address = (first + number).to_bytes(len(rip), "big")
-        server = service.add(RealServer(address, rport, weight, forwarder=forwarder))
-        server.set_way(MTU, local, is_local=False)
-        if not forwarder.per_connection:
-            leave(path_to(server, director.protocols[protocol], (vip, VPORT), rport))
-    return director
+def _established() -> Iterator[Row]:
+    both = 2 * CONNECTIONS
+    for version, protocol in ((4, TCP), (6, TCP), (4, UDP), (6, UDP), (4, SCTP)):
+        title = f"IPv{version} {NAMES[protocol]}, request and reply"
+        yield Row(title, "nat", version, protocol, established, both)
+    for version in (4, 6):
+        for mode, what, packets in (
+            ("dr", "DR, request", CONNECTIONS),
+            ("tun", "TUN, request", CONNECTIONS),
+            ("fullnat", "FULLNAT, request and reply", both),
+        ):
+            prepare = partial(established, mode=mode)
+            yield Row(f"IPv{version} TCP, {what}", mode, version, TCP, prepare, packets)
+    for version in (4, 6):
+        title = f"IPv{version} UDP, ICMP errors"
+        yield Row(title, "icmp-error", version, UDP, icmp_errors, CONNECTIONS)
 
 
-@cache
-def requests(version: int, protocol: int, *, opens: bool) -> list[bytes]:
-    """Return a packet of each of `CONNECTIONS` clients; its transport checksum is not right."""
-    l4 = L4[version]
-    packet = bytearray(build(version, protocol, SIZE))
-    if protocol == TCP and opens:
-        packet = bytearray(build(version, protocol, l4 + 20 + len(SYN_OPTIONS)))
-        packet[l4 + 12 : l4 + 14] = b"\xa0\x02"
-        packet[l4 + 20 :] = SYN_OPTIONS
-    if protocol == SCTP:
-        packet[l4 + 12] = 1 if opens else 0
-    width = 4 if version == 4 else 16
-    client_at = ADDRESSES_AT[version] + width - 2
-    made = []
-    for number in range(CONNECTIONS):
-        packet[client_at : client_at + 2] = (number >> 4).to_bytes(2, "big")
-        packet[l4 : l4 + 2] = (40000 + number % 16).to_bytes(2, "big")
-        made.append(bytes(packet))
-    return made
+def _opening() -> Iterator[Row]:
+    for mode in ("dr", "tun", "fullnat"):
+        title = f"IPv4 TCP, new connections, {mode.upper()}"
+        prepare = partial(opening, mode=mode)
+        yield Row(title, f"open-{mode}", 4, TCP, prepare, CONNECTIONS, opens=True)
+    for version, protocol in ((6, TCP), (4, UDP)):
+        title = f"IPv{version} {NAMES[protocol]}, new connections, wlc"
+        yield Row(title, "open-wlc", version, protocol, opening, CONNECTIONS, opens=True)
+    for name in BUILT_IN:
+        title = f"IPv4 TCP, new connections, {name}"
+        prepare = partial(opening, scheduler=name)
+        yield Row(title, f"open-{name}", 4, TCP, prepare, CONNECTIONS, opens=True)
 
 
-def reply(request: bytes) -> bytes:
-    """Return a packet with its ends exchanged."""
-    version = request[0] >> 4
-    start, l4 = ADDRESSES_AT[version], L4[version]
-    width = 4 if version == 4 else 16
-    middle, end = start + width, start + 2 * width
-    return b"".join(
-        (
-            request[:start],
-            request[middle:end],
-            request[start:middle],
-            request[end:l4],
-            request[l4 + 2 : l4 + 4],
-            request[l4 : l4 + 2],
-            request[l4 + 4 :],
-        )
-    )
+def _again(director: Director, load: Load) -> Turn:
+    """Return a turn of the same load by the same director."""
+    return lambda loops: sum(_seconds(director, load) for _ in range(loops))
 
 
-def established(
-    version: int, protocol: int, servers: int, mode: str = "nat"
-) -> tuple[Director, Load]:
-    """Return a director with `CONNECTIONS` connections, and a request and a reply of each.
-
-    FULLNAT's clients have been told to the server, and it knows.
-    """
-    director = world(version, protocol, servers, mode=mode)
-    load: Load = []
-    opening_ = requests(version, protocol, opens=True)
-    following = requests(version, protocol, opens=False)
-    for first, second in zip(opening_, following, strict=True):
-        _forwarded(director, first)
-        forwarded = _forwarded(director, second)
-        load.append((second, Hook.PREROUTING))
-        if mode in {"nat", "fullnat"}:
-            answer = reply(forwarded)
-            load.append((answer, Hook.FORWARD))
-            director.handle(answer, Hook.FORWARD, 0, 1, NOW)
-    director.departures.clear()
-    return director, load
+def _anew(prepare: Callable[[], tuple[Director, Load]]) -> Turn:
+    """Return a turn that prepares a director for each load; that takes no time of it."""
+    return lambda loops: sum(_seconds(*prepare()) for _ in range(loops))
 
 
-def _forwarded(director: Director, request: bytes) -> bytes:
-    """Return what a request becomes. Raise TypeError if it is not forwarded."""
-    outcome = director.handle(request, Hook.PREROUTING, 0, 1, NOW)
-    if outcome is Verdict.TAKEN:
-        outcome = director.departures[-1].data
-        director.departures.clear()
-    if not isinstance(outcome, bytes):
-        raise TypeError(f"the director did not forward a request: {outcome}")
-    return outcome
-
-
-def icmp_errors(version: int, protocol: int, servers: int) -> tuple[Director, Load]:
-    """Return the same director, and an ICMP error of each client about a reply."""
-    director, load = established(version, protocol, servers)
-    return director, [(_icmp_error(request), hook) for request, hook in load[::2]]
-
-
-def _icmp_error(request: bytes) -> bytes:
-    """Return the client's message that the reply to a request could not reach it."""
-    version = request[0] >> 4
-    header = bytearray(request[: L4[version]])
-    if version == 4:
-        message = bytearray((3, 1)) + bytes(6) + reply(request)
-        header[2:4] = (len(header) + len(message)).to_bytes(2, "big")
-        header[9] = ICMP
-        carry = 0
-    else:
-        message = bytearray((1, 3)) + bytes(6) + reply(request)
-        header[4:6] = len(message).to_bytes(2, "big")
-        header[6] = ICMPV6
-        carry = pseudo_header(request[8:24], request[24:40], ICMPV6, len(message))
-    message[2:4] = checksum(message, carry).to_bytes(2, "big")
-    return bytes(header + message)
-
-
-def opening(
-    version: int, protocol: int, servers: int, scheduler: str = "wlc", mode: str = "nat"
-) -> tuple[Director, Load]:
-    """Return a director without connections, and packets that open `CONNECTIONS`."""
-    director = world(version, protocol, servers, scheduler, mode)
-    return director, [
-        (packet, Hook.PREROUTING) for packet in requests(version, protocol, opens=True)
-    ]
-
-
-def _measure(
-    name: str,
-    prepare: Callable[[int, int, int], tuple[Director, Load]],
-    version: int,
-    protocol: int,
-) -> Result:
-    """Return the median over `TURNS` for each number of servers, these taking turns."""
-    figures: dict[int, list[float]] = {servers: [] for servers in SERVERS}
-    for _ in range(TURNS):
-        for servers in SERVERS:
-            director, load = prepare(version, protocol, servers)
-            figures[servers].append(_per_second(director, load))
-    return Result(name, tuple(median(each) for each in figures.values()))
-
-
-def _per_second(director: Director, load: Load) -> float:
+def _seconds(director: Director, load: Load) -> float:
     handle = director.handle
-    start = perf_counter()
     departures = director.departures
+    begin = process_time()
     for packet, hook in load:
         handle(packet, hook, 0, 1, NOW)
         if departures:
             departures.clear()
-    elapsed = perf_counter() - start
+    elapsed = process_time() - begin
     if director.drops or director.passed:
         raise ValueError(f"not all was forwarded: {director.dropped()}, {director.passed} passed")
-    return len(load) / elapsed
-
-
-if __name__ == "__main__":
-    for table in tables():
-        table.show(Console())
+    return elapsed

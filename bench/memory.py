@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from bench.core import ADDRESSES_AT, L4, world
-from bench.packet import ENDS, build
+from bench.loads import NOW, world
+from bench.packets import ADDRESSES_AT, ENDS, L4, build
 from bench.report import Table, count
 from forwarders import FORWARDERS
 from lvsd.core.director import Director
@@ -47,7 +47,6 @@ FULLNAT_CONNECTIONS = 150_000
 TARGET_BYTES = 700
 PORTS = 50_000
 PERSISTENCE_S = 300
-NOW = 1000.0
 SYN_RECV_S = 60
 SYN, ACK = 0x02, 0x10
 

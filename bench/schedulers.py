@@ -1,4 +1,4 @@
-"""Picks per second of every scheduler, next to its rule spelled out.
+"""Picks of every scheduler, next to its rule spelled out.
 
 Three kinds of load, all with weights from 1 to 10, mixed, and 10,000 clients:
 
@@ -6,30 +6,26 @@ Three kinds of load, all with weights from 1 to 10, mixed, and 10,000 clients:
 - lc wlc sed nq ovf lblc lblcr: at every pick, in turn, the picked server gets a connection
   (open, activate, changed) or one of 20,000 standing connections, by lot, ends (deactivate,
   changed, close, changed). ovf's weights are 100 times the others', so that it is never full.
-
-Every figure is the median of several turns of about a tenth of a second, the two sides taking
-turns, for the machine may be busy with something else.
 """
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from functools import partial
 from itertools import cycle, islice
-from statistics import median
-from time import perf_counter
+from time import process_time
 from typing import TYPE_CHECKING
 
+from bench.harness import Case, Turn, timed
 from bench.report import Table, count
 from schedulers import BUILT_IN
 from schedulers.base import Flow, Scheduler, Server
-from tests.property.schedulers.literal import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-TURNS = 7
-TURN_S = 0.1
+SERVERS = (10, 1000)
+TABLE_SERVERS = 1000
 CLIENTS = 10_000
 STANDING = 20_000
 SEED = 20260101
@@ -38,45 +34,48 @@ PICKS_ONLY = ["rr", "wrr", "sh", "dh", "mh", "fo"]
 WITH_CONNECTIONS = ["lc", "wlc", "sed", "nq", "ovf", "lblc", "lblcr"]
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """Picks per second of a scheduler as built and of its rule spelled out."""
-
-    name: str
-    picks_per_s: float
-    literal_picks_per_s: float
-
-
-def run(servers: int = 1000) -> list[Result]:
-    """Measure every scheduler with so many servers; about half a minute."""
+def cases() -> list[Case]:
+    """Return the benchmarks of group ``schedulers``; what they measure is a pick each."""
     return [
-        *(measure(name, servers, picks_only) for name in PICKS_ONLY),
-        *(measure(name, servers, picks_and_connections) for name in WITH_CONNECTIONS),
+        *(
+            Case(f"schedulers-{name}-{servers}", partial(_built_in, name, servers))
+            for name in (*PICKS_ONLY, *WITH_CONNECTIONS)
+            for servers in SERVERS
+        ),
+        *(
+            Case(f"schedulers-literal-{name}-{TABLE_SERVERS}", partial(_literal, name))
+            for name in (*PICKS_ONLY, *WITH_CONNECTIONS)
+        ),
     ]
 
 
-def measure(
-    name: str, servers: int, load: Callable[[Scheduler, list[Server]], Callable[[int], float]]
-) -> Result:
-    """Measure both sides of one scheduler, turn about."""
-    sides = []
-    for scheduler in (BUILT_IN[name](), RULES[name]()):
-        turn = load(scheduler, populate(scheduler, servers))
-        turn(1)
-        sides.append((turn, calibrate(turn), list[float]()))
-    for _ in range(TURNS):
-        for turn, picks, rates in sides:
-            rates.append(picks / turn(picks))
-    fast, literal = (median(rates) for _, _, rates in sides)
-    return Result(name, fast, literal)
+def tables() -> list[Table]:
+    """Measure, and return the table; about a minute."""
+    timings = timed([f"schedulers-*-{TABLE_SERVERS}"])
+    rows = []
+    for name in (*PICKS_ONLY, *WITH_CONNECTIONS):
+        built_in = timings[f"schedulers-{name}-{TABLE_SERVERS}"].per_s
+        literal = timings[f"schedulers-literal-{name}-{TABLE_SERVERS}"].per_s
+        rows.append((name, count(built_in), count(literal), f"{built_in / literal:,.1f}"))
+    columns = ("scheduler", "picks/s", "the rule spelled out, O(n)", "ratio")
+    return [
+        Table("schedulers", "Picks/s, 1,000 servers", "python -m bench schedulers", columns, rows)
+    ]
 
 
-def calibrate(turn: Callable[[int], float]) -> int:
-    """Return the number of picks that takes about `TURN_S`."""
-    picks = 1
-    while (taken := turn(picks)) < TURN_S / 4:
-        picks *= 2
-    return max(1, int(picks * TURN_S / taken))
+def _built_in(name: str, servers: int) -> Turn:
+    return _turn(BUILT_IN[name](), servers)
+
+
+def _literal(name: str) -> Turn:
+    from lvsd.bench.rules import RULES  # noqa: PLC0415 - not every revision has them
+
+    return _turn(RULES[name](), TABLE_SERVERS)
+
+
+def _turn(scheduler: Scheduler, servers: int) -> Turn:
+    load = picks_only if scheduler.name in PICKS_ONLY else picks_and_connections
+    return load(scheduler, populate(scheduler, servers))
 
 
 def populate(scheduler: Scheduler, count: int) -> list[Server]:
@@ -106,10 +105,10 @@ def picks_only(scheduler: Scheduler, _servers: list[Server]) -> Callable[[int], 
     def turn(picks: int) -> float:
         pick = scheduler.pick
         batch = list(islice(clients, picks))
-        begin = perf_counter()
+        begin = process_time()
         for flow in batch:
             pick(flow, 0.0)
-        return perf_counter() - begin
+        return process_time() - begin
 
     return turn
 
@@ -130,7 +129,7 @@ def picks_and_connections(scheduler: Scheduler, servers: list[Server]) -> Callab
         pick, changed = scheduler.pick, scheduler.changed
         batch = [(flow, lots.randrange(STANDING)) for flow in islice(clients, picks)]
         connect = True
-        begin = perf_counter()
+        begin = process_time()
         for flow, lot in batch:
             server = pick(flow, 0.0)
             if connect and server is not None:
@@ -147,23 +146,6 @@ def picks_and_connections(scheduler: Scheduler, servers: list[Server]) -> Callab
                 server.close()
                 changed(server)
             connect = not connect
-        return perf_counter() - begin
+        return process_time() - begin
 
     return turn
-
-
-def tables() -> list[Table]:
-    """Measure, and return the table."""
-    rows = [
-        (
-            result.name,
-            count(result.picks_per_s),
-            count(result.literal_picks_per_s),
-            f"{result.picks_per_s / result.literal_picks_per_s:,.1f}",
-        )
-        for result in run()
-    ]
-    columns = ("scheduler", "picks/s", "the rule spelled out, O(n)", "ratio")
-    return [
-        Table("schedulers", "Picks/s, 1,000 servers", "python -m bench schedulers", columns, rows)
-    ]
