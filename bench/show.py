@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench.verdict import OVERALL, Verdict, Word
-from lvsd.lab.show import console
+from lvsd.terminal import console
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

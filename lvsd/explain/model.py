@@ -141,7 +141,7 @@ class Journey:
     """One packet's way. ``title`` is what it is: "SYN"; ``outcome`` what the director did.
 
     ``hops`` may end at the director, where it dropped or answered the packet. ``entry`` is the
-    connection afterwards, None if there is none.
+    connection afterwards, None if there is none or nobody has asked.
     """
 
     title: str

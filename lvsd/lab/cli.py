@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import schedulers
 from lvsd.arguments import Parser
 from lvsd.errors import KernelError, PrivilegeError, UsageError
-from lvsd.lab import modes, programs, real_server, registry, settings, show
+from lvsd.lab import hosts, introduction, modes, programs, real_server, registry, settings, shell
 from lvsd.lab.lab import Lab
 from lvsd.lab.plan import MAX_SERVERS, WAYS
 from lvsd.lab.signals import Terminated
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from collections.abc import Iterator
 
     from lvsd.lab.director import Daemon
 
 MIXED = "mixed"
-FORWARDS = (*WAYS, MIXED)
-"""What ``--forward`` takes: one way for all real servers, or each in turn another."""
+CHOICES = (*WAYS, MIXED)
+"""What ``--mode`` takes: one way for all real servers, or each in turn another."""
 
 SERVERS = 3
 MAX_STAY_S = 7 * 86400
@@ -36,6 +37,8 @@ DESCRIPTION = """\
 Build a client, a director and real servers (nginx) out of network namespaces on this machine,
 run lvsd in the director, and stay until Ctrl-C; then remove it all. With a COMMAND after --,
 run that as the client, with the virtual addresses in $VIP and $VIP6, and exit as it does.
+With --shell, open a tmux session instead: a window for each host, the packets at each hop, the
+daemon's log. The lab is removed when you leave it.
 """
 
 
@@ -46,23 +49,22 @@ def main(argv: list[str]) -> int:
     the machine lacks something or the daemon ends.
     """
     words, command = _divide(argv)
-    options = _parser().parse_args(words)
+    options = parse(words)
     if options.remove:
         return _remove()
-    if options.scheduler not in schedulers.names():
-        known = ", ".join(schedulers.names())
-        raise UsageError(f"no scheduler {options.scheduler!r}; there are: {known}")
+    if options.shell and command:
+        raise UsageError("--shell has shells of its own; it does not go with a COMMAND")
+    if options.shell and os.geteuid() == 0:
+        shell.check()
     try:
-        with Lab(mtu=options.mtu, ways=_ways(options.forward, options.servers)) as lab:
-            real_server.serve(lab)
-            daemon = None
-            if options.daemon:
-                config = configuration(lab, options.scheduler)
-                daemon = programs.lvsd(lab.director, config)
+        with standing(options) as (lab, daemon):
             if command:
                 return _run(lab, command)
             try:
-                _introduce(lab, daemon, as_json=options.json)
+                if options.shell:
+                    _sit_down(lab, daemon, options.seconds, as_json=options.json)
+                    return os.EX_OK
+                introduction.introduce(lab, daemon, as_json=options.json)
                 _stay(daemon, options.seconds)
             except Terminated:
                 raise
@@ -71,6 +73,30 @@ def main(argv: list[str]) -> int:
     except Terminated as end:
         return end.exit_status
     return os.EX_OK
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    """Return the options that stand before a COMMAND. Raise UsageError."""
+    options = _parser().parse_args(words)
+    if options.scheduler not in schedulers.names():
+        known = ", ".join(schedulers.names())
+        raise UsageError(f"no scheduler {options.scheduler!r}; there are: {known}")
+    options.ways = _ways(options.mode, options.servers)
+    return options
+
+
+@contextlib.contextmanager
+def standing(options: argparse.Namespace) -> Iterator[tuple[Lab, Daemon | None]]:
+    """Build the lab that the options describe, its real servers serving, and its daemon running.
+
+    Raise as `main` does.
+    """
+    with Lab(mtu=options.mtu, ways=options.ways, far_mtu=options.far_mtu) as lab:
+        real_server.serve(lab)
+        daemon = None
+        if options.daemon:
+            daemon = programs.lvsd(lab.director, configuration(lab, options.scheduler))
+        yield lab, daemon
 
 
 def configuration(lab: Lab, scheduler: str) -> str:
@@ -114,13 +140,31 @@ def _parser() -> Parser:
         help=f"real servers (default {SERVERS}; with mixed {len(WAYS)})",
     )
     add("--mtu", type=int, default=1500, metavar="BYTES", help="of every link (%(default)s)")
+    add(
+        "--far-mtu",
+        type=int,
+        metavar="BYTES",
+        help="of the links to servers of tun and fullnat (as --mtu)",
+    )
     add("--scheduler", default="wlc", metavar="NAME", help="of the services (%(default)s)")
     add(
-        "--forward",
+        "--mode",
         default="nat",
-        choices=FORWARDS,
+        choices=CHOICES,
         help="how servers are reached: nat (the default), dr, tun, fullnat, or mixed: each in "
         "another way",
+    )
+    add(
+        "--forward",
+        dest="mode",
+        default=argparse.SUPPRESS,
+        choices=CHOICES,
+        help=argparse.SUPPRESS,  # its name until lvsd demo had --mode
+    )
+    add(
+        "--shell",
+        action="store_true",
+        help="sit down in it: a tmux session with a window for each host",
     )
     add(
         "--daemon",
@@ -157,7 +201,7 @@ def _remove() -> int:
 
 def _run(lab: Lab, command: list[str]) -> int:
     """Run a command as the client, at this terminal; return its exit status as a shell does."""
-    environment = os.environ | {"VIP": lab.vip.v4, "VIP6": lab.vip.v6}
+    environment = os.environ | hosts.virtual_addresses(lab)
     with lab.client.entered():
         try:
             status = subprocess.run(command, env=environment, check=False).returncode
@@ -166,45 +210,27 @@ def _run(lab: Lab, command: list[str]) -> int:
     return status if status >= 0 else 128 - status
 
 
-def _commands(lab: Lab, daemon: Daemon | None) -> dict[str, str]:
-    """Return what there is to do in the lab: a sentence and a command each."""
-    client, director, server = lab.client.name, lab.director.name, lab.servers[0].name
-    enter = "ip netns exec"
-    if daemon is None:
-        return {
-            "Be in the director": f"{enter} {director} bash",
-            "Ask a real server itself": f"{enter} {server} curl -s http://127.0.0.1/",
-        }
-    ways = dict.fromkeys(space.way for space in lab.servers)
-    watches = [watch for way in ways for watch in modes.MODES[way].watches]
-    return {
-        "Ask the virtual service": f"{enter} {client} curl -s http://{lab.vip.v4}/",
-        "Ask it over IPv6": f"{enter} {client} curl -s 'http://[{lab.vip.v6}]/'",
-        "Watch a packet arrive": f"{enter} {director} tcpdump -ni front port {modes.VIP_PORT}",
-        **{watch.what: f"{enter} {lab.host(watch.host).name} {watch.command}" for watch in watches},
-        "List the service as ipvsadm does": f"lvsadm --control {daemon.control} -L -n",
-        "See who was asked": f"tail -f {lab.servers[0].directory}/access.log",
-        "Read the configuration": f"cat {daemon.config_file}",
-        "Read the daemon's log": f"cat {daemon.log_file}",
-    }
+def _sit_down(lab: Lab, daemon: Daemon | None, seconds: float | None, *, as_json: bool) -> None:
+    """Open the session at this terminal, or say how to attach to it; return when it has ended.
 
-
-def _introduce(lab: Lab, daemon: Daemon | None, *, as_json: bool) -> None:
-    """Print the lab's map, so that whoever reads our output knows at once that it stands."""
-    commands = _commands(lab, daemon)
-    if as_json:
-        report: dict[str, Any] = lab.map()
-        if daemon is not None:
-            report |= {"config": str(daemon.config_file), "control": str(daemon.control)}
-        sys.stdout.write(json.dumps(report | {"commands": commands}, indent=2) + "\n")
-    else:
-        out: Console = show.console()
-        out.print(f"[bold]{lab.name}[/]: every host is a network namespace, {lab.name}-HOST.")
-        out.print(show.addresses(lab))
-        for text, line in commands.items():
-            out.print(f"{text}:")
-            show.command(out, line)
-    sys.stdout.flush()
+    A daemon that ends is left to whoever sits there: it is for trying things.
+    """
+    stay = MAX_STAY_S if seconds is None else seconds
+    with shell.session(lab, daemon) as session:
+        if shell.at_terminal() and not as_json:
+            session.attach(stay)
+            sys.stdout.write(f"removing {lab.name}\n")
+            return
+        if as_json:
+            report = introduction.report(lab, daemon) | {"attach": session.attach_command}
+            sys.stdout.write(json.dumps(report, indent=2) + "\n")
+        else:
+            sys.stdout.write(
+                f"{lab.name} stands; there is no terminal here, so type at one:\n"
+                f"  {session.attach_command}\n"
+            )
+        sys.stdout.flush()
+        session.wait(stay)
 
 
 def _stay(daemon: Daemon | None, seconds: float | None) -> None:

@@ -16,6 +16,7 @@ from lvsd.lab.modes import MODES
 from lvsd.lab.rules import TRIALS
 from lvsd.lab.signals import Terminated
 from lvsd.lab.stage import Stage
+from lvsd.terminal import console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,7 +37,7 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     family: Family = "v6" if options.ipv6 else "v4"
     try:
-        return run(show.console(), family, options.mode)
+        return run(console(), family, options.mode)
     except Terminated as end:
         return end.exit_status
 
@@ -74,8 +75,8 @@ def how_to_go_on(out: Console) -> None:
     """Print commands to try."""
     out.rule("[bold]How to go on[/]")
     for text, line in (
-        ("Stay in such a lab and look around:", "lvsd lab --forward dr"),
-        ("With a server of each mode:", "lvsd lab --forward mixed"),
+        ("Stay in such a lab and look around:", "lvsd lab --mode dr --shell"),
+        ("With a server of each mode:", "lvsd lab --mode mixed"),
         (
             "Run one command there, as the client:",
             "lvsd lab --scheduler rr -- sh -c 'curl -s http://$VIP/'",

@@ -87,7 +87,8 @@ class ModeDemo:
         if self.mode.frames:
             stage.say("(Each MAC is 02:00 and the IPv4 address behind it, in hexadecimal.)")
         source = stage.site.sources[0]
-        former, mark = "", b""
+        former = ""
+        mark: capture.Mark = b""
         for hop, frame in capture.watch(
             stage.lab, self.mode.hops, lambda: stage.site.visitor.get(source)
         ):

@@ -28,13 +28,16 @@ def lvsd(namespace: Namespace, config: str, name: str = "lvsd") -> Daemon:
     """Start lvsd with this configuration and return when it says that it is ready.
 
     Where ``config`` names no control socket, one in the host's directory is written into it.
-    ``name`` is that of its files, for a second daemon in the same host. Raise KernelError, with
+    ``name`` is that of its files, for a second daemon in the same host: ``name``.pid has its
+    process id. Raise KernelError, with
     the end of the log, when the daemon ends instead.
     """
     config_file = namespace.directory / f"{name}.toml"
     text, control = with_control(config, namespace.directory / f"{name}.sock")
     config_file.write_text(text, encoding="utf-8")
     program = start_and_wait(namespace, [sys.executable, "-m", "lvsd", "-c", config_file], name)
+    pid_file = namespace.directory / f"{name}.pid"
+    pid_file.write_text(f"{program.process.pid}\n", encoding="ascii")
     return Daemon(
         "lvsd", program.process, program.namespace, program.log_file, control, config_file
     )

@@ -131,7 +131,7 @@ MODES: Final[dict[str, Mode]] = {
             ),
             (
                 Watch(
-                    "Watch it leave with TOA (unknown-254)",
+                    "Watch it leave with TOA (exp-...)",
                     "director",
                     f"tcpdump -vni back dst port {MAPPED_PORT}",
                 ),

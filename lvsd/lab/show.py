@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import statistics
-import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
@@ -19,24 +15,10 @@ from lvsd.lab.traffic import percentile
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from rich.console import Console
+
     from lvsd.lab.lab import Lab
     from lvsd.lab.rules import Outcome
-
-PIPE_COLUMNS = 80
-
-
-class _Console(Console):
-    """A console that lets its caller know when nobody reads any more."""
-
-    def on_broken_pipe(self) -> NoReturn:
-        """Raise BrokenPipeError, where rich would exit with the status of a failure."""
-        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
-
-
-def console() -> Console:
-    """Return the console for stdout: colours and the terminal's width, or plain text."""
-    piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    return _Console(highlight=False, width=PIPE_COLUMNS if piped else None)
 
 
 def addresses(lab: Lab) -> Table:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lvsd import __version__
-from lvsd.cli import PASSED_ON, main
+from lvsd.cli import MODULES, PASSED_ON, main
 from lvsd.errors import KernelError, PrivilegeError
 
 if TYPE_CHECKING:
@@ -264,8 +264,10 @@ def test_cleanup_does_not_guess_where_the_configuration_is_wrong(
 
 
 OWN_ARGUMENTS = {
+    "bench": "lvsd.bench.cli",
     "demo": "lvsd.lab.demo",
     "doctor": "lvsd.doctor.cli",
+    "explain": "lvsd.explain.cli",
     "lab": "lvsd.lab.cli",
     "realserver": "lvsd.realserver.cli",
 }
@@ -274,6 +276,21 @@ OWN_ARGUMENTS = {
 
 def test_every_command_that_is_passed_on_is_known_here() -> None:
     assert sorted(PASSED_ON) == sorted(OWN_ARGUMENTS)
+    assert MODULES == OWN_ARGUMENTS
+
+
+def test_only_a_live_explanation_needs_the_lab(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[list[str]] = []
+
+    def act(arguments: list[str]) -> int:
+        heard.append(arguments)
+        return 5
+
+    fake = ModuleType("lvsd.lab.live_cli")
+    fake.main = act  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "lvsd.lab.live_cli", fake)
+    assert main(["explain", "--mode", "dr", "--live"]) == 5
+    assert heard == [["--mode", "dr", "--live"]]
 
 
 @pytest.mark.parametrize(("command", "module"), OWN_ARGUMENTS.items())

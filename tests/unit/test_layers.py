@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import pytest
 
+from lvsd.cli import MODULES
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("schedulers", "forwarders", "lvsd")
 
@@ -209,6 +211,10 @@ def test_imports_go_one_way() -> None:
         )
     ]
     assert wrong == []
+
+
+def test_the_commands_that_are_loaded_by_name_are_lazy_ones() -> None:
+    assert [name for name in MODULES.values() if not _within(name, LAZY["lvsd.cli"])] == []
 
 
 def test_the_check_sees_every_module() -> None:

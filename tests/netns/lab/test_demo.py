@@ -120,9 +120,9 @@ def test_the_demo_says_so_when_replies_do_not_take_the_way_of_the_mode(
     assert "replies did not bypass the director" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("forward", ["dr", "tun", "fullnat"])
-def test_in_a_lab_of_each_mode_the_server_sees_the_client(forward: str) -> None:
-    words = ("lab", "--forward", forward, "--servers", "1", "--", "sh", "-c")
+@pytest.mark.parametrize("mode", ["dr", "tun", "fullnat"])
+def test_in_a_lab_of_each_mode_the_server_sees_the_client(mode: str) -> None:
+    words = ("lab", "--mode", mode, "--servers", "1", "--", "sh", "-c")
 
     asked = lvsd(*words, 'curl -sS -m 5 "http://$VIP/" "http://[$VIP6]/"')
 
@@ -134,14 +134,14 @@ def test_in_a_lab_of_each_mode_the_server_sees_the_client(forward: str) -> None:
 def test_a_mixed_lab_has_a_server_of_each_mode_behind_one_address(vip: str) -> None:
     ask = f'for i in 1 2 3 4; do curl -sS -m 5 "http://{vip}/"; done'
 
-    asked = lvsd("lab", "--forward", "mixed", "--scheduler", "rr", "--", "sh", "-c", ask)
+    asked = lvsd("lab", "--mode", "mixed", "--scheduler", "rr", "--", "sh", "-c", ask)
 
     assert asked.stderr == ""
     assert sorted(asked.stdout.split()[::2]) == ["server1", "server2", "server3", "server4"]
 
 
 def test_the_commands_of_a_mixed_lab_fit_its_modes() -> None:
-    shown = lvsd("lab", "--forward", "mixed", "--for", "0", "--json")
+    shown = lvsd("lab", "--mode", "mixed", "--for", "0", "--json")
 
     report = json.loads(shown.stdout)
     name = report["name"]

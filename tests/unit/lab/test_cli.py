@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from lvsd.errors import PrivilegeError, UsageError
-from lvsd.lab import cli, demo
+from lvsd.errors import KernelError, PrivilegeError, UsageError
+from lvsd.lab import cli, demo, shell
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,9 @@ from lvsd.lab import cli, demo
         (["--servers", "three"], "invalid int value: 'three'"),
         (["--mtu", "9"], "1280 to 65535 bytes, not 9"),
         (["--for", "-1"], "-1 is not 0 to 604800 seconds"),
+        (["--mode", "magic"], "invalid choice: 'magic'"),
         (["--forward", "magic"], "invalid choice: 'magic'"),
+        (["--shell", "--", "ls"], "--shell has shells of its own"),
         (["--"], "a command belongs after --"),
         (["ls"], "unrecognized arguments: ls"),
     ],
@@ -28,6 +30,30 @@ def test_a_wrong_command_line_is_refused_before_anything_is_built(
 ) -> None:
     with pytest.raises(UsageError, match=complaint):
         cli.main(argv)
+
+
+@pytest.mark.parametrize(
+    ("words", "ways"),
+    [
+        ([], ("nat", "nat", "nat")),
+        (["--mode", "dr", "--servers", "2"], ("dr", "dr")),
+        (["--forward", "dr", "--servers", "2"], ("dr", "dr")),
+        (["--mode", "mixed"], ("nat", "dr", "tun", "fullnat")),
+    ],
+)
+def test_the_mode_is_that_of_every_server_and_its_former_name_will_do(
+    words: list[str], ways: tuple[str, ...]
+) -> None:
+    assert cli.parse(words).ways == ways
+
+
+def test_without_tmux_the_shell_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+
+    with pytest.raises(KernelError) as caught:
+        shell.check()
+
+    assert str(caught.value) == ("start tmux: it is not installed; on Debian: apt-get install tmux")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,188 @@
+"""tmux with a server, a configuration and a socket of its own: nothing of the user's is touched."""
+
+from __future__ import annotations
+
+import contextlib
+import curses
+import os
+import select
+import shlex
+import subprocess
+import time
+from typing import TYPE_CHECKING, Final
+
+from lvsd.errors import KernelError, UsageError
+from lvsd.lab import hosts, processes
+from lvsd.lab.program import find
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from lvsd.lab.namespace import Namespace
+    from lvsd.lab.windows import Window
+
+SIZE: Final = ("-x", "120", "-y", "40")
+"""Columns and lines until a terminal is attached, which has its own."""
+
+END_S: Final = 5.0
+"""How long a terminal may take to be given back."""
+
+USUAL_KEY, INNER_KEY = "C-b", "C-a"
+"""What comes before a command; within another tmux, whose key is C-b, another one."""
+
+CONFIGURATION: Final = """\
+set -g prefix {key}
+bind {key} send-prefix
+bind c run-shell "tmux -S #{{socket_path}} new-window -n '#{{window_name}}' #{{@again}}"
+set -s escape-time 20
+set -g default-command ""
+set -g history-limit 20000
+set -g mouse on
+set -g allow-rename off
+set -g automatic-rename off
+set -g display-time 3000
+set -g remain-on-exit failed
+set -g main-pane-height 30
+set -g pane-border-format " #{{pane_title}} "
+set -g window-status-format " #I #W "
+set -g window-status-current-format " #I #W "
+set -g window-status-current-style reverse
+set -g window-status-separator ""
+set -g status-left ""
+set -g status-right ""
+set -g status 2
+set -g status-format[1] " {title}  {key} NUMBER: window  {key} d: leave"
+"""
+"""Two lines of status, so that the windows have one to themselves; 60 columns are enough.
+
+A new window is of the same host as the one where it was asked for.
+"""
+
+
+class Session:
+    """The session of a lab, until `end`. Its server lives in a host's namespace.
+
+    So it ends with the lab, also with one that was killed and is removed later.
+    """
+
+    def __init__(self, socket: Path, server: int) -> None:
+        self._socket = socket
+        self._server = server
+
+    @property
+    def attach_command(self) -> str:
+        """What to type at any terminal."""
+        return shlex.join(["tmux", "-S", str(self._socket), "attach"])
+
+    def lives(self) -> bool:
+        """Whether the session is there: not every window is closed."""
+        return not select.select([self._server], [], [], 0)[0]
+
+    def wait(self, seconds: float) -> None:
+        """Return when the session has ended, or after that time."""
+        select.select([self._server], [], [], seconds)
+
+    def attach(self, seconds: float) -> None:
+        """Give the terminal to the session until it ends, the user detaches, or the time is up.
+
+        Raise KernelError where tmux does not take the terminal.
+        """
+        client = subprocess.Popen(_tmux(self._socket, "attach"), env=_outside())
+        try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                client.wait(seconds)
+            refused = client.poll() not in {None, 0} and self.lives()
+        finally:
+            # The client gives the terminal back as it was, which it would not if it were killed.
+            self.end()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                client.wait(END_S)
+            processes.end([client])
+        if refused:
+            raise KernelError(
+                "attach the lab's tmux to this terminal",
+                f"it ended with status {client.returncode}",
+                "set TERM to what the terminal is, such as xterm-256color",
+            )
+
+    def end(self) -> None:
+        """End the session and its server."""
+        deadline = time.monotonic() + END_S
+        while self.lives() and time.monotonic() < deadline:
+            subprocess.run(_tmux(self._socket, "kill-server"), capture_output=True, check=False)
+            self.wait(0.5)
+
+
+@contextlib.contextmanager
+def session(
+    space: Namespace, title: str, windows: Sequence[Window], environment: Mapping[str, str]
+) -> Iterator[Session]:
+    """Start a session with these windows in a host, the first one in front; end it afterwards.
+
+    ``title`` is for the line of status. Raise KernelError when tmux refuses.
+    """
+    socket, file = space.directory / "tmux", space.directory / "tmux.conf"
+    file.write_text(CONFIGURATION.format(title=title, key=prefix_key()), encoding="utf-8")
+    words = ["-f", str(file), *_commands(windows), ";", "display-message", "-p", "#{pid}"]
+    started = space.run(_tmux(socket, *words), env=dict(environment), check=False)
+    if started.returncode or not started.stdout.strip().isdigit():
+        said = (started.stderr or started.stdout).strip().partition("\n")[0]
+        raise KernelError("start tmux for the lab", said, "see `tmux -V`: it takes 3.2 or later")
+    server = os.pidfd_open(int(started.stdout))
+    standing = Session(socket, server)
+    try:
+        yield standing
+    finally:
+        standing.end()
+        os.close(server)
+
+
+def prefix_key() -> str:
+    """Return the key that comes before tmux's commands here."""
+    return INNER_KEY if "TMUX" in os.environ else USUAL_KEY
+
+
+def check_terminal() -> None:
+    """Raise UsageError unless tmux can draw on a terminal of the kind that $TERM says."""
+    kind = os.environ.get("TERM", "")
+    try:
+        curses.setupterm(kind or "dumb", 1)
+        able = all(map(curses.tigetstr, ("clear", "cup")))
+    except curses.error:
+        able = False
+    if not able:
+        said = f"TERM={kind} is no terminal that" if kind else "TERM is not set: no terminal that"
+        raise UsageError(f"{said} --shell can draw on; say which it is, as TERM=xterm-256color")
+
+
+def _commands(windows: Sequence[Window]) -> Iterator[str]:
+    """Yield the words of tmux's commands that make the windows."""
+    for number, window in enumerate(windows):
+        first, *others = window.panes
+        if number == 0:
+            yield from ("new-session", "-d", "-s", "lab", *SIZE)
+        else:
+            yield from (";", "new-window", "-d", "-t", f"lab:{number}")
+        target = f"lab:{number}"
+        place = ("-c", str(window.directory))
+        yield from ("-n", window.name, *place, *first.argv)
+        again = shlex.join([*place, *window.again])
+        yield from (";", "set", "-w", "-t", target, "@again", again)
+        yield from (";", "select-pane", "-t", f"{target}.0", "-T", first.title)
+        for index, pane in enumerate(others, 1):
+            yield from (";", "split-window", "-d", "-t", f"{target}.{index - 1}", *pane.argv)
+            yield from (";", "select-pane", "-t", f"{target}.{index}", "-T", pane.title)
+            yield from (";", "select-layout", "-t", target, window.layout)
+        if others:
+            yield from (";", "set", "-w", "-t", target, "pane-border-status", "top")
+            yield from (";", "select-pane", "-t", f"{target}.0")
+
+
+def _tmux(socket: Path, *words: str) -> list[str]:
+    return [find("tmux"), "-S", str(socket), *words]
+
+
+def _outside() -> dict[str, str]:
+    """Return our environment without what says that another tmux is around."""
+    return {key: value for key, value in os.environ.items() if key not in hosts.OF_ANOTHER_TMUX}

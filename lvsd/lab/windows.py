@@ -1,0 +1,133 @@
+"""The windows of ``lvsd lab --shell``: a shell per host, the packets at each hop, the log."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from lvsd.lab import hosts, modes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from lvsd.lab.director import Daemon
+    from lvsd.lab.lab import Lab
+    from lvsd.lab.namespace import Namespace
+
+WATCHED_SERVERS: Final = 8
+"""So many real servers' packets are shown; they share one pane."""
+
+WATCH_S: Final = 2
+
+GREETING: Final = """\
+The web site: curl -s http://$VIP/
+Over IPv6:    curl -s "http://[$VIP6]/"
+Its packets:  window 2; {key} o: next hop, {key} z: zoom"""
+
+
+@dataclass(frozen=True, slots=True)
+class Pane:
+    """A part of a window, and what runs there."""
+
+    title: str
+    argv: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A window; more than one pane stand above each other, each under its title.
+
+    ``directory`` is where they start. ``again`` is the shell that a new window asked for there
+    has. ``layout`` is one of tmux's.
+    """
+
+    name: str
+    panes: list[Pane]
+    directory: Path
+    again: list[str]
+    layout: str = "even-vertical"
+
+
+def windows(lab: Lab, daemon: Daemon | None, key: str) -> list[Window]:
+    """Return all windows: client, director, wire, log, the others. Write the shells' files.
+
+    ``key`` is what comes before tmux's commands.
+    """
+    greetings = {"client": GREETING.format(key=key)}
+    shells = [
+        _shell(
+            space,
+            hosts.environment(lab, space, daemon)["PATH"],
+            greetings.get(space.host, ""),
+        )
+        for space in lab.hosts
+    ]
+    client, director, *others = shells
+    log = [] if daemon is None else [_log(director, lab, daemon)]
+    return [client, director, replace(client, name="wire", panes=_wire(lab)), *log, *others]
+
+
+def packets(ways: Iterable[str]) -> str:
+    """Return the filter for the service's packets at every hop, as tcpdump takes it.
+
+    ``ways`` are those of the real servers.
+    """
+    used = [modes.MODES[way] for way in ways]
+    ports = dict.fromkeys([modes.VIP_PORT, *(mode.port for mode in used)])
+    terms = [f"port {port}" for port in ports]
+    if any(mode.name == "tun" for mode in used):
+        terms += ["ip proto 4", "ip6 proto 41"]
+    return " or ".join(terms)
+
+
+def _shell(space: Namespace, path: str, greeting: str) -> Window:
+    shell = hosts.shell(space, path, greeting)
+    return Window(space.host, [Pane(space.host, shell)], space.directory, shell)
+
+
+def _wire(lab: Lab) -> list[Pane]:
+    """Return a pane per hop: at the client, the director and the router, and the real servers'."""
+    places = [("client", "eth0"), ("director", "front"), ("director", "back")]
+    if any(modes.MODES[space.way].bypasses for space in lab.servers):
+        places.append(("router", "front"))
+    wanted = shlex.quote(packets(dict.fromkeys(space.way for space in lab.servers)))
+    panes = [
+        Pane(
+            f"{host} {interface}",
+            hosts.inside(lab.host(host), "sh", "-c", f"exec {_tcpdump(interface, wanted)}"),
+        )
+        for host, interface in places
+    ]
+    return [*panes, _servers(lab, wanted)]
+
+
+def _servers(lab: Lab, wanted: str) -> Pane:
+    """All real servers in one pane, each line with the name of the one that saw the packet."""
+    watched = lab.servers[:WATCHED_SERVERS]
+    lines = [
+        shlex.join(hosts.inside(space, "sh", "-c", _tcpdump("eth0", wanted)))
+        + f" | sed -u 's/^/{space.host} /' &"
+        for space in watched
+    ]
+    script = "\n".join([*lines, "wait"])
+    # It ends with the lab for the namespace that it is in, and not only by its terminal.
+    argv = hosts.inside(watched[0], "sh", "-c", script)
+    return Pane("real servers eth0", argv)
+
+
+def _tcpdump(interface: str, wanted: str) -> str:
+    return f"tcpdump --immediate-mode -lnevti {interface} {wanted}"
+
+
+def _log(director: Window, lab: Lab, daemon: Daemon) -> Window:
+    """Return the director's tables, and below them, in less room, what the daemon says."""
+    space = lab.director
+    watch = f"exec watch -t -n {WATCH_S} 'lvsadm -Ln; echo; lvsadm -Lnc'"
+    follow = f"exec tail -n 50 -F {shlex.quote(str(daemon.log_file))}"
+    panes = [
+        Pane("services and connections", hosts.inside(space, "sh", "-c", watch)),
+        Pane("lvsd's log", hosts.inside(space, "sh", "-c", follow)),
+    ]
+    return replace(director, name="log", panes=panes, layout="main-horizontal")

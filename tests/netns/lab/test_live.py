@@ -1,0 +1,74 @@
+"""A connection on a real wire has the changes that the explanation on paper has, for one reason."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lvsd.cli import main
+from lvsd.explain import explain
+from lvsd.explain.dissect import checksum_faults
+from lvsd.lab import processes
+from lvsd.lab.live import live
+from lvsd.lab.plan import WAYS
+from lvsd.lab.segments import DIRECTIONS
+
+if TYPE_CHECKING:
+    from lvsd.explain import Journey
+    from lvsd.lab.modes import Family
+
+pytestmark = pytest.mark.netns
+
+FAMILIES: tuple[Family, ...] = ("v4", "v6")
+
+
+def places(journey: Journey) -> list[tuple[str, str]]:
+    """Return where a packet came by, and what happened there."""
+    return [(hop.host, hop.title) for hop in journey.hops]
+
+
+def changed(journey: Journey) -> list[tuple[str, str, str, str]]:
+    """Return what changed at which host: layer, field, and why."""
+    return sorted(
+        (hop.host, change.layer, change.field, change.cause.text)
+        for hop in journey.hops
+        for change in hop.changes
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("mode", WAYS)
+def test_what_is_on_the_wire_is_what_is_on_paper(mode: str, family: Family) -> None:
+    seen = live(mode, family, "rr")
+
+    told = explain(mode, ipv6=family == "v6", scheduler="rr", weights=[1, 1, 1])
+    on_paper = {journey.title: journey for journey in told.journeys}
+    assert [journey.title for journey in seen.journeys] == list(DIRECTIONS)
+    for journey in seen.journeys:
+        paper = on_paper[journey.title]
+        assert places(journey) == places(paper)
+        assert changed(journey) == changed(paper)
+        assert journey.outcome == paper.outcome
+    assert seen.plan == told.plan
+    assert seen.choice == told.choice
+    states = {each.title: each.entry.state for each in seen.journeys if each.entry}
+    assert states == {
+        title: entry.state for title in states if (entry := on_paper[title].entry) is not None
+    }
+    assert list(states) == ["ACK", "HTTP reply", "FIN from the real server"]
+    faults = [
+        fault
+        for journey in seen.journeys
+        for hop in journey.hops
+        for fault in checksum_faults(hop.frame)
+    ]
+    assert faults == []
+    assert list(processes.NETNS.glob("lvsd-live-*")) == []
+
+
+def test_the_command_tells_it_as_the_one_on_paper(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "--live", "--mode", "dr", "--markdown", "--packets", "1"]) == 0
+    seen = capsys.readouterr().out
+    assert main(["explain", "--mode", "dr", "--markdown", "--packets", "1"]) == 0
+    assert seen == capsys.readouterr().out
