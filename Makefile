@@ -65,7 +65,7 @@ lint: venv ## ruff and mypy --strict
 	$(BIN)/mypy
 
 unit: venv ## tests that move no packet and need no root
-	$(PYTEST) tests/unit tests/property tests/golden
+	$(PYTEST) -n auto tests/unit tests/property tests/golden
 
 netns: venv ## real traffic in network namespaces (root)
 	$(PYTEST) tests/netns

@@ -29,8 +29,7 @@ def lvsd(namespace: Namespace, config: str, name: str = "lvsd") -> Daemon:
 
     Where ``config`` names no control socket, one in the host's directory is written into it.
     ``name`` is that of its files, for a second daemon in the same host: ``name``.pid has its
-    process id. Raise KernelError, with
-    the end of the log, when the daemon ends instead.
+    process id. Raise KernelError, with the end of the log, when the daemon ends instead.
     """
     config_file = namespace.directory / f"{name}.toml"
     text, control = with_control(config, namespace.directory / f"{name}.sock")

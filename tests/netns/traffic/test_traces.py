@@ -78,7 +78,7 @@ def lvsd(host: Namespace, *arguments: object) -> CompletedProcess[str]:
 
 def files(host: Namespace) -> set[str]:
     """Return what lies in the directory of the control socket, but for the lab's own."""
-    own = {"lvsd.toml", "lvsd.log", "lvsd.notify"}
+    own = {"lvsd.toml", "lvsd.log", "lvsd.notify", "lvsd.pid"}
     return {path.name for path in host.directory.iterdir()} - own
 
 
