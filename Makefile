@@ -91,7 +91,7 @@ fuzz: venv ## coverage-guided fuzzing of the packet path; FUZZ_SECONDS=60
 	$(PIP) install --require-hashes -r requirements/fuzz.lock
 	$(BIN)/python tests/fuzz/fuzz_packet.py -max_total_time=$${FUZZ_SECONDS:-60} -max_len=4096
 
-bench: venv ## packets/s, picks/s, memory, end to end against HAProxy and nginx
+bench: venv ## packets/s, memory, end to end against HAProxy and nginx
 	$(BIN)/python -m bench
 
 bench-compare: venv ## this tree against REV, in turns; ONLY='core-*' ROUNDS=15

@@ -1,12 +1,15 @@
 """``python -m bench``: measure, print tables, write docs/performance.md's figures.
 
-``python -m bench micro`` and ``python -m bench compare`` are commands of their own.
+``micro`` and ``compare`` are commands of their own.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from importlib import import_module
+from subprocess import CalledProcessError
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,11 +17,16 @@ if TYPE_CHECKING:
 
     from bench.report import Table
 
-SECTIONS = ("packet", "core", "schedulers", "memory", "end-to-end", "modes")
+SECTIONS = ("packet", "core", "memory", "end-to-end", "modes")
 """Each is the module of that name, with a function ``tables() -> list[Table]``."""
 
 COMMANDS = ("micro", "compare")
 """Each is the module of that name, with a function ``main`` that takes the words behind it."""
+
+DESCRIPTION = """\
+Measure, print tables, and write them to docs/performance.md. 'python -m bench micro' and
+'python -m bench compare' are commands of their own; see their --help.
+"""
 
 
 def main(argv: Sequence[str]) -> int | None:
@@ -31,37 +39,61 @@ def main(argv: Sequence[str]) -> int | None:
 
 
 def _sections(argv: Sequence[str]) -> None:
-    from rich.console import Console  # noqa: PLC0415 - micro's workers need it not
+    from lvsd.arguments import Parser  # noqa: PLC0415 - micro's workers need no revision's
+    from lvsd.terminal import console  # noqa: PLC0415 - likewise
 
-    from lvsd.arguments import Parser  # noqa: PLC0415 - likewise, and no other revision's
-
-    parser = Parser(prog="python -m bench", description=__doc__, allow_abbrev=False)
+    parser = Parser(prog="python -m bench", description=DESCRIPTION, allow_abbrev=False)
     parser.add_argument("section", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
     parser.add_argument("--dry-run", action="store_true", help="leave docs/performance.md as it is")
     options = parser.parse_args(argv)
     if unknown := sorted(set(options.section) - set(SECTIONS)):
         parser.error(f"no such section: {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
-    console = Console()
+    if not options.dry_run:
+        _check_page()
+    out = console()
     for section in options.section or SECTIONS:
-        with console.status(f"measuring: {section}"):
+        with out.status(f"measuring: {section}"):
             tables: list[Table] = import_module(f"bench.{section.replace('-', '_')}").tables()
         for table in tables:
-            table.show(console)
+            table.show(out)
             if not options.dry_run:
                 table.write()
 
 
-def run() -> int | None:
-    """Run the command line; return its exit status."""
+def _check_page() -> None:
+    """Raise OutputError for a page that could not be written after all has been measured."""
+    from bench.report import PAGE  # noqa: PLC0415 - micro's workers need it not
+    from lvsd.errors import OutputError  # noqa: PLC0415 - not every revision need have it
+
     try:
-        return main(sys.argv[1:])
+        with PAGE.open("a", encoding="utf-8"):
+            pass
+    except OSError as error:
+        raise OutputError(PAGE, error) from error
+
+
+def run(argv: Sequence[str]) -> int | None:
+    """Run a command line; return its exit status."""
+    try:
+        status = main(argv)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python flushes again
+        return 128 + signal.SIGPIPE
+    except CalledProcessError as error:
+        words = [error.cmd] if isinstance(error.cmd, str) else map(str, error.cmd)
+        sys.stderr.write(f"bench: failed with status {error.returncode}: {' '.join(words)}\n")
+        return os.EX_SOFTWARE
     except Exception as error:
-        status = getattr(error, "exit_status", None)  # LvsdError's, of whichever revision
-        if status is None:
+        known = getattr(error, "exit_status", None)  # LvsdError's, of whichever revision
+        if known is None:
             raise
         sys.stderr.write(f"bench: {error}\n")
-        return int(status)
+        return int(known)
+    return status
 
 
 if __name__ == "__main__":
-    sys.exit(run())
+    sys.exit(run(sys.argv[1:]))

@@ -21,11 +21,12 @@ from lvsd.arguments import Parser
 from lvsd.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from bench.harness import Case
     from bench.inference import Rounds
     from bench.trees import Trees
+    from bench.verdict import Verdict
 
 SELECTION: Final = (
     "packet-load-tcp4-1500",
@@ -62,7 +63,7 @@ of them is run, in about five minutes; '*' is all.
 
 
 def main(argv: Sequence[str]) -> int:
-    """Compare, and print verdicts; return 0 unless --fail-slower asks for more. Raise UsageError.
+    """Compare, and print verdicts; return what `outcome` says. Raise UsageError.
 
     Everything that was made is removed also after a signal that ends this.
     """
@@ -90,12 +91,22 @@ def main(argv: Sequence[str]) -> int:
         show.as_json(trees, rounds, results, samples, failures)
     else:
         show.as_text(trees, rounds, results, failures)
-    if options.fail_slower is None or not samples:
-        return os.EX_OK
-    slower = slower_than(options.fail_slower, samples, results)
+    exit_status, why = outcome(options.fail_slower, samples, results)
+    if why:
+        err.print(why, markup=False)
+    return exit_status
+
+
+def outcome(
+    fail_slower: float | None, samples: Mapping[str, Rounds], results: Sequence[Verdict]
+) -> tuple[int, str]:
+    """Return the exit status, and why it is not 0."""
+    if not samples:
+        return os.EX_UNAVAILABLE, "nothing could be compared"
+    slower = [] if fail_slower is None else slower_than(fail_slower, samples, results)
     if slower:
-        err.print(f"slower by more than {options.fail_slower:g}%: {', '.join(slower)}")
-    return SLOWER if slower else os.EX_OK
+        return SLOWER, f"slower by more than {fail_slower:g}%: {', '.join(slower)}"
+    return os.EX_OK, ""
 
 
 def take_turns(
@@ -154,13 +165,13 @@ def _parser() -> Parser:
     parser = Parser(
         prog="python -m bench compare",
         description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("revision", metavar="REV", help="the other revision: HEAD~3, a tag, a hash")
     parser.add_argument(
         "name",
         nargs="*",
+        default=[],  # or argparse calls it required
         metavar="NAME",
         help="a benchmark or a pattern; 'python -m bench micro --list' prints them",
     )

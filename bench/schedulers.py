@@ -1,6 +1,10 @@
-"""Picks of every scheduler, next to its rule spelled out.
+"""Picks of every scheduler, and of its rule spelled out, for ``micro`` and ``compare``.
 
-Three kinds of load, all with weights from 1 to 10, mixed, and 10,000 clients:
+The tables are those of ``lvsd bench schedulers``. Its loads, in `lvsd.bench.speed`, are much like
+these, but belong to the packages that are compared: they differ from revision to revision, and
+older ones have none. These are the same for both sides, and take CPU time.
+
+Two kinds of load, both with weights from 1 to 10, mixed, and 10,000 clients:
 
 - rr wrr sh dh mh fo: picks, one after the other.
 - lc wlc sed nq ovf lblc lblcr: at every pick, in turn, the picked server gets a connection
@@ -16,8 +20,7 @@ from itertools import cycle, islice
 from time import process_time
 from typing import TYPE_CHECKING
 
-from bench.harness import Case, Turn, timed
-from bench.report import Table, count
+from bench.harness import Case, Turn
 from schedulers import BUILT_IN
 from schedulers.base import Flow, Scheduler, Server
 
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 SERVERS = (10, 1000)
-TABLE_SERVERS = 1000
+LITERAL_SERVERS = 1000
 CLIENTS = 10_000
 STANDING = 20_000
 SEED = 20260101
@@ -43,23 +46,9 @@ def cases() -> list[Case]:
             for servers in SERVERS
         ),
         *(
-            Case(f"schedulers-literal-{name}-{TABLE_SERVERS}", partial(_literal, name))
+            Case(f"schedulers-literal-{name}-{LITERAL_SERVERS}", partial(_literal, name))
             for name in (*PICKS_ONLY, *WITH_CONNECTIONS)
         ),
-    ]
-
-
-def tables() -> list[Table]:
-    """Measure, and return the table; about a minute."""
-    timings = timed([f"schedulers-*-{TABLE_SERVERS}"])
-    rows = []
-    for name in (*PICKS_ONLY, *WITH_CONNECTIONS):
-        built_in = timings[f"schedulers-{name}-{TABLE_SERVERS}"].per_s
-        literal = timings[f"schedulers-literal-{name}-{TABLE_SERVERS}"].per_s
-        rows.append((name, count(built_in), count(literal), f"{built_in / literal:,.1f}"))
-    columns = ("scheduler", "picks/s", "the rule spelled out, O(n)", "ratio")
-    return [
-        Table("schedulers", "Picks/s, 1,000 servers", "python -m bench schedulers", columns, rows)
     ]
 
 
@@ -70,7 +59,7 @@ def _built_in(name: str, servers: int) -> Turn:
 def _literal(name: str) -> Turn:
     from lvsd.bench.rules import RULES  # noqa: PLC0415 - not every revision has them
 
-    return _turn(RULES[name](), TABLE_SERVERS)
+    return _turn(RULES[name](), LITERAL_SERVERS)
 
 
 def _turn(scheduler: Scheduler, servers: int) -> Turn:

@@ -21,6 +21,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
+import io
 import json
 import os
 import select
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
 RUNTIME_DIRECTORY = Path("/run/lvsd")
 PLACES = ("config", "directory", "control")
 """Options of cleanup that say where, one of them at most."""
+
+UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What writing to a full disk may end with."""
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -69,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says and return the exit status; never a traceback."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     debug = "--debug" in words
+    _fill_streams()
     try:
         status = _status(words)
         sys.stdout.flush()
@@ -83,6 +89,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError as error:
         if _reader_left():
             return BROKEN_PIPE
+        return _unexpected(error, debug=debug)
+    except OSError as error:
+        if error.errno in UNWRITABLE or isinstance(error, io.UnsupportedOperation):
+            _forget_output()
+            _complain(f"lvsd: the output cannot be written: {error.strerror or 'it is closed'}")
+            return os.EX_CANTCREAT
         return _unexpected(error, debug=debug)
     except Exception as error:  # noqa: BLE001 - the last resort, which says how to report it
         return _unexpected(error, debug=debug)
@@ -253,7 +265,22 @@ def _reader_left() -> bool:
     poll.register(sys.stdout, 0)
     if not any(state & select.POLLERR for _, state in poll.poll(0)):
         return False
+    _forget_output()
+    return True
+
+
+def _forget_output() -> None:
+    """Keep Python from writing at its end what could not be written before."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
-    return True
+
+
+def _fill_streams() -> None:
+    """Put streams where a shell's ``>&-`` or ``2>&-`` has left none.
+
+    What is written to stdout is lost then, and said to be; errors have nowhere to go.
+    """
+    nowhere = Path(os.devnull)
+    sys.stdout = sys.stdout or nowhere.open(encoding="utf-8")
+    sys.stderr = sys.stderr or nowhere.open("w", encoding="utf-8")

@@ -29,8 +29,8 @@ servers are usable. The ring for a cw is merged from the one before it and the s
 weights that now suffice, in as many steps as it then has picks. A server that becomes
 overloaded or is relieved costs O(log n) and one memmove.
 
-When not to use it: connections of very different length (wlc); coprime high weights, such as
-1000 and 999, which send long runs to few servers.
+When not to use it: connections of very different length (wlc); high weights far apart,
+such as 1000 and 501, which send 500 in a row to one server.
 
 Source: net/netfilter/ipvs/ip_vs_wrr.c, ip_vs_wrr_schedule and ip_vs_wrr_dest_changed.
 """

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shlex
 import sys
+from contextlib import redirect_stdout
+from errno import EBADF
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from lvsd.arguments import Parser
 from lvsd.bench.options import add_arguments, plan
+from lvsd.errors import OutputError
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable
 
     from rich.progress import Progress, TaskID
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from lvsd.bench.tables import Table
 
 PROG: Final = "lvsd bench"
+STDOUT: Final = Path("standard output")
 
 DESCRIPTION: Final = """\
 Measure schedulers by themselves, without packets and without root: how fast they pick and what
@@ -42,13 +46,17 @@ def main(argv: list[str]) -> int:
 
 
 def _schedulers(options: argparse.Namespace, command: str) -> int:
-    asked = plan(options)
+    if not sys.stdout.writable():  # after a shell's >&-
+        raise OutputError(STDOUT, OSError(EBADF, os.strerror(EBADF)))
+    with redirect_stdout(sys.stderr):  # whatever a third party's scheduler prints
+        asked = plan(options)
     _check_outputs(options, asked)
 
     from lvsd.bench.document import document  # noqa: PLC0415 - '--help' is quick
     from lvsd.bench.report import tables  # noqa: PLC0415 - likewise
 
-    results = _run(asked)
+    with redirect_stdout(sys.stderr):
+        results = _run(asked)
     parts = tables(asked, results)
     if options.json:
         sys.stdout.write(json.dumps(document(asked, results), indent=1) + "\n")
@@ -128,7 +136,6 @@ def _parser() -> Parser:
         "schedulers",
         help="how fast, how fair and how steady schedulers are",
         description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     add_arguments(schedulers)

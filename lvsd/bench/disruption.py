@@ -4,7 +4,8 @@ The same clients are asked for round after round, each time in another order, as
 opens a connection, and the oldest one ends, so that there are always as many as in the simulation.
 
 =======  ==============================================================
-round 1  fills the service
+round 1  fills the service; it is repeated while there are more connections
+         to open than clients
 round 2  is compared with the next: nothing changes, yet some clients
          go elsewhere, where the scheduler does not look at the client
 round 3
@@ -17,6 +18,7 @@ round 5
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -51,6 +53,11 @@ class _Round:
         self._open: deque[Server] = deque()
         self._now = 0.0
 
+    def fill(self) -> None:
+        """Let everybody connect as often as it takes to have all connections open."""
+        for _ in range(math.ceil(self._active / ASKED)):
+            self.ask()
+
     def ask(self) -> list[int | None]:
         """Let every client connect once; return the servers' places, by client."""
         farm = self._farm
@@ -74,7 +81,7 @@ class _Round:
 def moves(farm: Farm, *, active: int, victim: int, seed: int) -> Moves:
     """Return who moved; ``active`` connections are open at any time, ``victim`` leaves."""
     clients = _Round(farm, max(1, active), seed)
-    clients.ask()
+    clients.fill()
     before, again = clients.ask(), clients.ask()
     farm.remove(victim)
     without = clients.ask()

@@ -20,7 +20,9 @@ The keys, of which a part that was not measured is empty, or null for the kernel
                      "rule_agree"}], "others"} or null
 
 E is an estimate, ``{"mean", "half_width", "values"}``, whose 95% confidence interval is mean ±
-half_width, null for a single value. P has ``picks``, the servers by connection from 0 on, and
+half_width, null for a single value. Samples without a connection are null in ``imbalances``; where
+all of the measured part are, jain and imbalance_* say nothing. P has ``picks``, the servers by
+connection from 0 on, and
 ``jain``, ``elsewhere``, ``imbalance_p50``, ``imbalance_p99``.
 """
 

@@ -162,7 +162,9 @@ def replay(story: History, farm: Farm) -> Played:
 
 
 def _sample(farm: Farm, loads: list[float]) -> float | None:
-    present = [server.active / server.weight for server in farm.servers]
+    present = [
+        server.active / weight for server, weight in zip(farm.servers, farm.weights, strict=True)
+    ]
     for place, load in enumerate(present):
         loads[place] += load
     mean = sum(present) / len(present)

@@ -10,14 +10,15 @@ fairness       each server's share of the connections over its share by weight
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import TYPE_CHECKING, Final
 
 import matplotlib as mpl
 
+from lvsd.bench.folder import write
 from lvsd.bench.plot_panels import cost, imbalance
 from lvsd.bench.plot_rows import disruption, fairness
 from lvsd.bench.plot_style import STYLE
-from lvsd.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,17 +33,19 @@ FORMATS: Final = ("svg", "png")
 
 
 def draw(plan: Plan, results: Results, folder: Path) -> list[Path]:
-    """Write the plots of what was measured; return their paths. Raise UsageError."""
+    """Write the plots of what was measured; return their paths. Raise OutputError.
+
+    Each is finished before its file is touched, so that Ctrl-C leaves none half written.
+    """
     paths = []
     with mpl.rc_context(STYLE):
         for name, figure in _figures(plan, results):
             for kind in FORMATS:
                 path = folder / f"{name}.{kind}"
                 metadata = {"Date": None} if kind == "svg" else {}
-                try:
-                    figure.savefig(path, dpi=DPI, metadata=metadata, facecolor="white")
-                except OSError as error:
-                    raise UsageError(f"--plot {path}: {error.strerror}") from error
+                drawn = BytesIO()
+                figure.savefig(drawn, format=kind, dpi=DPI, metadata=metadata, facecolor="white")
+                write(path, drawn.getvalue())
                 paths.append(path)
     return paths
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+import re
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,10 +24,15 @@ from schedulers.base import Scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import ModuleType
 
 ALL: Final = "all"
 REHEARSED: Final = (3, 1, 2)
 """Weights of the servers in `rehearse`."""
+OTHER_WEIGHT: Final = 5
+NAME: Final = re.compile(r"[\w.-]{1,60}")
+"""What fits a table, a page and a plot; a class whose name is another is called by the class's."""
+LONGEST_WORDS: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,9 @@ class Candidate:
         """Return a new scheduler. Raise PluginError when it cannot be made."""
         try:
             return self.made_by()
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             if self.rule is not None:
                 raise
             raise PluginError(f"scheduler {self.typed} cannot be made: {_words(error)}") from error
@@ -83,21 +91,9 @@ def _candidate(word: str) -> Candidate:
 def _by_path(word: str) -> Candidate:
     """Import a class, also from the current directory."""
     module_name, _, class_name = word.partition(":")
-    here = os.getcwd()  # noqa: PTH109 - sys.path holds text
-    if here not in sys.path:
-        sys.path.insert(0, here)
     if not all(part.isidentifier() for part in [*module_name.split("."), class_name]):
         raise UsageError(f"--scheduler {word}: not of the form package.module:Class")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
-            raise UsageError(
-                f"--scheduler {word}: no module {error.name}, neither installed nor in {here}"
-            ) from error
-        raise PluginError(f"scheduler {word} cannot be imported: {_words(error)}") from error
-    except (Exception, SystemExit) as error:
-        raise PluginError(f"scheduler {word} cannot be imported: {_words(error)}") from error
+    module = _imported(word, module_name)
     made_by = getattr(module, class_name, None)
     if made_by is None:
         raise UsageError(f"--scheduler {word}: {module_name} has no {class_name}")
@@ -109,9 +105,29 @@ def _by_path(word: str) -> Candidate:
         missing = ", ".join(sorted(made_by.__abstractmethods__))
         raise PluginError(f"scheduler {word}: {class_name} does not define {missing}")
     name = getattr(made_by, "name", None)
-    if not isinstance(name, str) or not name or name in schedulers.BUILT_IN:
+    if not isinstance(name, str) or not NAME.fullmatch(name) or name in schedulers.BUILT_IN:
         name = class_name
     return Candidate(word, name, made_by, None)
+
+
+def _imported(word: str, name: str) -> ModuleType:
+    try:
+        here = os.getcwd()  # noqa: PTH109 - sys.path holds text
+    except OSError as error:
+        raise UsageError(f"--scheduler {word}: the current directory is gone") from error
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing is not None and f"{name}.".startswith(f"{missing}."):
+            raise UsageError(
+                f"--scheduler {word}: no module {missing}, neither installed nor in {here}"
+            ) from error
+        raise PluginError(f"scheduler {word} cannot be imported: {_words(error)}") from error
 
 
 def rehearse(candidate: Candidate) -> None:
@@ -119,6 +135,7 @@ def rehearse(candidate: Candidate) -> None:
     scheduler = candidate.make()
     with blame(candidate):
         farm = Farm(scheduler, REHEARSED)
+        counts = [0] * len(REHEARSED)
         for serial in range(60):
             now = serial / 4
             place = farm.connect(flow_of(serial % 7, serial, serial % 5), now)
@@ -126,37 +143,47 @@ def rehearse(candidate: Candidate) -> None:
                 server = farm.servers[place]
                 farm.end(server)
                 farm.close(server)
+            elif place is not None:
+                counts[place] += 1
             if serial % 4 == 0:
                 farm.scheduler.tick(now)
             if serial == 20:
                 farm.remove(1)
             if serial == 30:
                 farm.restore(1)
+                counts[1] = 0
             if serial == 40:
-                farm.servers[2].set_weight(5)
+                farm.servers[2].set_weight(OTHER_WEIGHT)
                 farm.scheduler.edit(farm.servers[2])
+        weights = (*REHEARSED[:2], OTHER_WEIGHT)
+        for server, count, weight in zip(farm.servers, counts, weights, strict=True):
+            if (server.active, server.total, server.weight) != (count, count, weight):
+                raise PluginError("it changes servers' weights or counts, which it may only read")
 
 
 @contextmanager
 def blame(candidate: Candidate) -> Iterator[None]:
     """Turn what a third party's scheduler raises into PluginError, with the method's name.
 
-    What is raised by anything else passes as it is.
+    That is also `sys.exit`, and what comes of a method that takes other arguments. Ctrl-C passes,
+    and what goes wrong with a built-in one.
     """
     try:
         yield
+    except KeyboardInterrupt:
+        raise
     except PluginError as error:
         raise PluginError(f"scheduler {candidate.typed}: {error}") from error
-    except Exception as error:
-        method = _method(error, candidate.made_by)
-        if method is None or candidate.rule is not None:
+    except BaseException as error:
+        if candidate.rule is not None:
             raise
+        method = _method(error, candidate.made_by) or "a call"
         raise PluginError(
             f"scheduler {candidate.typed}: {method} raised {_words(error)}"
         ) from error
 
 
-def _method(error: Exception, made_by: type[Scheduler]) -> str | None:
+def _method(error: BaseException, made_by: type[Scheduler]) -> str | None:
     """Return the first method of the class that the error came through."""
     trace = error.__traceback__
     while trace is not None:
@@ -169,4 +196,6 @@ def _method(error: Exception, made_by: type[Scheduler]) -> str | None:
 
 
 def _words(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    printable = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return printable if len(text) <= LONGEST_WORDS else f"{printable[:LONGEST_WORDS]}..."

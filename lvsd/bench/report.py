@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from lvsd.bench.schedulers import MEMORY, QUALITY, SPEED
+from lvsd.bench.simulation import FAILS_AT, MEASURED_FROM
 from lvsd.bench.tables import Table
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from lvsd.bench.history import Played
     from lvsd.bench.kernel import Compared
     from lvsd.bench.memory import Memory
+    from lvsd.bench.quality import Quality
     from lvsd.bench.schedulers import Plan, Results
     from lvsd.bench.speed import Speed
 
@@ -118,8 +120,8 @@ def _quality(plan: Plan, results: Results) -> Iterator[Table]:
         [
             [
                 each.scheduler,
-                _plus_minus(each.jain, 3),
-                _plus_minus(each.elsewhere, 1, 100),
+                _of_load(each, _plus_minus(each.jain, 3)),
+                _of_load(each, _plus_minus(each.elsewhere, 1, 100)),
                 _plus_minus(each.refused, 1, 100),
             ]
             for each in results.quality
@@ -134,9 +136,9 @@ def _quality(plan: Plan, results: Results) -> Iterator[Table]:
         [
             [
                 each.scheduler,
-                _plus_minus(each.imbalance_p50, 2),
-                _plus_minus(each.imbalance_p99, 2),
-                _plus_minus(each.imbalance_max, 2),
+                _of_load(each, _plus_minus(each.imbalance_p50, 2)),
+                _of_load(each, _plus_minus(each.imbalance_p99, 2)),
+                _of_load(each, _plus_minus(each.imbalance_max, 2)),
             ]
             for each in results.quality
         ],
@@ -144,6 +146,12 @@ def _quality(plan: Plan, results: Results) -> Iterator[Table]:
     )
     yield _disruption(plan, results, where)
     yield _recovery(plan, results, where)
+
+
+def _of_load(quality: Quality, figure: str) -> str:
+    """Return a figure that only a load has, or that there was none in the measured part."""
+    measured = quality.imbalances[MEASURED_FROM:FAILS_AT]
+    return NONE if all(value is None for value in measured) else figure
 
 
 def _disruption(plan: Plan, results: Results, where: str) -> Table:

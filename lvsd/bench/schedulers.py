@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from lvsd.bench import kernel, memory, speed
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lvsd.bench.kernel import Compared
     from lvsd.bench.memory import Memory
     from lvsd.bench.plugins import Candidate
-    from lvsd.bench.quality import Quality
+    from lvsd.bench.quality import Figures, Quality
     from lvsd.bench.speed import Speed
     from lvsd.bench.weights import Weights
     from lvsd.bench.workloads import Arrival
@@ -77,24 +77,46 @@ def run(plan: Plan, say: Callable[[str], None]) -> Results:
 
     The kernel is asked first, since it may refuse.
     """
-    cases = [] if QUALITY not in plan.parts and not plan.with_kernel else _cases(plan)
     compared = None
     if plan.with_kernel:
         say("the kernel, booted in qemu")
-        compared = kernel.compare(plan.candidates, cases[0])
+        compared = kernel.compare(plan.candidates, _case(plan, plan.seeds[0]))
+    speeds = _speeds(plan, say) if SPEED in plan.parts else []
+    memories = _memories(plan, say) if MEMORY in plan.parts else []
+    simulated = _Simulated({candidate.name: [] for candidate in plan.candidates})
+    if QUALITY in plan.parts:
+        _simulate(plan, simulated, say)
     return Results(
-        tuple(_speeds(plan, say)) if SPEED in plan.parts else (),
-        tuple(_memories(plan, say)) if MEMORY in plan.parts else (),
-        tuple(_qualities(plan, cases, say)) if QUALITY in plan.parts else (),
+        tuple(speeds),
+        tuple(memories),
+        tuple(quality(name, seeds) for name, seeds in simulated.figures.items() if seeds),
         compared,
-        tuple(case.weights[case.victim] / sum(case.weights) for case in cases),
-        cases[0].window_s if cases else 0.0,
-        tuple(case.active for case in cases),
+        tuple(simulated.ideal_moves),
+        simulated.window_s,
+        tuple(simulated.active),
     )
 
 
-def _cases(plan: Plan) -> list[Case]:
-    return [_case(plan, seed) for seed in plan.seeds]
+@dataclass(slots=True)
+class _Simulated:
+    """What is kept of the simulations: figures by scheduler, then by seed; the rest by seed."""
+
+    figures: dict[str, list[Figures]]
+    ideal_moves: list[float] = field(default_factory=list)
+    active: list[float] = field(default_factory=list)
+    window_s: float = 0.0
+
+
+def _simulate(plan: Plan, found: _Simulated, say: Callable[[str], None]) -> None:
+    """Simulate seed by seed, as a seed's connections may fill much of the memory there is."""
+    for seed in plan.seeds:
+        case = _case(plan, seed)
+        found.ideal_moves.append(case.weights[case.victim] / sum(case.weights))
+        found.active.append(case.active)
+        found.window_s = case.window_s
+        for candidate in plan.candidates:
+            say(f"{candidate.name}: {plan.workload}, seed {seed}")
+            found.figures[candidate.name].append(figures(candidate, case))
 
 
 def _case(plan: Plan, seed: int) -> Case:
@@ -126,15 +148,4 @@ def _memories(plan: Plan, say: Callable[[str], None]) -> list[Memory]:
         for candidate in plan.candidates:
             say(f"{candidate.name}: memory, {servers:,} servers")
             found.append(memory.measure(candidate, weights))
-    return found
-
-
-def _qualities(plan: Plan, cases: Sequence[Case], say: Callable[[str], None]) -> list[Quality]:
-    found = []
-    for candidate in plan.candidates:
-        seeds = []
-        for case in cases:
-            say(f"{candidate.name}: {plan.workload}, seed {case.seed}")
-            seeds.append(figures(candidate, case))
-        found.append(quality(candidate.name, seeds))
     return found

@@ -131,8 +131,8 @@ class Simulation:
     def _look(self) -> None:
         farm, course = self._farm, self.course
         loads = [
-            server.active / server.weight
-            for place, server in enumerate(farm.servers)
+            server.active / weight
+            for place, (server, weight) in enumerate(zip(farm.servers, farm.weights, strict=True))
             if farm.is_in(place)
         ]
         mean = sum(loads) / len(loads)
@@ -151,7 +151,11 @@ class Simulation:
         self._note_recovery(now)
 
     def _note_recovery(self, now: float) -> None:
-        loads = [server.active / server.weight for server in self._farm.servers]
+        farm = self._farm
+        loads = [
+            server.active / weight
+            for server, weight in zip(farm.servers, farm.weights, strict=True)
+        ]
         least = RECOVERED * sum(loads) / len(loads)
         if self._back_s is not None and least and loads[self._victim] >= least:
             self.course.recovered_s = now - self._back_s

@@ -11,6 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from lvsd.bench.folder import write
 from lvsd.errors import InputError, OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def write_page(page: Path, parts: dict[str, str]) -> list[str]:
     """Put the parts between ``<!-- bench:NAME -->`` and ``<!-- end -->``; return those left out.
 
     That are the ones that the page has no markers for; what is not in ``parts`` stays as it is.
+    Raise OutputError.
     """
     text = _read(page)
     missing = []
@@ -104,7 +106,7 @@ def write_page(page: Path, parts: dict[str, str]) -> list[str]:
             missing.append(name)
             continue
         text = f"{text[: found.start()]}{found[1]}{body}\n{found[2]}{text[found.end() :]}"
-    page.write_text(text, encoding="utf-8")
+    write(page, text.encode())
     return missing
 
 

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 NEEDED: Final = ("arrival_s", "lifetime_s", "client")
 DESTINATION: Final = {4: "192.0.2.1", 6: "2001:db8:f::1"}
 MOST: Final = 1_000_000
+LONGEST_LINE: Final = 65_536
+"""A longer one is cut, and so wrong."""
+LONGEST_S: Final = 1e7
+"""A third of a year; times of the day or since 1970 are no times of a trace."""
 
 
 def read(path: Path) -> list[Arrival]:
@@ -43,8 +47,10 @@ def read(path: Path) -> list[Arrival]:
     Raise DataError with file and line of what is wrong, InputError for a file that is not there.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            found = list(_arrivals(str(path), file))
+        with path.open(
+            encoding="utf-8-sig", newline=""
+        ) as file:  # Windows' programs begin with a BOM
+            found = list(_arrivals(str(path), iter(lambda: file.readline(LONGEST_LINE), "")))
     except OSError as error:
         raise InputError(path, error) from error
     except UnicodeDecodeError as error:
@@ -150,8 +156,13 @@ def _seconds(row: Mapping[str, Any], key: str) -> float:
         seconds = float(value)
     except (ValueError, OverflowError):
         seconds = math.nan
-    if not 0 <= seconds <= 1e9:
+    if not 0 <= seconds < math.inf:
         raise ValueError(f"{key}: {str(value)[:40]!r} is no number of seconds, 0 or more")
+    if seconds > LONGEST_S:
+        raise ValueError(
+            f"{key}: {str(value)[:40]} s is more than {LONGEST_S:,.0f}; arrivals count from the"
+            " beginning of the trace"
+        )
     return seconds
 
 

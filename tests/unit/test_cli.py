@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -308,6 +309,23 @@ def test_some_commands_read_their_own_arguments(
     monkeypatch.setitem(sys.modules, module, fake)
     assert main(["--debug", command, "--help", "-c", "x", "--", "y"]) == 5
     assert heard == [["--help", "-c", "x", "--", "y"]]
+
+
+@pytest.mark.parametrize("words", ["-t -c packaging/lvsd.toml", "explain", "doctor --help"])
+@pytest.mark.parametrize(("to", "why"), [(">/dev/full", "No space left"), (">&-", "it is closed")])
+def test_output_that_cannot_be_written_is_no_error_of_ours(words: str, to: str, why: str) -> None:
+    command = f"{shlex.quote(sys.executable)} -m lvsd {words} {to}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 73
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"lvsd: the output cannot be written: {why}")
+
+
+def test_without_stderr_all_goes_on() -> None:
+    command = f"{shlex.quote(sys.executable)} -m lvsd explain --json 2>&-"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["mode"] == "nat"
 
 
 def test_a_reader_that_leaves_early_is_no_error() -> None:

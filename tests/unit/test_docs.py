@@ -14,6 +14,7 @@ from markdown_it import MarkdownIt
 
 from forwarders import FORWARDERS
 from lvsd.config.load import check
+from lvsd.explain import picks
 from schedulers import BUILT_IN
 
 if TYPE_CHECKING:
@@ -176,6 +177,53 @@ def test_a_modes_page_shows_its_own_picture_and_hops(name: str) -> None:
     page = DOCS / "modes" / f"{name}.md"
     assert f"../pictures/{name}.svg" in [link.target for link in links(page)]
     assert _made(page) == [f"lvsd explain --mode {name}"]
+
+
+@pytest.mark.parametrize("name", ["sh", "mh", "dh"])
+def test_a_hashs_page_works_out_the_numbers_that_lvsd_does(name: str) -> None:
+    page = (DOCS / "schedulers" / f"{name}.md").read_text("utf-8")
+    rows = re.findall(r"^\| \d \| ([\d.]+) \| (\d+) \| (?:\d \| )?(\w) \|$", page, re.MULTILINE)
+    assert f"--picks 8 --clients {','.join(row[0] for row in rows)} --markdown" in page
+    made = picks(name, (3, 2, 1), 6, clients=[row[0] for row in rows])
+    chosen = [next(each for each in pick.candidates if each.picked) for pick in made]
+    assert [(number, server) for _, number, server in rows] == [
+        (re.findall(r"\d+", each.text)[0], each.server) for each in chosen
+    ]
+
+
+def test_the_comparisons_figures_are_the_measured_ones_rounded() -> None:
+    """They were copied by hand from tables that ``make bench`` writes."""
+    measured = (DOCS / "performance.md").read_text("utf-8")
+    end_to_end = measured.partition("<!-- bench:end-to-end -->")[2].partition("<!-- end -->")[0]
+    modes = measured.partition("<!-- bench:modes -->")[2].partition("<!-- end -->")[0]
+    ways = [_figures(end_to_end, way)[::2] for way in ("lvsd", "HAProxy, TCP mode", "nginx stream")]
+
+    page = (DOCS / "comparison.md").read_text("utf-8")
+    shown = [
+        _figures(page, "requests/s on connections that stay open"),
+        _figures(page, "requests/s, one per connection"),
+        _figures(page, "one TCP stream, Gbit/s"),
+    ]
+    assert shown == [[_rounded(figure) for figure in row] for row in zip(*ways, strict=True)]
+
+    dr, haproxy = (_rounded(_figures(modes, way)[2]) for way in ("dr", "HAProxy, TCP mode"))
+    new = _rounded(_figures(measured, "IPv4 TCP, new connections, FULLNAT")[0])
+    memory = _figures(measured, "bytes a connection, resident (target: 700)")[0]
+    assert f"[{dr:,.0f} beside HAProxy's {haproxy:,.0f}]" in page
+    assert f"[{new:,.0f} new FULLNAT connections a second]" in page
+    assert f"| {memory:.0f} bytes (IPv4)" in page
+
+
+def _figures(page: str, row: str) -> list[float]:
+    """Return the numbers in the first row that begins so."""
+    found = re.search(rf"^\| {re.escape(row)} \|(.+)\|$", page, re.MULTILINE)
+    assert found, row
+    return [float(cell.replace(",", "")) for cell in found[1].split("|")]
+
+
+def _rounded(figure: float) -> float:
+    """Return two significant digits of it."""
+    return float(f"{figure:.1e}")
 
 
 def _made(page: Path) -> list[str]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from lvsd.bench.cli import main
+from lvsd.bench.folder import write
 from lvsd.bench.kernel import check
+from lvsd.bench.options import add_arguments, plan
 from lvsd.bench.plugins import chosen
-from lvsd.errors import KernelError, LvsdError, UsageError
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from lvsd.bench.schedulers import run
+from lvsd.errors import KernelError, LvsdError, OutputError, UsageError
 
 QUICK = ["--servers", "4,8", "--seeds", "2", "--turns", "2", "--duration", "20", "--load", "2"]
 TWO = ["schedulers", *QUICK, "--scheduler", "wlc,mh"]
@@ -137,7 +138,7 @@ def test_a_trace_takes_its_own_time(tmp_path: Path, capsys: pytest.CaptureFixtur
         ("--workload trace a --trace b", "give only one"),
         ("--workload churn --trace b", "--trace does not go with --workload churn"),
         ("--trace t --load 3", "--load does not go with a trace"),
-        ("--markdown /etc/hosts", "--markdown /etc/hosts: no markers in the page"),
+        ("--markdown /proc/version", "--markdown /proc/version: no markers in the page"),
         ("--unknown", "unrecognized arguments: --unknown; see 'lvsd bench --help'"),
     ],
 )
@@ -154,14 +155,49 @@ def test_what_cannot_be_is_said_before_anything_is_measured(words: str, said: st
         ("--trace /no/trace", 66, "/no/trace: cannot be read: No such file"),
         ("--markdown /no/page", 66, "/no/page: cannot be read: No such file"),
         ("--plot /proc/lvsd", 73, "/proc/lvsd: cannot be written: "),
-        ("--plot /etc/hosts", 73, "/etc/hosts: cannot be written: File exists"),
-        ("--plot /etc/hosts/deeper", 73, "/etc/hosts/deeper: cannot be written: Not a dir"),
+        ("--plot /proc/version", 73, "/proc/version: cannot be written: File exists"),
+        ("--plot /proc/version/deeper", 73, "/proc/version/deeper: cannot be written: Not a dir"),
     ],
 )
 def test_files_that_cannot_be_used_are_named_before_too(words: str, status: int, said: str) -> None:
     with pytest.raises(LvsdError) as raised:
         main(["schedulers", *words.split(" ")])
     assert (raised.value.exit_status, str(raised.value)[: len(said)]) == (status, said)
+
+
+def test_no_stdout_is_said_before_anything_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/null").open(encoding="utf-8") as unwritable:
+        monkeypatch.setattr(sys, "stdout", unwritable)
+        with pytest.raises(OutputError, match="standard output: cannot be written: Bad file"):
+            main(TWO)
+        monkeypatch.undo()
+
+
+def test_a_page_that_cannot_be_written_any_more_is_named(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.symlink_to("/dev/full")
+    with pytest.raises(OutputError, match=r"page\.md: cannot be written: No space left"):
+        write(page, b"text")
+
+
+def test_the_help_fits_the_columns_that_it_is_told_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    with pytest.raises(SystemExit):
+        main(["schedulers", "--help"])
+    assert max(map(len, capsys.readouterr().out.split("\n"))) <= 60
+
+
+def test_a_seed_is_simulated_with_all_schedulers_before_the_next_is_made() -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    asked = plan(parser.parse_args([*TWO[1:], "--measure", "quality"]))
+    said: list[str] = []
+    found = run(asked, said.append)
+    assert said == [f"{name}: steady, seed {seed}" for seed in (1, 2) for name in ("wlc", "mh")]
+    assert [each.scheduler for each in found.quality] == ["wlc", "mh"]
+    assert (len(said), len(found.active), len(found.ideal_moves)) == (asked.steps, 2, 2)
 
 
 def test_a_benchmark_that_there_is_not_is_refused() -> None:

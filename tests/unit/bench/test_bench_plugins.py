@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -72,6 +73,42 @@ class TalkingLate(ByPort):
         server = super().pick(flow, now)
         return "the second one" if self.asked > 300 else server
 
+class Leaving(ByPort):
+    def pick(self, flow, now):
+        raise SystemExit(0)
+
+class LeavingAtOnce(ByPort):
+    def __init__(self):
+        raise SystemExit(0)
+
+class Deaf(ByPort):
+    def pick(self):
+        return self.servers[0]
+
+class Meddling(ByPort):
+    def changed(self, server):
+        server.active = 0
+
+class Quiescing(ByPort):
+    def remove(self, server):
+        super().remove(server)
+        self.servers[0].weight = 0
+
+class Wordy(ByPort):
+    def tick(self, now):
+        raise ValueError("\x1b[31m" + "x" * 5000)
+
+class Printing(ByPort):
+    def pick(self, flow, now):
+        print("here I am")
+        return super().pick(flow, now)
+
+class Costly(ByPort):
+    name = "$x{"
+
+class Broken(ByPort):
+    name = "two\\nlines"
+
 class Greedy(ByPort):
     def __init__(self, coins):
         super().__init__()
@@ -120,7 +157,8 @@ def test_a_class_of_the_current_directory_is_measured_like_ours(
 
 
 def test_a_scheduler_may_refuse_everybody(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["schedulers", *QUICK, "--json", "--scheduler", "third_party:Refusing"]) == 0
+    words = [*QUICK, "--measure", "speed,quality", "--scheduler", "third_party:Refusing"]
+    assert main(["schedulers", *words, "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)["quality"]
     assert found["refused"]["mean"] == 1
     assert found["elsewhere"]["mean"] == 0
@@ -137,6 +175,21 @@ def test_every_scheduler_has_a_name_of_its_own() -> None:
     ]
 
 
+def test_a_name_that_fits_no_table_page_or_plot_gives_way_to_the_classs() -> None:
+    spec = "third_party:Costly,third_party:Broken"
+    assert [candidate.name for candidate in chosen(spec)] == ["Costly", "Broken"]
+
+
+def test_what_a_scheduler_prints_is_kept_out_of_the_results(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = [*QUICK, "--measure", "memory", "--json", "--scheduler", "third_party:Printing"]
+    assert main(["schedulers", *words]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["memory"][0]["scheduler"] == "byport"
+    assert set(said.err.splitlines()) == {"here I am"}
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -146,6 +199,12 @@ def test_every_scheduler_has_a_name_of_its_own() -> None:
         ("Inventing", ": pick returned 10.9.9.9 port 80, a server that was never added"),
         ("Talking", ": pick returned str where it has to be a server, or None"),
         ("TalkingLate", ": pick returned 'the second one', which is no server"),
+        ("Leaving", ": pick raised SystemExit: 0"),
+        ("LeavingAtOnce", " cannot be made: SystemExit: 0"),
+        ("Deaf", ": a call raised TypeError: Deaf.pick() takes 1 positional argument but 3"),
+        ("Meddling", ": it changes servers' weights or counts, which it may only read"),
+        ("Quiescing", ": it changes servers' weights or counts, which it may only read"),
+        ("Wordy", f": tick raised ValueError: ?[31m{'x' * 283}..."),
         ("Greedy", " cannot be made: TypeError: "),
         ("Unfinished", ": Unfinished does not define pick, remove"),
         ("NoScheduler", ": NoScheduler is no subclass of schedulers.base.Scheduler"),
@@ -184,6 +243,16 @@ def test_what_is_not_there_is_the_command_lines(spec: str, said: str) -> None:
     assert isinstance(error, UsageError)
     assert error.exit_status == 64
     assert said in str(error)
+
+
+def test_a_current_directory_that_is_gone_is_said_to_be(here: Path) -> None:
+    gone = here / "gone"
+    gone.mkdir()
+    os.chdir(gone)
+    gone.rmdir()
+    error = failure("third_party:ByPort")
+    os.chdir(here)
+    assert str(error) == "--scheduler third_party:ByPort: the current directory is gone"
 
 
 def test_the_kernel_is_not_asked_about_a_scheduler_that_it_has_not() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -98,6 +99,13 @@ def test_a_figure_stands_with_its_interval_and_the_rules_beside_it(
     assert loads.rows[0] == ["lblcr", "kernel", "1.000", "1.2", "1.25", "3.00"]
 
 
+def test_nobody_served_is_not_called_perfect(asked: Plan, results: Results) -> None:
+    idle = replace(results.quality[0], imbalances=(None,) * 300)
+    fairness, imbalance, *_ = tables(asked, replace(results, quality=(idle,)))["quality"]
+    assert fairness.rows == [["wlc", "-", "-", "0.0 ±0.0"]]
+    assert imbalance.rows == [["wlc", "-", "-", "-"]]
+
+
 def test_the_ideal_is_the_servers_share_by_weight(asked: Plan, results: Results) -> None:
     disruption = tables(asked, results)["quality"][2]
     assert disruption.note.startswith("Ideal: 0, 20.0%, 20.0%: ")
@@ -125,7 +133,7 @@ def test_the_command_fits_the_columns_that_it_is_told_of(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "60")
-    words = ["--scheduler", "lblcr,rr", "--servers", "5,10", "--seeds", "2"]
+    words = ["--scheduler", "lblcr,rr", "--servers", "5", "--seeds", "2"]
     assert main(["schedulers", *words, "--turns", "2", "--duration", "20"]) == 0
     said = capsys.readouterr()
     assert max(map(len, said.out.split("\n"))) <= 60

@@ -125,8 +125,8 @@ def test_a_pick_of_a_server_that_has_left_is_the_schedulers_error() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_workload_brings_the_load_that_was_asked_for(kind: str) -> None:
-    asked = {"active": 50.0, "lifetime_s": 5.0, "duration_s": 2000.0}
-    found = [arrivals(kind, seed=seed, **asked) for seed in (1, 2, 3)]
+    asked = {"active": 50.0, "lifetime_s": 5.0, "duration_s": 1000.0}
+    found = [arrivals(kind, seed=seed, **asked) for seed in (1, 2)]
     assert found[0] == arrivals(kind, seed=1, **asked)
     assert found[0] != found[1]
     for each in found:
@@ -134,7 +134,7 @@ def test_every_workload_brings_the_load_that_was_asked_for(kind: str) -> None:
         assert times == sorted(times)
         assert len(each) == pytest.approx(expected(kind, **asked), rel=0.3)
         lasted = sum(arrival.ends_s - arrival.at_s for arrival in each)
-        assert lasted / 2000 == pytest.approx(50, rel=0.35)
+        assert lasted / 1000 == pytest.approx(50, rel=0.35)
 
 
 def test_clients_of_churn_come_and_go() -> None:

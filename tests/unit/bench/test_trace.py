@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -10,9 +10,6 @@ from lvsd.bench.trace import read
 from lvsd.bench.workloads import Arrival
 from lvsd.errors import DataError, InputError
 from schedulers.base import Flow
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CSV = """\
 client,arrival_s,lifetime_s,destination,comment
@@ -52,6 +49,18 @@ def test_both_formats_are_read_alike(text: str, lines: tuple[int, int], tmp_path
     assert read(written(tmp_path, text)) == expected
 
 
+def test_a_spreadsheets_csv_with_a_byte_order_mark_and_its_line_ends_is_read(
+    tmp_path: Path,
+) -> None:
+    plain = read(written(tmp_path, CSV))
+    (tmp_path / "trace").write_bytes(b"\xef\xbb\xbf" + CSV.replace("\n", "\r\n").encode())
+    assert read(tmp_path / "trace") == plain
+
+
+def test_a_file_without_line_ends_is_not_read_to_its_end() -> None:
+    assert complaint(Path("/dev/zero")).startswith(":1: neither JSON lines nor a CSV header")
+
+
 def test_a_trace_may_be_of_ipv6(tmp_path: Path) -> None:
     (arrival,) = read(written(tmp_path, HEAD + "1,2,2001:db8::7\n"))
     assert (len(arrival.flow.source), len(arrival.flow.destination)) == (16, 16)
@@ -68,7 +77,11 @@ def test_a_trace_may_be_of_ipv6(tmp_path: Path) -> None:
         (HEAD + "soon,2,203.0.113.1\n", ":2: arrival_s: 'soon' is no number of seconds"),
         (HEAD + "1,-2,203.0.113.1\n", ":2: lifetime_s: '-2' is no number of seconds"),
         (HEAD + "1,nan,203.0.113.1\n", ":2: lifetime_s: 'nan' is no number of seconds"),
-        (HEAD + "1,1e99,203.0.113.1\n", ":2: lifetime_s: '1e99' is no number of seconds"),
+        (HEAD + "1,1e999,203.0.113.1\n", ":2: lifetime_s: '1e999' is no number of seconds"),
+        (
+            HEAD + "1.7e9,2,203.0.113.1\n",
+            ":2: arrival_s: 1.7e9 s is more than 10,000,000; arrivals count from the beginning",
+        ),
         (HEAD + "1,2,203.0.113\n", ":2: client: '203.0.113' is no IP address"),
         (HEAD + "2,2,203.0.113.1\n1,2,203.0.113.1\n", ":3: arrival_s: 1 is before 2"),
         (HEAD + "1,2,203.0.113.1\n2,2,2001:db8::1\n", ":3: client: IPv4 and IPv6 in one trace"),

@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 
+from bench.compare import outcome
 from bench.show import said
 from bench.verdict import OVERALL, Verdict, Word, _p_values, slower_than, verdicts
 from tests.unit.bench_harness.simulation import simulated
@@ -44,6 +45,13 @@ def test_what_is_slower_by_more_than_allowed_is_named() -> None:
     results = verdicts(samples)
     assert slower_than(10, samples, results) == ["slow"]
     assert slower_than(30, samples, results) == []
+    assert outcome(10, samples, results) == (1, "slower by more than 10%: slow")
+    assert outcome(30, samples, results) == (0, "")
+    assert outcome(None, samples, results) == (0, "")
+
+
+def test_a_comparison_of_nothing_has_failed() -> None:
+    assert outcome(None, {}, []) == (69, "nothing could be compared")
 
 
 @pytest.mark.parametrize(
