@@ -24,6 +24,9 @@ from typing import Final
 from lvsd.cli import main as lvsd
 
 DOCS: Final = Path(__file__).parent
+ADDRESSES: Final = "10.0.0.1,10.0.0.2,10.0.0.3,10.0.0.6,192.168.0.1,192.0.2.102"
+"""What the pages of the hashes work out: clients of sh and mh, destinations of dh."""
+
 PICTURES: Final[dict[str, str]] = {
     **{
         f"{mode}.svg": f"explain --mode {mode} --earlier 2 --svg"
@@ -31,7 +34,12 @@ PICTURES: Final[dict[str, str]] = {
     },
     **{
         f"schedulers/{name}.svg": f"explain --scheduler {name} --weights 3,2,1 --picks 12 --svg"
-        for name in ("rr", "wrr", "lc", "wlc", "sed", "nq", "sh", "dh", "mh", "fo", "ovf")
+        for name in ("rr", "wrr", "lc", "wlc", "sed", "nq", "fo", "ovf")
+    },
+    **{
+        f"schedulers/{name}.svg": f"explain --scheduler {name} --weights 3,2,1 --picks 12 "
+        f"--clients {ADDRESSES} --svg"
+        for name in ("sh", "dh", "mh")
     },
     **{
         f"schedulers/{name}.svg": f"explain --scheduler {name} --weights 2,2,2 --picks 8 "

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lvsd.explain.captured import Seen
 from lvsd.explain.case import make
 from lvsd.explain.dissect import dissect
 from lvsd.explain.model import (
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from lvsd.explain.captured import Seen
-
 __all__ = [
     "Candidate",
     "Cause",
@@ -60,6 +59,7 @@ __all__ = [
     "Host",
     "Journey",
     "Layer",
+    "Seen",
     "Sum",
     "as_data",
     "dissect",
@@ -111,11 +111,12 @@ def explain(
     )
 
 
-def explain_capture(capture: Path, config: Path, *, dip: str = "192.0.2.1") -> Iterator[Seen]:
+def explain_capture(capture: Path, config: Path, *, dip: str | None = None) -> Iterator[Seen]:
     """Yield what lvsd, run with a configuration, would do with each packet of a capture file.
 
-    ``dip`` is the director's address that tunnels begin at. Raise ConfigError, and InputError or
-    DataError where the capture ends too early or is none.
+    ``dip`` is the director's address that tunnels begin at; without it, and in the other family,
+    192.0.2.1 and 2001:db8:1::1. Raise ConfigError, and InputError or DataError where the capture
+    ends too early or is none.
     """
     from lvsd.explain.capture_cli import explained  # noqa: PLC0415 - only this needs pydantic
 

@@ -1,7 +1,7 @@
 """Packets of one's own, from a capture file, through the director that a configuration makes.
 
-Each goes where the nftables rules would send it (`lvsd.io.ruleset`): into the queue at a hook, or
-past lvsd. What a capture does not tell is assumed: the MACs behind the director, the MTU of the
+Each goes where the nftables rules would send it (`diversion`): into the queue at a hook, or past
+lvsd. What a capture does not tell is assumed: the MACs behind the director, the MTU of the
 ways to the real servers, and the address that tunnels begin at.
 """
 
@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from lvsd.core.path import Exit
-from lvsd.core.verdict import Hook
+from lvsd.core.verdict import Hook, Verdict
 from lvsd.explain.changes import changes
 from lvsd.explain.dissect import dissect
+from lvsd.explain.diversion import belonging, concerns, hook_of
 from lvsd.explain.model import Hop, Journey
-from lvsd.explain.outcome import LEFT, Drops, entry_of, sent
+from lvsd.explain.outcome import IN_PIECES, LEFT, Drops, entry_of, kept, sent
 from lvsd.explain.reason import fallen_on, weigh
 from lvsd.explain.sums import sums
 from lvsd.packet.address import endpoint
-from lvsd.packet.icmp import is_error
 from lvsd.packet.rewrite import one_hop_on
 from lvsd.packet.view import Packet, split_key
 from schedulers.base import Flow
@@ -31,11 +31,13 @@ if TYPE_CHECKING:
     from lvsd.core.director import Director
     from lvsd.explain.captures.pcap import Captured
     from lvsd.explain.model import Choice, Direction, Frame, Sum
-    from lvsd.io.ruleset import Diverted, Endpoint
+    from lvsd.io.ruleset import Diverted
     from schedulers.base import Server
 
 MTU: Final = 1500
 INTERFACE: Final = 1
+
+GOES_BY: Final = "No rule of lvsd's diverts it: it goes by."
 
 _MAC_BYTES: Final = 6
 _ETHERTYPES: Final = {4: b"\x08\x00", 6: b"\x86\xdd"}
@@ -61,20 +63,25 @@ def explain_capture(
     diverted: Diverted,
     packets: Iterable[Captured],
     *,
-    source: bytes,
     mark: int = 0,
 ) -> Iterator[Seen]:
     """Yield what the director does with each packet, in the capture's own time.
 
-    ``diverted`` is what comes to lvsd at all. ``source`` is the address, packed, that tunnels
-    begin at, ``mark`` the firewall mark of every packet (0: none).
+    ``diverted`` is what comes to lvsd at all, ``mark`` the firewall mark of every packet (0:
+    none). The ways to the real servers are as `assume_ways` makes them.
     """
-    for service in director.services:
-        for server in service.servers:
-            server.set_way(MTU, source, is_local=False)
     look = _Look(director, diverted, mark)
     for number, captured in enumerate(packets, 1):
         yield look.at(number, captured)
+
+
+def assume_ways(director: Director, sources: Iterable[bytes]) -> None:
+    """Give each real server a way of `MTU` bytes, from the address (packed) of its family."""
+    by_length = {len(source): source for source in sources}
+    director.link_mtus = {INTERFACE: MTU}
+    for service in director.services:
+        for server in service.servers:
+            server.set_way(MTU, by_length[len(server.address)], is_local=False)
 
 
 class _Look:
@@ -94,43 +101,62 @@ class _Look:
         frame = self._frame(captured.packet, captured.frame or b"")
         came = Hop("director", "", "receives", frame)
         packet = Packet()
-        fault = packet.load(captured.packet)
-        hook = Hook.PREROUTING if fault else _hook(packet, self._diverted, self._mark)
-        if hook is None or not captured.packet:
-            what = "No rule of lvsd's diverts it" if captured.packet else "It has no IP packet"
-            outcome = f"{what}: it goes by."
-            journey = Journey(
-                _title(packet) if not fault else "packet", "request", (came,), outcome
-            )
+        if packet.load(captured.packet):
+            journey = Journey("packet", "request", (came,), self._no_good(captured))
+            return Seen(number, captured.time_s, journey)
+        hook = hook_of(packet, self._diverted, self._mark)
+        if hook is None:
+            journey = Journey(_title(packet), "request", (came,), GOES_BY)
             return Seen(number, captured.time_s, journey)
         return self._handled(number, captured, came, packet, hook)
+
+    def _no_good(self, captured: Captured) -> str:
+        """Return what becomes of what is no good packet."""
+        data = captured.packet
+        if not data:
+            return "It has no IP packet: it goes by."
+        if captured.cut:
+            return (
+                f"The capture has not all of its {captured.length} bytes, which lvsd would see: "
+                "take it with tcpdump -s 0."
+            )
+        if not concerns(data, self._diverted, self._mark):
+            return GOES_BY
+        drops = Drops(self._director)
+        self._director.handle(data, Hook.PREROUTING, self._mark, INTERFACE, self._now)
+        return drops.told() or LEFT
 
     def _handled(
         self, number: int, captured: Captured, came: Hop, packet: Packet, hook: Hook
     ) -> Seen:
         """Return what the director does with a packet that reaches it."""
         director = self._director
-        known = director.table.by_key.get(packet.key)
-        made = None if known else self._weigh(packet)
+        before = belonging(director.table.by_key, packet)
+        made = None if before.connection else self._weigh(packet)
         data = one_hop_on(packet) if hook == Hook.FORWARD else captured.packet  # the kernel did
         drops = Drops(director)
         verdict = director.handle(data, hook, self._mark, INTERFACE, self._now)
-        connection = director.table.by_key.get(packet.key)
-        about = connection or known
+        after = belonging(director.table.by_key, packet)
+        about = after.connection or before.connection
         if isinstance(verdict, bytes):
-            way = Exit.VERDICT
             leaving = [one_hop_on(_loaded(verdict)) if hook == Hook.PREROUTING else verdict]
             neighbours: list[bytes | None] = [None]
         else:
-            way = about.path.exit if about else Exit.VERDICT
             leaving = [departure.data for departure in director.departures]
             neighbours = [departure.neighbour for departure in director.departures]
             director.departures.clear()
-        outcome = sent(way) if leaving else drops.told() or LEFT
+        if not leaving:
+            taken = verdict is Verdict.TAKEN
+            outcome = drops.told() or (kept(director) if taken else LEFT)
+        elif isinstance(verdict, bytes) or about is None:
+            outcome = sent(Exit.VERDICT)
+        else:
+            way = about.path.exit
+            outcome = IN_PIECES if way is Exit.VERDICT else sent(way)
         plan = about.path.plan_of(about) if about else None
         direction: Direction = "reply" if hook == Hook.FORWARD else "request"
         if about is not None:
-            direction = "request" if about.key == packet.key else "reply"
+            direction = "request" if about.key == before.key else "reply"
         hops: list[Hop] = [came]
         arithmetic: list[Sum] = []
         for new, neighbour in zip(leaving, neighbours, strict=True):
@@ -143,12 +169,12 @@ class _Look:
             direction,
             tuple(hops),
             outcome,
-            entry_of(connection, self._now) if connection else None,
+            entry_of(after.connection, self._now) if after.connection else None,
             tuple(arithmetic),
         )
         picked = None
-        if made and connection:
-            picked = fallen_on(made, _name(connection.path.server))
+        if made and after.connection:
+            picked = fallen_on(made, _name(after.connection.path.server))
         return Seen(number, captured.time_s, journey, picked, plan)
 
     def _weigh(self, packet: Packet) -> Choice | None:
@@ -168,34 +194,6 @@ class _Look:
             kind = _ETHERTYPES.get(packet[0] >> 4, bytes(2)) if packet else bytes(2)
             data = (start or _NO_MACS) + kind + packet
         return dissect(data, gue_ports=self._director.tunnel_ports)
-
-
-def _hook(packet: Packet, diverted: Diverted, mark: int) -> Hook | None:
-    """Return the hook that the rules divert a packet at, None where none does."""
-    if mark in diverted.marks:
-        return Hook.PREROUTING
-    number, source, destination = packet.protocol, packet.source, packet.destination
-    if is_error(packet):
-        vips = {vip for vip, _, _ in diverted.endpoints}
-        if destination in vips | diverted.local_addresses | diverted.tunnel_ends:
-            return Hook.PREROUTING
-        return Hook.FORWARD if source in {rip for rip, _, _ in diverted.servers} else None
-    (_, sport), (_, dport) = split_key(packet.key)
-    told = (
-        (_among(diverted.endpoints, destination, number, dport), Hook.PREROUTING),
-        (
-            destination in diverted.local_addresses
-            and _among(diverted.fullnat_servers, source, number, sport),
-            Hook.PREROUTING,
-        ),
-        (_among(diverted.servers, source, number, sport), Hook.FORWARD),
-        (_among(diverted.own_servers, source, number, sport), Hook.OUTPUT),
-    )
-    return next((hook for matches, hook in told if matches), None)
-
-
-def _among(ends: frozenset[Endpoint], address: bytes, protocol: int, port: int) -> bool:
-    return not ends.isdisjoint({(address, protocol, port), (address, protocol, 0)})
 
 
 def _title(packet: Packet) -> str:

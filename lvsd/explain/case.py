@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
@@ -10,13 +10,16 @@ import schedulers
 from forwarders import FORWARDERS, Dr, Fullnat, Nat, Tun
 from forwarders.fullnat import ClientAddress
 from forwarders.plan import TunnelKind
+from lvsd.config import fields
 from lvsd.errors import PluginError, UsageError
-from lvsd.packet.address import endpoint, pack, parse_endpoint
+from lvsd.explain.network import Network
+from lvsd.packet.address import endpoint, pack, parse_endpoint, text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from forwarders.base import End, Forwarder
+    from lvsd.explain.model import Host
     from schedulers.base import Scheduler
 
 Protocol: TypeAlias = Literal["tcp", "udp"]
@@ -73,7 +76,6 @@ class Case:
     local: bytes
     earlier: int = 0
     mss_clamp: bool = False
-    hosts: tuple[str, ...] = field(default=())
 
     @property
     def version(self) -> int:
@@ -104,8 +106,8 @@ def make(
 ) -> Case:
     """Return a case; what is not given is as in ``lvsd lab``.
 
-    ``vip``, ``client`` and ``servers`` are addresses, with a port or without. Raise UsageError,
-    which says what does not fit.
+    ``vip``, ``client`` and ``servers`` are addresses that a configuration takes too, with a port
+    or without. Raise UsageError, which says what does not fit.
     """
     _one_of("mode", mode, MODES)
     _one_of("protocol", protocol, PROTOCOLS)
@@ -114,8 +116,8 @@ def make(
     if not 0 <= earlier <= MOST_EARLIER:
         raise UsageError(f"earlier connections are 0 to {MOST_EARLIER}, not {earlier}")
     forwarder = _forwarder(mode, tunnel, client_address)
-    virtual = _end("vip", vip, VIRTUAL_PORTS[protocol]) if vip else None
-    source = _end("client", client, CLIENT_PORT) if client else None
+    virtual = None if vip is None else _end("vip", vip, VIRTUAL_PORTS[protocol])
+    source = None if client is None else _end("client", client, CLIENT_PORT)
     version = _version(virtual, source, ipv6=ipv6)
     virtual = virtual or (pack(VIPS[version]), VIRTUAL_PORTS[protocol])
     source = source or (pack(CLIENTS[version]), CLIENT_PORT)
@@ -127,7 +129,7 @@ def make(
         _check_family(mode, real, version)
     if len({(server.address, server.port) for server in real}) < len(real):
         raise UsageError("two servers have one address and port, expected each once")
-    return Case(
+    case = Case(
         mode,
         "tcp" if protocol == "tcp" else "udp",
         virtual,
@@ -139,6 +141,8 @@ def make(
         earlier,
         mss_clamp,
     )
+    _check_apart(Network(case).hosts, text(virtual[0]))
+    return case
 
 
 def _one_of(what: str, word: str, known: Sequence[str]) -> None:
@@ -161,14 +165,17 @@ def _forwarder(mode: str, tunnel: str, client_address: str) -> Forwarder:
 
 def _end(what: str, value: str, port: int) -> End:
     """Return the endpoint that a text names; without a port, it is ``port``."""
+    if "%" in value:
+        raise UsageError(f"{what}: {value!r} has a zone, expected an address without %")
     try:
-        address = ip_address(value)
+        end = ip_address(value).packed, port
     except ValueError:
-        pass
-    else:
-        return address.packed, port
+        try:
+            end = parse_endpoint(value)
+        except ValueError as error:
+            raise UsageError(f"{what}: {error}") from None
     try:
-        end = parse_endpoint(value)
+        fields.address(text(end[0]))
     except ValueError as error:
         raise UsageError(f"{what}: {error}") from None
     if not end[1]:
@@ -212,7 +219,7 @@ def _servers(
     for weight in weights:
         if not 0 <= weight <= MOST_WEIGHT:
             raise UsageError(f"weight {weight} is not 0 to {MOST_WEIGHT}")
-    ends = [_end("server", text, port) for text in given]
+    ends = [_end("server", each, port) for each in given]
     return tuple(RealServer(*end, weight) for end, weight in zip(ends, weights, strict=True))
 
 
@@ -232,6 +239,22 @@ def _check_family(mode: str, servers: Sequence[RealServer], version: int) -> Non
                 f"server: {endpoint(server.address, None)} is not IPv{version} as the VIP: "
                 f"{mode} keeps the family"
             )
+
+
+def _check_apart(hosts: Sequence[Host], vip: str) -> None:
+    """Refuse two hosts of one address; servers may differ in the port alone."""
+    owners: dict[str, Host] = {}
+    for host in hosts:
+        for _, address, _ in host.interfaces:
+            other = owners.setdefault(address, host)
+            if other is not host and (other.role, host.role) != ("server", "server"):
+                raise UsageError(
+                    f"{other.name} and {host.name} both have {address}, expected one host of it"
+                )
+    if vip in owners and owners[vip].role != "director":
+        raise UsageError(
+            f"vip: {vip} is an address of {owners[vip].name}, expected one that nobody else has"
+        )
 
 
 def _scheduler(name: str, flags: Sequence[str]) -> Scheduler:

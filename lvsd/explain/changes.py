@@ -26,9 +26,23 @@ from lvsd.explain.model import Cause, Change, Direction, Frame, Layer
 INNER: Final = "inner "
 _ALL: Final = ("",)
 _ENDED: Final = ("IPv4", "IPv6", "TCP", "UDP")
+_QUOTED: Final = tuple(f"quoted {name}" for name in _ENDED)
+_OUTER: Final = ("IPv4", "IPv6")
 _LENGTHS: Final = ("total length", "payload length", "length", "header length", "data offset")
-_TELLING: Final = ("option TOA", "option UOA", "option MSS", "flags", "protocol", "next header")
+_TELLING: Final = (
+    "option TOA",
+    "option UOA",
+    "option MSS",
+    "next-hop MTU",
+    "MTU",
+    "flags",
+    "protocol",
+    "next header",
+)
 """What tells the client's address, makes room for it, or says that it is there."""
+
+_OF_A_FRAME: Final = ("802.1Q", "padding")
+"""What a frame has besides a packet, and its Ethernet header."""
 
 _FRAME: Final = Cause("forwarding", "every hop puts the packet into a frame of its own")
 _TTL: Final = Cause("forwarding", "whoever forwards a packet takes one off")
@@ -52,6 +66,8 @@ def changes(
     the ``plan``.
     """
     find = _forwarder if plan is None or host != "director" else _director(plan, direction)
+    if _is_piece(after) and not _is_piece(before):
+        find = _or_cut(find)
     found: list[Change] = []
     for old, new in _pairs(before.layers, after.layers):
         if old and new:
@@ -104,7 +120,11 @@ def _within(old: Layer, new: Layer, find: Finder) -> Iterator[Change]:
 
 
 def _whole_layer(name: str, find: Finder, plan: Plan | None) -> Cause:
-    """Return why there is a header that was not there."""
+    """Return why there is a header that was not there, or that is not there any more."""
+    if name.startswith(_OF_A_FRAME):
+        return _FRAME
+    if find(name, "") is _CUT:
+        return _CUT
     if plan is not None:
         for step in plan.request:
             if isinstance(step, Encapsulate):
@@ -112,6 +132,24 @@ def _whole_layer(name: str, find: Finder, plan: Plan | None) -> Cause:
             if isinstance(step, InsertProxyHeader | InsertToa):
                 return _by(step)
     return find(name, "") or _UNKNOWN
+
+
+def _is_piece(frame: Frame) -> bool:
+    """Tell whether a frame has a fragment (RFC 791; RFC 8200, section 4.5)."""
+    fields = [
+        (layer.get("flags"), layer.get("fragment offset"))
+        for layer in frame.layers
+        if not layer.name.startswith("quoted ")
+    ]
+    return any(
+        offset and (offset.text != "0" or (flags and "MF" in flags.text))
+        for flags, offset in fields
+    )
+
+
+def _or_cut(find: Finder) -> Finder:
+    """Return a finder that puts the rest down to the cut."""
+    return lambda layer, field: find(layer, field) or _CUT
 
 
 def _by(step: Step) -> Cause:
@@ -151,6 +189,9 @@ def _director(plan: Plan, direction: Direction) -> Finder:
         (_ALL, ("option timestamp", "option NOP", "option SACK"), by.get(Renumber)),
         (_ENDED, ("source",), by.get(SetSource)),
         (_ENDED, ("destination",), by.get(SetDestination)),
+        (_QUOTED, ("source",), by.get(SetDestination)),  # what is quoted went the other way
+        (_QUOTED, ("destination",), by.get(SetSource)),
+        (_OUTER, ("source", "destination", "protocol", "next header"), by.get(Encapsulate)),
     )
 
     def find(layer: str, field: str) -> Cause | None:

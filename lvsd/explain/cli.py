@@ -35,13 +35,31 @@ that lvsd runs. Needs no root, sends nothing.
 """
 
 
+NOT_WITH_PICKS: Final = (
+    *("mode", "protocol", "ipv6", "vip", "client", "server", "earlier", "tunnel", "mss_clamp"),
+    *("client_address", "config", "mark", "dip", "packets", "checksums"),
+)
+NOT_WITH_CAPTURES: Final = (
+    *("mode", "protocol", "ipv6", "vip", "client", "server", "weights", "scheduler", "flags"),
+    *("earlier", "tunnel", "mss_clamp", "client_address", "clients"),
+)
+"""Options that would say nothing there; who gives one expects it to."""
+
+
 def main(argv: Sequence[str]) -> int:
     """Explain what the command line asks for, and return the exit status. Raise LvsdError."""
     options = parser().parse_args(argv)
+    _one_on_stdout(options)
     if options.picks is not None:
+        _refuse(options, NOT_WITH_PICKS, "does not go with --picks")
         return _picks(options)
     if options.config is not None:
+        _refuse(options, NOT_WITH_CAPTURES, "does not go with -c, which says it")
         return _capture(options)
+    _refuse(options, ("clients",), "goes with --picks")
+    _refuse(options, ("mark", "dip"), "goes with -c")
+    if options.pcap == STDOUT:
+        raise UsageError("--pcap: - is no directory; a capture on stdin goes with -c lvsd.toml")
     if options.pcap is not None and options.pcap.is_file():
         raise UsageError(f"{options.pcap} is a file; to explain its packets add -c lvsd.toml")
     return tell(options, _explanation(options))
@@ -51,6 +69,7 @@ def tell(options: argparse.Namespace, explanation: Explanation) -> int:
     """Print, draw or write an explanation, as the options ask."""
     from lvsd.explain.output.files import write_captures, write_text  # noqa: PLC0415 - '--help' is quick
 
+    _check_packets(options, len(explanation.journeys))
     silent = False
     if options.svg is not None:
         from lvsd.explain.output.svg import svg  # noqa: PLC0415 - only this needs it
@@ -63,8 +82,9 @@ def tell(options: argparse.Namespace, explanation: Explanation) -> int:
         write_text(html(explanation), _file(options.html))
         silent = True
     if options.pcap is not None:
-        for path in write_captures(explanation, options.pcap):
-            write_text(str(path), None)
+        paths = write_captures(explanation, options.pcap)
+        if not _on_stdout(options):
+            write_text("\n".join(map(str, paths)), None)
         silent = True
     if options.markdown:
         from lvsd.explain.output.table import markdown  # noqa: PLC0415 - only this needs it
@@ -80,6 +100,37 @@ def tell(options: argparse.Namespace, explanation: Explanation) -> int:
 
         show(console(), explanation, packets=options.packets, checksums=options.checksums)
     return os.EX_OK
+
+
+def _refuse(options: argparse.Namespace, names: Sequence[str], why: str) -> None:
+    """Raise UsageError for the first of the options that was given."""
+    usual = parser()
+    for name in names:
+        if getattr(options, name) != usual.get_default(name):
+            raise UsageError(f"--{name.replace('_', '-')} {why}")
+
+
+def _on_stdout(options: argparse.Namespace) -> list[str]:
+    """Return the options that put the whole of stdout to use."""
+    drawn = [f"--{name}" for name in ("svg", "html") if getattr(options, name) == STDOUT]
+    return drawn + [f"--{name}" for name in ("json", "markdown") if getattr(options, name)]
+
+
+def _one_on_stdout(options: argparse.Namespace) -> None:
+    asked = _on_stdout(options)
+    if len(asked) > 1:
+        raise UsageError(f"of {', '.join(asked)} only one can go to stdout")
+
+
+def _check_packets(options: argparse.Namespace, count: int) -> None:
+    """Refuse numbers of packets that no output takes, or that no packet has."""
+    if options.packets is None:
+        return
+    drawn = [name for name in ("svg", "html", "pcap") if getattr(options, name) is not None]
+    if options.json or drawn:
+        raise UsageError("--packets goes with text and --markdown; all others have every packet")
+    if options.packets.start > count:
+        raise UsageError(f"--packets: there are {count} packets, none is {options.packets.start}")
 
 
 def _explanation(options: argparse.Namespace) -> Explanation:
@@ -191,7 +242,7 @@ def _output(group: argparse._ArgumentGroup) -> None:
     add(
         "--svg",
         nargs="?",
-        type=Path,
+        type=_path,
         const=STDOUT,
         metavar="FILE",
         help="a drawing (without FILE: on stdout)",
@@ -199,14 +250,14 @@ def _output(group: argparse._ArgumentGroup) -> None:
     add(
         "--html",
         nargs="?",
-        type=Path,
+        type=_path,
         const=STDOUT,
         metavar="FILE",
         help="a page that steps through",
     )
     add(
         "--pcap",
-        type=Path,
+        type=_path,
         metavar="PATH",
         help="a capture file per hop, into this directory; with -c: the file to explain",
     )
@@ -214,6 +265,12 @@ def _output(group: argparse._ArgumentGroup) -> None:
 
 def _file(path: Path) -> Path | None:
     return None if path == STDOUT else path
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("an empty name is no file")
+    return Path(text)
 
 
 def _numbers(text: str) -> list[int]:

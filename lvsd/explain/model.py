@@ -170,11 +170,16 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Why this real server: the scheduler, its rule in a sentence, and who stood for election."""
+    """Why this real server: the scheduler, its rule in a sentence, and who stood for election.
+
+    ``asked`` is, in a row of picks, the address that the scheduler goes by; empty where it goes
+    by none.
+    """
 
     scheduler: str
     rule: str
     candidates: tuple[Candidate, ...]
+    asked: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,3 +205,10 @@ class Explanation:
     choice: Choice | None
     plan: Plan | None
     journeys: tuple[Journey, ...]
+
+    @property
+    def owners(self) -> dict[str, str]:
+        """The name of who has a MAC, by the MAC: of hosts that share one, who gets a packet."""
+        busy = {hop.host for journey in self.journeys for hop in journey.hops}
+        ordered = sorted(self.hosts, key=lambda host: host.name in busy)
+        return {mac: host.name for host in ordered for _, _, mac in host.interfaces}

@@ -33,6 +33,7 @@ REASONS: Final = {
 """Why a packet was dropped, for people."""
 
 LEFT: Final = "The director leaves it to the host's own stack."
+IN_PIECES: Final = "The director sends it on in pieces, by a socket."
 
 
 class Drops:
@@ -68,6 +69,13 @@ def entry_of(connection: Connection, now: float) -> Entry:
         server.active,
         server.inactive,
     )
+
+
+def kept(director: Director) -> str:
+    """Return a sentence about a packet that went no further: an ICMP error about a tunnel."""
+    if director.answers:
+        return "The director keeps it: it is about the tunnel. The client is told by ICMP."
+    return "The director keeps it: it notes the MTU of the tunnel's way."
 
 
 def sent(way: Exit) -> str:

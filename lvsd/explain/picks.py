@@ -6,6 +6,7 @@ here it becomes a `Choice`, for one connection or for a lesson's whole sequence 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 from itertools import cycle, islice
 from string import ascii_uppercase
@@ -30,6 +31,9 @@ CPORT = 40000
 
 BY_DESTINATION = frozenset({"dh", "lblc", "lblcr"})
 """Schedulers that look at where a connection goes: there the destinations vary."""
+
+BY_CLIENT = frozenset({"sh", "mh"})
+"""Schedulers that look at where a connection comes from."""
 
 NOBODY = "-"
 UNSAID = "the scheduler does not say why"
@@ -69,7 +73,9 @@ def picks(
         weighed = picker.weigh(flow, 0.0) or [Weighed(server, None, UNSAID) for server in servers]
         picked = picker.pick(flow, 0.0)
         weighed = sorted(weighed, key=lambda each: places[each.server])
-        choices.append(choice(picker, weighed, picked, lambda server: letters(places[server])))
+        made = choice(picker, weighed, picked, lambda server: letters(places[server]))
+        goes_by = by_destination or picker.name in BY_CLIENT
+        choices.append(replace(made, asked=address) if goes_by else made)
         if picked is not None:
             picked.open()
             picked.activate()
@@ -137,14 +143,24 @@ def cells(choice: Choice) -> dict[str, str]:
     }
 
 
+def asked(choices: Sequence[Choice]) -> list[str]:
+    """Return what the scheduler goes by, "client" or "destination"; empty if by neither."""
+    if not choices or not choices[0].asked:
+        return []
+    return ["destination" if choices[0].scheduler in BY_DESTINATION else "client"]
+
+
 def markdown(choices: Sequence[Choice]) -> str:
     """Return the table of the choices as Markdown: a row for each, a column for each server."""
     names = list(lineup(choices))
-    header = ["pick", *names, "picked"]
+    what = asked(choices)
+    header = ["pick", *what, *names, "picked"]
     rows = []
     for number, row in enumerate(choices, 1):
         numbers = cells(row)
-        rows.append([str(number), *(numbers.get(name, NOBODY) for name in names), winner(row)])
+        about = [row.asked] if what else []
+        picked = [*(numbers.get(name, NOBODY) for name in names), winner(row)]
+        rows.append([str(number), *about, *picked])
     lines = [header, ["---"] * len(header), *rows]
     return "".join(f"| {' | '.join(map(_escaped, line))} |\n" for line in lines)
 

@@ -15,7 +15,7 @@ from lvsd.explain.case import MOST_SERVERS, WEIGHTS
 from lvsd.explain.output import picks_svg
 from lvsd.explain.output.data import as_data
 from lvsd.explain.output.files import write_text
-from lvsd.explain.picks import cells, lineup, markdown, picks, winner
+from lvsd.explain.picks import asked, cells, lineup, markdown, picks, winner
 from lvsd.terminal import console
 
 if TYPE_CHECKING:
@@ -69,6 +69,9 @@ def show(out: Console, made: Sequence[Choice]) -> None:
     out.print(f"[bold]{first.scheduler}[/]: {first.rule or 'it does not say why'}")
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("pick", justify="right")
+    what = asked(made)
+    for word in what:
+        table.add_column(word)
     weights = lineup(made)
     for name, weight in weights.items():
         table.add_column(f"{name} ({weight})", justify="right")
@@ -79,5 +82,5 @@ def show(out: Console, made: Sequence[Choice]) -> None:
             f"[bold green]{numbers.get(name, '')}[/]" if name == picked else numbers.get(name, "")
             for name in weights
         )
-        table.add_row(str(number), *row, picked)
+        table.add_row(str(number), *([each.asked] if what else []), *row, picked)
     out.print(table)

@@ -145,6 +145,7 @@ def _covering(layer: Layer, at: int) -> Iterator[str]:
 
 def _difference(old: list[Word], new: list[Word]) -> tuple[tuple[str, int, int], ...]:
     """Return (name, old, new) of the words that differ; 0 is what one was, or is, that is not."""
+    old, new = _without_common_ends(old, new)
     matcher = SequenceMatcher(None, old, new, autojunk=False)
     found: list[tuple[str, int, int]] = []
     for tag, low, high, first, last in matcher.get_opcodes():
@@ -158,3 +159,12 @@ def _difference(old: list[Word], new: list[Word]) -> tuple[tuple[str, int, int],
             name = (now or was or ("", 0))[0]
             found.append((name, was[1] if was else 0, now[1] if now else 0))
     return tuple(word for word in found if word[1] != word[2])
+
+
+def _without_common_ends(old: list[Word], new: list[Word]) -> tuple[list[Word], list[Word]]:
+    """Return what is between the first and the last word that differ: the payload is long."""
+    shorter = min(len(old), len(new))
+    start = next((at for at in range(shorter) if old[at] != new[at]), shorter)
+    room = shorter - start
+    same = next((at for at in range(room) if old[-1 - at] != new[-1 - at]), room)
+    return old[start : len(old) - same], new[start : len(new) - same]

@@ -82,6 +82,8 @@ def parse(words: list[str]) -> argparse.Namespace:
         known = ", ".join(schedulers.names())
         raise UsageError(f"no scheduler {options.scheduler!r}; there are: {known}")
     options.ways = _ways(options.mode, options.servers)
+    if options.far_mtu is not None and not {"tun", "fullnat"} & set(options.ways):
+        raise UsageError(f"--far-mtu: a lab of {options.mode} has no far network")
     return options
 
 
@@ -185,7 +187,10 @@ def _parser() -> Parser:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds") from None
     if not 0 <= seconds <= MAX_STAY_S:
         raise argparse.ArgumentTypeError(f"{text} is not 0 to {MAX_STAY_S} seconds")
     return seconds

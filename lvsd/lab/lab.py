@@ -14,11 +14,12 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from lvsd.errors import KernelError, PrivilegeError
 from lvsd.lab import build, plan, processes, registry
@@ -28,6 +29,11 @@ from lvsd.lab.signals import deferred, unwinding
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Self
+
+MAX_PLACE_BYTES: Final = 48
+"""A socket's path has 107 bytes (unix(7)); the lab's own part of it has less than 59."""
+
+PLAIN: Final = re.compile(r"[\w/.+-]+", re.ASCII)
 
 
 class Lab:
@@ -65,6 +71,7 @@ class Lab:
 
     def __enter__(self) -> Self:
         _check_machine()
+        _check_place()
         atexit.register(self.close)
         self._signals.enter_context(unwinding())
         try:
@@ -183,6 +190,17 @@ def _check_machine() -> None:
     if shutil.which("ip") is None:
         raise KernelError(
             "build the lab", "`ip` is not installed", "install iproute2 (apt-get install iproute2)"
+        )
+
+
+def _check_place() -> None:
+    """Raise KernelError where the lab's sockets and nginx's configuration cannot be."""
+    place = tempfile.gettempdir()
+    if len(os.fsencode(place)) > MAX_PLACE_BYTES or PLAIN.fullmatch(place) is None:
+        raise KernelError(
+            "build the lab",
+            f"its files cannot be in {place!r}: the path is too long or has special characters",
+            "set TMPDIR to a plain folder, such as /tmp",
         )
 
 

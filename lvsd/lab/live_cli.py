@@ -35,9 +35,10 @@ USUAL: Final = {"protocol": "tcp", "tunnel": "ipip", "client_address": "toa"}
 
 def main(argv: Sequence[str]) -> int:
     """Build a lab, make a request, tell what was seen; return the exit status. Raise LvsdError."""
-    options = cli.parser().parse_args(argv)
+    parser = cli.parser()
+    options = parser.parse_args(argv)
     for name in ON_PAPER:
-        if getattr(options, name):
+        if getattr(options, name) != parser.get_default(name):
             raise UsageError(f"--{name.replace('_', '-')} does not go with --live")
     for name, word in USUAL.items():
         if getattr(options, name) != word:

@@ -35,10 +35,10 @@ def session(lab: Lab, daemon: Daemon | None) -> contextlib.AbstractContextManage
     """Start the lab's session; it ends with the block."""
     for space in (lab.client, *lab.servers):
         capture.finish_checksums(space)
-    ways = ", ".join(dict.fromkeys(space.way for space in lab.servers))
+    ways = {space.way for space in lab.servers}
     return tmux.session(
         lab.client,
-        f"{lab.name} ({ways})",
+        f"{lab.name} ({ways.pop() if len(ways) == 1 else 'mixed'})",
         windows(lab, daemon, tmux.prefix_key()),
         hosts.environment(lab, lab.client, daemon),
     )

@@ -7,6 +7,7 @@ import curses
 import os
 import select
 import shlex
+import shutil
 import subprocess
 import time
 from typing import TYPE_CHECKING, Final
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
     from lvsd.lab.namespace import Namespace
     from lvsd.lab.windows import Window
 
-SIZE: Final = ("-x", "120", "-y", "40")
-"""Columns and lines until a terminal is attached, which has its own."""
+LEAST_COLUMNS, LEAST_LINES = 60, 24
+"""What all panes find room in. A smaller terminal shrinks them when it is attached."""
+
+STATUS_LINES: Final = 2
 
 END_S: Final = 5.0
 """How long a terminal may take to be given back."""
@@ -34,7 +37,10 @@ USUAL_KEY, INNER_KEY = "C-b", "C-a"
 CONFIGURATION: Final = """\
 set -g prefix {key}
 bind {key} send-prefix
-bind c run-shell "tmux -S #{{socket_path}} new-window -n '#{{window_name}}' #{{@again}}"
+bind c run-shell "{tmux} new-window -n '#{{@host}}' #{{@again}} \\\\; {inherit}"
+bind '"' run-shell "{tmux} split-window -t '#{{pane_id}}' -v #{{@again}} \\\\; {leave}"
+bind % run-shell "{tmux} split-window -t '#{{pane_id}}' -h #{{@again}} \\\\; {leave}"
+bind r respawn-pane
 set -s escape-time 20
 set -g default-command ""
 set -g history-limit 20000
@@ -42,8 +48,9 @@ set -g mouse on
 set -g allow-rename off
 set -g automatic-rename off
 set -g display-time 3000
-set -g remain-on-exit failed
-set -g main-pane-height 30
+set -g remain-on-exit off
+set -gq remain-on-exit-format "It has ended.  {key} r: start it again"
+set -g main-pane-height {main_lines}
 set -g pane-border-format " #{{pane_title}} "
 set -g window-status-format " #I #W "
 set -g window-status-current-format " #I #W "
@@ -51,13 +58,17 @@ set -g window-status-current-style reverse
 set -g window-status-separator ""
 set -g status-left ""
 set -g status-right ""
-set -g status 2
+set -g status {status_lines}
 set -g status-format[1] " {title}  {key} NUMBER: window  {key} d: leave"
 """
 """Two lines of status, so that the windows have one to themselves; 60 columns are enough.
 
-A new window is of the same host as the one where it was asked for.
+A new window, or half of one, is of the same host as the one where it was asked for. What ends in
+the lab's own windows stays to be read, and can be started again; a shell that was asked for goes.
 """
+
+INHERIT: Final = r"set -w @host '#{@host}' \\; set -w @again #{q:@again}"
+LEAVE: Final = "set -p remain-on-exit off"
 
 
 class Session:
@@ -123,8 +134,19 @@ def session(
     ``title`` is for the line of status. Raise KernelError when tmux refuses.
     """
     socket, file = space.directory / "tmux", space.directory / "tmux.conf"
-    file.write_text(CONFIGURATION.format(title=title, key=prefix_key()), encoding="utf-8")
-    words = ["-f", str(file), *_commands(windows), ";", "display-message", "-p", "#{pid}"]
+    columns, lines = size()
+    text = CONFIGURATION.format(
+        title=title,
+        key=prefix_key(),
+        tmux="tmux -S #{socket_path}",
+        inherit=INHERIT,
+        leave=LEAVE,
+        main_lines=lines * 3 // 5,
+        status_lines=STATUS_LINES,
+    )
+    file.write_text(text, encoding="utf-8")
+    made = _commands(windows, ("-x", str(columns), "-y", str(lines)))
+    words = ["-f", str(file), *made, ";", "display-message", "-p", "#{pid}"]
     started = space.run(_tmux(socket, *words), env=dict(environment), check=False)
     if started.returncode or not started.stdout.strip().isdigit():
         said = (started.stderr or started.stdout).strip().partition("\n")[0]
@@ -136,6 +158,15 @@ def session(
     finally:
         standing.end()
         os.close(server)
+
+
+def size() -> tuple[int, int]:
+    """Return the columns and lines to lay the panes out for: the terminal's, or the least.
+
+    The lines of status are left out.
+    """
+    columns, lines = shutil.get_terminal_size((LEAST_COLUMNS, LEAST_LINES))
+    return max(columns, LEAST_COLUMNS), max(lines, LEAST_LINES) - STATUS_LINES
 
 
 def prefix_key() -> str:
@@ -156,12 +187,12 @@ def check_terminal() -> None:
         raise UsageError(f"{said} --shell can draw on; say which it is, as TERM=xterm-256color")
 
 
-def _commands(windows: Sequence[Window]) -> Iterator[str]:
-    """Yield the words of tmux's commands that make the windows."""
+def _commands(windows: Sequence[Window], room: Sequence[str]) -> Iterator[str]:
+    """Yield the words of tmux's commands that make the windows; ``room`` is its size."""
     for number, window in enumerate(windows):
         first, *others = window.panes
         if number == 0:
-            yield from ("new-session", "-d", "-s", "lab", *SIZE)
+            yield from ("new-session", "-d", "-s", "lab", *room)
         else:
             yield from (";", "new-window", "-d", "-t", f"lab:{number}")
         target = f"lab:{number}"
@@ -169,6 +200,8 @@ def _commands(windows: Sequence[Window]) -> Iterator[str]:
         yield from ("-n", window.name, *place, *first.argv)
         again = shlex.join([*place, *window.again])
         yield from (";", "set", "-w", "-t", target, "@again", again)
+        yield from (";", "set", "-w", "-t", target, "@host", window.host)
+        yield from (";", "set", "-w", "-t", target, "remain-on-exit", "on")
         yield from (";", "select-pane", "-t", f"{target}.0", "-T", first.title)
         for index, pane in enumerate(others, 1):
             yield from (";", "split-window", "-d", "-t", f"{target}.{index - 1}", *pane.argv)

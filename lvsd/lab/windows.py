@@ -24,7 +24,20 @@ WATCH_S: Final = 2
 GREETING: Final = """\
 The web site: curl -s http://$VIP/
 Over IPv6:    curl -s "http://[$VIP6]/"
-Its packets:  window 2; {key} o: next hop, {key} z: zoom"""
+Its packets:  window 2; {key} o: next hop, {key} z: zoom
+Ctrl-C ended something? {key} r: start it again
+Tasks:        docs/lab.md"""
+
+AGAIN: Final = "lvsd -c lvsd.toml 2>>lvsd.log &"
+"""How the daemon is started anew, in the director's window."""
+
+ONE_LINE: Final = (
+    r"/verbose output suppressed/d",
+    r"s/^(tcpdump: )?(listening on [^,]+),.*/\2/",
+    r"s/, ethertype (IPv[46]) [^:]*: /, \1: /",
+    r"s/(Flags \[[^]]*\]), .*(, length [0-9]+)/\1\2/",
+)
+"""What leaves of tcpdump's lines what fits: MACs, ends, flags, length, and the request's line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +53,14 @@ class Window:
     """A window; more than one pane stand above each other, each under its title.
 
     ``directory`` is where they start. ``again`` is the shell that a new window asked for there
-    has. ``layout`` is one of tmux's.
+    has, and ``host`` where that is. ``layout`` is one of tmux's.
     """
 
     name: str
     panes: list[Pane]
     directory: Path
     again: list[str]
+    host: str
     layout: str = "even-vertical"
 
 
@@ -84,7 +98,7 @@ def packets(ways: Iterable[str]) -> str:
 
 def _shell(space: Namespace, path: str, greeting: str) -> Window:
     shell = hosts.shell(space, path, greeting)
-    return Window(space.host, [Pane(space.host, shell)], space.directory, shell)
+    return Window(space.host, [Pane(space.host, shell)], space.directory, shell, space.host)
 
 
 def _wire(lab: Lab) -> list[Pane]:
@@ -96,7 +110,7 @@ def _wire(lab: Lab) -> list[Pane]:
     panes = [
         Pane(
             f"{host} {interface}",
-            hosts.inside(lab.host(host), "sh", "-c", f"exec {_tcpdump(interface, wanted)}"),
+            hosts.inside(lab.host(host), "sh", "-c", _tcpdump(interface, wanted)),
         )
         for host, interface in places
     ]
@@ -107,8 +121,8 @@ def _servers(lab: Lab, wanted: str) -> Pane:
     """All real servers in one pane, each line with the name of the one that saw the packet."""
     watched = lab.servers[:WATCHED_SERVERS]
     lines = [
-        shlex.join(hosts.inside(space, "sh", "-c", _tcpdump("eth0", wanted)))
-        + f" | sed -u 's/^/{space.host} /' &"
+        shlex.join(hosts.inside(space, "sh", "-c", _tcpdump("eth0", wanted, f"s/^/{space.host} /")))
+        + " &"
         for space in watched
     ]
     script = "\n".join([*lines, "wait"])
@@ -117,14 +131,18 @@ def _servers(lab: Lab, wanted: str) -> Pane:
     return Pane("real servers eth0", argv)
 
 
-def _tcpdump(interface: str, wanted: str) -> str:
-    return f"tcpdump --immediate-mode -lnevti {interface} {wanted}"
+def _tcpdump(interface: str, wanted: str, *edits: str) -> str:
+    """Return the shell's line that shows packets, each in one line, edited further by sed."""
+    script = shlex.quote("\n".join([*ONE_LINE, *edits]))
+    return f"tcpdump --immediate-mode -lneti {interface} {wanted} 2>&1 | sed -uE {script}"
 
 
 def _log(director: Window, lab: Lab, daemon: Daemon) -> Window:
     """Return the director's tables, and below them, in less room, what the daemon says."""
     space = lab.director
-    watch = f"exec watch -t -n {WATCH_S} 'lvsadm -Ln; echo; lvsadm -Lnc'"
+    tables = "lvsadm -Ln && echo && lvsadm -Lnc"
+    without = f"echo {shlex.quote(f'In the director: {AGAIN}')}"
+    watch = f"exec watch -t -n {WATCH_S} {shlex.quote(f'{tables} || {without}')}"
     follow = f"exec tail -n 50 -F {shlex.quote(str(daemon.log_file))}"
     panes = [
         Pane("services and connections", hosts.inside(space, "sh", "-c", watch)),

@@ -102,7 +102,7 @@ def drawn(explanation: Explanation, packets: Collection[int]) -> list[tuple[int,
 
 def legs(explanation: Explanation, journeys: Sequence[Journey]) -> list[Leg]:
     """Return the legs of some packets, in the order in which they are gone."""
-    owners = {mac: host.name for host in explanation.hosts for _, _, mac in host.interfaces}
+    owners = explanation.owners
     found: list[Leg] = []
     for journey in journeys:
         for hop, following in zip(journey.hops, journey.hops[1:], strict=False):

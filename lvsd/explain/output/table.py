@@ -31,7 +31,7 @@ def markdown(explanation: Explanation, packets: Collection[int] | None = None) -
     Of the packets only those numbered, from 1, unless None. A column that nobody needs is left
     out.
     """
-    owners = {mac: host.name for host in explanation.hosts for _, _, mac in host.interfaces}
+    owners = explanation.owners
     rows: list[tuple[str, ...]] = []
     for number, journey in enumerate(explanation.journeys, 1):
         if packets is not None and number not in packets:

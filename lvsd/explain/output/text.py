@@ -217,11 +217,12 @@ def _print(out: Console, line: Text, indent: int = 0) -> None:
     text = Text(" " * indent).append_text(line)
     left = len(text.plain) - len(text.plain.lstrip())
     width = max(out.width, left + 20)
-    first, *others = text.wrap(out, width) if len(text.plain) > width else [text]
-    out.print(first, soft_wrap=True)
-    rest = Text("").join(others) if others else None
-    if rest is not None:
-        rest = text[len(first.plain) :]
-        rest = Text(rest.plain.lstrip(), style=rest.style)
-        for wrapped in rest.wrap(out, width - left - 2):
-            out.print(Text(" " * (left + 2)).append_text(wrapped), soft_wrap=True)
+    first = text.wrap(out, width)[0] if len(text.plain) > width else text
+    rest = Text(text.plain[len(first.plain) :].strip(), style=text.style)
+    lines = [first]
+    if rest.plain:
+        indented = rest.wrap(out, width - left - 2)
+        lines += [Text(" " * (left + 2)).append_text(each) for each in indented]
+    for each in lines:
+        each.rstrip()
+        out.print(each, soft_wrap=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from itertools import product
+from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
@@ -13,14 +15,29 @@ from lvsd.lab import processes
 from lvsd.lab.live import live
 from lvsd.lab.plan import WAYS
 from lvsd.lab.segments import DIRECTIONS
+from tests.netns.lab.ahead import ahead, wanted
 
 if TYPE_CHECKING:
-    from lvsd.explain import Journey
+    from collections.abc import Iterator
+    from concurrent.futures import Future
+
+    from lvsd.explain import Explanation, Journey
     from lvsd.lab.modes import Family
 
 pytestmark = pytest.mark.netns
 
 FAMILIES: tuple[Family, ...] = ("v4", "v6")
+CASES: list[tuple[str, Family]] = list(product(WAYS, FAMILIES))
+
+Seen: TypeAlias = "dict[tuple[str, Family], Future[Explanation]]"
+
+
+@pytest.fixture(scope="module")
+def seen_live(request: pytest.FixtureRequest) -> Iterator[Seen]:
+    """Have the labs built, those that are asked for."""
+    cases = wanted(request, "case")
+    with ahead(lambda case: live(*case, "rr"), [case for case in CASES if case in cases]) as done:
+        yield dict(done)
 
 
 def places(journey: Journey) -> list[tuple[str, str]]:
@@ -37,10 +54,10 @@ def changed(journey: Journey) -> list[tuple[str, str, str, str]]:
     )
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("mode", WAYS)
-def test_what_is_on_the_wire_is_what_is_on_paper(mode: str, family: Family) -> None:
-    seen = live(mode, family, "rr")
+@pytest.mark.parametrize("case", CASES, ids="-".join)
+def test_what_is_on_the_wire_is_what_is_on_paper(case: tuple[str, Family], seen_live: Seen) -> None:
+    mode, family = case
+    seen = seen_live[case].result()
 
     told = explain(mode, ipv6=family == "v6", scheduler="rr", weights=[1, 1, 1])
     on_paper = {journey.title: journey for journey in told.journeys}
@@ -64,7 +81,13 @@ def test_what_is_on_the_wire_is_what_is_on_paper(mode: str, family: Family) -> N
         for fault in checksum_faults(hop.frame)
     ]
     assert faults == []
-    assert list(processes.NETNS.glob("lvsd-live-*")) == []
+
+
+def test_nothing_is_left_of_the_labs(seen_live: Seen) -> None:
+    for done in seen_live.values():
+        done.exception()
+
+    assert list(processes.NETNS.glob(f"lvsd-live-{os.getpid()}-*")) == []
 
 
 def test_the_command_tells_it_as_the_one_on_paper(capsys: pytest.CaptureFixture[str]) -> None:

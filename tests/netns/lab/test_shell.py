@@ -156,14 +156,61 @@ def test_lvsds_commands_work_in_every_host_without_options(shared: Classroom) ->
     assert shared.shows("log.1", "ready")
 
 
-def test_a_new_window_is_of_the_same_host(shared: Classroom) -> None:
-    shared.tell("select-window", "-t", "lab:server1")
-    [binding] = shared.tell("list-keys", "-T", "prefix", "c").splitlines()
-    shared.tell("run-shell", "-t", "lab:server1", shlex.split(binding)[-1])
+def test_a_new_window_and_one_from_there_and_half_of_it_are_of_the_same_host(
+    shared: Classroom,
+) -> None:
+    def press(key: str, window: str) -> None:
+        shared.tell("select-window", "-t", f"lab:{window}")
+        [binding] = shared.tell("list-keys", "-T", "prefix", key).splitlines()
+        shared.tell("run-shell", "-t", f"lab:{window}", shlex.split(binding)[-1])
 
-    assert until(lambda: len(shared.tell("list-windows").splitlines()) == 8)
-    shared.type("7", "ip -br -4 address show eth0")
-    assert shared.shows("7", r"^eth0@\S+ +UP +10\.0\.0\.11/24 $")
+    def shows_server1(pane: str) -> bool:
+        shared.type(pane, "ip -br -4 address show eth0")
+        return shared.shows(pane, r"^eth0@\S+ +UP +10\.0\.0\.11/24 $")
+
+    for number, (key, window) in enumerate([("c", "server1"), ("c", "7")], 8):
+        press(key, window)
+        assert until(
+            lambda n=number: len(shared.tell("list-windows").splitlines()) == n  # type: ignore[misc]  # bound early
+        )
+        assert shows_server1(str(number - 1))
+    press('"', "8")
+    assert until(lambda: len(shared.tell("list-panes", "-t", "lab:8").splitlines()) == 2)
+    assert shows_server1("8.1")
+    assert shared.tell("list-windows", "-F", "#W").split()[-2:] == ["server1", "server1"]
+
+
+@pytest.mark.parametrize(
+    ("pane", "keys", "before", "after"),
+    [
+        ("wire.0", ["C-c"], "listening on eth0", "listening on eth0"),
+        ("router", ["exit", "Enter"], "router# ", "router# "),
+    ],
+)
+def test_what_was_ended_by_mistake_can_be_started_again(
+    shared: Classroom, pane: str, keys: list[str], before: str, after: str
+) -> None:
+    def dead() -> str:
+        return shared.tell("display-message", "-p", "-t", f"lab:{pane}", "#{pane_dead}").strip()
+
+    assert shared.shows(pane, before)
+    shared.tell("send-keys", "-t", f"lab:{pane}", *keys)
+    assert until(lambda: dead() == "1")
+    [binding] = shared.tell("list-keys", "-T", "prefix", "r").splitlines()
+    shared.tell(binding.split()[-1], "-t", f"lab:{pane}")
+
+    assert dead() != "1"
+    assert shared.shows(pane, after)
+
+
+def test_a_packet_is_one_line_of_the_wire(shared: Classroom) -> None:
+    shared.type("client", "curl -s http://$VIP/")
+
+    assert shared.shows(
+        shared.panes["director back"],
+        r"^02:00:0a:00:00:01 > 02:00:0a:00:00:0[bc], IPv4: 192\.0\.2\.100\.\d+ >"
+        r" 198\.51\.100\.10\.80: Flags \[S\], length 0$",
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

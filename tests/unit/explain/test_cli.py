@@ -11,6 +11,7 @@ import pytest
 
 import lvsd.explain
 from lvsd.cli import main
+from lvsd.config.fields import ADDRESS
 from lvsd.explain import explain
 from lvsd.explain.captures import pcap
 
@@ -53,6 +54,8 @@ def test_the_text_fits_the_terminal_and_loses_nothing(
     out = output(capsys, "--mode", mode, "-6", "--checksums", "--earlier", "3")
     assert [line for line in out.splitlines() if len(line) > int(columns)] == []
     assert "\x1b" not in out
+    assert [line for line in out.splitlines() if line != line.rstrip()] == []
+    assert "\n\n\n" not in out
     said = " ".join(out.split())
     told = explain(mode, ipv6=True, earlier=3)
     assert told.choice
@@ -143,6 +146,20 @@ def test_picks_in_a_row(capsys: CaptureFixture[str]) -> None:
     assert len(json.loads(output(capsys, "--picks", "3", "--json"))) == 3
 
 
+@pytest.mark.parametrize(
+    ("name", "what", "clients"),
+    [("sh", "client", ["10.0.0.1", "10.0.0.2"]), ("dh", "destination", ["10.0.0.1"])],
+)
+def test_picks_by_address_show_whose(
+    capsys: CaptureFixture[str], name: str, what: str, clients: list[str]
+) -> None:
+    words = ["--scheduler", name, "--picks", "2", "--clients", ",".join(clients)]
+    header, _, *rows = output(capsys, *words, "--markdown").splitlines()
+    assert header.split("|")[2].strip() == what
+    assert [row.split("|")[2].strip() for row in rows] == (clients * 2)[:2]
+    assert what in output(capsys, *words)
+
+
 def test_a_capture_is_explained_packet_by_packet(
     capsys: CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -156,6 +173,9 @@ def test_a_capture_is_explained_packet_by_packet(
     assert "set source 198.51.100.10:80" in out
     rows = [json.loads(line) for line in output(capsys, *words, "--json").splitlines()]
     assert [row["number"] for row in rows] == [1, 2]
+
+    none = output(capsys, *words, "--packets", "3")
+    assert none == f"{tmp_path / 'in.pcap'}: no packet of these numbers\n"
 
     (tmp_path / "in.pcap").write_bytes((tmp_path / "in.pcap").read_bytes()[:-7])
     assert main(["explain", *words]) == 65
@@ -176,6 +196,14 @@ def test_a_capture_is_explained_packet_by_packet(
         (["--picks", "3", "--html", "x"], 64, "--picks is shown as text"),
         (["--picks", "3", "--scheduler", "best"], 64, "no scheduler 'best'"),
         (["-c", "lvsd.toml"], 64, "-c goes with --pcap FILE"),
+        (["--picks", "3", "--mode", "dr"], 64, "--mode does not go with --picks"),
+        (["--clients", "10.0.0.1"], 64, "--clients goes with --picks"),
+        (["--dip", "10.0.0.1"], 64, "--dip goes with -c"),
+        (["--json", "--svg"], 64, "of --svg, --json only one can go to stdout"),
+        (["--packets", "9"], 64, "--packets: there are 8 packets, none is 9"),
+        (["--packets", "1", "--json"], 64, "--packets goes with text and --markdown"),
+        (["--pcap", ""], 64, "argument --pcap: an empty name is no file"),
+        (["--pcap", "-"], 64, "--pcap: - is no directory"),
         (["--svg", "/proc/version/x.svg"], 73, "/proc/version/x.svg: cannot be written"),
         (["--pcap", "/proc/version/hops"], 73, "/proc/version/hops: cannot be written"),
     ],
@@ -197,7 +225,7 @@ def test_bad_files_get_a_line_and_their_status(capsys: CaptureFixture[str], tmp_
     assert complaint(capsys, "--pcap", missing, "-c", str(config))[0] == 66
     assert complaint(capsys, "--pcap", missing, "-c", missing)[0] == 78
     status, line = complaint(capsys, "--pcap", str(config), "-c", str(config), "--dip", "here")
-    assert (status, line) == (64, "lvsd: --dip: 'here' is no IPv4 or IPv6 address")
+    assert (status, line) == (64, 'lvsd: --dip: "here" is no address, expected ' + ADDRESS)
 
 
 def test_the_ten_lines_for_teachers_run(capsys: CaptureFixture[str]) -> None:

@@ -183,3 +183,8 @@ def test_without_a_usable_server_the_client_is_told(*, ipv6: bool) -> None:
 
 def test_an_explanation_is_the_same_every_time() -> None:
     assert explain("fullnat") == explain("fullnat")
+
+
+def test_of_servers_that_share_an_address_the_one_picked_gets_the_frame() -> None:
+    told = explain(servers=["10.0.0.11:81", "10.0.0.11:82"], weights=[1, 0])
+    assert told.owners[told.hosts[-1].interfaces[0][2]] == "server1"

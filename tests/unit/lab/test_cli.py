@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
 import pytest
 
@@ -13,11 +14,13 @@ from lvsd.lab import cli, demo, shell
 @pytest.mark.parametrize(
     ("argv", "complaint"),
     [
+        (["--mode", "dr", "--far-mtu", "1400"], "--far-mtu: a lab of dr has no far network"),
         (["--scheduler", "nonesuch"], "no scheduler 'nonesuch'; there are: rr, wrr"),
         (["--servers", "0"], "1 to 200 real servers, not 0"),
         (["--servers", "three"], "invalid int value: 'three'"),
         (["--mtu", "9"], "1280 to 65535 bytes, not 9"),
         (["--for", "-1"], "-1 is not 0 to 604800 seconds"),
+        (["--for", "x"], "argument --for: 'x' is no number of seconds"),
         (["--mode", "magic"], "invalid choice: 'magic'"),
         (["--forward", "magic"], "invalid choice: 'magic'"),
         (["--shell", "--", "ls"], "--shell has shells of its own"),
@@ -74,6 +77,17 @@ def test_without_root_the_remedy_is_said(main: object, monkeypatch: pytest.Monke
 
     with pytest.raises(PrivilegeError, match="namespaces need root; run it as root"):
         main([])  # type: ignore[operator]  # one of two functions
+
+
+@pytest.mark.parametrize("place", ["/srv/a b", "/srv/" + "x" * 44, "/srv/a;b"])
+def test_a_place_that_the_labs_files_cannot_be_in_is_refused(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(tempfile, "tempdir", place)
+
+    with pytest.raises(KernelError, match="set TMPDIR to a plain folder, such as /tmp"):
+        cli.main([])
 
 
 def test_removal_needs_root_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,8 @@ from lvsd.lab.live_cli import main
         (["--earlier", "3"], "--earlier does not go with --live"),
         (["-c", "lvsd.toml"], "--config does not go with --live"),
         (["--mss-clamp"], "--mss-clamp does not go with --live"),
+        (["--vip", ""], "--vip does not go with --live"),
+        (["--picks", "0"], "--picks does not go with --live"),
         (["--picks", "3"], "--picks does not go with --live"),
         (["--protocol", "udp"], "--protocol is tcp with --live"),
         (["--tunnel", "gre"], "--tunnel is ipip with --live"),
