@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from lvsd.core.director import Director
 from lvsd.core.local_ports import LocalPool
@@ -18,11 +18,12 @@ from lvsd.core.verdict import Hook, Verdict
 from lvsd.explain import network
 from lvsd.explain.answer import answer_packet
 from lvsd.explain.changes import changes
+from lvsd.explain.conversation import conversation
 from lvsd.explain.model import Explanation, Hop, Journey
 from lvsd.explain.network import Network
 from lvsd.explain.outcome import LEFT, Drops, entry_of, sent
 from lvsd.explain.reason import fallen_on, weigh
-from lvsd.explain.stack import ACK, FIN, PSH, SYN, Peer
+from lvsd.explain.stack import ACK, SYN, Peer
 from lvsd.explain.sums import sums
 from lvsd.packet.address import endpoint
 from lvsd.packet.numbers import TCP, UDP
@@ -32,13 +33,12 @@ from lvsd.packet.view import Packet, key
 from schedulers.base import Flow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from forwarders.plan import Plan
     from lvsd.core.connection import Connection
     from lvsd.core.verdict import Departure
     from lvsd.explain.case import Case
-    from lvsd.explain.model import Direction, Sum
+    from lvsd.explain.conversation import Line
+    from lvsd.explain.model import Sum
     from schedulers.base import Server
 
 PROTOCOLS: Final = {"tcp": TCP, "udp": UDP}
@@ -54,15 +54,6 @@ Place = tuple[str, str]
 
 CLIENT: Final = ("client", "eth0")
 DIRECTOR_FRONT, DIRECTOR_BACK = ("director", "front"), ("director", "back")
-
-
-class _Line(NamedTuple):
-    """One packet of the conversation: who sends it, its flags and its payload."""
-
-    title: str
-    direction: Direction
-    flags: int = 0
-    payload: bytes = b""
 
 
 def explain_case(case: Case) -> Explanation:
@@ -117,7 +108,8 @@ class _Story:
             self._earlier(number)
         flow = Flow(*self.case.client, *self.case.virtual)
         made = weigh(self.service, flow, self.now, self._name)
-        for line in self._lines():
+        virtual = endpoint(*self.case.virtual)
+        for line in conversation(self.protocol, virtual, lambda: self.real):
             if line.direction == "request":
                 self._request(line)
             else:
@@ -129,31 +121,12 @@ class _Story:
         return Explanation(
             case.mode,
             case.protocol,
-            endpoint(*case.virtual),
+            virtual,
             self.network.hosts,
             fallen_on(made, self._name(self._picked)) if self._picked else made,
             self.plan,
             tuple(self.journeys),
         )
-
-    def _lines(self) -> Iterator[_Line]:
-        """Yield the conversation, packet by packet."""
-        if self.protocol == UDP:
-            yield _Line("question", "request", payload=b"who are you?")
-            yield _Line("answer", "reply", payload=f"I am {self.real}".encode())
-            return
-        host = endpoint(*self.case.virtual).encode()
-        yield _Line("SYN", "request", SYN)
-        yield _Line("SYN ACK", "reply", SYN | ACK)
-        yield _Line("ACK", "request", ACK)
-        get = b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n"
-        yield _Line("HTTP request", "request", PSH | ACK, get)
-        body = f"I am {self.real}\n".encode()
-        ok = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-        yield _Line("HTTP reply", "reply", PSH | ACK, ok + body)
-        yield _Line("FIN from the client", "request", FIN | ACK)
-        yield _Line("FIN from the real server", "reply", FIN | ACK)
-        yield _Line("last ACK", "request", ACK)
 
     def _earlier(self, number: int) -> None:
         """Open a connection of another client, for the scheduler to see."""
@@ -175,7 +148,7 @@ class _Story:
     def _handle(self, packet: bytes, hook: Hook, indev: int) -> bytes | Verdict:
         return self.director.handle(packet, hook, 0, indev, self.now)
 
-    def _request(self, line: _Line) -> None:
+    def _request(self, line: Line) -> None:
         packet = self.client.send(line.flags, line.payload)
         frame = self.network.frame(packet, CLIENT, DIRECTOR_FRONT)
         hops = [Hop(*CLIENT, "sends", frame), Hop(*DIRECTOR_FRONT, "receives", frame)]
@@ -232,7 +205,7 @@ class _Story:
         self.server.receive(data)
         return hops
 
-    def _reply(self, line: _Line) -> None:
+    def _reply(self, line: Line) -> None:
         packet = self.server.send(line.flags, line.payload)
         paper, place = self.network, (self.real, "eth0")
         connection = self._connection()
@@ -281,7 +254,7 @@ class _Story:
         self._picked = server
 
     def _add(
-        self, line: _Line, hops: list[Hop], outcome: str, connection: Connection | None
+        self, line: Line, hops: list[Hop], outcome: str, connection: Connection | None
     ) -> None:
         """Note a journey, with what changed from hop to hop."""
         told: list[Hop] = [hops[0]]
