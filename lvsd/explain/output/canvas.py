@@ -9,7 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from html import escape
 from textwrap import wrap
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 INK: Final = "#1a1a1a"
 GREY: Final = "#5a5a5a"
@@ -129,8 +132,15 @@ class Canvas:
 
     def document(self, width: float, height: float, title: str, description: str) -> str:
         """Return the whole as an SVG document on a white ground."""
-        inside = "\n".join(self.parts)
-        return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" \
+        return document(self.parts, width, height, title, description)
+
+
+def document(
+    parts: Iterable[str], width: float, height: float, title: str, description: str
+) -> str:
+    """Return an SVG document of these elements, on a white ground; it needs nothing else."""
+    inside = "\n".join(parts)
+    return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" \
 width="{width:g}" height="{height:g}" role="img" aria-labelledby="title desc" \
 font-family="{SANS}">
 <title id="title">{clean(title)}</title>

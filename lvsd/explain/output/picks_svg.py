@@ -8,10 +8,19 @@ a white ground of its own, no script, no link.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
+from lvsd.explain.output.canvas import (
+    BAND,
+    COLOURS,
+    FAINT,
+    GREY,
+    INK,
+    WHITE,
+    clean,
+    document,
+)
 from lvsd.explain.picks import NOBODY, cells, lineup, winner
 
 if TYPE_CHECKING:
@@ -32,7 +41,7 @@ WIDTH_PER_SIZE = 0.6
 PROSE_PER_SIZE = 0.54
 """The same of a whole line of words, whose narrow letters make up for the wide ones."""
 
-INK, GREY, FAINT, BAND, DOT_COLOUR = "#1a1a1a", "#5a5a5a", "#8c8c8c", "#f3f5f8", "#0b5cad"
+DOT_COLOUR = COLOURS["request"]
 DASH = "\N{EN DASH}"
 LEGEND = f"The least number is picked; {DASH} is not in the race."
 
@@ -90,20 +99,8 @@ def svg(choices: Sequence[Choice], title: str) -> str:
             MARGIN, grid.y(grid.rows + 1) - 8, LEGEND, f'font-size="{NUMBER_SIZE}" fill="{GREY}"'
         ),
     ]
-    return _document(title, _description(choices, weights), width, grid.bottom + 2 * ROW, body)
-
-
-def _document(title: str, description: str, width: int, height: int, body: Sequence[str]) -> str:
-    inside = "\n".join(body)
-    return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" \
-width="{width}" height="{height}" role="img" aria-labelledby="title desc" \
-font-family="Helvetica, Arial, sans-serif">
-<title id="title">{_clean(title)}</title>
-<desc id="desc">{_clean(description)}</desc>
-<rect width="{width}" height="{height}" fill="#ffffff"/>
-{inside}
-</svg>
-"""
+    about = _description(choices, weights)
+    return document(body, width, grid.bottom + 2 * ROW, title, about)
 
 
 def _description(choices: Sequence[Choice], weights: dict[str, int]) -> str:
@@ -175,19 +172,19 @@ def _cell(x: float, y: float, number: str, *, dot: bool) -> list[str]:
     )
     if number == NOBODY:
         return [shape]
-    return [shape, _text(x, y, number, f'{style} fill="#ffffff" font-weight="bold"')]
+    return [shape, _text(x, y, number, f'{style} fill="{WHITE}" font-weight="bold"')]
 
 
 def _text(x: float, y: float, text: str, attributes: str, *, size: int = NUMBER_SIZE) -> str:
     """Return a line of text whose middle is at ``y``: not all programs know dominant-baseline."""
-    return f'<text x="{x:g}" y="{y + size * 0.35:g}" {attributes}>{_clean(text)}</text>'
+    return f'<text x="{x:g}" y="{y + size * 0.35:g}" {attributes}>{clean(text)}</text>'
 
 
 def _lines(texts: Sequence[str], top: int, size: int, spacing: float, style: str) -> list[str]:
     """Return lines of text below each other."""
     return [
         f'<text x="{MARGIN}" y="{top + size + round(size * spacing) * place}" '
-        f'font-size="{size}" {style}>{_clean(text)}</text>'
+        f'font-size="{size}" {style}>{clean(text)}</text>'
         for place, text in enumerate(texts)
     ]
 
@@ -209,8 +206,3 @@ def _widest(texts: Iterable[str], size: int) -> int:
 
 def _weight(weight: int) -> str:
     return f"weight {weight}"
-
-
-def _clean(text: str) -> str:
-    """Return a text fit for XML: escaped, without what XML has no place for."""
-    return escape("".join(character for character in text if character.isprintable()))
