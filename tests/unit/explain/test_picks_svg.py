@@ -8,7 +8,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from lvsd.explain.model import Candidate, Choice
-from lvsd.explain.output.picks_svg import BAND, DOT_COLOUR, INK, svg
+from lvsd.explain.output.canvas import BAND, INK
+from lvsd.explain.output.picks_svg import DOT_COLOUR, svg
 from lvsd.explain.picks import letters, picks
 from schedulers import BUILT_IN
 
