@@ -129,17 +129,21 @@ class Simulation:
             self._note_recovery(now)
 
     def _look(self) -> None:
-        farm, course = self._farm, self.course
-        loads = [
-            server.active / weight
-            for place, (server, weight) in enumerate(zip(farm.servers, farm.weights, strict=True))
-            if farm.is_in(place)
-        ]
+        course, loads = self.course, self._loads()
         mean = sum(loads) / len(loads)
         course.imbalances.append(max(loads) / mean if mean else None)
         if MEASURED_FROM < self._sampled <= FAILS_AT:
             for place, load in enumerate(loads):
                 course.loads[place] += load
+
+    def _loads(self) -> list[float]:
+        """Return active/weight of the servers that are in, by their places if all are."""
+        farm = self._farm
+        return [
+            server.active / weight
+            for place, (server, weight) in enumerate(zip(farm.servers, farm.weights, strict=True))
+            if farm.is_in(place)
+        ]
 
     def _note_return(self, place: int | None, now: float) -> None:
         """Count how many connections in a row the server is given that has come back."""
@@ -151,11 +155,7 @@ class Simulation:
         self._note_recovery(now)
 
     def _note_recovery(self, now: float) -> None:
-        farm = self._farm
-        loads = [
-            server.active / weight
-            for server, weight in zip(farm.servers, farm.weights, strict=True)
-        ]
+        loads = self._loads()
         least = RECOVERED * sum(loads) / len(loads)
         if self._back_s is not None and least and loads[self._victim] >= least:
             self.course.recovered_s = now - self._back_s

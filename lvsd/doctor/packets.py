@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from lvsd.packet import icmp
 from lvsd.packet.address import text
 from lvsd.packet.checksum import checksum, pseudo_header
-from lvsd.packet.numbers import ICMP, ICMPV6, Icmp, Icmp6
+from lvsd.packet.numbers import ETHERTYPES, ICMP, ICMPV6, Icmp, Icmp6
 from lvsd.packet.tunnel import unwrap
 from lvsd.packet.view import Packet
 
@@ -19,7 +19,6 @@ SHORTEST: Final = 48
 ORDINARY_HOPS: Final = 64
 """The TTL, or hop limit, that hosts commonly begin with (RFC 1700)."""
 
-_ETHERTYPES: Final = {4: b"\x08\x00", 6: b"\x86\xdd"}
 _NDP_HOPS: Final = 255  # RFC 4861, section 7.1
 _DF: Final = 0x4000
 _SOLICITATION, _ADVERTISEMENT = 135, 136
@@ -60,7 +59,7 @@ class Told(NamedTuple):
 
 def frame(destination: bytes, source: bytes, packet: bytes) -> bytes:
     """Return an Ethernet frame around an IP packet."""
-    return destination + source + _ETHERTYPES[packet[0] >> 4] + packet
+    return destination + source + ETHERTYPES[packet[0] >> 4] + packet
 
 
 def echo(source: bytes, destination: bytes, identifier: int, number: int, size: int) -> bytes:

@@ -19,6 +19,7 @@ from lvsd.explain.model import Hop, Journey
 from lvsd.explain.outcome import IN_PIECES, LEFT, Drops, entry_of, kept, sent
 from lvsd.explain.reason import fallen_on, weigh
 from lvsd.explain.sums import sums
+from lvsd.explain.trail import MAC_BYTES, framed, loaded
 from lvsd.packet.address import endpoint
 from lvsd.packet.rewrite import one_hop_on
 from lvsd.packet.view import Packet, split_key
@@ -39,9 +40,7 @@ INTERFACE: Final = 1
 
 GOES_BY: Final = "No rule of lvsd's diverts it: it goes by."
 
-_MAC_BYTES: Final = 6
-_ETHERTYPES: Final = {4: b"\x08\x00", 6: b"\x86\xdd"}
-_NO_MACS: Final = bytes(2 * _MAC_BYTES)
+_NO_MACS: Final = bytes(2 * MAC_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +138,7 @@ class _Look:
         after = belonging(director.table.by_key, packet)
         about = after.connection or before.connection
         if isinstance(verdict, bytes):
-            leaving = [one_hop_on(_loaded(verdict)) if hook == Hook.PREROUTING else verdict]
+            leaving = [one_hop_on(loaded(verdict)) if hook == Hook.PREROUTING else verdict]
             neighbours: list[bytes | None] = [None]
         else:
             leaving = [departure.data for departure in director.departures]
@@ -160,7 +159,7 @@ class _Look:
         hops: list[Hop] = [came]
         arithmetic: list[Sum] = []
         for new, neighbour in zip(leaving, neighbours, strict=True):
-            frame = self._frame(new, _macs(came.frame.data, neighbour or _loaded(new).destination))
+            frame = self._frame(new, _macs(came.frame.data, neighbour or loaded(new).destination))
             found = changes(came.frame, frame, "director", plan, direction)
             hops.append(Hop("director", "", "sends", frame, found))
             arithmetic += sums(came.frame, frame)
@@ -188,11 +187,8 @@ class _Look:
 
     def _frame(self, packet: bytes, start: bytes) -> Frame:
         """Return a packet behind the MACs that a frame starts with, or behind none, taken apart."""
-        if len(start) > len(_NO_MACS):
-            data = start
-        else:
-            kind = _ETHERTYPES.get(packet[0] >> 4, bytes(2)) if packet else bytes(2)
-            data = (start or _NO_MACS) + kind + packet
+        whole = len(start) > len(_NO_MACS)
+        data = start if whole else framed(start or _NO_MACS, packet)
         return dissect(data, gue_ports=self._director.tunnel_ports)
 
 
@@ -204,13 +200,7 @@ def _title(packet: Packet) -> str:
 
 def _macs(frame: bytes, neighbour: bytes) -> bytes:
     """Return the MACs of a frame that leaves: from where one came in, to one that is made up."""
-    return b"\x02\x00" + neighbour[-4:] + frame[:_MAC_BYTES]
-
-
-def _loaded(data: bytes) -> Packet:
-    packet = Packet()
-    packet.load(data)
-    return packet
+    return b"\x02\x00" + neighbour[-4:] + frame[:MAC_BYTES]
 
 
 def _name(server: Server) -> str:

@@ -21,9 +21,9 @@ from forwarders.plan import (
     SetSource,
     Step,
 )
+from lvsd.explain.headers.checksums import is_cut_up
 from lvsd.explain.model import Cause, Change, Direction, Frame, Layer
 
-INNER: Final = "inner "
 _ALL: Final = ("",)
 _ENDED: Final = ("IPv4", "IPv6", "TCP", "UDP")
 _QUOTED: Final = tuple(f"quoted {name}" for name in _ENDED)
@@ -91,7 +91,7 @@ def _pairs(
     They are aligned from the inside: what is in a tunnel is the packet that was there before.
     """
     old, new = before[::-1], after[::-1]
-    matcher = SequenceMatcher(None, [_base(x) for x in old], [_base(x) for x in new], False)
+    matcher = SequenceMatcher(None, [x.base for x in old], [x.base for x in new], False)
     pairs: list[tuple[Layer | None, Layer | None]] = []
     for tag, low, high, first, last in matcher.get_opcodes():
         if tag == "equal":
@@ -102,21 +102,17 @@ def _pairs(
     return reversed(pairs)
 
 
-def _base(layer: Layer) -> str:
-    return layer.name.removeprefix(INNER)
-
-
 def _within(old: Layer, new: Layer, find: Finder) -> Iterator[Change]:
     """Yield what differs in a header."""
     former = {field.name: field for field in old.fields}
     for field in new.fields:
         was = former.pop(field.name, None)
         if was is None or was.text != field.text:
-            cause = find(_base(new), field.name) or _UNKNOWN
+            cause = find(new.base, field.name) or _UNKNOWN
             before = was.text if was else None
             yield Change(new.name, field.name, before, field.text, cause)
     for name, gone in former.items():
-        yield Change(new.name, name, gone.text, None, find(_base(old), name) or _UNKNOWN)
+        yield Change(new.name, name, gone.text, None, find(old.base, name) or _UNKNOWN)
 
 
 def _whole_layer(name: str, find: Finder, plan: Plan | None) -> Cause:
@@ -136,15 +132,7 @@ def _whole_layer(name: str, find: Finder, plan: Plan | None) -> Cause:
 
 def _is_piece(frame: Frame) -> bool:
     """Tell whether a frame has a fragment (RFC 791; RFC 8200, section 4.5)."""
-    fields = [
-        (layer.get("flags"), layer.get("fragment offset"))
-        for layer in frame.layers
-        if not layer.name.startswith("quoted ")
-    ]
-    return any(
-        offset and (offset.text != "0" or (flags and "MF" in flags.text))
-        for flags, offset in fields
-    )
+    return any(is_cut_up(each) for each in frame.layers if not each.name.startswith("quoted "))
 
 
 def _or_cut(find: Finder) -> Finder:

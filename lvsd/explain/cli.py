@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from lvsd.arguments import Parser
 from lvsd.errors import UsageError
+from lvsd.explain import as_data, explain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,16 +49,17 @@ NOT_WITH_CAPTURES: Final = (
 
 def main(argv: Sequence[str]) -> int:
     """Explain what the command line asks for, and return the exit status. Raise LvsdError."""
-    options = parser().parse_args(argv)
+    made = parser()
+    options = made.parse_args(argv)
     _one_on_stdout(options)
     if options.picks is not None:
-        _refuse(options, NOT_WITH_PICKS, "does not go with --picks")
+        refuse(made, options, NOT_WITH_PICKS, "does not go with --picks")
         return _picks(options)
     if options.config is not None:
-        _refuse(options, NOT_WITH_CAPTURES, "does not go with -c, which says it")
+        refuse(made, options, NOT_WITH_CAPTURES, "does not go with -c, which says it")
         return _capture(options)
-    _refuse(options, ("clients",), "goes with --picks")
-    _refuse(options, ("mark", "dip"), "goes with -c")
+    refuse(made, options, ("clients",), "goes with --picks")
+    refuse(made, options, ("mark", "dip"), "goes with -c")
     if options.pcap == STDOUT:
         raise UsageError("--pcap: - is no directory; a capture on stdin goes with -c lvsd.toml")
     if options.pcap is not None and options.pcap.is_file():
@@ -91,8 +93,6 @@ def tell(options: argparse.Namespace, explanation: Explanation) -> int:
 
         write_text(markdown(explanation, options.packets), None)
     elif options.json:
-        from lvsd.explain.output.data import as_data  # noqa: PLC0415 - only this needs it
-
         write_text(json.dumps(as_data(explanation), indent=2), None)
     elif not silent:
         from lvsd.explain.output.text import show  # noqa: PLC0415 - only this needs it
@@ -102,11 +102,10 @@ def tell(options: argparse.Namespace, explanation: Explanation) -> int:
     return os.EX_OK
 
 
-def _refuse(options: argparse.Namespace, names: Sequence[str], why: str) -> None:
+def refuse(made: Parser, options: argparse.Namespace, names: Sequence[str], why: str) -> None:
     """Raise UsageError for the first of the options that was given."""
-    usual = parser()
     for name in names:
-        if getattr(options, name) != usual.get_default(name):
+        if getattr(options, name) != made.get_default(name):
             raise UsageError(f"--{name.replace('_', '-')} {why}")
 
 
@@ -134,25 +133,20 @@ def _check_packets(options: argparse.Namespace, count: int) -> None:
 
 
 def _explanation(options: argparse.Namespace) -> Explanation:
-    from lvsd.explain.case import make  # noqa: PLC0415 - '--help' is quick
-    from lvsd.explain.story import explain_case  # noqa: PLC0415 - likewise
-
-    return explain_case(
-        make(
-            options.mode,
-            protocol=options.protocol,
-            ipv6=True if options.ipv6 else None,
-            vip=options.vip,
-            client=options.client,
-            servers=options.server,
-            weights=options.weights,
-            scheduler=options.scheduler,
-            flags=options.flags,
-            earlier=options.earlier,
-            tunnel=options.tunnel,
-            mss_clamp=options.mss_clamp,
-            client_address=options.client_address,
-        )
+    return explain(
+        options.mode,
+        protocol=options.protocol,
+        ipv6=True if options.ipv6 else None,
+        vip=options.vip,
+        client=options.client,
+        servers=options.server,
+        weights=options.weights,
+        scheduler=options.scheduler,
+        flags=options.flags,
+        earlier=options.earlier,
+        tunnel=options.tunnel,
+        mss_clamp=options.mss_clamp,
+        client_address=options.client_address,
     )
 
 

@@ -7,12 +7,16 @@ hop is a `Frame` as it is there, with the `Change`s since the hop before and wha
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from forwarders.plan import Plan, Step
 
 Direction: TypeAlias = Literal["request", "reply"]
+Role: TypeAlias = Literal["client", "director", "router", "server"]
+
+INNER: Final = "inner "
+"""What the names of the headers inside a tunnel begin with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,11 @@ class Layer:
     at: int
     length: int
     fields: tuple[Field, ...]
+
+    @property
+    def base(self) -> str:
+        """The name that it has outside of a tunnel."""
+        return self.name.removeprefix(INNER)
 
     def get(self, name: str) -> Field | None:
         """Return the field of that name, None if there is none."""
@@ -187,8 +196,17 @@ class Host:
     """Somebody in the picture: its name, role, and (interface, address, MAC) per interface."""
 
     name: str
-    role: Literal["client", "director", "router", "server"]
+    role: Role
     interfaces: tuple[tuple[str, str, str], ...]
+
+
+def role_of(host: str) -> Role:
+    """Return what a host of this name is; real servers have a number behind theirs."""
+    match host:
+        case "client" | "director" | "router":
+            return host
+        case _:
+            return "server"
 
 
 @dataclass(frozen=True, slots=True)

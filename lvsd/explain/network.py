@@ -12,10 +12,11 @@ Replies of DR and TUN go by the router, past the director. In NAT there is no ro
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from lvsd.explain.dissect import dissect
-from lvsd.explain.model import Host
+from lvsd.explain.model import Host, role_of
+from lvsd.explain.trail import MACS, framed
 from lvsd.packet.address import pack, text
 
 if TYPE_CHECKING:
@@ -32,9 +33,6 @@ FRONT_INDEX, BACK_INDEX = 1, 2
 """Interface indexes of the director's."""
 
 MTU: Final = 1500
-MAC_BYTES: Final = 6
-
-_ETHERTYPES: Final = {4: b"\x08\x00", 6: b"\x86\xdd"}
 
 
 class Network:
@@ -72,7 +70,7 @@ class Network:
         self.hosts = tuple(
             Host(
                 host,
-                _role(host),
+                role_of(host),
                 tuple(
                     (interface, text(address), self._macs[host, interface].hex(":"))
                     for interface, address in interfaces.items()
@@ -84,21 +82,11 @@ class Network:
     def frame(self, packet: bytes, sender: tuple[str, str], receiver: tuple[str, str]) -> Frame:
         """Return a packet in a frame from one (host, interface) to another, taken apart."""
         macs = self._macs[receiver] + self._macs[sender]
-        data = macs + _ETHERTYPES[packet[0] >> 4] + packet
-        return dissect(data, gue_ports=self.gue_ports)
+        return dissect(framed(macs, packet), gue_ports=self.gue_ports)
 
     def inside(self, frame: Frame, packet: bytes) -> Frame:
         """Return what a tunnel's packet held, behind the Ethernet header that it came with."""
-        macs = frame.data[: 2 * MAC_BYTES]
-        return dissect(macs + _ETHERTYPES[packet[0] >> 4] + packet)
-
-
-def _role(host: str) -> Literal["client", "director", "router", "server"]:
-    match host:
-        case "client" | "director" | "router":
-            return host
-        case _:
-            return "server"
+        return dissect(framed(frame.data[MACS], packet))
 
 
 def _address(network: dict[int, str], version: int, number: int = DIRECTOR) -> bytes:

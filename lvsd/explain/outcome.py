@@ -33,6 +33,7 @@ REASONS: Final = {
 """Why a packet was dropped, for people."""
 
 LEFT: Final = "The director leaves it to the host's own stack."
+PAST: Final = "It goes past the director, which never sees it."
 IN_PIECES: Final = "The director sends it on in pieces, by a socket."
 
 

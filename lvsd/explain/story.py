@@ -6,8 +6,6 @@ that reaches the director goes into `Director.handle`, and what comes out goes o
 
 from __future__ import annotations
 
-from dataclasses import replace
-from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from lvsd.core.director import Director
@@ -17,19 +15,18 @@ from lvsd.core.service import RealServer, Service, ServiceKey
 from lvsd.core.verdict import Hook, Verdict
 from lvsd.explain import network
 from lvsd.explain.answer import answer_packet
-from lvsd.explain.changes import changes
 from lvsd.explain.conversation import conversation
 from lvsd.explain.model import Explanation, Hop, Journey
 from lvsd.explain.network import Network
-from lvsd.explain.outcome import LEFT, Drops, entry_of, sent
+from lvsd.explain.outcome import LEFT, PAST, Drops, entry_of, sent
 from lvsd.explain.reason import fallen_on, weigh
 from lvsd.explain.stack import ACK, SYN, Peer
-from lvsd.explain.sums import sums
+from lvsd.explain.trail import loaded, trail
 from lvsd.packet.address import endpoint
 from lvsd.packet.numbers import TCP, UDP
 from lvsd.packet.rewrite import one_hop_on
 from lvsd.packet.tunnel import unwrap
-from lvsd.packet.view import Packet, key
+from lvsd.packet.view import key
 from schedulers.base import Flow
 
 if TYPE_CHECKING:
@@ -38,7 +35,6 @@ if TYPE_CHECKING:
     from lvsd.core.verdict import Departure
     from lvsd.explain.case import Case
     from lvsd.explain.conversation import Line
-    from lvsd.explain.model import Sum
     from schedulers.base import Server
 
 PROTOCOLS: Final = {"tcp": TCP, "udp": UDP}
@@ -160,7 +156,7 @@ class _Story:
         leaving: list[tuple[bytes | None, bytes]]
         if isinstance(verdict, bytes):
             how = Exit.VERDICT
-            leaving = [(None, one_hop_on(_loaded(verdict)))]
+            leaving = [(None, one_hop_on(loaded(verdict)))]
         elif verdict is Verdict.TAKEN:
             how = connection.path.exit if connection else Exit.TRANSLATED
             leaving = [_of(departure) for departure in self.director.departures]
@@ -192,7 +188,7 @@ class _Story:
         if neighbour is None and paper.is_far:
             frame = paper.frame(data, DIRECTOR_BACK, ("router", "back"))
             hops.append(Hop(*DIRECTOR_BACK, "sends", frame))
-            data = one_hop_on(_loaded(data))
+            data = one_hop_on(loaded(data))
             frame = paper.frame(data, ("router", "far"), place)
             hops.append(Hop("router", "far", "passes on", frame))
         else:
@@ -213,13 +209,13 @@ class _Story:
         frame = paper.frame(packet, place, gateway)
         hops = [Hop(*place, "sends", frame)]
         if self.case.forwarder.bypasses:
-            packet = one_hop_on(_loaded(packet))
+            packet = one_hop_on(loaded(packet))
             frame = paper.frame(packet, ("router", "front"), CLIENT)
             hops.append(Hop("router", "front", "passes on", frame))
-            how = "It goes past the director, which never sees it."
+            how = PAST
         else:
             if paper.routed:
-                packet = one_hop_on(_loaded(packet))
+                packet = one_hop_on(loaded(packet))
                 frame = paper.frame(packet, ("router", "back"), DIRECTOR_BACK)
                 hops.append(Hop("router", "back", "passes on", frame))
             hops.append(Hop(*DIRECTOR_BACK, "receives", frame))
@@ -232,9 +228,10 @@ class _Story:
 
     def _back(self, packet: bytes) -> tuple[bytes, str]:
         """Return what the director makes of a reply, and how it sends that."""
-        if self.case.mode == "nat":  # the kernel has taken one off the TTL when it asks
-            packet = one_hop_on(_loaded(packet))
-        hook = Hook.FORWARD if self.case.mode == "nat" else Hook.PREROUTING
+        hook = Hook.PREROUTING
+        if self.case.mode == "nat":
+            hook = Hook.FORWARD
+            packet = one_hop_on(loaded(packet))  # the kernel has taken it off when it asks
         verdict = self._handle(packet, hook, network.BACK_INDEX)
         if isinstance(verdict, bytes):
             return verdict, sent(Exit.VERDICT)
@@ -257,33 +254,21 @@ class _Story:
         self, line: Line, hops: list[Hop], outcome: str, connection: Connection | None
     ) -> None:
         """Note a journey, with what changed from hop to hop."""
-        told: list[Hop] = [hops[0]]
-        arithmetic: list[Sum] = []
-        for former, hop in pairwise(hops):
-            found = changes(former.frame, hop.frame, hop.host, self.plan, line.direction)
-            if hop.host == "director" and found:
-                arithmetic += sums(former.frame, hop.frame)
-            told.append(replace(hop, changes=found))
+        told, arithmetic = trail(hops, self.plan, line.direction)
         self.journeys.append(
             Journey(
                 line.title,
                 line.direction,
-                tuple(told),
+                told,
                 outcome,
                 entry_of(connection, self.now) if connection else None,
-                tuple(arithmetic),
+                arithmetic,
             )
         )
 
 
 def _of(departure: Departure) -> tuple[bytes | None, bytes]:
     return departure.neighbour, departure.data
-
-
-def _loaded(data: bytes) -> Packet:
-    packet = Packet()
-    packet.load(data)
-    return packet
 
 
 def _after(address: bytes, number: int) -> bytes:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from lvsd.explain.changes import INNER
-from lvsd.explain.model import Sum
-from lvsd.packet.checksum import IPV4_CHECKSUM, checksum, pseudo_header
+from lvsd.explain.headers.checksums import checksums
+from lvsd.explain.model import INNER, Sum
+from lvsd.packet.checksum import IPV4_CHECKSUM
+from lvsd.packet.numbers import PROTOCOL_NAMES
 from lvsd.packet.rewrite import CHECKSUM_AT
 from lvsd.packet.view import TCP, UDP, Packet
 
@@ -60,6 +61,13 @@ class _Part(NamedTuple):
                 return cls(packet, frame, layer.at, prefix)
         return None
 
+    def sum(
+        self, layer: str, field: str, was: int, now: int, words: tuple[tuple[str, int, int], ...]
+    ) -> Sum:
+        """Return the arithmetic of a checksum, with what it is over everything in this frame."""
+        wholes = {(each.layer, each.field): each.whole for each in checksums(self.frame)}
+        return Sum(layer, field, was, now, words, wholes.get((layer, field)))
+
 
 def folded(one: Sum) -> Iterator[tuple[str, int]]:
     """Yield the steps of the equation: (what is added, the sum so far, folded to 16 bits)."""
@@ -87,8 +95,7 @@ def _header(old: _Part, new: _Part) -> Sum | None:
         _words(header, part, 0, IPV4_CHECKSUM)
         for header, part in zip(headers, (old, new), strict=True)
     ]
-    whole = checksum(headers[1][:10] + bytes(2) + headers[1][12:])
-    return Sum(f"{new.prefix}IPv4", "header checksum", was, now, _difference(*words), whole)
+    return new.sum(f"{new.prefix}IPv4", "header checksum", was, now, _difference(*words))
 
 
 def _transport(old: _Part, new: _Part) -> Sum | None:
@@ -107,11 +114,8 @@ def _transport(old: _Part, new: _Part) -> Sum | None:
         ]
         for part, segment in zip((old, new), segments, strict=True)
     ]
-    blank = segments[1][:at] + bytes(2) + segments[1][at + 2 :]
-    carry = pseudo_header(new.packet.source, new.packet.destination, protocol, len(blank))
-    whole = checksum(blank, carry) or (0xFFFF if protocol == UDP else 0)
-    name = f"{new.prefix}{'TCP' if protocol == TCP else 'UDP'}"
-    return Sum(name, "checksum", was, now, _difference(*words), whole)
+    name = f"{new.prefix}{PROTOCOL_NAMES[protocol]}"
+    return new.sum(name, "checksum", was, now, _difference(*words))
 
 
 def _named(name: str, data: bytes) -> list[Word]:

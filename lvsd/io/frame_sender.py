@@ -22,6 +22,7 @@ from lvsd.io.neighbours import Neighbours
 from lvsd.io.packet_sender import widen_send_buffer
 from lvsd.io.routes import ways
 from lvsd.packet.address import text
+from lvsd.packet.numbers import ETHERTYPES
 
 if TYPE_CHECKING:
     import asyncio
@@ -41,7 +42,6 @@ FORGET_S: Final = 60.0
 """How long a neighbour is remembered that nothing is sent to."""
 
 _NEVER: Final = float("-inf")
-_ETHERTYPES: Final = {4: b"\x08\x00", 6: b"\x86\xdd"}
 
 
 @dataclass(slots=True)
@@ -233,7 +233,7 @@ class FrameSender:
             return
         each.silent = False
         ends = mac + self._macs[place[0]]
-        each.headers = {version: ends + kind for version, kind in _ETHERTYPES.items()}
+        each.headers = {version: ends + kind for version, kind in ETHERTYPES.items()}
         self._expire(each, self._clock())
         while each.queue:
             _, data = each.queue.popleft()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import TYPE_CHECKING, Final, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 import schedulers
 from forwarders import FORWARDERS
@@ -12,12 +11,11 @@ from forwarders.base import Hop as Ends
 from lvsd.core.path import Exit
 from lvsd.errors import UsageError
 from lvsd.explain.case import make
-from lvsd.explain.changes import changes
 from lvsd.explain.dissect import dissect
-from lvsd.explain.model import Explanation, Hop, Host, Journey
-from lvsd.explain.outcome import sent
+from lvsd.explain.model import Explanation, Hop, Host, Journey, role_of
+from lvsd.explain.outcome import PAST, sent
 from lvsd.explain.story import explain_case
-from lvsd.explain.sums import sums
+from lvsd.explain.trail import MACS, framed, trail
 from lvsd.lab import capture, modes, programs, real_server, settings
 from lvsd.lab.build import mac
 from lvsd.lab.lab import Lab
@@ -29,12 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from forwarders.plan import Plan
-    from lvsd.explain.model import Choice, Direction, Entry, Sum
+    from lvsd.explain.model import Choice, Direction, Entry
     from lvsd.lab.modes import Family
     from lvsd.lab.namespace import Namespace
 
 SERVERS: Final = 3
-MACS_BYTES: Final = 12
 
 TUNNEL: Final = "tunnel"
 """In place of an interface: where the packets come out of the tunnel."""
@@ -45,9 +42,6 @@ LEAVING: Final = {
     "tun": Exit.TUNNEL,
     "fullnat": Exit.TRANSLATED,
 }
-PAST: Final = "It goes past the director, which never sees it."
-
-_ETHERTYPES: Final = {4: b"\x08\x00", 6: b"\x86\xdd"}
 
 
 def live(mode: str, family: Family = "v4", scheduler: str = "wlc") -> Explanation:
@@ -140,23 +134,18 @@ class _Account:
     ) -> Journey:
         """Return one packet's way, with what changed from hop to hop."""
         direction = DIRECTIONS[kind]
-        hops: list[Hop] = []
-        arithmetic: list[Sum] = []
+        hops = []
         for seen, data in _framed(way):
             host = server if seen.host == capture.SERVER else seen.host
             hops.append(Hop(host, seen.interface, seen.name, dissect(data)))
-        for number, (former, hop) in enumerate(pairwise(hops), 1):
-            found = changes(former.frame, hop.frame, hop.host, plan, direction)
-            if hop.host == "director" and found:
-                arithmetic += sums(former.frame, hop.frame)
-            hops[number] = replace(hop, changes=found)
+        told, arithmetic = trail(hops, plan, direction)
         return Journey(
             kind,
             direction,
-            tuple(hops),
+            told,
             PAST if plan.reply is None and direction == "reply" else sent(LEAVING[self.mode]),
             self.talk.entries.get(kind),
-            tuple(arithmetic),
+            arithmetic,
         )
 
 
@@ -213,9 +202,9 @@ def _framed(way: Sequence[tuple[capture.Hop, bytes]]) -> Iterator[tuple[capture.
     macs = b""
     for hop, data in way:
         if hop.interface.startswith("lvsd-"):
-            yield hop, macs + _ETHERTYPES[data[0] >> 4] + data
+            yield hop, framed(macs, data)
         else:
-            macs = data[:MACS_BYTES]
+            macs = data[MACS]
             yield hop, data
 
 
@@ -223,17 +212,9 @@ def _hosts(lab: Lab, family: Family) -> Iterator[Host]:
     for node in lab.topology.nodes:
         yield Host(
             node.name,
-            _role(node.name),
+            role_of(node.name),
             tuple(
                 (link.interface, modes.of(link.addresses[0], family), mac(link))
                 for link in node.links
             ),
         )
-
-
-def _role(host: str) -> Literal["client", "director", "router", "server"]:
-    match host:
-        case "client" | "director" | "router":
-            return host
-        case _:
-            return "server"

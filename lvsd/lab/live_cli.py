@@ -29,20 +29,17 @@ ON_PAPER: Final = (
 )
 """What can be asked for on paper only: the lab has addresses, servers and clients of its own."""
 
-USUAL: Final = {"protocol": "tcp", "tunnel": "ipip", "client_address": "toa"}
-"""What the lab has, and nothing else."""
+USUAL: Final = ("protocol", "tunnel", "client_address")
+"""Of these the lab has what is usual, and nothing else."""
 
 
 def main(argv: Sequence[str]) -> int:
     """Build a lab, make a request, tell what was seen; return the exit status. Raise LvsdError."""
     parser = cli.parser()
     options = parser.parse_args(argv)
-    for name in ON_PAPER:
-        if getattr(options, name) != parser.get_default(name):
-            raise UsageError(f"--{name.replace('_', '-')} does not go with --live")
-    for name, word in USUAL.items():
-        if getattr(options, name) != word:
-            raise UsageError(f"--{name.replace('_', '-')} is {word} with --live")
+    cli.refuse(parser, options, ON_PAPER, "does not go with --live")
+    for name in USUAL:
+        cli.refuse(parser, options, (name,), f"is {parser.get_default(name)} with --live")
     if options.mode not in WAYS:
         raise UsageError(f"mode {options.mode!r} is not known, expected one of {', '.join(WAYS)}")
     try:

@@ -32,6 +32,10 @@ PROTOCOL_NAMES: Final = {
 """What people call a protocol number (IANA, Assigned Internet Protocol Numbers)."""
 
 
+ETHERTYPES: Final = {4: b"\x08\x00", 6: b"\x86\xdd"}
+"""What a frame says that it holds, by the packet's IP version (RFC 894, RFC 2464)."""
+
+
 class TcpFlag(IntFlag):
     """The flag byte of a TCP header (RFC 9293, section 3.1)."""
 

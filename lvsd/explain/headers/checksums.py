@@ -40,7 +40,7 @@ def checksums(frame: Frame) -> list[Checksum]:
             packet = _packet(layer, packet.end if packet else len(frame.data))
         if packet is None:
             continue
-        if kind == "header" and "fragment header" in layer.name and _is_cut_up(layer):
+        if kind == "header" and "fragment header" in layer.name and is_cut_up(layer):
             packet = packet._replace(whole=False)
         field = layer.get("header checksum") or layer.get("checksum")
         if field is None:
@@ -84,7 +84,7 @@ def _packet(layer: Layer, limit: int) -> _Packet:
         end = layer.at + _number(layer, "total length")
     else:
         end = layer.at + layer.length + _number(layer, "payload length")
-    return _Packet(layer, min(end, limit), end <= limit and not _is_cut_up(layer))
+    return _Packet(layer, min(end, limit), end <= limit and not is_cut_up(layer))
 
 
 def _kind(layer: Layer) -> str:
@@ -97,7 +97,7 @@ def _number(layer: Layer, name: str) -> int:
     return int(field.text) if field else 0
 
 
-def _is_cut_up(layer: Layer) -> bool:
+def is_cut_up(layer: Layer) -> bool:
     """Tell whether a header of IP says that this is a fragment."""
     flags, offset = layer.get("flags"), layer.get("fragment offset")
     return bool((flags and "MF" in flags.text) or (offset and offset.text != "0"))

@@ -6,6 +6,7 @@ of the alphabet. The style comes from the page.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from lvsd.explain.output.canvas import Box, clean
@@ -52,7 +53,7 @@ def _drawn(explanation: Explanation) -> Iterator[str]:
     """Yield the ways, then the hosts above them."""
     ways: dict[tuple[str, str], None] = {}
     for journey in explanation.journeys:
-        for hop, following in zip(journey.hops, journey.hops[1:], strict=False):
+        for hop, following in pairwise(journey.hops):
             if hop.host != following.host:
                 first, second = sorted((hop.host, following.host))
                 ways[first, second] = None

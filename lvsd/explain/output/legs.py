@@ -7,6 +7,7 @@ out in it off their changes: nothing here knows the modes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from forwarders.plan import (
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from lvsd.explain.model import Cause, Change, Direction, Explanation, Hop, Journey, Layer
 
 ARROW: Final = "\N{RIGHTWARDS ARROW}"
-INNER: Final = "inner "
 PROXY: Final = "PROXY v2"
 
 LONG: Final = 34
@@ -105,7 +105,7 @@ def legs(explanation: Explanation, journeys: Sequence[Journey]) -> list[Leg]:
     owners = explanation.owners
     found: list[Leg] = []
     for journey in journeys:
-        for hop, following in zip(journey.hops, journey.hops[1:], strict=False):
+        for hop, following in pairwise(journey.hops):
             if hop.host != following.host:
                 lines = tuple(_lines(hop, owners))
                 number = len(found) + 1
@@ -119,7 +119,7 @@ def notes(journeys: Sequence[Journey]) -> dict[str, list[str]]:
     """Return what hosts do to a packet that they do not send on, by host."""
     found: dict[str, list[str]] = {}
     for journey in journeys:
-        for former, hop in zip(journey.hops, journey.hops[1:], strict=False):
+        for former, hop in pairwise(journey.hops):
             if former.host == hop.host and hop is journey.hops[-1]:
                 found.setdefault(hop.host, []).append(hop.title)
     return found
@@ -146,10 +146,10 @@ def _lines(hop: Hop, owners: Mapping[str, str]) -> Iterator[Line]:
         mac = _text(ethernet, "destination")
         owner = owners.get(mac, "nobody here")
         yield Line("frame", f"to {owner} {mac}", marks.tag(ethernet, "destination"))
-    packets = [layer for layer in hop.frame.layers if _base(layer) in {"IPv4", "IPv6"}]
+    packets = [layer for layer in hop.frame.layers if layer.base in {"IPv4", "IPv6"}]
     if len(packets) > 1:
         yield from _outer(hop, packets[0], packets[-1], marks)
-    ends = [layer for layer in hop.frame.layers if _base(layer) in {"TCP", "UDP"}]
+    ends = [layer for layer in hop.frame.layers if layer.base in {"TCP", "UDP"}]
     if packets and ends:
         yield from _ends(packets[-1], ends[-1], marks)
         yield from _inside(hop, packets[-1], ends[-1], marks)
@@ -173,7 +173,7 @@ def _outer(hop: Hop, outer: Layer, inner: Layer, marks: _Marks) -> Iterator[Line
         marks.whole(layer)
     udp = next((layer for layer in between if layer.name == "UDP"), None)
     kinds = [layer.name for layer in between if layer is not udp] or [
-        f"{_base(inner)} in {outer.name}"
+        f"{inner.base} in {outer.name}"
     ]
     ports = f", UDP {_text(udp, 'source port')} {ARROW} {_text(udp, 'destination port')}"
     yield Line("", f"{', '.join(kinds)}{ports if udp else ''}, {_life(outer)}")
@@ -188,11 +188,11 @@ def _ends(packet: Layer, segment: Layer, marks: _Marks) -> Iterator[Line]:
 
 def _inside(hop: Hop, packet: Layer, segment: Layer, marks: _Marks) -> Iterator[Line]:
     """Yield the transport's line, and the client's address where an option tells it."""
-    payload = sum(layer.length for layer in hop.frame.layers if _base(layer) == "payload")
+    payload = sum(layer.length for layer in hop.frame.layers if layer.base == "payload")
     said = [_text(segment, "flags")] if segment.get("flags") else []
     said.append(_life(packet))
     said += [f"{payload} bytes of data"] if payload else []
-    yield Line(_base(segment), ", ".join(said), marks.tag(segment, "flags"))
+    yield Line(segment.base, ", ".join(said), marks.tag(segment, "flags"))
     for layer in hop.frame.layers:
         for field in layer.fields:
             if field.name.startswith(("option TOA", "option UOA")):
@@ -237,10 +237,6 @@ def _name(cause: Cause) -> str:
     if cause.step is None:
         return cause.text.partition(":")[0]
     return STEP_NAMES.get(type(cause.step), type(cause.step).__name__)
-
-
-def _base(layer: Layer) -> str:
-    return layer.name.removeprefix(INNER)
 
 
 def _text(layer: Layer | None, name: str) -> str:

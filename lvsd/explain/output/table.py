@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from lvsd.explain.changes import INNER
+from lvsd.explain.model import INNER
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
