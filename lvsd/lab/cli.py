@@ -11,7 +11,6 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-import schedulers
 from lvsd.arguments import Parser
 from lvsd.errors import KernelError, PrivilegeError, UsageError
 from lvsd.lab import hosts, introduction, modes, programs, real_server, registry, settings, shell
@@ -78,9 +77,7 @@ def main(argv: list[str]) -> int:
 def parse(words: list[str]) -> argparse.Namespace:
     """Return the options that stand before a COMMAND. Raise UsageError."""
     options = _parser().parse_args(words)
-    if options.scheduler not in schedulers.names():
-        known = ", ".join(schedulers.names())
-        raise UsageError(f"no scheduler {options.scheduler!r}; there are: {known}")
+    settings.check_scheduler(options.scheduler)
     options.ways = _ways(options.mode, options.servers)
     if options.far_mtu is not None and not {"tun", "fullnat"} & set(options.ways):
         raise UsageError(f"--far-mtu: a lab of {options.mode} has no far network")

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import schedulers
 from forwarders import FORWARDERS
 from forwarders.base import Hop as Ends
 from lvsd.core.path import Exit
-from lvsd.errors import UsageError
 from lvsd.explain.case import make
 from lvsd.explain.dissect import dissect
 from lvsd.explain.model import Explanation, Hop, Host, Journey, role_of
@@ -53,9 +51,7 @@ def live(mode: str, family: Family = "v4", scheduler: str = "wlc") -> Explanatio
     where that is not what the daemon picked. Raise UsageError for a scheduler that there is not,
     else as `Lab` does, and KernelError when a packet was not seen where it should be.
     """
-    if scheduler not in schedulers.names():
-        known = ", ".join(schedulers.names())
-        raise UsageError(f"no scheduler {scheduler!r}; there are: {known}")
+    settings.check_scheduler(scheduler)
     with Lab(name="lvsd-live", ways=(mode,) * SERVERS) as lab:
         real_server.serve(lab)
         for space in (lab.client, *lab.servers):

@@ -6,7 +6,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from lvsd.lab.capture import REPLY, REQUEST
-from lvsd.packet.numbers import TCP
+from lvsd.packet.numbers import TCP, TcpFlag
 from lvsd.packet.tunnel import unwrap
 from lvsd.packet.view import Packet
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from lvsd.explain.model import Direction
 
-FIN, SYN, ACK = 0x01, 0x02, 0x10
-_ENDING: Final = FIN | SYN | 0x04
+FIN, SYN, ACK = TcpFlag.FIN, TcpFlag.SYN, TcpFlag.ACK
+_ENDING: Final = FIN | SYN | TcpFlag.RST
 """Flags that begin or end a connection."""
 
 _ETHERTYPE_AT, _IP_AT = 12, 14

@@ -8,6 +8,8 @@ import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import schedulers
+from lvsd.errors import UsageError
 from lvsd.packet.address import endpoint, pack
 
 if TYPE_CHECKING:
@@ -53,6 +55,12 @@ class Service:
 def at(address: str, port: int) -> str:
     """Return ``192.0.2.1:80`` or ``[2001:db8::1]:80``."""
     return endpoint(pack(address), port)
+
+
+def check_scheduler(name: str) -> None:
+    """Raise UsageError, which says what there is, where there is no scheduler of this name."""
+    if name not in schedulers.names():
+        raise UsageError(f"no scheduler {name!r}; there are: {', '.join(schedulers.names())}")
 
 
 def toml(services: Sequence[Service], control: Path) -> str:
