@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from lvsd.packet.checksum import checksum, pseudo_header
+from lvsd.packet.checksum import IPV4_CHECKSUM, checksum, pseudo_header
 from lvsd.packet.numbers import TCP, UDP, TcpFlag
 from lvsd.packet.tcp_options import MSS, TIMESTAMP, options
 from lvsd.packet.view import Packet, split_key
@@ -125,12 +125,31 @@ class Peer:
         return bytes(segment)
 
     def _packet(self, segment: bytes) -> bytes:
-        ends = self.near[0] + self.far[0]
-        if len(ends) == 32:
-            length = len(segment).to_bytes(2, "big")
-            return b"\x60\x00\x00\x00" + length + bytes((self.protocol, TTL)) + ends + segment
-        header = bytearray(b"\x45\x00" + (20 + len(segment)).to_bytes(2, "big"))
-        header += self.identification.to_bytes(2, "big")
-        header += b"\x40\x00" + bytes((TTL, self.protocol)) + bytes(2) + ends
-        header[10:12] = checksum(header).to_bytes(2, "big")
-        return bytes(header + segment)
+        return ip_packet(
+            self.near[0], self.far[0], self.protocol, segment, identification=self.identification
+        )
+
+
+def ip_packet(
+    source: bytes,
+    destination: bytes,
+    protocol: int,
+    payload: bytes,
+    *,
+    dsfield: int = 0,
+    identification: int | None = None,
+) -> bytes:
+    """Return an IP packet between two packed addresses, as it leaves a host.
+
+    ``identification`` and ``dsfield`` are IPv4's; without the first, the packet may be cut (no DF).
+    """
+    ends = source + destination
+    if len(ends) == 32:
+        length = len(payload).to_bytes(2, "big")
+        return b"\x60\x00\x00\x00" + length + bytes((protocol, TTL)) + ends + payload
+    header = bytearray((0x45, dsfield)) + (20 + len(payload)).to_bytes(2, "big")
+    header += (identification or 0).to_bytes(2, "big")
+    header += b"\x00\x00" if identification is None else b"\x40\x00"
+    header += bytes((TTL, protocol)) + bytes(2) + ends
+    header[IPV4_CHECKSUM : IPV4_CHECKSUM + 2] = checksum(header).to_bytes(2, "big")
+    return bytes(header) + payload
