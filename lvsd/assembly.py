@@ -147,7 +147,14 @@ def diverted(services: Iterable[Service]) -> Diverted:
         tunnel_ends=frozenset(tunnel_ends),
         ipsec=frozenset(ipsec),
         ipsec_servers=frozenset(ipsec_servers),
+        not_forwarded=frozenset(_not_forwarded(services)),
     )
+
+
+def _not_forwarded(services: Iterable[Service]) -> set[bytes]:
+    """Return the VIPs that nothing is forwarded to: all that are no real servers as well."""
+    vips = {service.key.vip for service in services if not service.key.fwmark}
+    return vips - {server.address for service in services for server, _ in _ways(service)}
 
 
 def _ways(service: Service) -> Iterator[tuple[RealServer, Forwarder]]:

@@ -329,30 +329,34 @@ class Director:
     ) -> bytes | Verdict:
         """Handle a packet of no known connection."""
         protocol = packet.protocol
+        if hook != Hook.PREROUTING:
+            mark = 0  # on replies, and on requests that were rewritten, it says nothing more
         if protocol not in self.protocols:
-            return self._related.handle(packet, indev, now)
+            return self._related.handle(packet, mark, indev, now)
         if hook != Hook.PREROUTING:
             return self.let_pass()
         if packet.fragment:
             return self.drop(Reason.FRAGMENT)
         (source, source_port), (destination, destination_port) = split_key(packet.key)
         service = self.services.lookup(protocol, destination, destination_port, mark)
-        if service is None:
-            return self.let_pass()
-        if source_port == FTP_DATA_PORT or not self._may_open(packet):
-            return self._stray(destination)
+        if service is None or source_port == FTP_DATA_PORT or not self._may_open(packet):
+            return self.leave(packet, mark)
         flow = Flow(source, source_port, destination, destination_port)
         return self._open(service, flow, packet, mark, indev, now)
 
-    def _stray(self, vip: bytes) -> Verdict:
-        """Let go of a packet for a service that neither has a connection nor opens one.
+    def leave(self, packet: Packet, mark: int) -> Verdict:
+        """Leave a packet that belongs to nobody to the host, unless that would route it back.
 
-        The host's own stack answers it if the VIP is an address of the host. Otherwise the packet
-        would be routed, to a router that sends it back.
+        The host's own stack answers for a VIP that is an address of the host. To any other the
+        packet would be routed: to a router that sends it here again, until its TTL ends. What
+        bears a service's ``mark`` is as good as sent to a VIP.
         """
-        if self.local_addresses is None or vip in self.local_addresses:
+        destination = packet.destination
+        if self.local_addresses is None or destination in self.local_addresses:
             return self.let_pass()
-        return self.drop(Reason.NO_CONNECTION)
+        if destination in self.services.vips or self.services.has_mark(mark, packet.version):
+            return self.drop(Reason.NO_CONNECTION)
+        return self.let_pass()
 
     def _may_open(self, packet: Packet) -> bool:
         """Whether a packet is one that opens a connection (the kernel's conn_schedule)."""

@@ -41,27 +41,29 @@ class Related:
         self._wrapped = Packet()
         self._ipsec = {ESP: states.ipsec(ESP, "ESP"), AH: states.ipsec(AH, "AH")}
 
-    def handle(self, packet: Packet, indev: int, now: float) -> bytes | Verdict:
+    def handle(self, packet: Packet, mark: int, indev: int, now: float) -> bytes | Verdict:
         """Decide about a packet that is neither TCP nor UDP nor SCTP."""
         if packet.protocol in {ICMP, ICMPV6}:
-            return self._icmp(packet, indev)
+            return self._icmp(packet, mark, indev)
         if packet.protocol in self._ipsec:
-            return self._follow_key_exchange(packet, indev, now)
-        return self._director.let_pass()
+            return self._follow_key_exchange(packet, mark, indev, now)
+        return self._director.leave(packet, mark)
 
     # --- ICMP -------------------------------------------------------------------------------
 
-    def _icmp(self, packet: Packet, indev: int) -> bytes | Verdict:
+    def _icmp(self, packet: Packet, mark: int, indev: int) -> bytes | Verdict:
         director, inner = self._director, self._inner
         if not icmp.is_error(packet):
-            return director.let_pass()
+            return director.leave(packet, mark)
         fault = icmp.embedded(packet, inner)
         if fault is Fault.BAD_CHECKSUM:
             return director.drop(Reason.BAD_CHECKSUM)
         if fault is Fault.FRAGMENTED:
             return director.drop(Reason.FRAGMENT)
         if fault is not None:
-            return director.let_pass()  # not ours: what it quotes is no packet of a connection
+            return director.leave(
+                packet, mark
+            )  # not ours: what it quotes is no packet of a connection
         about = make_key(
             inner.protocol,
             inner.destination,
@@ -71,7 +73,7 @@ class Related:
         )
         connection = director.table.by_key.get(about)
         if connection is None:
-            return self._about_tunnel(packet, inner)
+            return self._about_tunnel(packet, inner, mark)
         if connection.key == about:
             return self._to_server(connection, packet, indev)
         return self._to_client(connection, packet)
@@ -119,7 +121,7 @@ class Related:
             inner_destination=(hop.vip, hop.vport),
         )
 
-    def _about_tunnel(self, packet: Packet, outer: Packet) -> Verdict:
+    def _about_tunnel(self, packet: Packet, outer: Packet, mark: int) -> Verdict:
         """Tell the client of an error about the tunnel that its packet was in.
 
         ``outer`` is the tunnel's packet as it was quoted. Where too little was quoted to find the
@@ -128,14 +130,14 @@ class Related:
         director, wrapped = self._director, self._wrapped
         inside = unwrap(outer.data, director.tunnel_ports)
         if inside is None or wrapped.load(inside, quoted=True) is not None:
-            return director.let_pass()
+            return director.leave(packet, mark)
         connection = director.table.by_key.get(wrapped.key)
         if (
             connection is None
             or connection.path.exit is not Exit.TUNNEL
             or connection.path.server.address != outer.destination
         ):
-            return director.let_pass()
+            return director.leave(packet, mark)
         path = connection.path
         path.count_out(packet.end)
         mtu = icmp.next_hop_mtu(packet)
@@ -152,14 +154,16 @@ class Related:
 
     # --- AH and ESP -------------------------------------------------------------------------
 
-    def _follow_key_exchange(self, packet: Packet, indev: int, now: float) -> bytes | Verdict:
+    def _follow_key_exchange(
+        self, packet: Packet, mark: int, indev: int, now: float
+    ) -> bytes | Verdict:
         """Send a packet of IPsec the way of the connection between the same hosts' port 500."""
         director = self._director
         port = ISAKMP_PORT
         exchange = make_key(UDP, packet.source, port, packet.destination, port)
         connection = director.table.by_key.get(exchange)
         if connection is None or connection.path.exit is Exit.TRANSLATED:
-            return director.let_pass()
+            return director.leave(packet, mark)
         server = connection.path.server
         if not server.available:
             return director.drop(Reason.SERVER_GONE)

@@ -233,11 +233,15 @@ class Service:
 
 
 class ServiceTable:
-    """All virtual services, and the kernel's order of looking one up."""
+    """All virtual services, and the kernel's order of looking one up.
 
-    __slots__ = ("_any_port", "_departed", "_endpoints", "_ftp", "_marks")
+    ``vips`` has the virtual addresses, packed, with the number of services at each.
+    """
+
+    __slots__ = ("_any_port", "_departed", "_endpoints", "_ftp", "_marks", "vips")
 
     def __init__(self) -> None:
+        self.vips: dict[bytes, int] = {}
         self._endpoints: dict[tuple[int, bytes, int], Service] = {}
         self._marks: dict[tuple[int, int], Service] = {}
         self._departed: dict[ServiceKey, dict[tuple[bytes, int], RealServer]] = {}
@@ -307,6 +311,13 @@ class ServiceTable:
     def _count(self, key: ServiceKey, change: int) -> None:
         self._any_port += change * (key.vport == 0)
         self._ftp += change * (key.protocol == TCP and key.vport == FTP_PORT)
+        self.vips[key.vip] = self.vips.get(key.vip, 0) + change
+        if not self.vips[key.vip]:
+            del self.vips[key.vip]
+
+    def has_mark(self, fwmark: int, family: int) -> bool:
+        """Whether there is a service of this firewall mark, 0 being none, in a family, 4 or 6."""
+        return (fwmark, family) in self._marks
 
     def lookup(self, protocol: int, vip: bytes, vport: int, fwmark: int) -> Service | None:
         """Return the service for a packet: by mark, endpoint, the VIP's FTP, the VIP's port 0.

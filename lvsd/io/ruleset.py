@@ -13,7 +13,8 @@ The table beside what else hooks into the way of a packet::
                 -150  the operator's mangle rules: marks set here are seen by ...
                 -149  ... chain requests: into the queue, before routing; FULLNAT's replies, too
     forward        0  the operator's filter sees CIP -> RIP, and RIP -> CIP in NAT's replies
-                 100  chain replies: into the queue; later hooks see VIP -> CIP
+                 100  chain replies: into the queue; later hooks see VIP -> CIP; what would be
+                      forwarded to a VIP ends here
     output      -450  chain sent: what our raw sockets send loses its mark, and is kept out of
                       reassembly and conntrack
                 -290  chain untracked_output: so are replies of services on the director itself
@@ -88,6 +89,8 @@ class Diverted:
     """VIPs whose AH and ESP packets are taken."""
     ipsec_servers: frozenset[bytes] = _NOWHERE
     """NAT: real servers whose AH and ESP packets are replies."""
+    not_forwarded: frozenset[bytes] = _NOWHERE
+    """VIPs that nothing is forwarded to, whatever its protocol and port."""
 
 
 _VERSIONS: Final = (
@@ -111,6 +114,7 @@ _SET_TYPES: Final[dict[str, str]] = {
         "services{v}": _ENDPOINT,
         "any_port{v}": _ANY_PORT,
         "vips{v}": _ADDRESS,
+        "not_forwarded{v}": _ADDRESS,
         "marks": "mark",
         "servers{v}": _ENDPOINT,
         "any_port_servers{v}": _ANY_PORT,
@@ -153,6 +157,12 @@ _DELIVERED_REPLIES: Final = _both(
     "{ip} saddr . meta l4proto @any_port{v}",
 )
 
+# A packet for a VIP that is an address of the host is never forwarded. To any other VIP the host
+# would forward what no rule takes, such as other ports and echo requests: to a router that sends it
+# back, until its TTL ends. The kernel's routing says which a VIP is, and the operator's filter
+# has had its say before.
+_BACK: Final = _both("{ip} daddr @not_forwarded{v}")
+
 # An error to an address that the host itself uses, too, may be about a flow of the host's: it is
 # looked at and passed on if not ours, and conntrack must see it, or "related" would never match.
 # (Errors make no entries.) A mark does not say for which address it stands, and an error about a
@@ -183,7 +193,10 @@ def script(diverted: Diverted, reassembly: str) -> str:
         _chain(
             "replies",
             "type filter hook forward priority 100;",
-            _rules((*_REPLIES, *_FORWARDED_ERRORS), f"goto {QUEUE_CHAIN}"),
+            [
+                *_rules(_BACK, "counter drop"),
+                *_rules((*_REPLIES, *_FORWARDED_ERRORS), f"goto {QUEUE_CHAIN}"),
+            ],
         ),
         _chain(
             "sent",
@@ -246,6 +259,7 @@ def _elements(diverted: Diverted) -> dict[str, set[str]]:
     servers = diverted.servers | _ipsec(diverted.ipsec_servers)
     add_endpoints("services", "any_port", endpoints)
     add("vips", (address for address, _, _ in endpoints))
+    add("not_forwarded", diverted.not_forwarded)
     add_endpoints("servers", "any_port_servers", servers)
     add_endpoints("own_servers", "any_port_own_servers", diverted.own_servers)
     add("own_rips", (address for address, _, _ in diverted.own_servers))

@@ -8,7 +8,9 @@ import pytest
 
 from lvsd.assembly import assemble, diverted, forwarded
 from lvsd.config.load import validate
+from lvsd.core.service import Service, ServiceKey
 from lvsd.packet.address import pack
+from schedulers import BUILT_IN
 
 if TYPE_CHECKING:
     from lvsd.config.model import Config
@@ -44,7 +46,9 @@ def _ways(
             server.set_way(1500, source, is_local=is_local)
     state = diverted(director.services)
     assert state.endpoints == {(VIP, service.key.protocol, service.key.vport)}
-    found = {name: getattr(state, name) for name in state.__slots__ if name != "endpoints"}
+    assert state.not_forwarded == {VIP}
+    of_the_service = {"endpoints", "not_forwarded"}
+    found = {name: getattr(state, name) for name in state.__slots__ if name not in of_the_service}
     return {name: value for name, value in found.items() if value}
 
 
@@ -80,6 +84,19 @@ def test_a_key_exchange_takes_ipsec_with_it() -> None:
         "ipsec_servers": {RIP},
     }
     assert _ways(_config("dr", "udp", 500)) == {"ipsec": {VIP}}
+
+
+def test_a_vip_is_forwarded_to_if_it_is_the_real_server_of_another_service() -> None:
+    director = assemble(_config("nat"), 0.0)
+    director.services.add(Service(ServiceKey(TCP, RIP, 81), BUILT_IN["rr"]()))
+    assert diverted(director.services).not_forwarded == {VIP}
+
+
+def test_a_mark_has_no_vip_that_could_be_forwarded_to() -> None:
+    director = assemble(_config("nat"), 0.0)
+    service = Service(ServiceKey(fwmark=7), BUILT_IN["rr"]())
+    director.services.add(service)
+    assert diverted(director.services).not_forwarded == {VIP}
 
 
 @pytest.mark.parametrize(

@@ -320,10 +320,3 @@ def test_a_stray_packet_is_dropped_where_routing_would_send_it_round(version: in
     world.director.local_addresses = frozenset()
     assert world.handle(world.from_client("A")) is Verdict.DROP
     assert world.drops() == {"no_connection": 1}
-
-
-def test_what_belongs_to_no_service_passes_wherever_its_address_is(version: int) -> None:
-    world = World(version)
-    world.serve()
-    world.director.local_addresses = frozenset()
-    assert world.handle(world.from_client("A", vport=81)) is Verdict.PASS

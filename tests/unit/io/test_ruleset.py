@@ -89,6 +89,13 @@ TCP, UDP = 6, 17
             "add element inet lvsd forwarded_errors4 { 11, 3, 4 }\n",
             id="AH and ESP are protocols of any port",
         ),
+        pytest.param(
+            Diverted(not_forwarded=frozenset({VIP4})),
+            Diverted(not_forwarded=frozenset({VIP6})),
+            "delete element inet lvsd not_forwarded4 { 192.0.2.10 }\n"
+            "add element inet lvsd not_forwarded6 { 2001:db8::10 }\n",
+            id="nothing is forwarded to a VIP",
+        ),
     ],
 )
 def test_changes_name_just_what_differs(old: Diverted, new: Diverted, expected: str) -> None:
