@@ -41,7 +41,7 @@ class Question:
         return operations * (VIRTUAL_COST if self.virtual_time else 1)
 
     def ask(self) -> judge.Verdicts:
-        """Ask."""
+        """Ask. Raise NotAskedError."""
         return judge.ask(self.scenarios, virtual_time=self.virtual_time)
 
 
@@ -50,6 +50,7 @@ class Court:
 
     def __init__(self, modules: Iterable[ModuleType], *, full: bool) -> None:
         self._kernels = ThreadPoolExecutor(KERNELS)
+        self._failure: judge.NotAskedError | None = None
         self._asked: dict[tuple[str, str], tuple[Question, Future[judge.Verdicts]]] = {}
         questions = {
             (module.__name__, name): question
@@ -57,15 +58,25 @@ class Court:
             for name, question in module.questions(full=full).items()
         }
         for asked, question in sorted(questions.items(), key=lambda each: -each[1].cost):
-            self._asked[asked] = question, self._kernels.submit(question.ask)
+            self._asked[asked] = question, self._kernels.submit(self._ask, question)
 
     def answers(self, module: ModuleType) -> dict[str, Answer]:
-        """Return the answers to a module's questions. Raise RuntimeError if one was not given."""
+        """Return the answers to a module's questions. Raise NotAskedError if one was not given."""
         return {
             name: list(zip(question.scenarios, future.result().observations, strict=True))
             for (asked, name), (question, future) in self._asked.items()
             if asked == module.__name__
         }
+
+    def _ask(self, question: Question) -> judge.Verdicts:
+        """Ask; after one failure no more: each machine may take minutes to come to the same."""
+        if self._failure is not None:
+            raise self._failure
+        try:
+            return question.ask()
+        except judge.NotAskedError as failure:
+            self._failure = failure
+            raise
 
     @property
     def kernel(self) -> str:

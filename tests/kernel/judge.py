@@ -32,6 +32,14 @@ LEAST = (6, 1, 0, 56)
 """Debian's number for the kernel that lvsd does as, 6.1.192 (docs/differences.md)."""
 
 
+FAILED = CACHE / "judge-failed.log"
+"""What the last kernel that was not asked has said, and its console."""
+
+
+class NotAskedError(RuntimeError):
+    """The emulated machine did not do its work; says why in one line."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdicts:
     """What a kernel did: its name, and a list of observations for each scenario."""
@@ -59,7 +67,7 @@ def why_not() -> str | None:
 
 
 def ask(scenarios: Sequence[Scenario], *, virtual_time: bool = True) -> Verdicts:
-    """Carry out scenarios on kernel IPVS. Raise RuntimeError, with its words, if that fails.
+    """Carry out scenarios on kernel IPVS. Raise NotAskedError, with a line why, if that fails.
 
     With virtual time a wait costs none, and looking takes none of it, but everything is done some
     five times slower.
@@ -77,7 +85,9 @@ def ask(scenarios: Sequence[Scenario], *, virtual_time: bool = True) -> Verdicts
         ]
         done = run(command, results, virtual_time=virtual_time)
         if done.returncode:
-            raise RuntimeError(f"kernel IPVS was not asked:\n{done.stdout}{done.stderr}")
+            why = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
+            FAILED.write_text(_account(done, results), "utf-8")
+            raise NotAskedError(f"kernel IPVS was not asked: {why[0]} (more in {FAILED})")
         observed = pickle.loads((results / "observations").read_bytes())  # noqa: S301 - our own
         return Verdicts(done.stdout.splitlines()[0], observed)
     finally:
@@ -97,3 +107,9 @@ def run(
     return subprocess.run(
         [RUN, *options, "--", *command], capture_output=True, text=True, check=False
     )
+
+
+def _account(done: subprocess.CompletedProcess[str], results: Path) -> str:
+    console = results / "console.log"
+    said = console.read_text("utf-8", errors="replace") if console.exists() else ""
+    return f"{done.stdout}{done.stderr}\nThe console:\n{said}"
