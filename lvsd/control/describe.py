@@ -18,7 +18,8 @@ if TYPE_CHECKING:
         ServiceEntry,
         TimeoutsEntry,
     )
-    from lvsd.core.service import RealServer, Service, ServiceKey, ServiceTable
+    from lvsd.core.service import RealServer, Service, ServiceKey
+    from lvsd.core.service_table import ServiceTable
     from lvsd.core.stats import Rates, Totals
 
 

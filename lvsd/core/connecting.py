@@ -18,6 +18,7 @@ from lvsd.packet.view import key as make_key
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
 
+    from lvsd.core.path import Path
     from lvsd.core.service import RealServer
     from lvsd.core.states import Protocol
     from schedulers.base import Flow
@@ -55,59 +56,78 @@ class Connector:
         """Return a new connection, counted as its server's, or why there cannot be one.
 
         ``key`` is the client's packet's, ``owned`` the addresses of this host (None: all are).
+        Where there is none, or a forwarder fails, nothing is counted or held.
         """
-        connection: Connection | Reason
-        if server.forwarder.per_connection:
-            connection = self._translate(server, flow, protocol, rport, key, owned, now)
-            if isinstance(connection, Reason):
-                return connection
-            path = connection.path
-        elif server.source is None and server.way.needs_source:
+        translated = server.forwarder.per_connection
+        if server.source is None and (translated or server.way.needs_source):
             return Reason.NO_ROUTE
-        else:
-            virtual = flow.destination, flow.destination_port
-            path = path_to(server, self._protocols[protocol], virtual, rport)
-            reply_key = key
-            if path.reply is not None:
-                source, port = flow.source, flow.source_port
-                reply_key = make_key(protocol, server.address, rport, source, port)
-            connection = Connection(key, reply_key, path)
+        reply_key = key
+        real = server.address, rport
+        if translated:
+            if protocol not in TRANSLATED:
+                return Reason.NOT_TRANSLATED
+            taken = server.service.local.take(protocol, real, owned, self._taken)
+            if taken is None:
+                return Reason.NO_LOCAL_PORT
+            reply_key = taken
+        try:
+            connection = self._connection(server, flow, protocol, rport, key, reply_key, now)
+        except Exception as error:  # noqa: BLE001 - a forwarder's; it costs this connection
+            if translated:
+                lip, _ = split_key(reply_key)[1]
+                server.service.local.give_back(protocol, real, lip)
+            server.service.fault = error
+            return Reason.PLUGIN_FAULT
+        path = connection.path
         server.open()
         path.server_stats.connections += 1
         path.service_stats.connections += 1
         return connection
 
-    def _translate(
+    def _connection(
         self,
         server: RealServer,
         flow: Flow,
         protocol: int,
         rport: int,
         key: bytes,
-        owned: Container[bytes] | None,
+        reply_key: bytes,
         now: float,
-    ) -> TranslatedConnection | Reason:
-        """Return a connection over a local endpoint of ours."""
-        if server.source is None:
-            return Reason.NO_ROUTE
-        if protocol not in TRANSLATED:
-            return Reason.NOT_TRANSLATED
-        real = server.address, rport
-        reply_key = server.service.local.take(protocol, real, owned, self._taken)
-        if reply_key is None:
-            return Reason.NO_LOCAL_PORT
-        virtual = flow.destination, flow.destination_port
-        table = self.fullnat_tcp if protocol == TCP else self._protocols[protocol]
-        path = path_to(server, table, virtual, rport)
-        translator = path.translator
-        if translator is None:
-            client, local = (flow.source, flow.source_port), split_key(reply_key)[1]
-            plan = server.forwarder.plan(Hop(*virtual, *real, local, client))
-            translator = path.translator = Translator(plan, protocol, self.client_address)
-            path.overhead = translator.growth
-        number = self._numbers.first(reply_key, now)
-        translation = translator.translation(key, reply_key, number)
-        return TranslatedConnection(key, reply_key, path, translation)
+    ) -> Connection:
+        """Return a connection, a user of its path; ``reply_key`` counts where it is translated."""
+        translated = server.forwarder.per_connection
+        table = self._protocols[protocol]
+        if translated and protocol == TCP:
+            table = self.fullnat_tcp
+        path = path_to(server, table, (flow.destination, flow.destination_port), rport)
+        try:
+            if translated:
+                translator = path.translator or self._translator(path, flow, reply_key)
+                number = self._numbers.first(reply_key, now)
+                translation = translator.translation(key, reply_key, number)
+                return TranslatedConnection(key, reply_key, path, translation)
+            if path.reply is not None:
+                client = flow.source, flow.source_port
+                reply_key = make_key(protocol, server.address, rport, *client)
+            return Connection(key, reply_key, path)
+        except BaseException:
+            leave(path)
+            raise
+
+    def _translator(self, path: Path, flow: Flow, reply_key: bytes) -> Translator:
+        """Make a path's translator, of the plan of its first connection."""
+        hop = Hop(
+            flow.destination,
+            flow.destination_port,
+            *split_key(reply_key)[0],
+            local=split_key(reply_key)[1],
+            client=(flow.source, flow.source_port),
+        )
+        plan = path.server.forwarder.plan(hop)
+        translator = Translator(plan, path.protocol.number, self.client_address)
+        path.translator = translator
+        path.overhead = translator.growth
+        return translator
 
     def release(self, connection: Connection) -> None:
         """Give back what a connection holds of its server, its template and local ports."""
@@ -123,8 +143,8 @@ class Connector:
             connection.active = False
             server.deactivate()
         server.close()
-        server.service.changed(server)
         if connection.template is not None:
             connection.template.controlled -= 1
         leave(connection.path)
         server.service.released(server)
+        server.service.changed(server)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from forwarders.base import End
     from lvsd.core.path import Path
-    from lvsd.core.service import RealServer, Service
+    from lvsd.core.service import RealServer
     from lvsd.packet.translation import Translation
 
 LINGER_S = 60.0
@@ -41,15 +41,11 @@ class Template:
         "key",
         "retired",
         "server",
-        "service",
         "timeout",
     )
 
-    def __init__(
-        self, key: TemplateKey, service: Service, server: RealServer, timeout: float
-    ) -> None:
+    def __init__(self, key: TemplateKey, server: RealServer, timeout: float) -> None:
         self.key = key
-        self.service = service
         self.server = server
         self.timeout = timeout
         self.expires = 0.0

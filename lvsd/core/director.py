@@ -18,9 +18,10 @@ from lvsd.core.ending import Endings
 from lvsd.core.listing import Row, rows
 from lvsd.core.outbox import Outbox
 from lvsd.core.path import Exit
-from lvsd.core.persistence import template_key
+from lvsd.core.persistence import choose
 from lvsd.core.related import Related
-from lvsd.core.service import FTP_DATA_PORT, FTP_PORT, ServiceTable
+from lvsd.core.service import FTP_PORT
+from lvsd.core.service_table import FTP_DATA_PORT, ServiceTable
 from lvsd.core.settings import Settings
 from lvsd.core.verdict import Departure, Hook, Reason, Verdict
 from lvsd.packet import icmp
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from lvsd.core.connection import Connection
     from lvsd.core.path import Path
-    from lvsd.core.service import RealServer, Service, ServiceKey
+    from lvsd.core.service import Service, ServiceKey
 
 TOLD_AT_ONCE = 4096
 """Flows that are remembered as told that their datagrams are too big; then it begins anew."""
@@ -128,10 +129,11 @@ class Director:
         # Until the next one is scheduled its server has it, as the scheduler is to see: the kernel
         # ends it with the next tick of the clock (ip_vs_conn_expire_now).
         self._replaced = connection
-        verdict = self._miss(packet, Hook.PREROUTING, mark, indev, now)
-        self._replaced = None
-        self._connector.release(connection)
-        return verdict
+        try:
+            return self._miss(packet, Hook.PREROUTING, mark, indev, now)
+        finally:
+            self._replaced = None
+            self._connector.release(connection)
 
     def _forward(
         self, connection: Connection, packet: Packet, indev: int, now: float
@@ -376,73 +378,55 @@ class Director:
         key = service.key
         vport = flow.destination_port
         if not (key.fwmark or service.persistence_s or vport == key.vport):
-            return self._leave(service, packet)
+            return self._leave(service, packet, Reason.NO_SERVER)
         if len(self.table) + bool(service.persistence_s) >= self.settings.max_connections:
             return self.drop(Reason.TABLE_FULL)
-        template = None
-        if service.persistence_s:
-            template = self._template(service, flow, packet.protocol, now)
-            server = None if template is None else template.server
-        else:
-            server = self._pick(service, flow, now)
-        if server is None:
-            return self._leave(service, packet)
+        template, server = (
+            None,
+            choose(service, flow, packet.protocol, self.table, self.settings, now),
+        )
+        if isinstance(server, Reason):
+            return self._leave(service, packet, server)
+        if isinstance(server, Template):
+            template, server = server, server.server
         mapped = template is None or vport == key.vport
         rport = (server.port or vport) if mapped else vport
         connection = self._connector.connect(
             server, flow, packet.protocol, rport, packet.key, self.local_addresses, now
         )
         if isinstance(connection, Reason):
-            return self._refuse(packet, connection, icmp.port_unreachable(packet))
+            return self._leave(service, packet, connection)
         connection.fwmark = mark
         if template is not None:
             connection.template = template
             template.controlled += 1
-        verdict = self._forward(connection, packet, indev, now)
-        if not connection.active:  # else the scheduler has been told
-            server.service.changed(server)  # another one's, by a template that both found
-        if service.one_packet and packet.protocol == UDP:
-            self._connector.release(connection)
-        else:
-            self.table.add(connection)
+        keep = False
+        try:
+            verdict = self._forward(connection, packet, indev, now)
+            if not connection.active:  # else the scheduler has been told
+                server.service.changed(server)  # another one's, by a template that both found
+            if not (service.one_packet and packet.protocol == UDP):
+                self.table.add(connection)
+                keep = True
+        finally:
+            if not keep:
+                self._connector.release(connection)
         return verdict
 
-    def _leave(self, service: Service, packet: Packet) -> Verdict:
-        """Let go of a packet for which the service has no real server (ip_vs_leave)."""
-        if service.key.vport == FTP_PORT and packet.destination_port != FTP_PORT:
+    def _leave(self, service: Service, packet: Packet, reason: Reason) -> Verdict:
+        """Refuse a packet that no real server can take (ip_vs_leave).
+
+        A plug-in's fault is not the client's business: its next try may go well.
+        """
+        if reason is Reason.PLUGIN_FAULT:
+            return self.drop(reason)
+        if (
+            reason is Reason.NO_SERVER
+            and service.key.vport == FTP_PORT
+            and packet.destination_port != FTP_PORT
+        ):
             return self.let_pass()  # an FTP service is no catch-all of its VIP
-        return self._refuse(packet, Reason.NO_SERVER, icmp.port_unreachable(packet))
-
-    @staticmethod
-    def _pick(service: Service, flow: Flow, now: float) -> RealServer | None:
-        """Ask the service's scheduler."""
-        return service.scheduler.pick(flow, now)  # type: ignore[return-value]  # what we added
-
-    def _template(self, service: Service, flow: Flow, protocol: int, now: float) -> Template | None:
-        """Return the client's template, made if need be; None when no server is usable."""
-        key = template_key(service, flow, protocol)
-        template = self.table.templates.get(key)
-        if template is not None and not self._holds(template):
-            self.table.retire(template)
-            template = None
-        if template is None:
-            server = self._pick(service, flow, now)
-            if server is None:
-                return None
-            template = Template(key, service, server, float(service.persistence_s))
-            template.expires = now + template.timeout
-            server.templates += 1
-            self.table.add_template(template)
-        else:
-            template.expires = now + template.timeout
-        return template
-
-    def _holds(self, template: Template) -> bool:
-        """Whether a template's server may still be used (ip_vs_check_template)."""
-        server = template.server
-        if not server.available:
-            return False
-        return not (self.settings.expire_quiescent_template and server.weight == 0)
+        return self._refuse(packet, reason, icmp.port_unreachable(packet))
 
     # --- verdicts ---------------------------------------------------------------------------
 

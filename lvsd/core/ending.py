@@ -5,6 +5,7 @@ A tick that does all there is to do would keep packets waiting; each says whethe
 
 from __future__ import annotations
 
+from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from lvsd.core.connection import ConnectionTable, Template
-    from lvsd.core.service import ServiceTable
+    from lvsd.core.service_table import ServiceTable
     from lvsd.core.settings import Settings
     from lvsd.core.stats import Meter
 
@@ -66,23 +67,41 @@ class Endings:
         looked_at = 0
         enough = len(self._departures) + SENT_AT_ONCE
         templates: list[Template] = []
-        while more and looked_at < ENDED_AT_ONCE and len(self._departures) < enough:
-            entries, more = self._table.expired(now, ENDED_TOGETHER)
-            looked_at += ENDED_TOGETHER
-            for entry in entries:
-                if isinstance(entry, Connection):
-                    self._reset(entry)
-                    self._end(entry)
-                else:
-                    templates.append(entry)
-        for template in templates:  # last, lest one live on for a connection that has just ended
-            self._end_template(template, now)
+        try:
+            while more and looked_at < ENDED_AT_ONCE and len(self._departures) < enough:
+                entries, more = self._table.expired(now, ENDED_TOGETHER)
+                looked_at += ENDED_TOGETHER
+                self._end_expired(deque(entries), templates)
+        finally:
+            for template in templates:  # after connections: it outlives those that it controls
+                self._end_template(template, now)
         self._notice_departures()
         self._search_on(ENDED_AT_ONCE - looked_at)
         for service in self._services:
             service.tick(now)
         self._sample(now)
         return more or self._search is not None or bool(self._unsampled)
+
+    def _end_expired(
+        self, entries: deque[Connection | Template], templates: list[Template]
+    ) -> None:
+        """End the connections that the table's timers let go, and add the templates to a list.
+
+        If something raises half way, the timers get the rest back.
+        """
+        try:
+            while entries:
+                entry = entries.popleft()
+                if isinstance(entry, Connection):
+                    try:
+                        self._reset(entry)
+                    finally:
+                        self._end(entry)
+                else:
+                    templates.append(entry)
+        finally:
+            for entry in entries:
+                self._table.rearm(entry)
 
     def _notice_departures(self) -> None:
         """Begin to end what removed servers left, if that is set and some were removed lately.

@@ -48,8 +48,8 @@ class LocalPool:
 
     ``turn`` counts the turns, ``ports`` has the port that each address goes on with. ``taken``
     counts an address's ports that this pool has given towards a real server, per protocol, so that
-    a pool without a free one is found without looking at its ports. A pool with another range is
-    another pool.
+    a pool without a free one is found without looking at its ports; less may be counted than was
+    given.
     """
 
     addresses: tuple[bytes, ...] = ()
@@ -58,6 +58,14 @@ class LocalPool:
     turn: int = 0
     ports: dict[bytes, int] = field(default_factory=dict)
     taken: dict[Towards, int] = field(default_factory=dict)
+
+    def configure(self, other: LocalPool) -> None:
+        """Give another one's addresses and ports from now on; what was given stays given."""
+        if (self.low, self.high) != (other.low, other.high):
+            self.low, self.high = other.low, other.high
+            self.ports.clear()
+            self.taken.clear()
+        self.addresses = other.addresses
 
     def take(
         self,

@@ -104,33 +104,34 @@ class Path:
         """Make the rewriters of the plan as it is now.
 
         Where a tunnel begins may change, and whether the director is the server. Without an address
-        of ours to begin at, everything stays as it was.
+        of ours to begin at, or where the forwarder raises something, everything stays as it was.
         """
         way = self.way
         if way.per_connection or (way.needs_source and self.server.source is None):
             return
-        self.overhead = 0
         plan = self._shared_plan()
+        overhead, tunnel = 0, None
         match plan.request:
             case (NextHop(),):
-                self.exit = Exit.FRAME
+                exit_ = Exit.FRAME
             case (Encapsulate() as step,):
-                self.exit = Exit.TUNNEL
-                self.tunnel = compile_tunnel(step)
-                self.overhead = self.tunnel.overhead
+                exit_ = Exit.TUNNEL
+                tunnel = compile_tunnel(step)
+                overhead = tunnel.overhead
             case (Deliver(),):
-                self.exit = Exit.HOST
+                exit_ = Exit.HOST
             case _:
-                self.exit = Exit.VERDICT
+                exit_ = Exit.VERDICT
                 self._compile_rewriters(plan)
+        self.exit, self.overhead = exit_, overhead
+        self.tunnel = tunnel or self.tunnel
 
     def _compile_rewriters(self, plan: Plan) -> None:
         hop, number = self.hop, self.protocol.number
-        self.request = compile_steps(
-            plan.request, protocol=number, destination=(hop.vip, hop.vport)
-        )
+        request = compile_steps(plan.request, protocol=number, destination=(hop.vip, hop.vport))
         if plan.reply is not None:
             self.reply = compile_steps(plan.reply, protocol=number, source=(hop.rip, hop.rport))
+        self.request = request
 
     def _shared_plan(self) -> Plan:
         hop, source, way = self.hop, self.server.source, self.way

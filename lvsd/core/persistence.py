@@ -17,12 +17,55 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lvsd.core.connection import Template
 from lvsd.core.service import FTP_PORT
+from lvsd.core.verdict import Reason
 
 if TYPE_CHECKING:
-    from lvsd.core.connection import TemplateKey
-    from lvsd.core.service import Service
+    from lvsd.core.connection import ConnectionTable, TemplateKey
+    from lvsd.core.service import RealServer, Service
+    from lvsd.core.settings import Settings
     from schedulers.base import Flow
+
+
+def choose(
+    service: Service,
+    flow: Flow,
+    protocol: int,
+    table: ConnectionTable,
+    settings: Settings,
+    now: float,
+) -> RealServer | Template | Reason:
+    """Return a new connection's server, or the template that promises it, or why it has none.
+
+    A persistent service's client gets a template, if it has none that holds.
+    """
+    if not service.persistence_s:
+        return service.pick(flow, now)
+    key = template_key(service, flow, protocol)
+    template = table.templates.get(key)
+    if template is not None and not _holds(template, settings):
+        table.retire(template)
+        template = None
+    if template is None:
+        server = service.pick(flow, now)
+        if isinstance(server, Reason):
+            return server
+        template = Template(key, server, float(service.persistence_s))
+        template.expires = now + template.timeout
+        table.add_template(template)
+        server.templates += 1
+    else:
+        template.expires = now + template.timeout
+    return template
+
+
+def _holds(template: Template, settings: Settings) -> bool:
+    """Whether a template's server may still be used (ip_vs_check_template)."""
+    server = template.server
+    if not server.available:
+        return False
+    return not (settings.expire_quiescent_template and server.weight == 0)
 
 
 def template_key(service: Service, flow: Flow, protocol: int) -> TemplateKey:

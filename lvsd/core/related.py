@@ -168,16 +168,16 @@ class Related:
         if not server.available:
             return director.drop(Reason.SERVER_GONE)
         connection.expires = now + connection.path.timeouts[connection.state]
-        if connection.key != exchange:
-            return self._ipsec_reply(connection, packet)
-        path = self._ipsec_path(connection, packet)
-        path.count_in(packet.end)
-        return director.go(connection, path, packet, indev)
-
-    def _ipsec_reply(self, connection: Connection, packet: Packet) -> bytes | Verdict:
-        path = self._ipsec_path(connection, packet)
+        try:
+            path = self._ipsec_path(connection, packet)
+        except Exception as error:  # noqa: BLE001 - a forwarder's; it costs this packet
+            server.service.fault = error
+            return director.drop(Reason.PLUGIN_FAULT)
+        if connection.key == exchange:
+            path.count_in(packet.end)
+            return director.go(connection, path, packet, indev)
         path.count_out(packet.end)
-        return self._director.let_pass() if path.reply is None else path.reply(packet)
+        return director.let_pass() if path.reply is None else path.reply(packet)
 
     def _ipsec_path(self, connection: Connection, packet: Packet) -> Path:
         """Return the way of a key exchange's connection, for a packet of AH or ESP."""

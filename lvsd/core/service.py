@@ -12,21 +12,18 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from forwarders.local import Local
 from lvsd.core.local_ports import LocalPool
 from lvsd.core.stats import Meter
-from lvsd.errors import ControlError
+from lvsd.core.verdict import Reason
+from lvsd.errors import ControlError, PluginError
+from lvsd.packet.address import endpoint
 from schedulers.base import Server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from forwarders.base import Forwarder
     from lvsd.core.path import Path
-    from schedulers.base import Scheduler
+    from schedulers.base import Flow, Scheduler
 
 FTP_PORT = 21
-FTP_DATA_PORT = 20
-UNPRIVILEGED_PORT_START = 1024
 TCP = 6
-UDP = 17
 ANY_MTU = 0xFFFF
 
 
@@ -47,23 +44,35 @@ PathKey: TypeAlias = "tuple[int, bytes, int | None, int | None, Forwarder]"
 """Protocol, VIP, vport and rport (None, both: the port stays) and the forwarder."""
 
 
+class ServerConfiguration(NamedTuple):
+    """What the operator says of a real server, beside its endpoint.
+
+    What is known of the way to it, and what is counted of it, is no part of this.
+    """
+
+    weight: int
+    upper: int
+    lower: int
+    forwarder: Forwarder
+
+
 @dataclass(slots=True, eq=False)
 class RealServer(Server):
     """A real server of one service: what the scheduler sees, and what the packet path needs.
 
-    ``available`` is False once it was removed while connections still point at it, ``noticed``
-    whether `Endings` has seen that. ``mtu`` is that of the way to it, in bytes, ``source`` the
-    packed address of ours that it is reached from (None: there is no way); ``is_local`` says that
-    it is the director itself. ``paths`` holds what was compiled for its connections, one per
-    virtual endpoint, or per virtual address where the port stays. ``templates`` counts
-    persistence templates that point here, ``unanswered`` the clients' SYNs that were sent again
-    although replies bypass the director, since a client was last seen to have an answer: nobody
-    there seems to give any.
+    ``available`` is True while its service has it; connections may point at it longer. ``noticed``
+    says whether `Endings` has seen that it was removed. ``mtu`` is that of the way to it, in bytes,
+    ``source`` the packed address of ours that it is reached from (None: there is no way);
+    ``is_local`` says that it is the director itself. ``paths`` holds what was compiled for its
+    connections, one per virtual endpoint, or per virtual address where the port stays.
+    ``templates`` counts persistence templates that point here, ``unanswered`` the clients' SYNs
+    that were sent again although replies bypass the director, since a client was last seen to have
+    an answer: nobody there seems to give any.
     """
 
     forwarder: Forwarder = field(kw_only=True)
     service: Service = field(init=False)
-    available: bool = True
+    available: bool = False
     noticed: bool = False
     mtu: int = ANY_MTU
     source: bytes | None = None
@@ -90,30 +99,39 @@ class RealServer(Server):
         self.forwarder = forwarder
 
     def set_way(self, mtu: int, source: bytes | None, *, is_local: bool) -> None:
-        """Note what is known of the way to the server, and let its paths know."""
+        """Note what is known of the way to the server, and let its paths know.
+
+        A path whose forwarder fails at that stays as it was.
+        """
         self.mtu = mtu
         moved = (source, is_local) != (self.source, self.is_local)
         self.source = source
         self.is_local = is_local
         if moved:
             for path in self.paths.values():
-                path.compile()
+                try:
+                    path.compile()
+                except Exception as error:  # noqa: BLE001 - a plug-in's; the other paths go on
+                    self.service.fault = error
 
-    def configure(self, other: RealServer) -> None:
-        """Take over another one's configuration, and what is known of the way to it."""
-        self.set_weight(other.weight)
-        self.set_thresholds(other.upper, other.lower)
-        self.set_forwarder(other.forwarder)
-        self.set_way(other.mtu, other.source, is_local=other.is_local)
+    @property
+    def configuration(self) -> ServerConfiguration:
+        """What the operator wants of it."""
+        return ServerConfiguration(self.weight, self.upper, self.lower, self.forwarder)
 
-    def revive(self, other: RealServer) -> None:
-        """Come back after a removal, with the old counts and another one's configuration."""
-        self.available = True
-        self.last_weight = other.weight
-        self.configure(other)
+    def configure(self, wanted: ServerConfiguration) -> None:
+        """Do as the operator wants from now on; living connections keep their forwarder."""
+        self.set_weight(wanted.weight)
+        self.set_thresholds(wanted.upper, wanted.lower)
+        self.set_forwarder(wanted.forwarder)
 
 
 _LOCAL = Local()
+
+
+def server_name(server: Server) -> str:
+    """Return a real server's endpoint as people write it."""
+    return endpoint(server.address, server.port)
 
 
 @dataclass(slots=True, eq=False)
@@ -150,44 +168,74 @@ class Service:
     def add(self, server: RealServer) -> RealServer:
         """Take in a real server, at the head; return it, or the departed one that came back.
 
-        Raise ControlError if the service has one at that endpoint.
+        Raise ControlError if the service has one at that endpoint, PluginError if the scheduler
+        fails to take it in; then the service is as it was.
         """
-        endpoint = server.address, server.port
-        if any((old.address, old.port) == endpoint for old in self.servers):
+        place = server.address, server.port
+        if any((old.address, old.port) == place for old in self.servers):
             raise ControlError("Destination already exists")
-        departed = self.departed.pop(endpoint, None)
-        if departed is not None:
-            departed.revive(server)
-            if departed.service is not self:
-                departed.meter.zero()
-            server = departed
+        wanted, server = server, self.departed.get(place, server)
+        is_another_services = server is not wanted and server.service is not self
+        before, last_weight = server.configuration, server.last_weight
+        if server is not wanted:
+            server.configure(wanted.configuration)
+            server.last_weight = wanted.weight
         server.service = self
+        server.available = True
+        try:
+            self.scheduler.add(server)
+        except Exception as error:
+            server.available = False
+            server.configure(before)
+            server.last_weight = last_weight
+            raise self._failed("take in", server, error) from error
+        self.departed.pop(place, None)
+        if is_another_services:
+            server.meter.zero()
         for path in server.paths.values():
             path.bind()
         self.servers.insert(0, server)
-        self.scheduler.add(server)
         return server
 
     def edit_server(self, other: RealServer) -> None:
         """Give the real server at another one's endpoint that one's configuration (ipvsadm -e).
 
-        Raise ControlError if there is none.
+        Raise ControlError if there is none, PluginError if the scheduler fails at it; then nothing
+        has changed.
         """
         server = self.find(other.address, other.port)
-        server.configure(other)
-        self.scheduler.edit(server)
+        before, last_weight = server.configuration, server.last_weight
+        server.configure(other.configuration)
+        try:
+            self.scheduler.edit(server)
+        except Exception as error:
+            server.configure(before)
+            server.last_weight = last_weight
+            raise self._failed("notice the change of", server, error) from error
 
     def remove(self, address: bytes, port: int) -> RealServer:
-        """Remove the real server at this endpoint. Raise ControlError if there is none."""
+        """Remove the real server at this endpoint. Raise ControlError if there is none.
+
+        It is gone even if the scheduler fails to let go of it: a pick of it is refused.
+        """
         server = self.find(address, port)
         self.servers.remove(server)
         server.available = server.noticed = False
-        self.scheduler.remove(server)
         for path in server.paths.values():
             path.unbind()
         if server.total or server.templates:
             self.departed[address, port] = server
+        try:
+            self.scheduler.remove(server)
+        except Exception as error:  # noqa: BLE001 - a plug-in's; the server is gone all the same
+            self.fault = error
         return server
+
+    def _failed(self, at: str, server: RealServer, error: Exception) -> PluginError:
+        return PluginError(
+            f"scheduler {self.scheduler.name!r} of service {self.name!r} failed to {at} "
+            f"{server_name(server)}: {type(error).__name__}: {error}"
+        )
 
     def released(self, server: RealServer) -> None:
         """Forget a departed server once nothing points at it any more."""
@@ -198,6 +246,27 @@ class Service:
         """Remove every real server, as the removal of the whole service does."""
         for server in list(self.servers):
             self.remove(server.address, server.port)
+
+    def pick(self, flow: Flow, now: float) -> RealServer | Reason:
+        """Ask the scheduler which real server takes a new connection; return why none does, if so.
+
+        A scheduler that raises, or picks a server that is not among this service's, is at fault.
+        """
+        try:
+            server = self.scheduler.pick(flow, now)
+        except Exception as error:  # noqa: BLE001 - a plug-in's; it costs this connection
+            self.fault = error
+            return Reason.PLUGIN_FAULT
+        if server is None:
+            return Reason.NO_SERVER
+        if isinstance(server, RealServer) and server.available and server.service is self:
+            return server
+        name = server_name(server) if isinstance(server, Server) else repr(server)
+        self.fault = PluginError(
+            f"scheduler {self.scheduler.name!r} of service {self.name!r} picked {name}, "
+            "which is none of the service's real servers"
+        )
+        return Reason.PLUGIN_FAULT
 
     def changed(self, server: RealServer) -> None:
         """Tell the scheduler of a server's new counts, unless the server was removed."""
@@ -215,131 +284,31 @@ class Service:
             self.fault = error
 
     def edit(self, other: Service) -> None:
-        """Schedule and keep clients as another one is set to (ipvsadm -E).
+        """Take over another one's configuration (ipvsadm -E), all but its key.
 
-        The same scheduler goes on where it is.
+        The same scheduler goes on where it is. Raise PluginError if another one fails at the
+        start; then nothing has changed.
         """
         present, wanted = self.scheduler, other.scheduler
         if (present.name, present.flags) != (wanted.name, wanted.flags):
             self.set_scheduler(wanted)
+        self.name = other.name
         self.persistence_s = other.persistence_s
         self.prefix = other.prefix
         self.one_packet = other.one_packet
+        self.mss_clamp = other.mss_clamp
+        self.local.configure(other.local)
 
     def set_scheduler(self, scheduler: Scheduler) -> None:
-        """Schedule with another algorithm from now on, starting from the present servers."""
-        scheduler.start(self.servers)
+        """Schedule with another algorithm from now on, starting from the present servers.
+
+        Raise PluginError if it fails to take them over; then the present one goes on.
+        """
+        try:
+            scheduler.start(self.servers)
+        except Exception as error:
+            raise PluginError(
+                f"scheduler {scheduler.name!r} failed to take over service {self.name!r}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
         self.scheduler = scheduler
-
-
-class ServiceTable:
-    """All virtual services, and the kernel's order of looking one up.
-
-    ``vips`` has the virtual addresses, packed, with the number of services at each.
-    """
-
-    __slots__ = ("_any_port", "_departed", "_endpoints", "_ftp", "_marks", "vips")
-
-    def __init__(self) -> None:
-        self.vips: dict[bytes, int] = {}
-        self._endpoints: dict[tuple[int, bytes, int], Service] = {}
-        self._marks: dict[tuple[int, int], Service] = {}
-        self._departed: dict[ServiceKey, dict[tuple[bytes, int], RealServer]] = {}
-        self._any_port = 0
-        self._ftp = 0
-
-    def __iter__(self) -> Iterator[Service]:
-        yield from self._endpoints.values()
-        yield from self._marks.values()
-
-    def __len__(self) -> int:
-        return len(self._endpoints) + len(self._marks)
-
-    def departed(self) -> Iterator[RealServer]:
-        """Yield the removed servers that still have connections, those of removed services too."""
-        for service in self:
-            yield from service.departed.values()
-        for kept in self._departed.values():
-            yield from kept.values()
-
-    def get(self, key: ServiceKey) -> Service:
-        """Return the service with this key. Raise ControlError if there is none."""
-        service = (
-            self._marks.get((key.fwmark, key.family))
-            if key.fwmark
-            else self._endpoints.get((key.protocol, key.vip, key.vport))
-        )
-        if service is None:
-            raise ControlError("No such service")
-        return service
-
-    def add(self, service: Service) -> None:
-        """Take in a service, with the servers that an earlier one of the same key left.
-
-        Raise ControlError if its key is taken.
-        """
-        self._insert(service)
-        service.departed = self._departed.pop(service.key, {})
-
-    def _insert(self, service: Service) -> None:
-        key = service.key
-        if key.fwmark:
-            if (key.fwmark, key.family) in self._marks:
-                raise ControlError("Service already exists")
-            self._marks[key.fwmark, key.family] = service
-            return
-        endpoint = key.protocol, key.vip, key.vport
-        if endpoint in self._endpoints:
-            raise ControlError("Service already exists")
-        self._endpoints[endpoint] = service
-        self._count(key, 1)
-
-    def remove(self, key: ServiceKey) -> Service:
-        """Remove and return the service with this key. Raise ControlError if there is none."""
-        service = self.get(key)
-        if key.fwmark:
-            del self._marks[key.fwmark, key.family]
-        else:
-            del self._endpoints[key.protocol, key.vip, key.vport]
-            self._count(key, -1)
-        service.remove_all()
-        self._departed = {key: kept for key, kept in self._departed.items() if kept}
-        if service.departed:
-            self._departed[service.key] = service.departed
-        return service
-
-    def _count(self, key: ServiceKey, change: int) -> None:
-        self._any_port += change * (key.vport == 0)
-        self._ftp += change * (key.protocol == TCP and key.vport == FTP_PORT)
-        self.vips[key.vip] = self.vips.get(key.vip, 0) + change
-        if not self.vips[key.vip]:
-            del self.vips[key.vip]
-
-    def has_mark(self, fwmark: int, family: int) -> bool:
-        """Whether there is a service of this firewall mark, 0 being none, in a family, 4 or 6."""
-        return (fwmark, family) in self._marks
-
-    def lookup(self, protocol: int, vip: bytes, vport: int, fwmark: int) -> Service | None:
-        """Return the service for a packet: by mark, endpoint, the VIP's FTP, the VIP's port 0.
-
-        Source: ip_vs_service_find.
-        """
-        if fwmark:
-            service = self._marks.get((fwmark, 4 if len(vip) == 4 else 6))
-            if service is not None:
-                return service
-        endpoints = self._endpoints
-        service = endpoints.get((protocol, vip, vport))
-        if service is not None:
-            return service
-        if (
-            self._ftp
-            and protocol == TCP
-            and (vport == FTP_DATA_PORT or vport >= UNPRIVILEGED_PORT_START)
-        ):
-            service = endpoints.get((TCP, vip, FTP_PORT))
-            if service is not None:
-                return service
-        if self._any_port:
-            return endpoints.get((protocol, vip, 0))
-        return None

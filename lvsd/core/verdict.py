@@ -70,3 +70,5 @@ class Reason(Enum):
     """FULLNAT: a protocol that it does not know, such as SCTP of a firewall mark."""
     NOT_LOCAL = "not_local"
     """The real server is the director, but the VIP is no address of it."""
+    PLUGIN_FAULT = "plugin_fault"
+    """A scheduler or a forwarder failed, or picked a server that its service does not have."""

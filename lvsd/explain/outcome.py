@@ -29,6 +29,7 @@ REASONS: Final = {
     Reason.NO_LOCAL_PORT: "no local address has a free port",
     Reason.NOT_TRANSLATED: "FULLNAT knows no such protocol",
     Reason.NOT_LOCAL: "the real server is the director, but the VIP is no address of it",
+    Reason.PLUGIN_FAULT: "the scheduler or forwarder failed, or picked no server of the service",
 }
 """Why a packet was dropped, for people."""
 

@@ -14,7 +14,8 @@ import pytest
 from forwarders import FORWARDERS, Tun
 from lvsd.control import names
 from lvsd.control.server import ControlServer
-from lvsd.core.service import RealServer, Service, ServiceKey, ServiceTable
+from lvsd.core.service import RealServer, Service, ServiceKey
+from lvsd.core.service_table import ServiceTable
 from lvsd.core.stats import Meter, Rates, Totals
 from lvsd.packet.address import pack
 from schedulers.base import Flow, Scheduler, Server

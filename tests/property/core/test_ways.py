@@ -27,6 +27,7 @@ from tests.unit.core.world import Segment, World, icmp_error, raw
 if TYPE_CHECKING:
     from forwarders.base import Forwarder
     from lvsd.core.service import RealServer, Service
+    from schedulers.base import Scheduler
 
 NAMES = {6: "tcp", 17: "udp", 132: "sctp"}
 CLIENTS = st.integers(1, 2)
@@ -76,9 +77,17 @@ class Ways(RuleBasedStateMachine):
             one_packet=name == "one packet",
             servers=0,
             local=pool,
+            scheduler=self._scheduler(),
         )
         for number, forwarder in enumerate((Nat(), Dr(), Fullnat()), 1):
-            self.world.add_server(service, number, 80, forwarder=forwarder)
+            self._add_server(service, number, forwarder)
+
+    def _scheduler(self) -> str | Scheduler:
+        """Return the scheduler of a new service."""
+        return "rr"
+
+    def _add_server(self, service: Service, number: int, forwarder: Forwarder) -> None:
+        self.world.add_server(service, number, 80, forwarder=forwarder)
 
     def _server(self, name: str, number: int) -> RealServer | None:
         address = pack(self.world.rip(number))
@@ -162,7 +171,7 @@ class Ways(RuleBasedStateMachine):
         if self._server(name, number):
             self.world.remove_server(self.services[name], number, 80)
         else:
-            self.world.add_server(self.services[name], number, 80, forwarder=forwarder)
+            self._add_server(self.services[name], number, forwarder)
 
     @rule(name=SERVICES, number=SERVERS, forwarder=FORWARDERS)
     def a_server_is_forwarded_another_way(

@@ -293,6 +293,7 @@ def test_every_reason_is_reported_also_when_it_has_not_come_up(version: int) -> 
         "no_local_port": 0,
         "not_translated": 0,
         "not_local": 0,
+        "plugin_fault": 0,
     }
 
 

@@ -1,0 +1,218 @@
+"""Schedulers and forwarders of third parties raise, or lie, in the middle of everything.
+
+The histories are those of all ways at once; at any point the plug-ins change their mood. Whatever
+they do, the counts are those of the living connections after each step, and nothing is left in the
+end: no connection, no path's user, no local port, no removed server.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import invariant, rule
+
+from forwarders import Nat
+from lvsd.core.service import RealServer
+from lvsd.errors import PluginError
+from tests.property.core.test_ways import FORWARDERS, SERVERS, SERVICES, Ways
+from tests.unit.core.world import FirstAdded
+
+if TYPE_CHECKING:
+    from forwarders.base import Forwarder, Hop
+    from forwarders.plan import Plan
+    from lvsd.core.service import Service
+    from schedulers.base import Flow, Scheduler, Server
+
+CALLS = ("start", "add", "remove", "edit", "changed", "tick", "pick", "plan")
+LIES = ("gone", "another's", "unknown", "nonsense")
+
+
+class MoodError(Exception):
+    """What a plug-in raises."""
+
+
+@dataclass
+class Mood:
+    """What plug-ins do: in which calls they raise, before or after their work, and what they pick.
+
+    ``servers`` are all real servers that there ever were.
+    """
+
+    raises: frozenset[str] = frozenset()
+    late: bool = False
+    lie: str | None = None
+    servers: list[RealServer] = field(default_factory=list)
+    kinds: dict[type[Forwarder], type[Forwarder]] = field(default_factory=dict)
+
+    def before(self, call: str) -> None:
+        """Raise before the work is done, if it is to be."""
+        if call in self.raises and not self.late:
+            raise MoodError(call)
+
+    def after(self, call: str) -> None:
+        """Raise after the work is done, if it is to be."""
+        if call in self.raises and self.late:
+            raise MoodError(call)
+
+
+class Moody(FirstAdded):
+    """Does what its mood says."""
+
+    def __init__(self, mood: Mood) -> None:
+        super().__init__()
+        self.mood = mood
+
+    def _do(self, call: str, *arguments: Any) -> Any:
+        self.mood.before(call)
+        result = getattr(FirstAdded, call)(self, *arguments)
+        self.mood.after(call)
+        return result
+
+    def start(self, servers: Any) -> None:
+        """Take over."""
+        self._do("start", servers)
+
+    def add(self, server: Server) -> None:
+        """Take in a server."""
+        self._do("add", server)
+
+    def remove(self, server: Server) -> None:
+        """Let go of a server."""
+        self._do("remove", server)
+
+    def edit(self, server: Server) -> None:
+        """Notice new weights."""
+        self._do("edit", server)
+
+    def changed(self, server: Server) -> None:
+        """Notice new counts."""
+        self._do("changed", server)
+
+    def tick(self, now: float) -> None:
+        """Do periodic work."""
+        self._do("tick", now)
+
+    def pick(self, flow: Flow, now: float) -> Any:
+        """Return a server, or what else its mood says."""
+        picked = self._do("pick", flow, now)
+        mine = set(self.servers)
+        match self.mood.lie:
+            case "gone":
+                return next((each for each in self.mood.servers if not each.available), picked)
+            case "another's":
+                return next((each for each in self.mood.servers if each not in mine), picked)
+            case "unknown":
+                return RealServer(flow.destination, 80, forwarder=Nat())
+            case "nonsense":
+                return "10.0.0.1:80"
+        return picked
+
+
+def _moody(forwarder: Forwarder, mood: Mood) -> Forwarder:
+    """Return a forwarder of the same kind and options that has moods."""
+    kind = type(forwarder)
+
+    def plan(self: Forwarder, hop: Hop) -> Plan:
+        mood.before("plan")
+        steps = kind.plan(self, hop)
+        mood.after("plan")
+        return steps
+
+    if kind not in mood.kinds:
+        mood.kinds[kind] = type(f"Moody{kind.__name__}", (kind,), {"plan": plan})
+    options: dict[str, Any] = {each.name: getattr(forwarder, each.name) for each in fields(kind)}
+    return mood.kinds[kind](**options)
+
+
+class FailingWays(Ways):
+    """The same services and ways, with plug-ins that have moods."""
+
+    def __init__(self) -> None:
+        self.mood = Mood()
+        super().__init__()
+
+    def _scheduler(self) -> Scheduler:
+        return Moody(self.mood)
+
+    def _add_server(self, service: Service, number: int, forwarder: Forwarder) -> None:
+        """Add a server; where the scheduler fails at it, it is not there."""
+        moody = _moody(forwarder, self.mood)
+        with suppress(PluginError):
+            self.world.add_server(service, number, 80, forwarder=moody)
+        known = (*service.servers, *service.departed.values())
+        self.mood.servers += [each for each in known if each not in self.mood.servers]
+
+    # --- what happens besides ------------------------------------------------------------
+
+    @rule(
+        raises=st.frozensets(st.sampled_from(CALLS)),
+        late=st.booleans(),
+        lie=st.none() | st.sampled_from(LIES),
+    )
+    def the_plug_ins_change_their_mood(
+        self, raises: frozenset[str], lie: str | None, *, late: bool
+    ) -> None:
+        """Let them fail from now on, in other calls, or not at all."""
+        self.mood.raises, self.mood.late, self.mood.lie = raises, late, lie
+
+    @rule(name=SERVICES, number=SERVERS, forwarder=FORWARDERS, weight=st.integers(0, 2))
+    def a_server_is_edited(self, name: str, number: int, forwarder: Forwarder, weight: int) -> None:
+        """Edit a server: all of it, or nothing where the scheduler fails."""
+        server = self._server(name, number)
+        if server is None:
+            return
+        moody = _moody(forwarder, self.mood)
+        wanted = RealServer(server.address, server.port, weight, forwarder=moody)
+        before = server.configuration
+        try:
+            self.services[name].edit_server(wanted)
+        except PluginError:
+            assert server.configuration == before
+        else:
+            assert server.configuration == wanted.configuration
+
+    @rule(name=SERVICES)
+    def another_scheduler_takes_over(self, name: str) -> None:
+        """Set another scheduler; the present one stays where that fails."""
+        service, wanted = self.services[name], Moody(self.mood)
+        present = service.scheduler
+        try:
+            service.set_scheduler(wanted)
+        except PluginError:
+            assert service.scheduler is present
+        else:
+            assert service.scheduler is wanted
+
+    # --- what must hold ------------------------------------------------------------------
+
+    @invariant()
+    def only_available_servers_get_new_connections(self) -> None:
+        """Look for a server that the operator removed, or never added, among those of services."""
+        for service in self.services.values():
+            assert all(each.available and each.service is service for each in service.servers)
+            assert not any(each.available for each in service.departed.values())
+
+    def teardown(self) -> None:
+        """Let all timers run out: nothing must be left, of any server that there ever was."""
+        super().teardown()
+        assert list(self.world.director.services.departed()) == []
+        for server in self.mood.servers:
+            assert (server.active, server.total, server.templates) == (0, 0, 0)
+            assert not any(path.users for path in server.paths.values())
+
+
+class FailingWays6(FailingWays):
+    """The same over IPv6."""
+
+    version = 6
+
+
+FailingWays.TestCase.settings = FailingWays6.TestCase.settings = settings(
+    max_examples=150, stateful_step_count=40, deadline=None
+)
+TestPluginsThatFailOverIpv4 = FailingWays.TestCase
+TestPluginsThatFailOverIpv6 = FailingWays6.TestCase

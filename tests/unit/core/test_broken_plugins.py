@@ -1,0 +1,310 @@
+"""A third party's plug-in that raises or lies costs its own service something, and nobody else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from scapy.layers.inet import IP
+
+from forwarders import Fullnat, Nat, Tun
+from lvsd.core.local_ports import LocalPool
+from lvsd.core.service import RealServer, Service
+from lvsd.core.settings import Settings
+from lvsd.core.verdict import Verdict
+from lvsd.errors import PluginError
+from lvsd.packet.address import pack
+from tests.unit.core.world import FirstAdded, World
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from forwarders.base import Forwarder, Hop
+    from forwarders.plan import Plan
+    from schedulers.base import Flow, Server
+
+
+class Broken(FirstAdded):
+    """Picks, but raises whenever it is told something."""
+
+    def changed(self, server: Server) -> None:  # noqa: ARG002 - the base has it
+        """Raise."""
+        raise RuntimeError("changed")
+
+    def tick(self, now: float) -> None:  # noqa: ARG002 - the base has it
+        """Raise."""
+        raise RuntimeError("tick")
+
+
+class Listening(FirstAdded):
+    """Notes when it is told to do its periodic work."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ticks: list[float] = []
+
+    def tick(self, now: float) -> None:
+        """Note the time."""
+        self.ticks.append(now)
+
+
+def test_connections_of_a_broken_scheduler_end_and_are_counted() -> None:
+    world = World()
+    service = world.serve(scheduler=Broken())
+    world.establish()
+    world.wait(1000)
+    assert (world.states(), service.servers[0].total) == ([], 0)
+
+
+def test_what_a_scheduler_raised_is_kept_for_the_log() -> None:
+    world = World()
+    service = world.serve(scheduler=Broken())
+    assert service.fault is None
+    world.establish()
+    assert str(service.fault) == "changed"
+    world.tick()
+    assert str(service.fault) == "tick"
+
+
+def test_a_broken_scheduler_does_not_hold_up_other_services() -> None:
+    world = World()
+    world.serve(scheduler=Broken())
+    listening = Listening()
+    world.serve(vip=2, scheduler=listening)
+    world.tick()
+    assert listening.ticks == [world.director.now]
+
+
+class Raising(FirstAdded):
+    """Raises in the calls that a test names, after it has done half of its work."""
+
+    def __init__(self, *calls: str) -> None:
+        super().__init__()
+        self.calls = set(calls)
+
+    def _raise(self, call: str) -> None:
+        if call in self.calls:
+            raise RuntimeError(call)
+
+    def start(self, servers: Sequence[Server]) -> None:
+        """Take over, or half of it."""
+        super().start(servers[:1])
+        self._raise("start")
+
+    def add(self, server: Server) -> None:
+        """Take in a server, and raise."""
+        super().add(server)
+        self._raise("add")
+
+    def remove(self, server: Server) -> None:
+        """Raise before the server is let go."""
+        self._raise("remove")
+        super().remove(server)
+
+    def edit(self, server: Server) -> None:  # noqa: ARG002 - the base has it
+        """Raise."""
+        self._raise("edit")
+
+    def pick(self, flow: Flow, now: float) -> Server | None:
+        """Raise, or pick."""
+        self._raise("pick")
+        return super().pick(flow, now)
+
+
+class Lying(FirstAdded):
+    """Picks what a test says."""
+
+    lie: Any = None
+
+    def pick(self, flow: Flow, now: float) -> Any:  # noqa: ARG002 - it does not look
+        """Return the lie."""
+        return self.lie
+
+
+def _nothing_is_left(world: World, *servers: RealServer) -> bool:
+    table, services = world.director.table, world.director.services
+    users = [path.users for each in servers for path in each.paths.values()]
+    counts = [(each.total, each.active, each.templates) for each in servers]
+    return (len(table), list(services.departed()), sum(users), set(counts)) == (
+        0,
+        [],
+        0,
+        {(0, 0, 0)},
+    )
+
+
+def test_a_connection_that_is_replaced_ends_though_the_scheduler_raises() -> None:
+    world = World(settings=Settings(expire_nodest_conn=True))
+    scheduler = Raising()
+    service = world.serve(scheduler=scheduler)
+    request = world.establish()
+    gone = world.remove_server(service)
+    world.add_server(service, 2)
+    scheduler.calls.add("pick")
+    for _ in range(5):
+        assert world.handle(replace(request, what="S")) is Verdict.DROP
+    assert _nothing_is_left(world, gone, *service.servers)
+    assert world.drops() == {"plugin_fault": 5}
+    assert str(service.fault) == "pick"
+
+
+@pytest.mark.parametrize("persistence_s", [0, 60])
+def test_a_packet_whose_pick_raises_is_dropped_counted_and_kept_for_the_log(
+    persistence_s: int,
+) -> None:
+    world = World()
+    service = world.serve(scheduler=Raising("pick"), persistence_s=persistence_s)
+    assert world.handle(world.from_client()) is Verdict.DROP
+    assert world.drops() == {"plugin_fault": 1}
+    assert world.director.answers == []
+    assert str(service.fault) == "pick"
+    assert _nothing_is_left(world, *service.servers)
+
+
+def test_ftp_never_passes_a_packet_whose_pick_raises() -> None:
+    world = World()
+    world.serve(vport=21, persistence_s=60, scheduler=Raising("pick"))
+    assert world.handle(world.from_client(vport=2000)) is Verdict.DROP
+    assert world.drops() == {"plugin_fault": 1}
+
+
+@pytest.mark.parametrize("persistence_s", [0, 60])
+@pytest.mark.parametrize("lie", ["removed", "another service's", "never added", "no server"])
+def test_a_pick_that_is_none_of_the_services_servers_is_refused_and_counted(
+    lie: str, persistence_s: int
+) -> None:
+    world = World()
+    scheduler = Lying()
+    service = world.serve(scheduler=scheduler, persistence_s=persistence_s)
+    other = world.serve(vip=2)
+    address = pack(world.rip(2))
+    scheduler.lie = {
+        "removed": world.remove_server(service),
+        "another service's": other.servers[0],
+        "never added": RealServer(address, 8080, forwarder=Nat()),
+        "no server": b"10.0.0.2",
+    }[lie]
+    assert world.handle(world.from_client()) is Verdict.DROP
+    assert world.drops() == {"plugin_fault": 1}
+    assert isinstance(service.fault, PluginError)
+    assert "which is none of the service's real servers" in str(service.fault)
+    assert _nothing_is_left(world, *other.servers)
+
+
+def test_a_server_that_the_scheduler_fails_to_take_in_is_not_there() -> None:
+    world = World()
+    service = world.serve(scheduler=Raising("add"), servers=0)
+    with pytest.raises(PluginError, match=r"failed to take in 10\.0\.0\.1:8080: RuntimeError: add"):
+        world.add_server(service)
+    assert service.servers == []
+    assert world.handle(world.from_client()) is Verdict.DROP  # it is picked all the same
+    assert world.drops() == {"plugin_fault": 1}
+
+
+def test_a_departed_server_stays_away_when_the_scheduler_fails_to_take_it_in_again() -> None:
+    world = World()
+    scheduler = Raising()
+    service = world.serve(scheduler=scheduler)
+    world.establish()
+    gone = world.remove_server(service)
+    scheduler.calls.add("add")
+    with pytest.raises(PluginError):
+        world.add_server(service, weight=7)
+    assert (service.servers, list(service.departed.values())) == ([], [gone])
+    assert (gone.available, gone.weight, gone.total) == (False, 1, 1)
+    world.wait(1000)
+    assert _nothing_is_left(world, gone)
+
+
+@pytest.mark.parametrize("whole_service", [False, True])
+def test_a_server_is_gone_though_the_scheduler_fails_to_let_go_of_it(
+    *, whole_service: bool
+) -> None:
+    world = World()
+    service = world.serve(scheduler=Raising("remove"), servers=2)
+    world.establish()
+    servers = list(service.servers)
+    if whole_service:
+        world.director.services.remove(service.key)
+        assert (service.servers, len(world.director.services)) == ([], 0)
+    else:
+        world.remove_server(service, 1)
+        assert world.handle(world.from_client(cport=40001)) is Verdict.DROP
+        assert world.drops() == {"plugin_fault": 1}
+    assert not servers[1].available
+    assert service.fault is not None
+    world.wait(1000)
+    assert _nothing_is_left(world, *servers)
+
+
+def test_a_change_that_the_scheduler_fails_at_is_not_made() -> None:
+    world = World()
+    service = world.serve(scheduler=Raising("edit"))
+    (server,) = service.servers
+    before = server.configuration
+    with pytest.raises(PluginError):
+        service.edit_server(
+            RealServer(server.address, server.port, 0, upper=9, forwarder=Tun("gre"))
+        )
+    assert (server.configuration, server.last_weight) == (before, 1)
+
+
+def test_a_scheduler_that_fails_to_take_over_leaves_the_present_one() -> None:
+    world = World()
+    service = world.serve(servers=2)
+    present = service.scheduler
+    with pytest.raises(PluginError, match="'first' failed to take over"):
+        service.set_scheduler(Raising("start"))
+    wanted = Service(service.key, Raising("start"), name="other", persistence_s=60)
+    with pytest.raises(PluginError):
+        service.edit(wanted)
+    assert (service.scheduler, service.name, service.persistence_s) == (present, "", 0)
+
+
+class Planless(Fullnat):
+    """Cannot say what becomes of a connection."""
+
+    def plan(self, hop: Hop) -> Plan:  # noqa: ARG002 - the base has it
+        """Raise."""
+        raise RuntimeError("plan")
+
+
+class PlanlessNat(Nat):
+    """The same for NAT."""
+
+    def plan(self, hop: Hop) -> Plan:  # noqa: ARG002 - the base has it
+        """Raise."""
+        raise RuntimeError("plan")
+
+
+@pytest.mark.parametrize("forwarder", [Planless(), PlanlessNat()], ids=["fullnat", "nat"])
+def test_a_forwarder_that_raises_holds_no_port_path_or_count(forwarder: Forwarder) -> None:
+    world = World()
+    pool = LocalPool((pack("10.0.0.200"),), 5000, 5000)
+    service = world.serve(forwarder=forwarder, local=pool)
+    for cport in (1000, 1001):
+        assert world.handle(world.from_client(cport=cport)) is Verdict.DROP
+    assert world.drops() == {"plugin_fault": 2}
+    assert str(service.fault) == "plan"
+    assert pool.taken == {}
+    assert _nothing_is_left(world, *service.servers)
+
+
+def test_a_path_stays_as_it_was_where_its_forwarder_raises_at_a_new_way() -> None:
+    world = World()
+    fails: list[bool] = []
+
+    class Sometimes(Tun):
+        def plan(self, hop: Hop) -> Plan:
+            if fails:
+                raise RuntimeError("plan")
+            return Tun.plan(self, hop)
+
+    service = world.serve(forwarder=Sometimes())
+    world.leave(world.from_client())
+    fails.append(True)
+    service.servers[0].set_way(1400, pack("10.0.0.253"), is_local=False)
+    assert str(service.fault) == "plan"
+    sent = IP(world.leave(world.from_client("A")))
+    assert (sent.src, sent.dst) == (world.source, world.rip())
