@@ -3,6 +3,7 @@
 What is started is undone in reverse, whatever ends the daemon: SIGTERM, SIGINT, or an error half
 way through the start. The order matters: the queue is open before packets are diverted into it,
 diverting ends before the queue is closed, and the VIP is ours only while packets are diverted.
+The journal of what was changed is there first and goes last, once nothing of ours is left.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import gc
 import os
 import signal
 import time
-from contextlib import AsyncExitStack
+from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -24,31 +25,33 @@ from lvsd import __version__, notify
 from lvsd.assembly import assemble, diverted, forwarded
 from lvsd.control.server import ControlServer
 from lvsd.core.service import ANY_MTU
-from lvsd.errors import KernelError
-from lvsd.io import divert, machine, routes, sysctls
+from lvsd.errors import environment_error
+from lvsd.io import divert, machine, routes
 from lvsd.io.frame_sender import FrameSender
 from lvsd.io.icmp_sender import IcmpSender
 from lvsd.io.journal import journal_path
 from lvsd.io.nfqueue import QueueSource
 from lvsd.io.packet_sender import PacketSender
-from lvsd.packet.address import endpoint, text
+from lvsd.running import obstacles
+from lvsd.running.complaints import Complaints
+from lvsd.running.jobs import Job, Jobs
+from lvsd.running.unwinding import Reserve, Unwinding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
+    from typing import Any, NoReturn
 
     from lvsd.config import model
-    from lvsd.core.service import RealServer
 
 TICK_S = 1.0
-REPORT_PAUSE_S = 10.0
-UNANSWERED = 3
-"""Repeated SYNs, with no client answered in between, from which on a server is called silent."""
-
-_SILENT = "clients repeat their SYNs: a real server seems not to answer them"
 
 LEARN_PERIOD_S = 600.0
 """How often routes are looked up without a change: what ICMP said of a path's MTU may be over."""
 
+TIMERS_ENDURE = 60
+"""Failures of the timers in a row, one a second, after which the daemon ends: with no entry
+expiring the table only grows, and a new daemon has at least its memory."""
 
 # A million connections are a million objects that a full collection would walk, holding up every
 # packet meanwhile. They form no cycles; only the young are looked through.
@@ -65,8 +68,16 @@ def run(config: model.Config) -> int:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(Daemon(config).serve())
+    reserve = Reserve()
+    runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    try:
+        runner.run(Daemon(config).serve(reserve))
+    except (OSError, MemoryError) as error:
+        raise environment_error("run lvsd", error) from error
+    finally:
+        reserve.release()
+        with suppress(Exception):  # everything is undone; what ended the daemon is to be told
+            runner.close()
     return os.EX_OK
 
 
@@ -89,10 +100,10 @@ class Daemon:
         self.answers = IcmpSender()
         self.packets = PacketSender()
         self.frames = FrameSender(time.monotonic)
-        self._quiet_until = 0.0
-        self._learn_again = 0.0
+        self.complaints = Complaints(time.monotonic)
+        self._forwarded = forwarded(config)
         self._diverting = False
-        self._said: set[str] = set()
+        self.manager = notify.Notifier()
         self.divert = divert.Divert(config.daemon.queue, on_crash=config.daemon.on_crash)
         self.source = QueueSource(
             config.daemon.queue,
@@ -102,91 +113,87 @@ class Daemon:
             after_turn=self.send_waiting,
             on_error=self.report_error,
         )
+        self.learning = Job("cannot look up routes", lambda _: self.learn_routes(), LEARN_PERIOD_S)
+        self._received = 0
+        self.jobs = Jobs(self._jobs(), self.complaints, time.monotonic)
 
-    async def serve(self) -> None:
-        """Start everything, run until a signal, undo everything."""
+    async def serve(self, reserve: Reserve) -> None:
+        """Start everything, run until a signal, undo everything; ``reserve`` is for the undo."""
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._loop_error)
         stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopped.set)
         loop.add_signal_handler(signal.SIGHUP, log.warning, "SIGHUP ignored: restart to reload")
-        async with AsyncExitStack() as undo:
+        async with Unwinding(reserve) as undo:
             await self._start(loop, undo)
-            notify.notify(notify.READY, notify.status(self._summary()))
+            self.manager.send(notify.READY, notify.status(self._summary()))
             log.info("ready", **self._facts())
-            ticking = asyncio.create_task(self._tick())
-            undo.callback(ticking.cancel)
-            ticking.add_done_callback(lambda _: stopped.set())
+            running = [asyncio.create_task(each) for each in (self._run_timers(), self._run_jobs())]
+            for task in running:
+                undo.then("end a task", partial(_cancel, task))
+                task.add_done_callback(lambda _: stopped.set())
             await stopped.wait()
-            notify.notify(notify.STOPPING)
+            self.manager.send(notify.STOPPING)
             log.info("stopping", connections=self.director.table.count)
+            for task in running:
+                if task.done() and not task.cancelled():
+                    task.result()  # an error ended it, and with it the daemon
         log.info("stopped")
-        if ticking.done() and not ticking.cancelled():
-            ticking.result()  # an error ended it, and with it the daemon
 
-    async def _start(self, loop: asyncio.AbstractEventLoop, undo: AsyncExitStack) -> None:
+    async def _start(self, loop: asyncio.AbstractEventLoop, undo: Unwinding) -> None:
+        """Start one thing after the other, each with its undo, which comes first where it can."""
         daemon = self.config.daemon
         journal = journal_path(daemon.control.parent)
-        if journal.exists():
-            for line in machine.cleanup(journal):
-                log.warning("put right what a killed lvsd left", done=line)
+        for line in machine.take_over(journal):
+            log.warning("put right what a killed lvsd left", done=line)
         changes = machine.Machine(journal)
-        undo.callback(self._restore, changes)
+        undo.then("put everything back", lambda: self._finish(changes))
+        undo.then("close the queue", self.source.close)
         self.source.open()
-        undo.callback(self.source.close)
+        undo.then("close the ICMP sockets", self.answers.close)
         self.answers.open()
-        undo.callback(self.answers.close)
+        undo.then("close the raw sockets", self.packets.close)
         self.packets.open()
-        undo.callback(self.packets.close)
+        undo.then("close the packet sockets", self.frames.close)
         self.frames.open(loop)
-        undo.callback(self.frames.close)
         control = ControlServer(self.director, daemon.control, counters=self.counters)
+        undo.then("close the control socket", control.stop)
         await control.start()
-        undo.push_async_callback(control.stop)
         watch = routes.Watch(self.relearn_routes)
+        undo.then("end to watch routes", watch.close)
         watch.start(loop)
-        undo.callback(watch.close)
         self.learn_routes()
         self.source.start(loop)
-        undo.callback(self.source.stop)
+        undo.then("end to read the queue", self.source.stop)
+        undo.then("end to divert packets", self._stop_diverting)
         self.divert.up(self.diverted)
         self._diverting = True
-        undo.callback(self._stop_diverting)
         # Last to come and first to go: while the VIP is an address of ours and packets are not
         # diverted, our own TCP would answer established connections with a RST.
-        undo.callback(self._restore, changes)
+        undo.then("put back what was changed", lambda: _say_put_back(changes.undo()))
         self._change_machine(changes)
         self.learn_routes()  # our addresses are more now
-        self._warn()
+        self.learning.due = time.monotonic() + LEARN_PERIOD_S
+        self.complaints.obstacles(self._obstacles())
 
     def _stop_diverting(self) -> None:
         self._diverting = False
         self.divert.down()
 
-    @staticmethod
-    def _restore(changes: machine.Machine) -> None:
-        for line in changes.restore():
-            log.info("put back", done=line)
+    def _finish(self, changes: machine.Machine) -> None:
+        """Try again what could not be undone; only when nothing is left let the journal go."""
+        self.divert.down()
+        _say_put_back(changes.restore())
+        self.manager.close()
 
     def _change_machine(self, changes: machine.Machine) -> None:
         if self.config.sysctl.forwarding:
-            for family in sorted(forwarded(self.config)):
+            for family in sorted(self._forwarded):
                 changes.forward(family)
         for service in self.config.services:
             if service.interface and service.address:
                 changes.add_address(service.interface, service.address.address)
-
-    def _warn(self) -> None:
-        """Log what will keep NAT's packets from a real server, and is better known now."""
-        for family in sorted(forwarded(self.config)):
-            name = sysctls.FORWARDING[family]
-            switch = Path("/proc/sys", *name.split("."))
-            if switch.read_text(encoding="ascii").strip() == "0":
-                log.warning(
-                    "the kernel does not forward, so no packet reaches a real server",
-                    sysctl=name,
-                    remedy="set it to 1, or forwarding = true in [sysctl]",
-                )
 
     @property
     def diverted(self) -> divert.Diverted:
@@ -194,13 +201,10 @@ class Daemon:
         return diverted(self.director.services)
 
     def _keep_diverting(self) -> None:
-        """Put the table up again if somebody flushed the whole ruleset."""
-        try:
-            if not divert.table_stands():
-                self.divert.update(self.diverted)
-                log.warning("somebody removed the nftables table; put it up again")
-        except KernelError as error:
-            log.error("packets are not diverted", error=str(error))  # noqa: TRY400 - it says all
+        """Put the table up again if somebody flushed the whole ruleset. Raise KernelError."""
+        if not divert.table_stands():
+            self.divert.update(self.diverted)
+            log.warning("somebody removed the nftables table; put it up again")
 
     def learn_routes(self) -> None:
         """Look up our addresses, all links' MTUs, and the ways to real servers.
@@ -208,7 +212,6 @@ class Daemon:
         Raise KernelError.
         """
         director = self.director
-        self._learn_again = time.monotonic() + LEARN_PERIOD_S
         director.link_mtus = routes.link_mtus()
         own = director.local_addresses = frozenset(
             address for _, address in routes.local_addresses()
@@ -223,44 +226,17 @@ class Daemon:
         self.frames.refresh()
         if self._diverting:  # else not all of our addresses are there
             self.divert.update(self.diverted)
-            self._say_once(self._obstacles())
+            self.complaints.obstacles(self._obstacles())
 
     def relearn_routes(self) -> None:
         """Look them up again; where the kernel does not answer, go on with what is known."""
-        try:
-            self.learn_routes()
-        except KernelError as error:
-            log.error("cannot look up routes", error=str(error))  # noqa: TRY400 - it says all
+        self.jobs.attempt(self.learning)
 
-    def _obstacles(self) -> Iterator[tuple[str, str, str]]:
-        """Yield what will keep packets from real servers: what, about whom, what to do."""
-        director = self.director
-        own = director.local_addresses or frozenset()
-        for service in director.services:
-            for address in service.local.addresses:
-                if address not in own:
-                    remedy = f"ip address add {text(address)}/{8 * len(address)} dev INTERFACE"
-                    yield "a local address is none of this host", text(address), remedy
-            for server in service.servers:
-                if server.source is None:
-                    yield "no route to a real server", _name(server), "see `ip route`"
-                elif server.is_local and server.way.bypasses and service.key.vip not in {b"", *own}:
-                    vip = text(service.key.vip)
-                    remedy = f"make {vip} an address of this host, e.g. by `interface`"
-                    yield "a real server is this host, but the VIP is not", _name(server), remedy
-                if server.unanswered >= UNANSWERED:
-                    remedy = "lvsd doctor; on the real server: lvsd realserver status"
-                    yield _SILENT, f"{_name(server)} of {service.name}", remedy
-        for address, problem in self.frames.problems().items():
-            yield problem, text(address), "DR needs real servers on a link of the director's"
-
-    def _say_once(self, obstacles: Iterable[tuple[str, str, str]]) -> None:
-        """Log what was not there when this was last asked."""
-        found = {f"{what}: {whom}": (what, whom, remedy) for what, whom, remedy in obstacles}
-        for key in sorted(found.keys() - self._said):
-            what, whom, remedy = found[key]
-            log.warning(what, address=whom, remedy=remedy)
-        self._said = set(found)
+    def _obstacles(self) -> Iterator[obstacles.Obstacle]:
+        """Yield what will keep packets from real servers. Raise OSError."""
+        yield from obstacles.of_services(self.director, self.frames.problems())
+        switched_on = self._forwarded if self.config.sysctl.forwarding else ()
+        yield from obstacles.of_forwarding(self._forwarded, switched_on)
 
     def send_waiting(self) -> None:
         """Send what the last packets brought about: packets by our own sockets, ICMP errors."""
@@ -284,10 +260,12 @@ class Daemon:
 
     def report_error(self, error: Exception) -> None:
         """Log an error of ours, or of a scheduler, that cost packets; not every one of a flood."""
-        now = time.monotonic()
-        if now >= self._quiet_until:
-            self._quiet_until = now + REPORT_PAUSE_S
-            log.error("an error in lvsd, or in a scheduler; packets may be lost", exc_info=error)
+        self.complaints.fault("an error in lvsd, or in a scheduler; packets may be lost", error)
+
+    def _loop_error(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log what a callback of the event loop raised."""
+        error = context.get("exception")
+        self.complaints.fault("an error in lvsd; packets may be lost", error)
 
     def _report(self) -> None:
         """Log what schedulers raised while they were told of something, and what is amiss."""
@@ -295,7 +273,7 @@ class Daemon:
             if service.fault is not None:
                 self.report_error(service.fault)
                 service.fault = None
-        self._say_once(self._obstacles())
+        self.complaints.obstacles(self._obstacles())
 
     def counters(self) -> dict[str, dict[str, int]]:
         """Return what is counted around the director, for the control socket."""
@@ -308,30 +286,47 @@ class Daemon:
             "client_address": {"told": told.told, "no_room": told.no_room, "forged": told.forged},
         }
 
-    async def _tick(self) -> None:
-        """Run the timers once a second, and feed systemd's watchdog while packets get verdicts.
-
-        Packets that wait in the queue with none taken since the last beat starve it.
-        """
-        watchdog = notify.watchdog_s()
-        pause = min(TICK_S, watchdog / 2) if watchdog else TICK_S
-        more = False
-        received = 0
+    async def _run_timers(self) -> NoReturn:
+        """Run the core's timers once a second, in turns with packets where there is much to do."""
+        timers = Job("the timers of connections failed", self._tick, endures=TIMERS_ENDURE)
+        more: object = False
         while True:
-            await asyncio.sleep(0 if more else pause)
-            now = time.monotonic()
-            more = self.director.tick(now)
-            self.send_waiting()
-            self.frames.tick(now)
-            if not more:
-                self._keep_diverting()
-                self._report()
-                if now >= self._learn_again:
-                    self.relearn_routes()
-            stats = self.source.stats
-            if watchdog and (stats.received > received or not stats.waiting):
-                notify.notify(notify.WATCHDOG)
-            received = stats.received
+            await asyncio.sleep(0 if more else TICK_S)
+            more = self.jobs.attempt(timers)
+
+    def _tick(self, now: float) -> bool:
+        more = self.director.tick(now)
+        self.send_waiting()
+        return more
+
+    async def _run_jobs(self) -> NoReturn:
+        """Do everything else that has its time, and feed systemd's watchdog."""
+        watchdog = notify.watchdog_s()
+        await self.jobs.run(min(TICK_S, watchdog / 2) if watchdog else TICK_S)
+
+    def _jobs(self) -> Iterator[Job]:
+        """Yield what is done once a second or less often, the most important first."""
+        if notify.watchdog_s():
+            yield Job("cannot read the statistics of the queue", self._watch_queue, 0.0, self._beat)
+        yield Job("cannot see to it that packets are diverted", lambda _: self._keep_diverting())
+        yield Job("cannot ask neighbours", self.frames.tick)
+        yield Job("cannot look for obstacles", lambda _: self._report())
+        yield self.learning
+
+    def _watch_queue(self, now: float) -> None:
+        """Feed the watchdog, unless packets wait in the queue and none was taken meanwhile.
+
+        Raise KernelError.
+        """
+        self.source.ask_kernel()
+        stats = self.source.stats
+        if stats.received > self._received or not stats.waiting:
+            self._beat(now)
+        self._received = stats.received
+
+    def _beat(self, _now: float) -> None:
+        """Feed the watchdog: where the queue tells nothing, that the event loop turns must do."""
+        self.manager.send(notify.WATCHDOG)
 
     def _facts(self) -> dict[str, object]:
         services = self.director.services
@@ -348,5 +343,10 @@ class Daemon:
         return f"services: {facts['services']}, real servers: {facts['servers']}"
 
 
-def _name(server: RealServer) -> str:
-    return endpoint(server.address, server.port)
+def _cancel(task: asyncio.Task[NoReturn]) -> None:
+    task.cancel()
+
+
+def _say_put_back(lines: Iterable[str]) -> None:
+    for line in lines:
+        log.info("put back", done=line)

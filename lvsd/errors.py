@@ -19,12 +19,23 @@ A sender of packets can cause none of them.
 
 from __future__ import annotations
 
+import errno
 import os
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+
+_ROOM: Final = {
+    errno.EMFILE: "raise the limit of open files (`ulimit -n`, LimitNOFILE=)",
+    errno.ENFILE: "raise the limit of open files (`sysctl fs.file-max`)",
+    errno.ENOMEM: "give it more memory",
+    errno.ENOSPC: "make room on the disk",
+    errno.EDQUOT: "make room on the disk",
+}
+"""What helps whatever is done, by errno."""
 
 
 class LvsdError(Exception):
@@ -78,11 +89,16 @@ class ConfigError(LvsdError):
 
 
 class KernelError(LvsdError):
-    """The kernel refused, or lacks, what was asked of it."""
+    """The kernel refused, or lacks, what was asked of it.
+
+    ``remedy`` is about what the operation needs; where room is short, another one is said.
+    """
 
     exit_status = os.EX_OSERR
 
     def __init__(self, operation: str, error: OSError | str, remedy: str) -> None:
+        if isinstance(error, OSError):
+            remedy = _ROOM.get(error.errno or 0, remedy)
         reason = error if isinstance(error, str) else error.strerror or str(error)
         super().__init__(f"{operation}: {reason}; {remedy}")
         self.operation = operation
@@ -94,6 +110,16 @@ class PrivilegeError(KernelError):
     """The process lacks a capability."""
 
     exit_status = os.EX_NOPERM
+
+
+def environment_error(operation: str, error: OSError | MemoryError) -> KernelError:
+    """Return the error that says what the machine refused in ``operation``: rights, or room."""
+    if isinstance(error, MemoryError):
+        return KernelError(operation, "out of memory", "give lvsd more, or less to do")
+    named = f"{operation}: {error.filename}" if error.filename else operation
+    if error.errno in {errno.EPERM, errno.EACCES}:
+        return PrivilegeError(named, error, "run lvsd as root")
+    return KernelError(named, error, "see whether it can be done by hand")
 
 
 class ControlError(LvsdError):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,23 +23,50 @@ def status(text: str) -> str:
     return "STATUS=" + " ".join(text.split())
 
 
-def notify(*messages: str, environ: Mapping[str, str] = os.environ) -> bool:
-    """Send messages to the service manager; return whether it took them.
+class Notifier:
+    """Tells the service manager by one socket, which stays open: a beat needs no descriptor.
 
-    Never raises and never blocks: the packets must not wait for the service manager. A
-    watchdog's beat that was not taken is made good by the next.
+    Without descriptors, when it is made, every message is lost.
     """
-    address = environ.get("NOTIFY_SOCKET", "")
-    if not address.startswith(("/", "@")):
-        return False
-    if address.startswith("@"):
-        address = "\0" + address[1:]
+
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        address = environ.get("NOTIFY_SOCKET", "")
+        self._socket: socket.socket | None = None
+        if address.startswith(("/", "@")):
+            self._address = "\0" + address[1:] if address.startswith("@") else address
+            with suppress(OSError):
+                self._socket = socket.socket(
+                    socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
+                )
+
+    def send(self, *messages: str) -> bool:
+        """Send messages to the service manager; return whether it took them.
+
+        Never raises and never blocks: the packets must not wait for the service manager. A
+        watchdog's beat that was not taken is made good by the next.
+        """
+        if self._socket is None:
+            return False
+        try:
+            self._socket.sendto("\n".join(messages).encode(), self._address)
+        except OSError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close the socket. Harmless when done twice."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+def notify(*messages: str, environ: Mapping[str, str] = os.environ) -> bool:
+    """Send messages to the service manager once, see `Notifier.send`."""
+    notifier = Notifier(environ)
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
-            sender.sendto("\n".join(messages).encode(), address)
-    except OSError:
-        return False
-    return True
+        return notifier.send(*messages)
+    finally:
+        notifier.close()
 
 
 def watchdog_s(environ: Mapping[str, str] = os.environ) -> float | None:

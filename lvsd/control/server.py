@@ -88,21 +88,21 @@ class ControlServer:
             raise KernelError(
                 f"listen on {self.path}", error, "set daemon.control to another path"
             ) from error
-        self._inode = self.path.stat().st_ino
         self._server = await asyncio.start_unix_server(
             self._client, sock=listener, limit=MAX_REQUEST, backlog=BACKLOG
         )
 
     async def stop(self) -> None:
         """Hang up on everybody and remove the socket, unless it is another's by now."""
-        if self._server is None:
+        if self._server is not None:
+            self._server.close()
+            for client in self._clients:
+                client.cancel()
+            await asyncio.gather(*self._clients, return_exceptions=True)
+            await self._server.wait_closed()
+            self._server = None
+        if self._inode is None:
             return
-        self._server.close()
-        for client in self._clients:
-            client.cancel()
-        await asyncio.gather(*self._clients, return_exceptions=True)
-        await self._server.wait_closed()
-        self._server = None
         with suppress(FileNotFoundError):
             if self.path.stat().st_ino == self._inode:
                 self.path.unlink()
@@ -116,6 +116,7 @@ class ControlServer:
         umask = os.umask(SOCKET_UMASK)
         try:
             listener.bind(str(self.path))
+            self._inode = self.path.stat().st_ino
         except OSError:
             listener.close()
             raise

@@ -6,6 +6,7 @@ import socket
 import struct
 from typing import Final
 
+from lvsd.io import links
 from lvsd.io.netlink import (
     NETLINK_ROUTE,
     NLM_F_CREATE,
@@ -38,7 +39,7 @@ def delete(interface: str, address: bytes) -> None:
 
 def _change(kind: int, flags: int, interface: str, address: bytes, scope: int) -> None:
     family, skip = (socket.AF_INET, 0) if len(address) == 4 else (socket.AF_INET6, _IFA_F_NODAD)
-    index = socket.if_nametoindex(interface)
+    index = links.index_of(interface)
     header = _IFADDRMSG.pack(family, 8 * len(address), skip, scope, index)
     body = header + attribute(_IFA_LOCAL, address) + attribute(_IFA_ADDRESS, address)
     with linked(NETLINK_ROUTE) as link:

@@ -25,6 +25,7 @@ from lvsd.io.netlink import (
     NLM_F_EXCL,
     Message,
     attribute,
+    attributes,
     be16,
     be32,
     linked,
@@ -41,8 +42,8 @@ _TABLE: Final = f"table inet {TABLE}"
 _CHANGE: Final = f"change nftables {_TABLE}"
 _NFPROTO_INET: Final = 1
 _SUBSYSTEM: Final = 10 << 8  # NFNL_SUBSYS_NFTABLES
-_NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN, _NEWRULE = (
-    _SUBSYSTEM | kind for kind in (0, 1, 2, 3, 6)
+_NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN, _GETCHAIN, _NEWRULE, _GETRULE = (
+    _SUBSYSTEM | kind for kind in (0, 1, 2, 3, 4, 6, 7)
 )
 _NFGENMSG: Final = struct.Struct("!BBH")  # family, version, resource
 _BEGIN: Final = Message(16, 0, _NFGENMSG.pack(0, 0, 10))
@@ -68,14 +69,17 @@ class Divert:
         self._queue = queue
         self._flags = _BYPASS if on_crash == "bypass" else 0
         self._state: Diverted | None = None
+        self._made = False
+        """The table was put up by us, and not yet removed."""
 
     def up(self, diverted: Diverted) -> None:
         """Start to divert. Packets are dropped until somebody reads the queue: open it first."""
         self._create_table()
+        self._made = True
         try:
             _go_live(diverted, _START_S if self._state is None else _RUNNING_S)
         except BaseException:
-            _delete_table()
+            self._remove_table()
             raise
         self._state = diverted
 
@@ -92,10 +96,17 @@ class Divert:
         self._state = diverted
 
     def down(self) -> None:
-        """Stop to divert. Harmless when nothing is up; packets in the queue keep their place."""
-        if self._state is not None:
-            self._state = None
-            _delete_table()
+        """Stop to divert. Harmless when nothing is up; packets in the queue keep their place.
+
+        After a failure it can be tried again.
+        """
+        if self._made:
+            self._remove_table()
+        self._state = None
+
+    def _remove_table(self) -> None:
+        _delete_table()
+        self._made = False
 
     def _create_table(self) -> None:
         """Put up the table with the one rule that queues; no hook leads to it yet."""
@@ -125,6 +136,52 @@ def table_stands() -> bool:
     except OSError as error:
         raise _refusal(error) from error
     return True
+
+
+def is_ours() -> bool:
+    """Return whether the table has the chain by which an lvsd queues. Raise KernelError."""
+    try:
+        with linked(NETLINK_NETFILTER) as link:
+            link.get(_message(_GETCHAIN, 0, string(1, TABLE), string(3, QUEUE_CHAIN)))
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise _refusal(error) from error
+    return True
+
+
+def queue_of_table() -> int | None:
+    """Return the number of the queue that the table leads to; None where no rule says it.
+
+    Raise KernelError.
+    """
+    request = _message(_GETRULE, 0, string(1, TABLE), string(2, QUEUE_CHAIN))
+    try:
+        with linked(NETLINK_NETFILTER) as link:
+            numbers = [_queue_of_rule(answer) for answer in link.dump(request)]
+    except OSError as error:
+        raise _refusal(error) from error
+    return next((number for number in numbers if number is not None), None)
+
+
+def _queue_of_rule(answer: Message) -> int | None:
+    """Return the queue of the first expression of a rule, if `native_queue` or `xt_queue` made it.
+
+    The rules of other tables and chains, which older kernels list as well, have none.
+    """
+    rule = attributes(answer.body, _NFGENMSG.size)
+    if (rule.get(1), rule.get(2)) != (TABLE.encode() + b"\0", QUEUE_CHAIN.encode() + b"\0"):
+        return None
+    expression = attributes(attributes(rule.get(4, b""), 0).get(1, b""), 0)
+    data = attributes(expression.get(2, b""), 0)
+    match expression.get(1):
+        case b"queue\0":
+            return int.from_bytes(data[1], "big")
+        case b"target\0":
+            number: int = _XT_INFO.unpack_from(data[3])[0]
+            return number
+        case _:
+            return None
 
 
 def remove_leftover() -> bool:

@@ -88,6 +88,11 @@ class Journal:
     settings: dict[str, object] = field(default_factory=dict)
     """What the writer was told to do, in its own words, for whoever comes after it."""
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it names no change."""
+        return not (self.sysctls or self.addresses or self.links or self.tables)
+
     @classmethod
     def of_this_process(cls) -> Journal:
         """Return an empty journal that this process writes, about the namespace it is in."""
@@ -128,12 +133,13 @@ class Journal:
             with _trusted(path.parent) as directory:
                 with suppress(FileNotFoundError):
                     os.unlink(draft, dir_fd=directory)
-                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-                with open(os.open(draft, flags, 0o600, dir_fd=directory), "w") as file:  # noqa: PTH123 - likewise
-                    json.dump(asdict(self), file, indent=1)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(draft, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+                try:
+                    self._write_to(draft, directory)
+                    os.replace(draft, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+                except OSError:
+                    with suppress(OSError):
+                        os.unlink(draft, dir_fd=directory)
+                    raise
                 os.fsync(directory)
         except _UntrustedError as error:
             remedy = f"keep it in a directory that is root's alone ({_WHERE})"
@@ -141,14 +147,26 @@ class Journal:
         except OSError as error:
             raise _refusal(operation, error) from error
 
+    def _write_to(self, name: str, directory: int) -> None:
+        """Write a new file of this name, and see that it is on the disk. Raise OSError."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with open(os.open(name, flags, 0o600, dir_fd=directory), "w") as file:  # noqa: PTH123 - likewise
+            json.dump(asdict(self), file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+
     def writer_lives(self) -> bool:
         """Return whether the process that wrote this is still running."""
         return _start_time(self.pid) == self.started
 
 
 def remove(path: Path) -> None:
-    """Remove a journal, if there is one. Raise KernelError, PrivilegeError."""
+    """Remove a journal, and what a killed lvsd began to write of it; harmless without any.
+
+    Raise KernelError, PrivilegeError.
+    """
     try:
+        path.with_suffix(".new").unlink(missing_ok=True)
         path.unlink(missing_ok=True)
     except OSError as error:
         raise _refusal(f"remove the journal {path}", error) from error

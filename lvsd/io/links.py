@@ -56,7 +56,7 @@ def take_down(name: str) -> None:
 
 
 def _set_flags(name: str, flags: int) -> None:
-    body = _header(socket.if_nametoindex(name), flags=flags, change=_IFF_UP)
+    body = _header(index_of(name), flags=flags, change=_IFF_UP)
     with linked(NETLINK_ROUTE) as link:
         link.do(Message(_NEWLINK, 0, body))
 
@@ -65,6 +65,16 @@ def delete(name: str) -> None:
     """Remove an interface. Raise OSError, such as ENODEV."""
     with linked(NETLINK_ROUTE) as link:
         link.do(Message(_DELLINK, 0, _header(0) + string(_IFLA_IFNAME, name)))
+
+
+def index_of(name: str) -> int:
+    """Return the index of an interface. Raise OSError, ENODEV without it.
+
+    if_nametoindex(3) says that there is none also when it finds no descriptor to ask with.
+    """
+    with linked(NETLINK_ROUTE) as link:
+        answer = link.get(Message(_GETLINK, 0, _header(0) + string(_IFLA_IFNAME, name)))
+    return int(_IFINFOMSG.unpack_from(answer.body)[2])
 
 
 def kind_of(name: str) -> str | None:

@@ -10,13 +10,12 @@ Nothing is put back that is not as we left it: whoever changed it since meant it
 from __future__ import annotations
 
 import errno
-import socket
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from lvsd.errors import KernelError, PrivilegeError
 from lvsd.io import addresses, links, nft, sysctls
-from lvsd.io.divert import remove_leftover, table_stands
+from lvsd.io.divert import is_ours, queue_of_table, remove_leftover, table_stands
 from lvsd.io.journal import (
     AddressChange,
     Journal,
@@ -36,7 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["Machine", "cleanup", "journal_path", "put_back"]
+    from lvsd.io.queue_statistics import QueueStatistics
+
+__all__ = ["Machine", "cleanup", "journal_path", "put_back", "take_over"]
 
 _Change = TypeVar("_Change", AddressChange, LinkChange, TableChange)
 
@@ -96,7 +97,7 @@ class Machine:
         """
         operation = f"put {text(address)} on {interface}"
         try:
-            index = socket.if_nametoindex(interface)
+            index = links.index_of(interface)
             if (index, address) in local_addresses():
                 return
             with self._noted(self._journal.addresses, AddressChange(interface, text(address))):
@@ -147,12 +148,21 @@ class Machine:
         with self._noted(self._journal.tables, TableChange(name)):
             nft.replace(name, commands)
 
-    def restore(self) -> list[str]:
+    def undo(self) -> list[str]:
         """Put everything back, latest change first, and say so line by line.
 
-        A change that cannot be undone gets a line that says so, and the journal keeps it for
-        `cleanup`. A second call has only those left to do. Raise KernelError when the journal
-        cannot be written.
+        A change that cannot be undone gets a line that says so, and the journal keeps it. The
+        journal stays, also with nothing in it: as long as it is there, `cleanup` and the next
+        daemon see that something may be left.
+        """
+        lines, self._journal = undo(self._journal, self._path, keep=True)
+        return lines
+
+    def restore(self) -> list[str]:
+        """Do as `undo` does, for the last time: a journal with nothing left in it is removed.
+
+        A second call has only those changes to undo that could not be undone. Raise KernelError
+        when the journal cannot be removed.
         """
         lines, self._journal = undo(self._journal, self._path)
         return lines
@@ -180,15 +190,16 @@ class Machine:
     def _noted(self, changes: list[_Change], change: _Change) -> Iterator[None]:
         """Have a change in the journal before the block makes it, and not when the block fails."""
         known = change in changes
-        if not known:
-            changes.append(change)
-            self._save()
         try:
+            if not known:
+                changes.append(change)
+                self._save()
             yield
         except (OSError, KernelError):
             if not known:
                 changes.remove(change)
-                self._save()
+                with suppress(KernelError):  # a note about what was never made does no harm
+                    self._save()
             raise
 
     def _save(self) -> None:
@@ -212,14 +223,37 @@ def cleanup(journal: Path) -> list[str]:
     """Remove what a killed daemon left: its nftables table, addresses, sysctls. Say what.
 
     An empty list: there was nothing. Raise KernelError when the daemon that wrote the journal
-    still lives, or without a journal when the table may be that of a living one; or when the
-    kernel refuses.
+    still lives, or when the table may be that of a living one; or when the kernel refuses.
     """
     left = Journal.read(journal)
     if left:
         _refuse_if_alive(left)
-    elif table_stands():
-        _refuse_if_read()
+    if table_stands() and (reader := reader_of_table()):
+        raise KernelError(
+            "remove nftables table inet lvsd",
+            f"NFQUEUE {reader.queue} is read by netlink port {reader.port}"
+            f"{program_of(reader.port)}",
+            "if that is lvsd, stop it; if not, run `nft delete table inet lvsd`",
+        )
+    return _clear(left, journal)
+
+
+def take_over(journal: Path) -> list[str]:
+    """Do as `cleanup` does, for a daemon that starts; but a table that may be in use stays.
+
+    So does one of that name that no lvsd made: who puts up a table of our own finds it taken.
+    Raise KernelError, PrivilegeError.
+    """
+    left = Journal.read(journal)
+    if left:
+        _refuse_if_alive(left)
+    if table_stands() and (not is_ours() or reader_of_table()):
+        return undo(left, journal)[0] if left else []
+    return _clear(left, journal)
+
+
+def _clear(left: Journal | None, journal: Path) -> list[str]:
+    """Remove the table, then undo what the journal says; the journal goes last."""
     lines = ["removed nftables table inet lvsd"] if remove_leftover() else []
     if left:
         return lines + undo(left, journal)[0]
@@ -230,23 +264,21 @@ def cleanup(journal: Path) -> list[str]:
     return lines
 
 
+def reader_of_table() -> QueueStatistics | None:
+    """Return who reads the queue that the table leads to: then its lvsd may live.
+
+    Where the table does not say which queue, whoever reads any. Raise KernelError.
+    """
+    number = queue_of_table()
+    return next((each for each in queues() if number in {None, each.queue}), None)
+
+
 def _refuse_if_alive(journal: Journal) -> None:
     if journal.writer_lives():
         raise KernelError(
             "take over this network namespace",
             f"lvsd runs in it, pid {journal.pid}",
             f"stop it first, such as by `kill {journal.pid}`",
-        )
-
-
-def _refuse_if_read() -> None:
-    """Refuse while anybody reads any queue: the journal of a living lvsd may lie elsewhere."""
-    for reader in queues():
-        raise KernelError(
-            "remove nftables table inet lvsd",
-            f"NFQUEUE {reader.queue} is read by netlink port {reader.port}"
-            f"{program_of(reader.port)}",
-            "if that is lvsd, stop it; if not, run `nft delete table inet lvsd`",
         )
 
 

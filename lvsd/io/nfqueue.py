@@ -211,13 +211,20 @@ class QueueSource:
 
     @property
     def stats(self) -> SourceStats:
-        """The counters as of now, the kernel's included."""
-        if self._binding is not None and (kernel := queue_statistics(self._queue)):
+        """The counters as of now; the kernel's own as of when it last told them."""
+        with suppress(KernelError):
+            self.ask_kernel()
+        return self._stats
+
+    def ask_kernel(self) -> None:
+        """Bring the counters up to date, the kernel's included. Raise KernelError."""
+        if self._binding is None:
+            return
+        self._stats.overruns = self._reader.overruns
+        self._stats.verdict_errors = self._verdicts.failed
+        if kernel := queue_statistics(self._queue):
             self._stats.kernel_dropped = kernel.queue_dropped + kernel.user_dropped
             self._stats.waiting = kernel.waiting
-            self._stats.overruns = self._reader.overruns
-            self._stats.verdict_errors = self._verdicts.failed
-        return self._stats
 
     def _take(self, packet: Packet) -> None:
         """Give one packet its verdict. No exception may leave: the packet would wait for ever."""

@@ -7,55 +7,78 @@ from __future__ import annotations
 
 import errno
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from lvsd.errors import KernelError
 from lvsd.io import addresses, links, nft, sysctls
-from lvsd.io.journal import remove
+from lvsd.io.journal import AddressChange, LinkChange, SysctlChange, TableChange, remove
 from lvsd.packet.address import pack
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from lvsd.io.journal import AddressChange, Journal, LinkChange, SysctlChange, TableChange
+    from lvsd.io.journal import Journal
+
+Change: TypeAlias = AddressChange | LinkChange | TableChange | SysctlChange
+_Change = TypeVar("_Change", AddressChange, LinkChange, TableChange, SysctlChange)
 
 
-def undo(journal: Journal, path: Path) -> tuple[list[str], Journal]:
+def undo(journal: Journal, path: Path, *, keep: bool = False) -> tuple[list[str], Journal]:
     """Undo every change of a journal; return what was done, and what could not be.
 
-    The file is removed, or holds what could not be undone.
+    The file then holds what could not be undone. Without any it is removed, unless it is to
+    ``keep``. Where it cannot be written it stays as it was, which a line says: to undo what is
+    undone does no harm. Raise KernelError, PrivilegeError when it cannot be removed.
     """
     lines: list[str] = []
-    kept = replace(journal, sysctls=[], addresses=[], links=[], tables=[])
-    for link in reversed(journal.links):
-        try:
-            lines += _undo_link(link)
-        except OSError as error:
-            lines.append(f"interface {link.name} stays: {error.strerror}")
-            kept.links.insert(0, link)
-    for address in reversed(journal.addresses):
-        try:
-            lines += _undo_address(address)
-        except OSError as error:
-            lines.append(f"{address.address} stays on {address.interface}: {error.strerror}")
-            kept.addresses.insert(0, address)
-    for table in reversed(journal.tables):
-        try:
-            lines += _undo_table(table)
-        except KernelError as error:
-            lines.append(f"nftables table inet {table.name} stays: {error}")
-            kept.tables.insert(0, table)
-    for sysctl in reversed(journal.sysctls):
-        try:
-            lines += _undo_sysctl(sysctl)
-        except OSError as error:
-            lines.append(f"{sysctl.name} stays {sysctl.ours}: {error.strerror}")
-            kept.sysctls.insert(0, sysctl)
-    if kept.addresses or kept.sysctls or kept.links or kept.tables:
-        kept.write(path)
-    else:
+    kept = replace(
+        journal,
+        links=_each(journal.links, _undo_link, lines),
+        addresses=_each(journal.addresses, _undo_address, lines),
+        tables=_each(journal.tables, _undo_table, lines),
+        sysctls=_each(journal.sysctls, _undo_sysctl, lines),
+    )
+    if kept.is_empty and not keep:
         remove(path)
+        return lines, kept
+    try:
+        kept.write(path)
+    except KernelError as error:
+        lines.append(f"the journal stays as it was: {error}")
     return lines, kept
+
+
+def _each(
+    changes: list[_Change], act: Callable[[_Change], list[str]], lines: list[str]
+) -> list[_Change]:
+    """Undo changes, latest first, and return those that could not be; say so in ``lines``."""
+    kept: list[_Change] = []
+    for change in reversed(changes):
+        try:
+            lines += act(change)
+        except (OSError, KernelError, MemoryError) as error:
+            lines.append(f"{_stays(change)}: {_reason(error)}")
+            kept.insert(0, change)
+    return kept
+
+
+def _stays(change: Change) -> str:
+    match change:
+        case AddressChange():
+            return f"{change.address} stays on {change.interface}"
+        case LinkChange():
+            return f"interface {change.name} stays"
+        case TableChange():
+            return f"nftables table inet {change.name} stays"
+        case SysctlChange():
+            return f"{change.name} stays {change.ours}"
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _undo_link(change: LinkChange) -> list[str]:

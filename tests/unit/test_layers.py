@@ -67,6 +67,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "lvsd.terminal",
         *CORE,
     ),
+    "lvsd.running": ("lvsd.io", *CORE),
     "lvsd.assembly": ("lvsd.config", "lvsd.io", *CORE),
     "lvsd.daemon": (
         "lvsd.assembly",
@@ -77,6 +78,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "lvsd.io",
         "lvsd.log",
         "lvsd.notify",
+        "lvsd.running",
         "lvsd.sync",
         *CORE,
     ),

@@ -134,6 +134,15 @@ def test_a_missing_capability_is_named(lab: Lab, directory: Path, missing: str, 
     assert_refused(tried, os.EX_NOPERM, "run lvsd as root or with", words)
 
 
+def test_sysctls_that_cannot_be_written_are_named(lab: Lab, directory: Path) -> None:
+    script = 'mount -o bind,ro /proc/sys /proc/sys && exec "$@"'
+
+    tried = attempt(lab, directory, before=["unshare", "--mount", "sh", "-c", script, "sh"])
+
+    words = "set sysctl net.ipv4.ip_forward = 1", "Read-only file system", "make /proc/sys writable"
+    assert_refused(tried, os.EX_OSERR, *words)
+
+
 def test_an_ordinary_user_is_refused(lab: Lab, directory: Path) -> None:
     user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
     probe = [*user, sys.executable, "-c", "import lvsd.cli"]
@@ -142,13 +151,13 @@ def test_an_ordinary_user_is_refused(lab: Lab, directory: Path) -> None:
 
     tried = attempt(lab, directory, before=user)
 
-    assert_refused(tried, os.EX_NOPERM, "Permission denied", "run lvsd as root")
+    assert_refused(tried, os.EX_NOPERM, "not permitted", "run lvsd as root")
 
 
 def test_an_unknown_interface_for_the_virtual_address_is_named(lab: Lab, directory: Path) -> None:
     tried = attempt(lab, directory, text=both(lab, PORT, 8080, interface="nonesuch"))
 
-    assert_refused(tried, os.EX_OSERR, lab.vip.v4, "on nonesuch", "no interface with this name")
+    assert_refused(tried, os.EX_OSERR, lab.vip.v4, "on nonesuch", "No such device")
 
 
 def test_a_control_socket_that_is_in_use_is_named(lab: Lab, directory: Path) -> None:

@@ -1,0 +1,69 @@
+"""What keeps packets from real servers although the daemon is well, and what to do about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from lvsd.io import sysctls
+from lvsd.packet.address import endpoint, text
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+    from lvsd.core.director import Director
+    from lvsd.core.service import RealServer
+
+Obstacle: TypeAlias = tuple[str, str, str]
+"""What is wrong, about whom or what, and a remedy."""
+
+UNANSWERED: Final = 3
+"""Repeated SYNs, with no client answered in between, from which on a server is called silent."""
+
+_SILENT: Final = "clients repeat their SYNs: a real server seems not to answer them"
+
+
+def of_services(director: Director, unreachable: Mapping[bytes, str]) -> Iterator[Obstacle]:
+    """Yield the obstacles on the ways to real servers.
+
+    ``unreachable`` says why frames to an address cannot be sent.
+    """
+    own = director.local_addresses or frozenset()
+    for service in director.services:
+        for address in service.local.addresses:
+            if address not in own:
+                remedy = f"ip address add {text(address)}/{8 * len(address)} dev INTERFACE"
+                yield "a local address is none of this host", text(address), remedy
+        for server in service.servers:
+            if server.source is None:
+                yield "no route to a real server", _name(server), "see `ip route`"
+            elif server.is_local and server.way.bypasses and service.key.vip not in {b"", *own}:
+                vip = text(service.key.vip)
+                remedy = f"make {vip} an address of this host, e.g. by `interface`"
+                yield "a real server is this host, but the VIP is not", _name(server), remedy
+            if server.unanswered >= UNANSWERED:
+                remedy = "lvsd doctor; on the real server: lvsd realserver status"
+                yield _SILENT, f"{_name(server)} of {service.name}", remedy
+    for address, problem in unreachable.items():
+        yield problem, text(address), "DR needs real servers on a link of the director's"
+
+
+def of_forwarding(families: Iterable[int], switched_on: Collection[int]) -> Iterator[Obstacle]:
+    """Yield each IP version of ``families``, 4 and 6, that the kernel does not forward.
+
+    ``switched_on`` are those that lvsd has switched on: then somebody has switched them off. lvsd
+    leaves it at that, as whoever did it may have meant it. Raise OSError.
+    """
+    for family in sorted(families):
+        name = sysctls.FORWARDING[family]
+        if sysctls.read(name) != "0":
+            continue
+        if family in switched_on:
+            what = "somebody switched the kernel's forwarding off: no packet reaches a real server"
+            yield what, name, f"sysctl -w {name}=1"
+        else:
+            what = "the kernel does not forward, so no packet reaches a real server"
+            yield what, name, "set it to 1, or forwarding = true in [sysctl]"
+
+
+def _name(server: RealServer) -> str:
+    return endpoint(server.address, server.port)
