@@ -268,8 +268,6 @@ class Director:
         path = connection.path
         protocol = path.protocol
         connection.state = state
-        if state == states.TCP_ESTABLISHED:
-            path.server.unanswered = 0  # the client has an answer
         active = bool(protocol.active[state])
         if active != connection.active:
             connection.active = active
@@ -279,8 +277,11 @@ class Director:
             else:
                 server.deactivate()
             server.service.changed(server)
-        if connection.template is not None and protocol.states[state] == "ESTABLISHED":
-            connection.template.assured = True
+        if state == protocol.established:
+            if protocol.number == TCP:
+                path.server.unanswered = 0  # the client has an answer to its SYN
+            if connection.template is not None:
+                connection.template.assured = True
 
     def _is_stale(self, connection: Connection) -> bool:
         """Whether a packet that opens a connection is to be scheduled anew (ip_vs_in_hook)."""

@@ -35,7 +35,8 @@ class Protocol:
 
     ``states`` are the names that ``lvsadm -Lnc`` prints, ``timeouts`` seconds per state (the
     list may be changed while running), ``active`` says per state whether the connection counts
-    as active, ``next`` is per direction a table of 256 events * 16 states.
+    as active, ``next`` is per direction a table of 256 events * 16 states. ``established`` is the
+    state of that name, None without one: a state's number means nothing in another protocol.
     """
 
     number: int
@@ -44,6 +45,7 @@ class Protocol:
     timeouts: list[float]
     active: bytes
     next: tuple[bytes, bytes, bytes]
+    established: int | None = None
 
 
 # --- TCP ------------------------------------------------------------------------------------
@@ -116,6 +118,7 @@ def tcp() -> Protocol:
         timeouts=[float(seconds) for seconds in _TCP_TIMEOUTS_S],
         active=bytes(state in _TCP_ACTIVE for state in range(16)),
         next=tuple(map(_tcp_table, Direction)),  # type: ignore[arg-type]  # exactly three
+        established=TCP_ESTABLISHED,
     )
 
 
@@ -255,4 +258,5 @@ def sctp() -> Protocol:
         timeouts=[float(seconds) for seconds in _SCTP_TIMEOUTS_S],
         active=bytes(state == SCTP_ESTABLISHED for state in range(16)),
         next=tuple(map(_sctp_table, Direction)),  # type: ignore[arg-type]  # exactly three
+        established=SCTP_ESTABLISHED,
     )

@@ -14,8 +14,6 @@ from lvsd.packet.view import Packet
 
 ARP_TYPE: Final = 0x0806
 BROADCAST: Final = b"\xff" * 6
-SHORTEST: Final = 48
-"""The length in bytes of an echo of no content, over IPv6."""
 ORDINARY_HOPS: Final = 64
 """The TTL, or hop limit, that hosts commonly begin with (RFC 1700)."""
 

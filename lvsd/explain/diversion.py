@@ -26,11 +26,6 @@ class Belonging(NamedTuple):
     connection: Connection | None
     key: bytes
 
-    @property
-    def is_request(self) -> bool:
-        """Whether it goes the client's packets' way."""
-        return self.connection is not None and self.connection.key == self.key
-
 
 def belonging(by_key: Mapping[bytes, Connection], packet: Packet) -> Belonging:
     """Return whose a packet is: an ICMP error, AH and ESP are of one too (`lvsd.core.related`)."""

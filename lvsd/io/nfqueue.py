@@ -83,8 +83,6 @@ class SourceStats:
     """Packets dropped since the handler raised an exception."""
     verdict_errors: int = 0
     """Verdicts that the kernel would not take: those packets wait until the queue is closed."""
-    overruns: int = 0
-    """Times the socket said ENOBUFS: packets were lost before us."""
     kernel_dropped: int = 0
     """Packets that the kernel dropped: too many waiting, or the receive buffer full."""
     waiting: int = 0
@@ -220,7 +218,6 @@ class QueueSource:
         """Bring the counters up to date, the kernel's included. Raise KernelError."""
         if self._binding is None:
             return
-        self._stats.overruns = self._reader.overruns
         self._stats.verdict_errors = self._verdicts.failed
         if kernel := queue_statistics(self._queue):
             self._stats.kernel_dropped = kernel.queue_dropped + kernel.user_dropped
@@ -282,24 +279,18 @@ class QueueSource:
 class _BoundedReader:
     """What NetfilterQueue reads from: at most ``left`` messages, of any length."""
 
-    __slots__ = ("left", "message", "overruns", "receive")
+    __slots__ = ("left", "message", "receive")
 
     def __init__(self) -> None:
         self.receive: Callable[[int, int], bytes]
         self.left = 0
         self.message = b""
-        self.overruns = 0
 
     def recv(self, _size: int) -> bytes:
         """Return one message. Raise BlockingIOError when the turn is over or nothing is there."""
         if not self.left:
             raise BlockingIOError(errno.EAGAIN, "the turn is over")
-        try:
-            message = self.receive(_MESSAGE, socket.MSG_DONTWAIT)
-        except OSError as error:
-            if error.errno == errno.ENOBUFS:
-                self.overruns += 1
-            raise
+        message = self.receive(_MESSAGE, socket.MSG_DONTWAIT)
         self.left -= 1
         self.message = message
         return message

@@ -98,6 +98,18 @@ def test_a_client_that_goes_on_shows_that_its_server_answers(version: int) -> No
     assert _only_server(world).unanswered == 0
 
 
+def test_an_answer_over_sctp_is_none_to_a_syn(version: int) -> None:
+    world = World(version)
+    world.serve(fwmark=7, vport=0, forwarder=Dr())
+    for _ in range(3):
+        world.handle(world.from_client(), mark=7)
+    seen = []
+    for chunk in ("INIT", "COOKIE_ECHO", "DATA"):
+        world.handle(world.from_client(chunk, protocol="sctp"), mark=7)
+        seen.append((world.states()[-1], _only_server(world).unanswered))
+    assert seen == [("INIT1", 2), ("ESTABLISHED", 2), ("ESTABLISHED", 2)]
+
+
 def test_a_repeated_syn_says_nothing_of_a_server_whose_answers_are_seen(version: int) -> None:
     world = World(version)
     world.serve(forwarder=Nat())
