@@ -5,7 +5,6 @@ Part of the composition root: pure, but it knows configuration, core and io.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from forwarders import Nat, Tun
@@ -13,6 +12,7 @@ from lvsd.config.plugins import make_scheduler
 from lvsd.core.director import Director
 from lvsd.core.local_ports import LocalPool
 from lvsd.core.related import ISAKMP_PORT
+from lvsd.core.sequence_numbers import NEW
 from lvsd.core.service import FTP_PORT, RealServer, Service, ServiceKey
 from lvsd.core.settings import Settings
 from lvsd.core.states import SCTP, TCP, UDP
@@ -23,14 +23,13 @@ if TYPE_CHECKING:
 
     from forwarders.base import Forwarder
     from lvsd.config import model
+    from lvsd.core.sequence_numbers import Origin
     from lvsd.io.ruleset import Endpoint
 
 PROTOCOLS = {"tcp": TCP, "udp": UDP, "sctp": SCTP}
 
-SECRET_BYTES = 16
 
-
-def assemble(config: model.Config, now: float) -> Director:
+def assemble(config: model.Config, now: float, origin: Origin = NEW) -> Director:
     """Return a director that has the configuration's services and settings."""
     sysctl = config.sysctl
     settings = Settings(
@@ -41,7 +40,7 @@ def assemble(config: model.Config, now: float) -> Director:
         sloppy_sctp=sysctl.sloppy_sctp,
         max_connections=config.daemon.max_connections,
     )
-    director = Director(settings, now=now, secret=os.urandom(SECRET_BYTES))
+    director = Director(settings, now=now, origin=origin)
     timeouts = config.timeouts
     director.set_timeouts(timeouts.tcp_s, timeouts.tcp_fin_s, timeouts.udp_s)
     for entry in config.services:

@@ -24,6 +24,7 @@ import uvloop
 from lvsd import __version__, notify
 from lvsd.assembly import assemble, diverted, forwarded
 from lvsd.control.server import ControlServer
+from lvsd.core.sequence_numbers import NEW
 from lvsd.core.service import ANY_MTU
 from lvsd.errors import environment_error
 from lvsd.io import divert, machine, routes
@@ -31,6 +32,7 @@ from lvsd.io.frame_sender import FrameSender
 from lvsd.io.icmp_sender import IcmpSender
 from lvsd.io.journal import journal_path
 from lvsd.io.nfqueue import QueueSource
+from lvsd.io.origin import origin
 from lvsd.io.packet_sender import PacketSender
 from lvsd.running import obstacles
 from lvsd.running.complaints import Complaints
@@ -43,8 +45,12 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from lvsd.config import model
+    from lvsd.core.sequence_numbers import Origin
 
 TICK_S = 1.0
+
+FAREWELL_S = 3.0
+"""How long a stop sends RSTs at most, in seconds; some 10,000 connections a second are told."""
 
 LEARN_PERIOD_S = 600.0
 """How often routes are looked up without a change: what ICMP said of a path's MTU may be over."""
@@ -71,7 +77,7 @@ def run(config: model.Config) -> int:
     reserve = Reserve()
     runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     try:
-        runner.run(Daemon(config).serve(reserve))
+        runner.run(Daemon(config, origin(config.daemon.control.parent)).serve(reserve))
     except (OSError, MemoryError) as error:
         raise environment_error("run lvsd", error) from error
     finally:
@@ -94,9 +100,9 @@ def cleanup(directory: Path) -> int:
 class Daemon:
     """A running lvsd: one director, one queue, one control socket."""
 
-    def __init__(self, config: model.Config) -> None:
+    def __init__(self, config: model.Config, origin: Origin = NEW) -> None:
         self.config = config
-        self.director = assemble(config, time.monotonic())
+        self.director = assemble(config, time.monotonic(), origin)
         self.answers = IcmpSender()
         self.packets = PacketSender()
         self.frames = FrameSender(time.monotonic)
@@ -166,6 +172,7 @@ class Daemon:
         self.learn_routes()
         self.source.start(loop)
         undo.then("end to read the queue", self.source.stop)
+        undo.then("reset FULLNAT connections", self._reset_translated)
         undo.then("end to divert packets", self._stop_diverting)
         self.divert.up(self.diverted)
         self._diverting = True
@@ -186,6 +193,23 @@ class Daemon:
         self.divert.down()
         _say_put_back(changes.restore())
         self.manager.close()
+
+    async def _reset_translated(self) -> None:
+        """Tell clients and real servers that their FULLNAT connections end with this daemon.
+
+        Real servers would keep them for hours otherwise, and refuse the next daemon's connections
+        from the same local ports. Packets are no longer diverted, so none are opened meanwhile.
+        """
+        connections = self.director.table.count
+        enough = time.monotonic() + FAREWELL_S
+        for _ in self.director.endings.reset_translated():
+            self.send_waiting()
+            await asyncio.sleep(0)
+            if time.monotonic() >= enough:
+                break
+        self.send_waiting()
+        if ended := connections - self.director.table.count:
+            log.info("reset FULLNAT connections", connections=ended)
 
     def _change_machine(self, changes: machine.Machine) -> None:
         if self.config.sysctl.forwarding:

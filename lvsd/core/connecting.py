@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 from forwarders.base import Hop
 from lvsd.core import states
 from lvsd.core.connection import Connection, TranslatedConnection
-from lvsd.core.local_ports import SequenceNumbers
 from lvsd.core.path import leave, path_to
+from lvsd.core.sequence_numbers import SequenceNumbers
 from lvsd.core.verdict import Reason
 from lvsd.packet.client_address import ClientAddressCounts
 from lvsd.packet.translator import Translator
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Mapping
 
     from lvsd.core.path import Path
+    from lvsd.core.sequence_numbers import Origin
     from lvsd.core.service import RealServer
     from lvsd.core.states import Protocol
     from schedulers.base import Flow
@@ -35,13 +36,14 @@ class Connector:
     """
 
     def __init__(
-        self, taken: Container[bytes], protocols: Mapping[int, Protocol], secret: bytes
+        self, taken: Container[bytes], protocols: Mapping[int, Protocol], origin: Origin
     ) -> None:
         self._taken = taken
         self._protocols = protocols
         self.fullnat_tcp = states.fullnat_tcp()
         self.client_address = ClientAddressCounts()
-        self._numbers = SequenceNumbers(secret)
+        self._numbers = SequenceNumbers(origin)
+        self._first_port = origin.port
 
     def connect(
         self,
@@ -66,7 +68,7 @@ class Connector:
         if translated:
             if protocol not in TRANSLATED:
                 return Reason.NOT_TRANSLATED
-            taken = server.service.local.take(protocol, real, owned, self._taken)
+            taken = server.service.local.take(protocol, real, owned, self._taken, self._first_port)
             if taken is None:
                 return Reason.NO_LOCAL_PORT
             reply_key = taken

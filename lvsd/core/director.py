@@ -20,6 +20,7 @@ from lvsd.core.outbox import Outbox
 from lvsd.core.path import Exit
 from lvsd.core.persistence import choose
 from lvsd.core.related import Related
+from lvsd.core.sequence_numbers import NEW
 from lvsd.core.service import FTP_PORT
 from lvsd.core.service_table import FTP_DATA_PORT, ServiceTable
 from lvsd.core.settings import Settings
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from lvsd.core.connection import Connection
     from lvsd.core.path import Path
+    from lvsd.core.sequence_numbers import Origin
     from lvsd.core.service import Service, ServiceKey
 
 TOLD_AT_ONCE = 4096
@@ -49,15 +51,15 @@ _VERDICT, _HOST = Exit.VERDICT, Exit.HOST
 class Director:
     """The core of lvsd: services, connections, and what happens to each packet.
 
-    ``now`` is in seconds, on any clock that does not go back. ``secret`` is for numbers that are
-    to be hard to guess. ``answers`` and ``departures`` are to be emptied by whoever can send,
+    ``now`` is in seconds, on any clock that does not go back. ``origin`` is where FULLNAT's numbers
+    and ports begin. ``answers`` and ``departures`` are to be emptied by whoever can send,
     after each packet or some. ``link_mtus`` maps an interface index to its MTU in bytes,
     ``tunnel_ports`` are the UDP ports that GUE tunnels of ours go to.
     ``local_addresses`` are the host's own, packed; None: every VIP is taken for one of them.
     """
 
     def __init__(
-        self, settings: Settings | None = None, *, now: float = 0.0, secret: bytes = b""
+        self, settings: Settings | None = None, *, now: float = 0.0, origin: Origin = NEW
     ) -> None:
         self.settings = settings or Settings()
         self.now = now
@@ -75,13 +77,13 @@ class Director:
         }
         self.tunnel_ports: frozenset[int] = frozenset()
         self._by_key = self.table.by_key
-        self._connector = Connector(self._by_key, self.protocols, secret)
+        self._connector = Connector(self._by_key, self.protocols, origin)
         self.client_address = self._connector.client_address
         self._related = Related(self)
         self._packet = Packet()
         self._told: set[bytes] = set()
         self._replaced: Connection | None = None
-        self._endings = Endings(
+        self.endings = Endings(
             self.table, self.services, self.settings, self.departures, self._end, now
         )
 
@@ -207,6 +209,8 @@ class Director:
         event = packet.flags if packet.protocol != SCTP else packet.chunk & 0xFF
         state = path.reply_states[event << 4 | connection.state]
         if state != connection.state:
+            if connection.state == states.TCP_SYN_RECV and self._refuses_old(connection, packet):
+                return Verdict.TAKEN
             self._enter(connection, state)
         expires = connection.expires = now + path.timeouts[state]
         if expires < connection.due - 1:
@@ -222,6 +226,14 @@ class Director:
         data = connection.translation.reply(packet)
         self.departures.append(Departure(data, None, packet.data, indev))
         return Verdict.TAKEN
+
+    def _refuses_old(self, connection: Connection, packet: Packet) -> bool:
+        """Make a server give up an older connection on the same ends; return whether it has one."""
+        if not isinstance(connection, TranslatedConnection):
+            return False
+        refusal = connection.translation.refuse_old(packet)
+        self.departures += map(Departure, refusal)
+        return bool(refusal)
 
     # --- packets that leave otherwise than by the queue's verdict ----------------------------
 
@@ -517,7 +529,7 @@ class Director:
         that wait.
         """
         self.now = now
-        return self._endings.tick(now)
+        return self.endings.tick(now)
 
     def _end(self, connection: Connection) -> None:
         """Forget a connection, and what is counted for it."""

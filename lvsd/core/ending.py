@@ -151,17 +151,26 @@ class Endings:
         del self._unsampled[:SAMPLED_AT_ONCE]
 
     def _reset(self, connection: Connection) -> None:
-        """Tell both ends of a translated connection that it has expired, if it was established.
+        """Tell both ends of a translated connection that it is over, unless both had closed it.
 
         Either would go on with it later, and get no answer.
         """
         if (
             isinstance(connection, TranslatedConnection)
             and connection.protocol == TCP
-            and connection.state == states.TCP_ESTABLISHED
+            and connection.state in states.TCP_OPEN
         ):
             for data in connection.translation.resets() or ():
                 self._departures.append(Departure(data))
+
+    def reset_translated(self) -> Iterator[None]:
+        """End all FULLNAT connections, and tell both ends; yield when there is enough to send."""
+        for entry in self._table.walk():
+            if isinstance(entry, TranslatedConnection):
+                self._reset(entry)
+                self._end(entry)
+            if len(self._departures) >= SENT_AT_ONCE:
+                yield
 
     def _end_template(self, template: Template, now: float) -> None:
         """Forget a template that has expired, unless it still controls connections."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from lvsd.core.director import Director
 from lvsd.core.local_ports import LocalPool
 from lvsd.core.path import Exit
+from lvsd.core.sequence_numbers import Origin
 from lvsd.core.service import RealServer, Service, ServiceKey
 from lvsd.core.verdict import Hook, Verdict
 from lvsd.explain import network
@@ -65,7 +66,7 @@ class _Story:
         self.protocol = PROTOCOLS[case.protocol]
         self.network = Network(case)
         self.now = 0.0
-        self.director = Director(secret=SECRET)
+        self.director = Director(origin=Origin(SECRET))
         self.service = self._service()
         self.client = Peer(
             self.protocol, CLIENT_SEQUENCE, CLIENT_CLOCK, near=case.client, far=case.virtual

@@ -23,6 +23,9 @@ _YOUNG: Final = 1 << 30
 """No window is wider (RFC 7323, section 2.3), so no acknowledgement jumps over the distance from
 here to `HALF`; beyond it none that still names the header can come."""
 
+_MAX_SYN: Final = 1 + 0xFFFF
+"""The numbers that a SYN takes, with as much data as an IP packet holds (RFC 7413)."""
+
 _FIN, _SYN, _RST, _ACK = map(int, (TcpFlag.FIN, TcpFlag.SYN, TcpFlag.RST, TcpFlag.ACK))
 
 
@@ -94,6 +97,10 @@ class Renumbering:
     def to_server(self, number: int) -> int:
         """Return a number of the client's stream in the server's numbering."""
         return number + self._shift & MASK
+
+    def answers_syn(self, ack: int) -> bool:
+        """Tell whether a server acknowledges the SYN, or data that came with it."""
+        return 0 < ack - self._isn & MASK <= _MAX_SYN
 
     def unconfirmed(self, ack: int, flags: int) -> bool:
         """Tell whether a client's packet acknowledges the server's SYN and nothing else.

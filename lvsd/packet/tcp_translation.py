@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from lvsd.packet.translation import Recipe
     from lvsd.packet.view import Packet
 
-_FIN, _SYN, _PSH, _URG = map(int, (TcpFlag.FIN, TcpFlag.SYN, TcpFlag.PSH, TcpFlag.URG))
+_FIN, _SYN, _RST, _PSH, _ACK, _URG = map(
+    int, (TcpFlag.FIN, TcpFlag.SYN, TcpFlag.RST, TcpFlag.PSH, TcpFlag.ACK, TcpFlag.URG)
+)
 _NUMBERS: Final = Struct("!II")
 _LEAST: Final = HEADER[TCP]
 _NO_OPTIONS: Final = _LEAST >> 2
@@ -31,13 +33,17 @@ _MAX_LENGTH: Final = 0xFFFF
 
 
 class TcpTranslation(Translation):
-    """A TCP connection's rewriting; ``isn`` is the initial number that the server is to see."""
+    """A TCP connection's rewriting; ``isn`` is the initial number that the server is to see.
 
-    __slots__ = ("_stream",)
+    ``_syn`` is the client's SYN as the server got it, until the server has answered it.
+    """
+
+    __slots__ = ("_stream", "_syn")
 
     def __init__(self, recipe: Recipe, key: bytes, reply_key: bytes, isn: int) -> None:
         Translation.__init__(self, recipe, key, reply_key)  # sooner than by super() (bench/core.py)
         telling = recipe.telling
+        self._syn = b""
         self._stream = (
             RenumberingBehindHeader(isn, telling.header)
             if telling.header
@@ -74,7 +80,10 @@ class TcpTranslation(Translation):
             behind = bytes(through)
         value = apply(value, change % MODULUS or MODULUS)
         word = layout.next_word(word, self._addresses)
-        return [tcp.pack(start, word, self._to_server, new, ack, rest, value) + behind]
+        changed = tcp.pack(start, word, self._to_server, new, ack, rest, value) + behind
+        if is_syn and stream.server_acked is None:
+            self._syn = changed
+        return [changed]
 
     def reply(self, packet: Packet) -> bytes:
         """Return what the client gets for a server's segment."""
@@ -120,6 +129,20 @@ class TcpTranslation(Translation):
             return None
         return reset(self._to_client, to_client), reset(self._to_server, to_server)
 
+    def refuse_old(self, packet: Packet) -> list[bytes]:
+        """Return a RST, and the SYN again, for a packet of an older connection on the same ends.
+
+        The SYN goes again once for each that the client sends.
+        """
+        stream = self._stream
+        if packet.flags & (_ACK | _SYN | _RST) != _ACK or stream.server_acked is not None:
+            return []
+        _, ack = _NUMBERS.unpack_from(packet.data, packet.l4 + 4)
+        if stream.answers_syn(ack):
+            return []
+        syn, self._syn = self._syn, b""
+        return [reset(self._to_server, ack), *([syn] if syn else [])]
+
     def _drops_data(self, packet: Packet) -> bool:
         """Tell whether a SYN has data that does not get through.
 
@@ -163,6 +186,8 @@ class TcpTranslation(Translation):
         elif stream.unconfirmed(ack, flags):
             header = self._with_toa(packet, mtu, header, found) or header
         packets.append(assemble(packet, self._to_server, header, payload, old_length=size))
+        if flags & _SYN and stream.server_acked is None:
+            self._syn = packets[-1]
         return packets
 
     def _lead(self, packet: Packet, header: bytearray, seq: int) -> bytes:
@@ -192,6 +217,7 @@ class TcpTranslation(Translation):
         stream, telling, l4 = self._stream, self._recipe.telling, packet.l4
         header, found, seq, ack = _opened(packet)
         if packet.flags & _SYN:
+            self._syn = b""
             tcp_header.blank(header, found, l4, {TIMESTAMP})
             if telling.way is Way.TOA:
                 tcp_header.lower_mss(header, found, l4, telling.overhead)

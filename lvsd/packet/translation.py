@@ -100,6 +100,18 @@ class Translation(ABC):
         """
         return None
 
+    def refuse_old(self, packet: Packet) -> list[bytes]:  # noqa: ARG002 - TCP looks at it
+        """Return what the server gets for a packet of an older connection on the same ends.
+
+        The director before this one may have had such a connection, and the server may have it
+        still: it answers a SYN as if that were a mistake, with the number that it waits for (RFC
+        9293, section 3.10.7.4; RFC 5961, section 4). A RST with that number makes it give up, and
+        the SYN, once more, begins anew. The client learns nothing of it.
+
+        Nothing: the packet may be this connection's, or the server has answered it before.
+        """
+        return []
+
     def _told(self) -> bytes:
         """Return what tells the server of the client."""
         return self._recipe.telling.told(*split_ends(self._to_client))

@@ -12,7 +12,8 @@ from scapy.packet import Raw
 
 from forwarders import Fullnat
 from lvsd.core.ending import ENDED_TOGETHER, SENT_AT_ONCE
-from lvsd.core.local_ports import GAP, TICKS_PER_S, LocalPool
+from lvsd.core.local_ports import LocalPool
+from lvsd.core.sequence_numbers import GAP, TICKS_PER_S
 from lvsd.core.verdict import Verdict
 from lvsd.packet.address import pack
 from tests.unit.core.world import Segment, World, raw

@@ -1,13 +1,11 @@
-"""FULLNAT's local ports and first sequence numbers."""
+"""FULLNAT's local ports."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
-from lvsd.core.local_ports import GAP, PORTS, PROBES, LocalPool, SequenceNumbers
-from lvsd.packet.view import TCP, UDP, key, split_key
+from lvsd.core.local_ports import PROBES, LocalPool
+from lvsd.packet.view import TCP, UDP, split_key
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -17,7 +15,6 @@ if TYPE_CHECKING:
 REAL = (b"\x0a\0\0\x0b", 80)
 OTHER = (b"\x0a\0\0\x0c", 80)
 LIP1, LIP2 = b"\x0a\0\0\x02", b"\x0a\0\0\x03"
-PAIR = key(TCP, *REAL, LIP1, 5000)
 
 
 def take(
@@ -124,45 +121,8 @@ def test_an_end_that_this_pool_has_not_given_counts_for_none() -> None:
     assert take(pool) is None
 
 
-@pytest.mark.parametrize("last", [5, 2**31, 2**32 - 3])
-def test_first_numbers_grow_for_a_pair_whatever_was_seen_of_it(last: int) -> None:
-    numbers = SequenceNumbers(b"secret")
-    first = numbers.first(PAIR, 10.0)
-    end = (first + last % 2**31) % 2**32
-    numbers.seen(PAIR, end)
-    second = numbers.first(PAIR, 10.0)
-    assert (second - end) % 2**32 == GAP
-
-
-def test_first_numbers_grow_with_time_alone() -> None:
-    numbers = SequenceNumbers(b"secret")
-    first = numbers.first(PAIR, 10.0)
-    assert (numbers.first(PAIR, 12.0) - first) % 2**32 == 2 * 250_000
-
-
-def test_pairs_have_numbers_of_their_own_and_so_have_secrets() -> None:
-    numbers, others = SequenceNumbers(b"secret"), SequenceNumbers(b"other")
-    firsts = {
-        numbers.first(PAIR, 0.0),
-        numbers.first(key(TCP, *REAL, LIP2, 1), 0.0),
-        numbers.first(key(TCP, *OTHER, LIP1, 1), 0.0),
-        others.first(PAIR, 0.0),
-    }
-    assert len(firsts) == 4
-
-
-def test_an_end_that_lies_behind_changes_nothing() -> None:
-    numbers = SequenceNumbers(b"secret")
-    first = numbers.first(PAIR, 10.0)
-    numbers.seen(PAIR, (first - 1000) % 2**32)
-    assert (numbers.first(PAIR, 10.0) - first) % 2**32 == GAP
-
-
-@pytest.mark.parametrize("rate", [10, 1000, 100_000])
-def test_a_port_that_comes_again_after_all_others_begins_above_its_old_numbers(rate: int) -> None:
-    numbers = SequenceNumbers(b"secret")
-    numbers.seen(PAIR, (numbers.first(PAIR, 0.0) + 10**9) % 2**32)
-    cycle = PORTS[1] - PORTS[0] + 1
-    firsts = [numbers.first(PAIR, number / rate) for number in range(cycle + 1000)]
-    later = zip(firsts, firsts[cycle:], strict=False)
-    assert all(0 < (again - first) % 2**32 < 2**31 for first, again in later)
+def test_ports_begin_where_chance_says() -> None:
+    pool = LocalPool((LIP1, LIP2), 5000, 5003)
+    given = [pool.take(TCP, REAL, None, (), first=4 + 2) for _ in range(6)]
+    ports = [split_key(each)[1][1] for each in given if each]
+    assert ports == [5002, 5002, 5003, 5003, 5000, 5000]

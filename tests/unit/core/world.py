@@ -17,6 +17,7 @@ from scapy.packet import Raw
 
 from forwarders import Nat
 from lvsd.core.director import Director
+from lvsd.core.sequence_numbers import NEW, Origin
 from lvsd.core.service import RealServer, Service, ServiceKey
 from lvsd.core.settings import Settings
 from lvsd.core.verdict import Departure, Hook, Verdict
@@ -164,12 +165,13 @@ class World:
     version: int = 4
     settings: Settings = field(default_factory=Settings)
     now: float = 1000.0
+    origin: Origin = NEW
     director: Director = field(init=False)
     source: str = field(init=False)
     """The director's address towards the real servers."""
 
     def __post_init__(self) -> None:
-        self.director = Director(self.settings, now=self.now)
+        self.director = Director(self.settings, now=self.now, origin=self.origin)
         self.director.link_mtus[ETHERNET] = 1500
         self.source = "10.0.0.254" if self.version == 4 else "fd00::fe"
 

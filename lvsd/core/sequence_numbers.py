@@ -1,0 +1,95 @@
+"""FULLNAT's first sequence numbers: ahead of all that a real server has seen from a local address.
+
+To a real server all clients behind a local address are one host. A connection that reuses a port
+soon must begin above the numbers of the one before: a server in TIME_WAIT takes a SYN for a new
+connection only then (RFC 9293, section 3.6.1; RFC 6191 has the other way, by timestamps, which
+unrelated clients do not offer).
+
+That holds across restarts of the director, too, without anything kept but a secret: numbers grow
+with the wall clock, and begin where the secret says (RFC 6528, section 3). Where they are behind
+all the same, after a step of the clock, on another director with another secret, or since a
+client sent more than the clock grew, the server answers a SYN with an old acknowledgement, and
+`Translation.refuse_old` makes it give up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2s
+from typing import Final, NamedTuple
+
+TICKS_PER_S: Final = 250_000
+"""How fast first numbers grow by themselves: one each 4 us (RFC 9293, section 3.4.1)."""
+
+GAP: Final = 64
+"""A connection begins at least this far above the end of the one before.
+
+All the ports of an address times this must stay far below 2**31: a port that comes again when all
+others have had their turn begins above its old numbers only then.
+"""
+
+_MASK: Final = (1 << 32) - 1
+_AHEAD: Final = 1 << 31
+
+
+class Origin(NamedTuple):
+    """What a director begins with that the one before did not leave in its memory.
+
+    secret  makes first numbers hard to guess; the same after a restart
+    wall_s  the wall clock when the director's stands at 0, in seconds
+    port    which port of a local address is taken first, counted from the lowest, modulo their
+            number; another one after a restart, since servers may still know the last ones
+    """
+
+    secret: bytes = b""
+    wall_s: float = 0.0
+    port: int = 0
+
+
+NEW: Final = Origin()
+"""That of a director that nobody comes before."""
+
+
+class SequenceNumbers:
+    """First sequence numbers that grow for each pair of a local and a real address.
+
+    They begin as ``origin`` says. All arithmetic is modulo 2**32.
+    """
+
+    __slots__ = ("_origin", "_pairs")
+
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
+        self._pairs: dict[bytes, _Numbers] = {}
+
+    def first(self, reply_key: bytes, now: float) -> int:
+        """Return the first number of a new connection at ``now`` (seconds of the director's clock).
+
+        ``reply_key`` is that of its replies, from the real to the local end.
+        """
+        pair = self._pairs.get(reply_key[1:-4])
+        if pair is None:
+            digest = blake2s(reply_key[1:-4], key=self._origin.secret, digest_size=4).digest()
+            pair = self._pairs[reply_key[1:-4]] = _Numbers(int.from_bytes(digest, "big"))
+        number = pair.offset + int((now + self._origin.wall_s) * TICKS_PER_S) & _MASK
+        if pair.last is not None and not 0 < number - pair.last & _MASK < _AHEAD:
+            number = pair.last + GAP & _MASK
+        pair.last = number
+        return number
+
+    def seen(self, reply_key: bytes, number: int) -> None:
+        """Let later connections of this pair begin above ``number``, the next of the last one's.
+
+        A server in TIME_WAIT takes no other (RFC 9293, section 3.10.7.4: it is RCV.NXT there).
+        """
+        pair = self._pairs.get(reply_key[1:-4])
+        if pair is not None and pair.last is not None and 0 < number - pair.last & _MASK < _AHEAD:
+            pair.last = number
+
+
+@dataclass(slots=True)
+class _Numbers:
+    """Of one pair: its number when the wall clock was at 0, and the last first number or end."""
+
+    offset: int
+    last: int | None = None
