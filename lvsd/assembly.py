@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from forwarders.base import Forwarder
     from lvsd.config import model
     from lvsd.core.sequence_numbers import Origin
+    from lvsd.core.service_table import ServiceTable
     from lvsd.io.ruleset import Endpoint
 
 PROTOCOLS = {"tcp": TCP, "udp": UDP, "sctp": SCTP}
@@ -106,8 +107,12 @@ def make_server(service: model.Service, server: model.Server) -> RealServer:
     )
 
 
-def diverted(services: Iterable[Service]) -> Diverted:
-    """Return what has to be diverted for these services."""
+def diverted(services: ServiceTable) -> Diverted:
+    """Return what has to be diverted for these services, and for removed ones.
+
+    Connections outlive the removal of their server and of their service. The host, or a client,
+    would reset what it got of them.
+    """
     endpoints: set[Endpoint] = set()
     marks: set[int] = set()
     replies: dict[str, set[Endpoint]] = {"nat": set(), "own": set(), "fullnat": set()}
@@ -115,27 +120,26 @@ def diverted(services: Iterable[Service]) -> Diverted:
     tunnel_ends: set[bytes] = set()
     ipsec: set[bytes] = set()
     ipsec_servers: set[bytes] = set()
-    for service in services:
+    for service in _services(services):
         key = service.key
         if key.fwmark:
             marks.add(key.fwmark)
         else:
             endpoints.add((key.vip, key.protocol, key.vport))
-            if key.protocol == TCP and key.vport == FTP_PORT and service.persistence_s:
+            if _is_ftp(service):
                 endpoints.add((key.vip, TCP, 0))
         local_addresses.update(service.local.addresses)
-        with_ipsec = key.protocol == UDP and key.vport in {0, ISAKMP_PORT}
-        if with_ipsec:
+        if _with_ipsec(service):
             ipsec.add(key.vip)
-        for server, way in _ways(service):
-            if way.bypasses:
-                if way.needs_source and server.source is not None:
-                    tunnel_ends.add(server.source)
-                continue
-            kind = "fullnat" if way.per_connection else "own" if server.is_local else "nat"
-            replies[kind] |= set(_reply_endpoints(service, server))
-            if with_ipsec and kind == "nat":
-                ipsec_servers.add(server.address)
+    for server, way in _ways(services):
+        if way.bypasses:
+            if way.needs_source and server.source is not None:
+                tunnel_ends.add(server.source)
+            continue
+        kind = "fullnat" if way.per_connection else "own" if server.is_local else "nat"
+        replies[kind] |= set(_reply_endpoints(server))
+        if _with_ipsec(server.service) and kind == "nat":
+            ipsec_servers.add(server.address)
     return Diverted(
         endpoints=frozenset(endpoints),
         marks=frozenset(marks),
@@ -150,18 +154,36 @@ def diverted(services: Iterable[Service]) -> Diverted:
     )
 
 
-def _not_forwarded(services: Iterable[Service]) -> set[bytes]:
+def _services(services: ServiceTable) -> Iterable[Service]:
+    """Return the services, and those that removed servers with connections belonged to."""
+    departed = (server.service for server in services.departed())
+    return dict.fromkeys((*services, *departed))
+
+
+def _not_forwarded(services: ServiceTable) -> set[bytes]:
     """Return the VIPs that nothing is forwarded to: all that are no real servers as well."""
-    vips = {service.key.vip for service in services if not service.key.fwmark}
-    return vips - {server.address for service in services for server, _ in _ways(service)}
+    vips = {service.key.vip for service in _services(services) if not service.key.fwmark}
+    return vips - {server.address for server, _ in _ways(services)}
 
 
-def _ways(service: Service) -> Iterator[tuple[RealServer, Forwarder]]:
+def _with_ipsec(service: Service) -> bool:
+    """Whether AH and ESP may belong to a service: that of a key exchange."""
+    return service.key.protocol == UDP and service.key.vport in {0, ISAKMP_PORT}
+
+
+def _is_ftp(service: Service) -> bool:
+    """Whether a service takes the data connections of passive FTP, or did so."""
+    key = service.key
+    return key.protocol == TCP and key.vport == FTP_PORT and service.was_persistent
+
+
+def _ways(services: ServiceTable) -> Iterator[tuple[RealServer, Forwarder]]:
     """Yield each real server with each way that it is reached.
 
     Connections keep theirs when the server gets another, or is removed.
     """
-    for server in (*service.servers, *service.departed.values()):
+    present = (server for service in services for server in service.servers)
+    for server in (*present, *services.departed()):
         ways = {path.way for path in server.paths.values() if path.users}
         if server.available:
             ways.add(server.way)
@@ -169,9 +191,10 @@ def _ways(service: Service) -> Iterator[tuple[RealServer, Forwarder]]:
             yield server, way
 
 
-def _reply_endpoints(service: Service, server: RealServer) -> Iterator[Endpoint]:
-    """Yield what a real server's replies come from."""
+def _reply_endpoints(server: RealServer) -> Iterator[Endpoint]:
+    """Yield what a real server's replies come from: any port where the client chooses it."""
+    service = server.service
     key = service.key
-    any_port = not key.vport and bool(service.persistence_s)
+    any_port = _is_ftp(service) or (not key.vport and service.was_persistent)
     for protocol in (TCP, UDP, SCTP) if key.fwmark else (key.protocol,):
         yield server.address, protocol, 0 if any_port else server.port

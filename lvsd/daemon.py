@@ -241,6 +241,7 @@ class Daemon:
             address for _, address in routes.local_addresses()
         )
         servers = [server for service in director.services for server in service.servers]
+        servers += director.services.departed()
         mtus = routes.route_mtus(server.address for server in servers)
         sources = routes.sources(server.address for server in servers)
         for server in servers:

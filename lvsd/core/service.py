@@ -142,7 +142,8 @@ class Service:
     whole address). ``servers`` are newest first. ``local`` is FULLNAT's pool of local addresses;
     with ``mss_clamp`` the MSS in SYNs is lowered to what fits into a tunnel. ``departed`` keeps
     removed servers that still have connections: added again, such a server comes back with its
-    old counts, and its connections live on.
+    old counts, and its connections live on. ``was_persistent`` says that it is or was persistent:
+    there may be connections to ports that clients chose.
     """
 
     key: ServiceKey
@@ -157,6 +158,10 @@ class Service:
     departed: dict[tuple[bytes, int], RealServer] = field(default_factory=dict)
     meter: Meter = field(default_factory=Meter)
     fault: Exception | None = None
+    was_persistent: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.was_persistent = bool(self.persistence_s)
 
     def find(self, address: bytes, port: int) -> RealServer:
         """Return the real server at this endpoint. Raise ControlError if there is none."""
@@ -294,6 +299,7 @@ class Service:
             self.set_scheduler(wanted)
         self.name = other.name
         self.persistence_s = other.persistence_s
+        self.was_persistent |= bool(other.persistence_s)
         self.prefix = other.prefix
         self.one_packet = other.one_packet
         self.mss_clamp = other.mss_clamp
