@@ -130,11 +130,17 @@ def _dispatch(words: list[str]) -> int:
 
 
 def _run(path: Path) -> int:
-    from lvsd import log  # noqa: PLC0415 - 'lvsd --help' is quick
-    from lvsd.config.load import load  # noqa: PLC0415 - likewise
+    import structlog  # noqa: PLC0415 - 'lvsd --help' is quick
+
+    from lvsd import log  # noqa: PLC0415 - likewise
+    from lvsd.config.doubts import of_file  # noqa: PLC0415 - likewise
+    from lvsd.config.load import load, located  # noqa: PLC0415 - likewise
 
     config = load(path)
     log.configure(config.daemon.log_level, config.daemon.log_format)
+    for warning in located(path, of_file(config)):
+        told = {"file": str(path), "line": warning.line, "key": warning.key}
+        structlog.get_logger("lvsd").warning(warning.text, **told)
 
     from lvsd.daemon import run  # noqa: PLC0415 - a bad configuration is said without it
 
@@ -142,24 +148,26 @@ def _run(path: Path) -> int:
 
 
 def _test(path: Path, *, as_json: bool) -> int:
-    from lvsd.config.load import check  # noqa: PLC0415 - 'lvsd --help' is quick
+    from lvsd.check import examine  # noqa: PLC0415 - 'lvsd --help' is quick
 
-    config, problems = check(path)
-    services = config.services if config else ()
+    found = examine(path)
+    services = found.config.services if found.config else ()
     servers = sum(len(service.servers) for service in services)
     if as_json:
-        report: dict[str, object] = {"file": str(path), "good": config is not None}
-        if config:
+        report: dict[str, object] = {"file": str(path), "good": found.config is not None}
+        if found.config:
             report |= {"services": len(services), "servers": servers}
-        report["problems"] = [
-            {"line": problem.line, "key": problem.key, "text": problem.text} for problem in problems
-        ]
+        report["problems"] = [problem.as_json() for problem in found.problems]
+        report["warnings"] = [warning.as_json() for warning in found.warnings]
         _say(json.dumps(report, indent=2, ensure_ascii=False))
-        return os.EX_OK if config else os.EX_CONFIG
-    if not config:
-        raise ConfigError(path, [str(problem) for problem in problems])
-    counts = f"{_count(len(services), 'service')}, {_count(servers, 'server')}"
-    _say(f"{path}: configuration is good: {counts}")
+        return os.EX_OK if found.config else os.EX_CONFIG
+    if not found.config:
+        raise ConfigError(path, [str(problem) for problem in found.problems])
+    counts = [_count(len(services), "service"), _count(servers, "server")]
+    if found.warnings:
+        counts.append(_count(len(found.warnings), "warning"))
+        _complain(*(warning.as_warning for warning in found.warnings))
+    _say(f"{path}: configuration is good: {', '.join(counts)}")
     return os.EX_OK
 
 
@@ -175,9 +183,14 @@ def _runtime_directory(options: argparse.Namespace) -> Path:
     if len(given) > 1:
         raise UsageError(f"of {', '.join(f'--{option}' for option in PLACES)} give only one")
     if options.config is not None:
-        from lvsd.config.load import load  # noqa: PLC0415 - the other ways need no configuration
+        from lvsd.config.place import place  # noqa: PLC0415 - the other ways need none
 
-        return load(options.config).daemon.control.parent
+        found = place(options.config)
+        directory = found.control.parent
+        if found.fault:
+            whence = "as the file still says" if found.said else "the default"
+            _complain(found.fault, f"lvsd: cleaning up by {directory} all the same, {whence}")
+        return directory
     if options.control is not None:
         control: Path = options.control.absolute()
         return control.parent

@@ -55,8 +55,20 @@ class Problem:
     text: str
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}" if self.line else str(self.file)
-        return f"{place}: {self.key}: {self.text}" if self.key else f"{place}: {self.text}"
+        return ": ".join(filter(None, (self._place, self.key, self.text)))
+
+    @property
+    def as_warning(self) -> str:
+        """The same line for what is only a warning, and says so."""
+        return ": ".join(filter(None, (self._place, "warning", self.key, self.text)))
+
+    def as_json(self) -> dict[str, object]:
+        """Return what programs are told."""
+        return {"line": self.line, "key": self.key, "text": self.text}
+
+    @property
+    def _place(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else str(self.file)
 
 
 def dotted(key: Key) -> str:

@@ -17,6 +17,7 @@ from lvsd.config.model import Config
 from lvsd.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from pydantic.fields import FieldInfo
@@ -49,9 +50,13 @@ def check(path: Path) -> tuple[Config | None, list[Problem]]:
     config, faults = validate(document)
     if not faults:
         return config, []
-    lines = Lines(text)
-    problems = [_located(path, fault, lines) for fault in faults]
-    return None, sorted(problems, key=lambda problem: problem.line)
+    return None, _located(path, faults, text)
+
+
+def located(path: Path, faults: Iterable[Fault]) -> list[Problem]:
+    """Return faults with their lines in a file, in file order; without lines if it is gone now."""
+    found = list(faults)
+    return _located(path, found, text_of(path) or "") if found else []
 
 
 def validate(document: dict[str, Any]) -> tuple[Config | None, list[Fault]]:
@@ -64,6 +69,14 @@ def validate(document: dict[str, Any]) -> tuple[Config | None, list[Fault]]:
         faults += [_fault(details) for details in error.errors(include_url=False)]
     faults += rules.faults(document)
     return (None if faults else config), faults
+
+
+def text_of(path: Path) -> str | None:
+    """Return the text of a file, whatever it says; None when it cannot be read as text."""
+    try:
+        return _read(path)
+    except _UnreadableError:
+        return None
 
 
 class _UnreadableError(Exception):
@@ -158,6 +171,11 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
-def _located(path: Path, fault: Fault, lines: Lines) -> Problem:
-    first = f" (first on line {lines.of(fault.first)})" if fault.first else ""
-    return Problem(path, lines.of(fault.key), dotted(fault.key), fault.text + first)
+def _located(path: Path, faults: Iterable[Fault], text: str) -> list[Problem]:
+    lines = Lines(text)
+    problems = []
+    for fault in faults:
+        first = f" (first on line {lines.of(fault.first)})" if fault.first else ""
+        line, key = lines.of(fault.key), dotted(fault.key)
+        problems.append(Problem(path, line, key, fault.text + first))
+    return sorted(problems, key=lambda problem: problem.line)

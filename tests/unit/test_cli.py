@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 
 from lvsd import __version__
 from lvsd.cli import MODULES, PASSED_ON, main
@@ -32,6 +33,7 @@ address = "10.0.0.11:8080"
 [[service.server]]
 address = "10.0.0.12:8080"
 """
+SAID, DEFAULT = "as the file still says", "the default"
 BAD = "[daemon]\nqueue = -1\nqueues = 2\n"
 
 
@@ -115,6 +117,7 @@ def test_json_reports_the_same_for_programs(
         "services": 1,
         "servers": 2,
         "problems": [],
+        "warnings": [],
     }
     assert main(["-t", "--json", "-c", str(bad)]) == 78
     report = json.loads(capsys.readouterr().out)
@@ -122,6 +125,38 @@ def test_json_reports_the_same_for_programs(
         (2, "daemon.queue"),
         (3, "daemon.queues"),
     ]
+
+
+def test_an_interface_that_is_not_there_is_a_warning_and_the_file_stays_good(
+    good: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good.write_text(good.read_text().replace('"tcp"', '"tcp"\ninterface = "no-such-link"'))
+    text = '"no-such-link" is no interface of this machine now'
+    assert main(["-t", "-c", str(good)]) == 0
+    out, err = capsys.readouterr()
+    assert out == f"{good}: configuration is good: 1 service, 2 servers, 1 warning\n"
+    assert err == f"{good}:6: warning: service.interface: {text}\n"
+    assert main(["-t", "--json", "-c", str(good)]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["good"], report["problems"]) == (True, [])
+    assert report["warnings"] == [{"line": 6, "key": "service.interface", "text": text}]
+
+
+def test_what_is_doubtful_in_the_file_is_logged_at_start(
+    good: Path, daemon: Callable[[str, object], None]
+) -> None:
+    good.write_text(good.read_text().partition("[[service.server]]")[0])
+    daemon("run", 0)
+    with structlog.testing.capture_logs() as logged:
+        assert main(["-c", str(good)]) == 0
+    (warning,) = logged
+    assert warning == {
+        "event": "it has no server: every new connection is refused",
+        "file": str(good),
+        "line": 2,
+        "key": "service",
+        "log_level": "warning",
+    }
 
 
 @pytest.mark.parametrize(
@@ -256,12 +291,52 @@ def test_cleanup_takes_the_directory_from_the_configuration(
     assert main(words.format(path).split()) == 3
 
 
-def test_cleanup_does_not_guess_where_the_configuration_is_wrong(
-    bad: Path, daemon: Callable[[str, object], None], capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("text", "directory", "whence"),
+    [
+        (
+            '[daemon]\ncontrol = "/run/own/a.sock"\nqueue = -1\n',
+            "/run/own",
+            SAID,
+        ),
+        ('daemon.control = "/run/own/a.sock"\nservice = [\n', "/run/own", SAID),
+        (
+            "[daemon]\n control='/run/own/a.sock' # here\n[[x\n",
+            "/run/own",
+            SAID,
+        ),
+        ('[daemon]\ncontrol = "own/a.sock"\n', "/run/lvsd", DEFAULT),
+        ('[daemon]\ncontrol = "/run/own\n', "/run/lvsd", DEFAULT),
+        ("[daemon]\nqueue = -1\n", "/run/lvsd", DEFAULT),
+        ("daemon = 1\n", "/run/lvsd", DEFAULT),
+        ("\udcff", "/run/lvsd", DEFAULT),
+        (None, "/run/lvsd", DEFAULT),
+    ],
+    ids=["value", "dotted", "quote", "relative", "open", "none", "no-table", "no-text", "no-file"],
+)
+def test_cleanup_goes_on_though_the_configuration_is_broken(
+    tmp_path: Path,
+    daemon: Callable[[str, object], None],
+    capsys: pytest.CaptureFixture[str],
+    text: str | None,
+    directory: str,
+    whence: str,
 ) -> None:
-    daemon("cleanup", AssertionError("must not be asked"))
-    assert main(["cleanup", "-c", str(bad)]) == 78
-    assert len(capsys.readouterr().err.splitlines()) == 2
+    path = tmp_path / "lvsd.toml"
+    if text is not None:
+        path.write_text(text, errors="surrogateescape")
+    asked: list[Path] = []
+
+    def clean_up(place: Path) -> int:
+        asked.append(place)
+        return 0
+
+    daemon("cleanup", clean_up)
+    assert main(["cleanup", "-c", str(path)]) == 0
+    assert asked == [Path(directory)]
+    fault, note = capsys.readouterr().err.splitlines()
+    assert fault.startswith(str(path))
+    assert note == f"lvsd: cleaning up by {directory} all the same, {whence}"
 
 
 OWN_ARGUMENTS = {

@@ -82,6 +82,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "lvsd.sync",
         *CORE,
     ),
+    "lvsd.check": ("lvsd.config", "lvsd.io", *OF_ALL),
     "lvsd.cli": ("lvsd.arguments", "lvsd.config", "lvsd.log", *OF_ALL),
     "lvsd.__main__": ("lvsd.cli",),
 }
@@ -90,6 +91,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
 LAZY: dict[str, tuple[str, ...]] = {
     "lvsd.cli": (
         "lvsd.bench",
+        "lvsd.check",
         "lvsd.daemon",
         "lvsd.doctor",
         "lvsd.explain",
