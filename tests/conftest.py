@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import signal
 
-# A job that a shell runs in the background ignores Ctrl-C, and so would all that it starts; tests
-# of Ctrl-C need it as it is in a terminal.
+# A job that a shell runs in the background ignores Ctrl-C, and one under nohup the hang-up; so would
+# all that they start, but the tests need signals as they are in a terminal. A handler of ours
+# ignores them just as well, and is not inherited by programs.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+for _number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, lambda *_: None)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

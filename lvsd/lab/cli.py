@@ -16,7 +16,7 @@ from lvsd.errors import KernelError, PrivilegeError, UsageError
 from lvsd.lab import hosts, introduction, modes, programs, real_server, registry, settings, shell
 from lvsd.lab.lab import Lab
 from lvsd.lab.plan import MAX_SERVERS, WAYS
-from lvsd.lab.signals import Terminated
+from lvsd.signals import Terminated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,8 +14,8 @@ from lvsd.lab.demo_modes import ModeDemo
 from lvsd.lab.lab import Lab
 from lvsd.lab.modes import MODES
 from lvsd.lab.rules import TRIALS
-from lvsd.lab.signals import Terminated
 from lvsd.lab.stage import Stage
+from lvsd.signals import Terminated
 from lvsd.terminal import console
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 from lvsd.errors import KernelError, PrivilegeError
 from lvsd.lab import build, plan, processes, registry
 from lvsd.lab.namespace import Namespace
-from lvsd.lab.signals import deferred, unwinding
+from lvsd.signals import deferred, unwinding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

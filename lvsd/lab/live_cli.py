@@ -8,7 +8,7 @@ from lvsd.errors import UsageError
 from lvsd.explain import cli
 from lvsd.lab.live import live
 from lvsd.lab.plan import WAYS
-from lvsd.lab.signals import Terminated
+from lvsd.signals import Terminated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,13 +8,16 @@ import os
 import select
 import shlex
 import shutil
+import signal
 import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, Final
 
 from lvsd.errors import KernelError, UsageError
 from lvsd.lab import hosts, processes
 from lvsd.lab.program import find
+from lvsd.signals import Terminated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -97,7 +100,7 @@ class Session:
     def attach(self, seconds: float) -> None:
         """Give the terminal to the session until it ends, the user detaches, or the time is up.
 
-        Raise KernelError where tmux does not take the terminal.
+        Raise KernelError where tmux does not take the terminal, Terminated where that is gone.
         """
         client = subprocess.Popen(_tmux(self._socket, "attach"), env=_outside())
         try:
@@ -110,6 +113,9 @@ class Session:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 client.wait(END_S)
             processes.end([client])
+        # The hang-up reaches tmux before its signal reaches us, if that is not ignored at all.
+        if refused and _hung_up(sys.stdin.fileno()):
+            raise Terminated(signal.SIGHUP)
         if refused:
             raise KernelError(
                 "attach the lab's tmux to this terminal",
@@ -210,6 +216,13 @@ def _commands(windows: Sequence[Window], room: Sequence[str]) -> Iterator[str]:
         if others:
             yield from (";", "set", "-w", "-t", target, "pane-border-status", "top")
             yield from (";", "select-pane", "-t", f"{target}.0")
+
+
+def _hung_up(terminal: int) -> bool:
+    """Whether nobody is at the other end of a terminal any more."""
+    poll = select.poll()
+    poll.register(terminal, 0)  # a hang-up is always told
+    return bool(poll.poll(0))
 
 
 def _tmux(socket: Path, *words: str) -> list[str]:

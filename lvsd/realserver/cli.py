@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from lvsd.arguments import Parser
 from lvsd.errors import UsageError
 from lvsd.realserver.settings import GUE_PORT, MODES, TUNNELS, WAYS, Settings
+from lvsd.signals import Terminated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +28,13 @@ TUN the outer header taken off. A real server for NAT needs none of this; for FU
 
 def main(argv: Sequence[str]) -> int:
     """Do what the command line says and return the exit status. Raise LvsdError."""
+    try:
+        return _main(argv)
+    except Terminated as end:
+        return end.exit_status
+
+
+def _main(argv: Sequence[str]) -> int:
     if argv and argv[0] == "toa":
         from lvsd.realserver.toa.cli import main as toa  # noqa: PLC0415 - BPF for this one only
 

@@ -4,7 +4,8 @@
 
     outer packet --> raw or UDP socket --> `Decapsulation` --> TUN device --> the host's own stack
 
-Some 9 us of processor time a packet, of 1,400 bytes or of 100. It runs until SIGTERM or SIGINT.
+Some 9 us of processor time a packet, of 1,400 bytes or of 100. It runs until SIGTERM, SIGINT or
+SIGHUP.
 """
 
 from __future__ import annotations
@@ -118,13 +119,14 @@ class Decapsulator:
 
 @contextmanager
 def _signals() -> Iterator[socket.socket]:
-    """Have SIGTERM and SIGINT as bytes on a socket."""
+    """Have the signals that end a program as bytes on a socket; ignored ones stay ignored."""
     ours, kernels = socket.socketpair()
     with ours, kernels:
         kernels.setblocking(False)
         before = {
             number: signal.signal(number, lambda *_: None)
-            for number in (signal.SIGTERM, signal.SIGINT)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+            if signal.getsignal(number) != signal.SIG_IGN
         }
         wakeup = signal.set_wakeup_fd(kernels.fileno())
         try:

@@ -21,6 +21,7 @@ from lvsd.io.machine import Machine, put_back
 from lvsd.realserver import kernel_devices, mss, quiet
 from lvsd.realserver.decapsulator import Decapsulator, exit_status
 from lvsd.realserver.ends import ends
+from lvsd.signals import deferred, unwinding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +40,7 @@ def up(settings: Settings, directory: Path, say: Say) -> int:
 
     Where lvsd itself takes the outer headers off this returns when it is told to end, and
     everything is put back then. Otherwise it returns at once, and `down` puts everything back.
-    Raise KernelError, PrivilegeError.
+    Raise KernelError, PrivilegeError, Terminated; what was set is put back then, too.
     """
     _refuse_an_interface_that_speaks(settings.interface)
     path = journal_path(directory)
@@ -57,14 +58,17 @@ def up(settings: Settings, directory: Path, say: Say) -> int:
         if not same:
             _tell(put_back(path), say)
     machine = Machine(path, settings.json())
-    try:
-        status = _up(settings, machine, path, say)
-    except BaseException:
-        machine.restore()
-        raise
-    if status is None:
-        return os.EX_OK
-    _tell(machine.restore(), say)
+    with unwinding():
+        try:
+            status = _up(settings, machine, path, say)
+        except BaseException:
+            with deferred():
+                machine.restore()
+            raise
+        if status is None:
+            return os.EX_OK
+        with deferred():
+            _tell(machine.restore(), say)
     return status
 
 

@@ -31,6 +31,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "lvsd.arguments": OF_ALL,
     "lvsd.terminal": OF_ALL,
     "lvsd.notify": OF_ALL,
+    "lvsd.signals": OF_ALL,
     "lvsd.log": OF_ALL,
     "lvsd.packet": ("forwarders.plan", *OF_ALL),
     "lvsd.core": (
@@ -56,7 +57,14 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *CORE,
     ),
     "lvsd.bench": ("lvsd.arguments", "lvsd.terminal", "schedulers", *OF_ALL),
-    "lvsd.realserver": ("lvsd.arguments", "lvsd.packet", "lvsd.io", "lvsd.notify", *OF_ALL),
+    "lvsd.realserver": (
+        "lvsd.arguments",
+        "lvsd.packet",
+        "lvsd.io",
+        "lvsd.notify",
+        "lvsd.signals",
+        *OF_ALL,
+    ),
     "lvsd.doctor": ("lvsd.arguments", "lvsd.config", "lvsd.control", "lvsd.io", *CORE),
     "lvsd.lab": (
         "lvsd.arguments",
@@ -64,6 +72,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "lvsd.control",
         "lvsd.explain",
         "lvsd.io",
+        "lvsd.signals",
         "lvsd.terminal",
         *CORE,
     ),

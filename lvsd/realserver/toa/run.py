@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from lvsd.errors import KernelError, PrivilegeError
 from lvsd.realserver.toa.cgroups import own_name
+from lvsd.signals import deferred, unwinding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -41,15 +42,17 @@ def run(
 
     A program that goes into the background is waited for: the last process in the cgroup counts.
     SIGTERM and SIGHUP go to all of them; Ctrl-C reaches them by the terminal. Raise KernelError
-    or PrivilegeError when the cgroup cannot be made.
+    or PrivilegeError when the cgroup cannot be made, Terminated when such a signal comes before
+    the program runs.
     """
     name = str(PurePosixPath(own_name(), f"{PREFIX}{os.getpid()}"))
-    with _made(tree, name):
+    with unwinding(), _made(tree, name):
         reader.up(name, trusted, kinds)
         try:
             status = _wait(tree, name, command)
         finally:
-            reader.down(name)
+            with deferred():
+                reader.down(name)
     return status
 
 
@@ -94,7 +97,8 @@ def _made(tree: Tree, name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        _removed(tree, name)
+        with deferred():
+            _removed(tree, name)
 
 
 def _wait(tree: Tree, name: str, command: Sequence[str]) -> int:

@@ -12,8 +12,8 @@ import pytest
 
 from lvsd.errors import KernelError
 from lvsd.lab import Lab, cli, processes, registry
-from lvsd.lab.signals import Terminated
 from lvsd.lab.wait import until
+from lvsd.signals import Terminated
 
 pytestmark = pytest.mark.netns
 

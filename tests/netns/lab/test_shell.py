@@ -249,9 +249,10 @@ def test_what_a_killed_lab_leaves_of_its_session_is_removed_on_request(
 class Terminal:
     """A terminal of 60 columns at which ``lvsd lab --shell`` was typed."""
 
-    def __init__(self, **environment: str) -> None:
+    def __init__(self, on_hang_up: signal.Handlers = signal.SIG_DFL, /, **environment: str) -> None:
         pid, self.descriptor = pty.fork()
         if not pid:
+            signal.signal(signal.SIGHUP, on_hang_up)
             os.chdir(ROOT)
             size = ["stty", "cols", str(COLUMNS), "rows", str(LINES)]
             subprocess.run(size, check=True)
@@ -272,9 +273,10 @@ class Terminal:
         os.write(self.descriptor, keys.encode())
 
     def close(self) -> int:
-        """Close the terminal's window; return the program's exit status."""
+        """Close the terminal's window; return the program's exit status as a shell does."""
         os.close(self.descriptor)
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return status if status >= 0 else 128 - status
 
     def end(self) -> int:
         """Read to the end; return the program's exit status."""
@@ -311,8 +313,9 @@ def test_at_a_terminal_of_sixty_columns_detaching_leaves_the_lab(around: str, ke
     assert list(processes.NETNS.glob(f"{name}-*")) == []
 
 
-def test_the_lab_goes_with_its_terminal() -> None:
-    terminal = Terminal(TERM="xterm-256color")
+@pytest.mark.parametrize("on_hang_up", [signal.SIG_DFL, signal.SIG_IGN], ids=lambda it: it.name)
+def test_the_lab_goes_with_its_terminal(on_hang_up: signal.Handlers) -> None:
+    terminal = Terminal(on_hang_up, TERM="xterm-256color")
     assert terminal.shows("client$ "), terminal.text
     [name] = set(re.findall(r"(lvsd-\d+) \(nat\)", terminal.text))
 

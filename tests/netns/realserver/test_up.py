@@ -222,7 +222,10 @@ def test_two_at_once_are_not_allowed_to_differ(site: Site) -> None:
         assert (other.returncode, "run `lvsd realserver down` first" in other.stderr) == (71, True)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGTERM, 0), (signal.SIGINT, 130), (signal.SIGHUP, 129)],
+)
 def test_the_program_that_takes_headers_off_puts_all_back_when_it_ends(
     site: Site, number: signal.Signals, status: int
 ) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lvsd.lab.signals import ENDING, Terminated, deferred, unwinding
+from lvsd.signals import ENDING, Terminated, deferred, unwinding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
