@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from lvsd.config import model
     from lvsd.core.sequence_numbers import Origin
+    from lvsd.core.verdict import Departure
 
 TICK_S = 1.0
 
@@ -105,7 +106,7 @@ class Daemon:
         self.director = assemble(config, time.monotonic(), origin)
         self.answers = IcmpSender()
         self.packets = PacketSender()
-        self.frames = FrameSender(time.monotonic)
+        self.frames = FrameSender(time.monotonic, self._return_too_long)
         self.complaints = Complaints(time.monotonic)
         self._forwarded = forwarded(config)
         self._diverting = False
@@ -274,7 +275,7 @@ class Daemon:
                 if each.neighbour is None:
                     mtu = self.packets.send(each.data)
                 else:
-                    mtu = self.frames.send(each.data, each.neighbour, now)
+                    mtu = self.frames.send(each, each.neighbour, now)
                 if mtu:
                     director.too_long(each, mtu)
         if director.answers:
@@ -282,6 +283,11 @@ class Daemon:
             for answer in director.answers:
                 self.answers.send(answer.message, answer.destination, now)
             director.answers.clear()
+
+    def _return_too_long(self, waited: Departure, mtu: int) -> None:
+        """Cut a packet that waited for a MAC while its way became narrower, or tell its sender."""
+        self.director.too_long(waited, mtu)
+        asyncio.get_running_loop().call_soon(self.send_waiting)
 
     def report_error(self, error: Exception) -> None:
         """Log an error of ours, or of a scheduler, that cost packets; not every one of a flood."""

@@ -5,8 +5,9 @@ neighbour's own, and the packet as it is. It meets no hook of netfilter on its w
 AF_PACKET socket per interface, which receives nothing, as it is bound to no protocol (packet(7)).
 
 MACs are the kernel's (`lvsd.io.neighbours`). While one is missing its packets wait, in order: at
-most `PER_NEIGHBOUR` of one neighbour and `IN_ALL`, none for longer than `PATIENCE_S`. A neighbour
-in use is asked for every `ASK_S` seconds, as frames do not tell the kernel that it is in use.
+most `PER_NEIGHBOUR` of one neighbour and `IN_ALL`, none for longer than `PATIENCE_S`. Each of them
+is sent, given back to the caller as too long, or counted as dropped. A neighbour in use is asked
+for every `ASK_S` seconds, as frames do not tell the kernel that it is in use.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from lvsd.packet.numbers import ETHERTYPES
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
+    from lvsd.core.verdict import Departure
     from lvsd.io.neighbours import Place
     from lvsd.io.routes import Way
 
@@ -56,7 +58,7 @@ class FrameStats:
     waiting: int = 0
     """For a MAC, now."""
     expired: int = 0
-    """Dropped: no MAC within a second."""
+    """Dropped: no MAC within a second, or before the end."""
     crowded: int = 0
     """Dropped: too many were waiting."""
     no_neighbour: int = 0
@@ -88,7 +90,7 @@ class _Neighbour:
         self.silent = False
         self.asked = _NEVER
         self.used = now
-        self.queue: deque[tuple[float, bytes]] = deque()
+        self.queue: deque[tuple[float, Departure]] = deque()
         """Deadline and packet."""
 
 
@@ -96,11 +98,15 @@ class FrameSender:
     """Sends packets to the MACs of neighbours; never waits.
 
     ``clock`` tells the seconds that `send` and `tick` are handed, for packets that leave when a
-    neighbour has answered.
+    neighbour has answered. ``on_too_long`` is called with a packet that waited and is longer than
+    its way takes by now, and with the MTU in bytes.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, clock: Callable[[], float], on_too_long: Callable[[Departure, int], None]
+    ) -> None:
         self._clock = clock
+        self._on_too_long = on_too_long
         self._table = Neighbours(self._answered)
         self._neighbours: dict[bytes, _Neighbour] = {}
         self._macs: dict[int, bytes] = {}
@@ -130,10 +136,12 @@ class FrameSender:
         for sock in self._sockets.values():
             sock.close()
         self._sockets.clear()
+        for each in self._neighbours.values():
+            self.stats.expired += len(each.queue)
         self._neighbours.clear()
         self.stats.waiting = 0
 
-    def send(self, data: bytes, neighbour: bytes, now: float) -> int:
+    def send(self, packet: Departure, neighbour: bytes, now: float) -> int:
         """Send a packet that begins at its IP header to the MAC of a packed address.
 
         Return 0 when it went, waits, or cannot ever go; the MTU of the way in bytes when the
@@ -144,12 +152,9 @@ class FrameSender:
         if to.problem is not None:
             self.stats.no_neighbour += 1
             return 0
-        if len(data) > to.mtu:
-            self.stats.too_long += 1
-            return to.mtu
-        if to.headers is not None:
-            return self._transmit(to, data, to.headers)
-        self._wait(to, data, now)
+        if to.headers is not None or len(packet.data) > to.mtu:
+            return self._transmit(to, packet.data)
+        self._wait(to, packet, now)
         return 0
 
     def tick(self, now: float) -> None:
@@ -169,7 +174,10 @@ class FrameSender:
 
     def refresh(self) -> None:
         """Look up all ways anew: routes, links or addresses changed. Never raises."""
-        self._place(self._neighbours.values())
+        neighbours = list(self._neighbours.values())
+        self._place(neighbours)
+        for each in neighbours:
+            self._send_waiting(each)
         wanted = {each.place[0] for each in self._neighbours.values() if each.problem is None}
         for interface in self._sockets.keys() - wanted:
             self._sockets.pop(interface).close()
@@ -190,9 +198,11 @@ class FrameSender:
         self._place([each])
         return each
 
-    def _place(self, neighbours: Iterable[_Neighbour]) -> None:
-        """Find out where neighbours are, and what their MACs are if the kernel knows them."""
-        neighbours = list(neighbours)
+    def _place(self, neighbours: list[_Neighbour]) -> None:
+        """Find out where neighbours are, and what their MACs are if the kernel knows them.
+
+        Nothing is sent. What waits for somebody who cannot be reached any more is dropped.
+        """
         found: dict[bytes, Way | None] = {}
         failure = None
         try:
@@ -219,31 +229,45 @@ class FrameSender:
         here = [each for each in neighbours if each.problem is None]
         self._table.watch(each.place for each in here)
         for each in here:
-            self._answered(each.place)
+            self._take_mac(each)
 
     def _answered(self, place: Place) -> None:
         """Take over a neighbour's MAC, or that it has none; send what waited for it."""
         each = self._neighbours.get(place[1])
         if each is None or each.place != place or each.problem is not None:
             return
-        mac = self._table.mac(place)
+        self._take_mac(each)
+        self._send_waiting(each)
+
+    def _take_mac(self, each: _Neighbour) -> None:
+        mac = self._table.mac(each.place)
         if mac is None:
             each.headers = None
             each.asked = _NEVER
             return
         each.silent = False
-        ends = mac + self._macs[place[0]]
+        ends = mac + self._macs[each.place[0]]
         each.headers = {version: ends + kind for version, kind in ETHERTYPES.items()}
-        self._expire(each, self._clock())
-        while each.queue:
-            _, data = each.queue.popleft()
-            self.stats.waiting -= 1
-            self._transmit(each, data, each.headers)
 
-    def _transmit(self, to: _Neighbour, data: bytes, headers: dict[int, bytes]) -> int:
-        """Send a frame; return the MTU where it has shrunk below the packet, else 0."""
+    def _send_waiting(self, each: _Neighbour) -> None:
+        """Send what waits for a neighbour, as long as its MAC is known: the way may end midway."""
+        self._expire(each, self._clock())
+        while each.queue and each.headers is not None:
+            _, packet = each.queue.popleft()
+            self.stats.waiting -= 1
+            if mtu := self._transmit(each, packet.data):
+                self._on_too_long(packet, mtu)
+        if each.queue and self._clock() - each.asked >= ASK_AGAIN_S:
+            each.asked = self._clock()
+            self._table.ask([each.place])
+
+    def _transmit(self, to: _Neighbour, data: bytes) -> int:
+        """Send a frame; return the MTU where that is less than the packet, else 0."""
+        if len(data) > to.mtu:
+            self.stats.too_long += 1
+            return to.mtu
         try:
-            self._sockets[to.place[0]].send(headers[data[0] >> 4] + data)
+            self._sockets[to.place[0]].send((to.headers or {})[data[0] >> 4] + data)
         except LookupError:  # not an IP packet
             return self._failed(errno.EINVAL)
         except OSError as error:
@@ -256,13 +280,13 @@ class FrameSender:
         self.stats.sent += 1
         return 0
 
-    def _wait(self, to: _Neighbour, data: bytes, now: float) -> None:
+    def _wait(self, to: _Neighbour, packet: Departure, now: float) -> None:
         """Keep a packet until its neighbour's MAC is known, and see that somebody asks for it."""
         self._expire(to, now)
         if len(to.queue) >= PER_NEIGHBOUR or self.stats.waiting >= IN_ALL:
             self.stats.crowded += 1
             return
-        to.queue.append((now + PATIENCE_S, data))
+        to.queue.append((now + PATIENCE_S, packet))
         self.stats.waiting += 1
         if now - to.asked >= ASK_AGAIN_S:
             to.asked = now

@@ -14,6 +14,7 @@ import pytest
 import uvloop
 from scapy.layers.l2 import Ether
 
+from lvsd.core.verdict import Departure
 from lvsd.io.frame_sender import IN_ALL, PER_NEIGHBOUR, FrameSender
 from lvsd.packet.address import pack
 from tests.netns.io.hosts import CLIENT4, CLIENT6, MTU, PATIENCE_S, SERVER4, SERVER6, nft
@@ -43,13 +44,16 @@ class Frames:
     def __init__(self) -> None:
         self.now = 1000.0
         self.loop = uvloop.new_event_loop()
-        self.sender = FrameSender(lambda: self.now)
+        self.returned: list[tuple[bytes, int]] = []
+        self.sender = FrameSender(
+            lambda: self.now, lambda packet, mtu: self.returned.append((packet.data, mtu))
+        )
         self.sender.open(self.loop)
         self.stats = self.sender.stats
 
     def send(self, data: bytes, neighbour: str) -> int:
         """Send now."""
-        return self.sender.send(data, pack(neighbour), self.now)
+        return self.sender.send(Departure(data), pack(neighbour), self.now)
 
     def tick(self, later_s: float) -> None:
         """Let time pass, and the sender see to what is due."""
@@ -424,6 +428,26 @@ def test_an_mtu_that_shrank_is_noticed_without_a_refresh(row: Row, frames: Frame
     row.set_mtu(1400)
     assert frames.send(long, SERVER4) == 1400
     assert (frames.stats.too_long, frames.stats.failed) == (1, 0)
+
+
+@pytest.mark.parametrize("noticed", [False, True], ids=["not noticed", "noticed"])
+def test_what_waited_for_a_mac_while_the_link_shrank_is_given_back_and_the_rest_goes(
+    row: Row, frames: Frames, *, noticed: bool
+) -> None:
+    lengths = (1420, 10, 1430, 20)
+    long, short, longer, last = (datagram(CLIENT4, VIP4, bytes(length)) for length in lengths)
+    for data in (long, short, longer, last):
+        assert frames.send(data, SILENT4) == 0
+    assert frames.stats.waiting == 4
+    row.set_mtu(1400)
+    if noticed:
+        frames.sender.refresh()
+    with wire(row.server) as seen:
+        row.director.ip(f"neigh replace {SILENT4} lladdr {NEW_MAC} dev eth1 nud permanent")
+        frames.until(lambda: frames.stats.waiting == 0)
+        assert payloads(seen.take(2)) == [bytes(10), bytes(20)]
+    assert frames.returned == [(long, 1400), (longer, 1400)]
+    assert (frames.stats.sent, frames.stats.too_long, frames.stats.failed) == (2, 2, 0)
 
 
 @pytest.mark.parametrize("data", [b"", b"\0", b"\x20" * 30])

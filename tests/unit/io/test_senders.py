@@ -19,7 +19,7 @@ def test_a_packet_sender_that_is_not_open_counts_a_failure_and_raises_nothing(da
 
 
 def test_senders_may_be_closed_twice_and_before_they_are_open() -> None:
-    packets, frames = PacketSender(), FrameSender(lambda: 0.0)
+    packets, frames = PacketSender(), FrameSender(lambda: 0.0, lambda _, __: None)
     for _ in range(2):
         packets.close()
         frames.close()
