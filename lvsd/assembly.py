@@ -72,6 +72,13 @@ def forwarded(config: model.Config) -> set[int]:
     }
 
 
+def virtual_addresses(config: model.Config) -> Iterator[tuple[str, bytes]]:
+    """Yield each interface with an address that lvsd is to put on it."""
+    for service in config.services:
+        if service.interface and service.address:
+            yield service.interface, service.address.address
+
+
 def make_service(entry: model.Service) -> Service:
     """Return the service that a ``[[service]]`` describes, still without real servers."""
     if entry.address is None:

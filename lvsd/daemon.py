@@ -22,12 +22,13 @@ import structlog
 import uvloop
 
 from lvsd import __version__, notify
-from lvsd.assembly import assemble, diverted, forwarded
+from lvsd.assembly import assemble, diverted, forwarded, virtual_addresses
 from lvsd.control.server import ControlServer
 from lvsd.core.sequence_numbers import NEW
 from lvsd.core.service import ANY_MTU
 from lvsd.errors import environment_error
 from lvsd.io import divert, machine, routes
+from lvsd.io.announcer import Announcer
 from lvsd.io.frame_sender import FrameSender
 from lvsd.io.icmp_sender import IcmpSender
 from lvsd.io.journal import journal_path
@@ -38,6 +39,7 @@ from lvsd.running import obstacles
 from lvsd.running.complaints import Complaints
 from lvsd.running.jobs import Job, Jobs
 from lvsd.running.unwinding import Reserve, Unwinding
+from lvsd.running.virtual_addresses import VirtualAddresses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -121,6 +123,9 @@ class Daemon:
             on_error=self.report_error,
         )
         self.learning = Job("cannot look up routes", lambda _: self.learn_routes(), LEARN_PERIOD_S)
+        self.announcer = Announcer()
+        self.addresses = VirtualAddresses(virtual_addresses(config), self.announcer)
+        self.addressing = Job("cannot look after the virtual addresses", self.addresses.look)
         self._received = 0
         self.jobs = Jobs(self._jobs(), self.complaints, time.monotonic)
 
@@ -167,7 +172,7 @@ class Daemon:
         control = ControlServer(self.director, daemon.control, counters=self.counters)
         undo.then("close the control socket", control.stop)
         await control.start()
-        watch = routes.Watch(self.relearn_routes)
+        watch = routes.Watch(self.network_changed)
         undo.then("end to watch routes", watch.close)
         watch.start(loop)
         self.learn_routes()
@@ -216,9 +221,7 @@ class Daemon:
         if self.config.sysctl.forwarding:
             for family in sorted(self._forwarded):
                 changes.forward(family)
-        for service in self.config.services:
-            if service.interface and service.address:
-                changes.add_address(service.interface, service.address.address)
+        self.addresses.start(changes, time.monotonic())
 
     @property
     def diverted(self) -> divert.Diverted:
@@ -254,6 +257,12 @@ class Daemon:
             self.divert.update(self.diverted)
             self.complaints.obstacles(self._obstacles())
 
+    def network_changed(self) -> None:
+        """Take in that links, addresses or routes changed."""
+        self.addresses.changed()
+        self.jobs.attempt(self.addressing)
+        self.relearn_routes()
+
     def relearn_routes(self) -> None:
         """Look them up again; where the kernel does not answer, go on with what is known."""
         self.jobs.attempt(self.learning)
@@ -263,6 +272,7 @@ class Daemon:
         yield from obstacles.of_services(self.director, self.frames.problems())
         switched_on = self._forwarded if self.config.sysctl.forwarding else ()
         yield from obstacles.of_forwarding(self._forwarded, switched_on)
+        yield from self.addresses.obstacles()
 
     def send_waiting(self) -> None:
         """Send what the last packets brought about: packets by our own sockets, ICMP errors."""
@@ -314,6 +324,7 @@ class Daemon:
             "icmp": asdict(self.answers.stats),
             "packets": asdict(self.packets.stats),
             "frames": asdict(self.frames.stats),
+            "virtual_addresses": self.addresses.counters(),
             "client_address": {"told": told.told, "no_room": told.no_room, "forged": told.forged},
         }
 
@@ -340,6 +351,8 @@ class Daemon:
         if notify.watchdog_s():
             yield Job("cannot read the statistics of the queue", self._watch_queue, 0.0, self._beat)
         yield Job("cannot see to it that packets are diverted", lambda _: self._keep_diverting())
+        yield self.addressing
+        yield Job("cannot announce the virtual addresses", self.announcer.tick)
         yield Job("cannot ask neighbours", self.frames.tick)
         yield Job("cannot look for obstacles", lambda _: self._report())
         yield self.learning

@@ -80,6 +80,7 @@ def _machine(services: Iterable[Service]) -> Machine:
             addresses[address] = addresses.get(address, frozenset()) | {names[index]}
     return Machine(
         addresses=addresses,
+        interfaces=frozenset(names.values()),
         macs=dict(_macs(names.values())),
         ways=routes.ways(servers),
         sources=routes.sources(servers),

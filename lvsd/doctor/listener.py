@@ -11,14 +11,14 @@ import struct
 from itertools import chain
 from typing import Final
 
-from lvsd.doctor import packets
+from lvsd.packet import neighbour
 from lvsd.packet.numbers import ICMP, ICMPV6, TCP, Icmp
 
 RECEIVE: Final = 1 << 16
 """Bytes of a packet that are read."""
 
 _ALL: Final = 0x0003  # ETH_P_ALL
-_IPV4, _IPV6, _ARP = 0x0800, 0x86DD, packets.ARP_TYPE
+_IPV4, _IPV6, _ARP = 0x0800, 0x86DD, neighbour.ARP_TYPE
 _SO_ATTACH_FILTER: Final = 26
 _SO_RCVBUFFORCE: Final = 33
 _RECEIVE_BUFFER: Final = 4 << 20

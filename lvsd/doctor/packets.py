@@ -1,4 +1,4 @@
-"""The bytes of echoes, ARP and neighbour discovery, and what the answers say. Pure."""
+"""The bytes of echoes, and what the answers say. Pure."""
 
 from __future__ import annotations
 
@@ -8,22 +8,14 @@ from typing import Final, NamedTuple
 from lvsd.packet import icmp
 from lvsd.packet.address import text
 from lvsd.packet.checksum import checksum, pseudo_header
-from lvsd.packet.numbers import ETHERTYPES, ICMP, ICMPV6, Icmp, Icmp6
+from lvsd.packet.numbers import ICMP, ICMPV6, Icmp, Icmp6
 from lvsd.packet.tunnel import unwrap
 from lvsd.packet.view import Packet
 
-ARP_TYPE: Final = 0x0806
-BROADCAST: Final = b"\xff" * 6
 ORDINARY_HOPS: Final = 64
 """The TTL, or hop limit, that hosts commonly begin with (RFC 1700)."""
 
-_NDP_HOPS: Final = 255  # RFC 4861, section 7.1
 _DF: Final = 0x4000
-_SOLICITATION, _ADVERTISEMENT = 135, 136
-_SOURCE_MAC, _TARGET_MAC = 1, 2  # options of RFC 4861, section 4.6.1
-
-_ARP: Final = Struct("!HHBBH6s4s6s4s")  # types, lengths, operation, sender, target (RFC 826)
-_ARP_REQUEST, _ARP_REPLY = 1, 2
 _ICMP: Final = Struct("!BBHHH")
 _IPV4: Final = Struct("!BBHHHBBH4s4s")
 _IPV6: Final = Struct("!IHBB16s16s")
@@ -55,11 +47,6 @@ class Told(NamedTuple):
     mtu: int = 0
 
 
-def frame(destination: bytes, source: bytes, packet: bytes) -> bytes:
-    """Return an Ethernet frame around an IP packet."""
-    return destination + source + ETHERTYPES[packet[0] >> 4] + packet
-
-
 def echo(source: bytes, destination: bytes, identifier: int, number: int, size: int) -> bytes:
     """Return an ICMP echo request of ``size`` bytes, its IP header included; DF is set."""
     content = b"lvsd doctor " * (size // 12 + 1)
@@ -81,38 +68,6 @@ def ip(
         check = checksum(_IPV4.pack(*fields, 0, source, destination))
         return _IPV4.pack(*fields, check, source, destination) + message
     return _IPV6.pack(6 << 28, len(message), protocol, hops, source, destination) + message
-
-
-def who_has(address: bytes, source: bytes, mac: bytes) -> bytes:
-    """Return the frame that asks for an address's MAC: ARP (RFC 826), or RFC 4861, section 4.3."""
-    if len(address) == 4:
-        request = _ARP.pack(1, 0x0800, 6, 4, _ARP_REQUEST, mac, source, bytes(6), address)
-        return BROADCAST + mac + ARP_TYPE.to_bytes(2, "big") + request
-    group = b"\xff\x02" + bytes(9) + b"\x01\xff" + address[13:]
-    body = address + bytes((_SOURCE_MAC, 1)) + mac
-    carry = pseudo_header(source, group, ICMPV6, 8 + len(body))
-    message = _icmp(_SOLICITATION, 0, 0, body, carry)
-    return frame(b"\x33\x33" + group[12:], mac, ip(source, group, ICMPV6, message, _NDP_HOPS))
-
-
-def owner(ethertype: int, data: bytes, sender: bytes) -> tuple[bytes, bytes] | None:
-    """Return (address, MAC) of an ARP reply or a neighbour advertisement; None: it is neither.
-
-    ``sender`` is the MAC that the frame came from, for advertisements that tell none.
-    """
-    if ethertype == ARP_TYPE:
-        if len(data) < _ARP.size:
-            return None
-        *_, operation, mac, address, _, _ = _ARP.unpack_from(data)
-        return (address, mac) if operation == _ARP_REPLY else None
-    packet = Packet()
-    if packet.load(data) is not None or packet.protocol != ICMPV6 or packet.version != 6:
-        return None
-    body = data[packet.l4 : packet.end]
-    if len(body) < 24 or body[0] != _ADVERTISEMENT or packet.ttl != _NDP_HOPS:
-        return None
-    told = len(body) >= 32 and body[24:26] == bytes((_TARGET_MAC, 1))
-    return body[8:24], body[26:32] if told else sender
 
 
 def told(data: bytes, identifier: int) -> Told | None:

@@ -41,6 +41,7 @@ def _configured(entry: model.Service) -> Service:
         tuple(_configured_server(entry, server) for server in entry.servers),
         entry.local_addresses,
         (entry.local_ports.low, entry.local_ports.high),
+        entry.interface or "",
     )
 
 
@@ -62,7 +63,7 @@ def _running(entry: ServiceEntry, known: Service | None) -> Service:
     )
     if known is None:
         return service
-    return replace(service, local_ports=known.local_ports)
+    return replace(service, local_ports=known.local_ports, interface=known.interface)
 
 
 def _running_server(entry: ServerEntry) -> Server:

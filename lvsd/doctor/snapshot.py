@@ -74,6 +74,8 @@ class Service:
     servers: tuple[Server, ...]
     local_addresses: tuple[bytes, ...] = ()
     local_ports: tuple[int, int] | None = None
+    interface: str = ""
+    """Where the configuration has lvsd put the VIP; empty: nowhere, or nobody has told."""
 
 
 class Chain(NamedTuple):
@@ -105,6 +107,7 @@ class Machine:
 
     addresses: Mapping[bytes, frozenset[str]] = field(default_factory=dict)
     """Address -> interfaces that have it."""
+    interfaces: frozenset[str] = frozenset()
     macs: Mapping[str, bytes] = field(default_factory=dict)
     """Interface -> its own MAC, of those that have one."""
     ways: Mapping[bytes, Way | None] = field(default_factory=dict)

@@ -20,6 +20,7 @@ from lvsd.doctor.listener import RECEIVE, listener
 from lvsd.doctor.snapshot import Answer, Answers, Echo, Syn
 from lvsd.errors import KernelError, PrivilegeError
 from lvsd.io.packet_sender import PacketSender
+from lvsd.packet import neighbour
 from lvsd.packet.tunnel import compile_tunnel
 from lvsd.packet.view import Packet
 
@@ -103,7 +104,7 @@ class Wire:
         """Ask everybody who has not answered."""
         for ask, found in round_.macs.items():
             if not found and (mac := self._macs.get(ask.interface)):
-                frame = packets.who_has(ask.address, ask.source, mac)
+                frame = neighbour.who_has(ask.address, ask.source, mac)
                 self._send_frame(ask.interface, frame)
         for number, asked in round_.unanswered():
             if isinstance(asked, Echo):
@@ -122,7 +123,7 @@ class Wire:
         elif asked.neighbour in places:
             interface, mac = places[asked.neighbour]
             source = self._macs.get(interface, bytes(6))
-            self._send_frame(interface, packets.frame(mac, source, packet))
+            self._send_frame(interface, neighbour.frame(mac, source, packet))
 
     def _send_frame(self, interface: str, frame: bytes) -> None:
         try:
@@ -152,9 +153,9 @@ class Wire:
 
     def _take(self, round_: _Round, data: bytes, interface: str, kind: int, mac: bytes) -> None:
         """Note what a packet answers, if it answers anything; reset what a SYN has opened."""
-        if found := packets.owner(kind, data, mac):
+        if found := neighbour.owner(kind, data, mac):
             round_.note_owner(interface, *found)
-        elif kind == packets.ARP_TYPE:
+        elif kind == neighbour.ARP_TYPE:
             return
         elif told := packets.told(data, self._identifier):
             round_.note_echo(told.number, Answer(interface, mac, told.error, told.mtu))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from typing import Final
+from typing import Final, NamedTuple
 
 from lvsd.io.netlink import (
     NETLINK_ROUTE,
@@ -24,10 +24,12 @@ _DELLINK: Final = 17
 _GETLINK: Final = 18
 
 _IFINFOMSG: Final = struct.Struct("=BxHiII")  # family, type, index, flags, change
+_ARPHRD_ETHER: Final = 1
 _IFF_UP: Final = 0x01
 _IFF_LOOPBACK: Final = 0x08
 _IFF_NOARP: Final = 0x80
-_IFLA_IFNAME, _IFLA_LINKINFO = 3, 18
+_IFF_LOWER_UP: Final = 0x10000
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_LINKINFO = 1, 3, 18
 _INFO_KIND, _INFO_DATA = 1, 2
 
 
@@ -67,14 +69,38 @@ def delete(name: str) -> None:
         link.do(Message(_DELLINK, 0, _header(0) + string(_IFLA_IFNAME, name)))
 
 
+class LinkState(NamedTuple):
+    """What matters of an interface to whoever announces an address on it."""
+
+    interface: int
+    """Its index."""
+    is_running: bool
+    """It is up and has a carrier."""
+    mac: bytes
+    """Its own; empty where nobody is told of it: no Ethernet, or nothing that asks by ARP."""
+
+
+def state(name: str) -> LinkState | None:
+    """Return what an interface is like now, None without it. Raise OSError."""
+    try:
+        answer = _answer(name)
+    except OSError as error:
+        if error.errno == errno.ENODEV:
+            return None
+        raise
+    _, kind, index, flags, _ = _IFINFOMSG.unpack_from(answer.body)
+    mac = attributes(answer.body, _IFINFOMSG.size).get(_IFLA_ADDRESS, b"")
+    told = kind == _ARPHRD_ETHER and not flags & (_IFF_LOOPBACK | _IFF_NOARP)
+    running = flags & _IFF_UP and flags & _IFF_LOWER_UP
+    return LinkState(index, bool(running), mac if told else b"")
+
+
 def index_of(name: str) -> int:
     """Return the index of an interface. Raise OSError, ENODEV without it.
 
     if_nametoindex(3) says that there is none also when it finds no descriptor to ask with.
     """
-    with linked(NETLINK_ROUTE) as link:
-        answer = link.get(Message(_GETLINK, 0, _header(0) + string(_IFLA_IFNAME, name)))
-    return int(_IFINFOMSG.unpack_from(answer.body)[2])
+    return int(_IFINFOMSG.unpack_from(_answer(name).body)[2])
 
 
 def kind_of(name: str) -> str | None:
@@ -83,8 +109,7 @@ def kind_of(name: str) -> str | None:
     Raise OSError.
     """
     try:
-        with linked(NETLINK_ROUTE) as link:
-            answer = link.get(Message(_GETLINK, 0, _header(0) + string(_IFLA_IFNAME, name)))
+        answer = _answer(name)
     except OSError as error:
         if error.errno == errno.ENODEV:
             return None
@@ -114,9 +139,12 @@ def value(kind: int, content: bytes) -> bytes:
 
 
 def _flags(name: str) -> int:
+    return int(_IFINFOMSG.unpack_from(_answer(name).body)[3])
+
+
+def _answer(name: str) -> Message:
     with linked(NETLINK_ROUTE) as link:
-        answer = link.get(Message(_GETLINK, 0, _header(0) + string(_IFLA_IFNAME, name)))
-    return int(_IFINFOMSG.unpack_from(answer.body)[3])
+        return link.get(Message(_GETLINK, 0, _header(0) + string(_IFLA_IFNAME, name)))
 
 
 def _header(index: int, *, flags: int = 0, change: int = 0) -> bytes:

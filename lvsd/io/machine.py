@@ -88,12 +88,13 @@ class Machine:
             raise _refusal("set accept_ra = 2", error) from error
         self.set_sysctl(name, 1)
 
-    def add_address(self, interface: str, address: bytes) -> None:
+    def add_address(self, interface: str, address: bytes, *, wait: bool = True) -> None:
         """Put an address on an interface as /32 or /128, unless it is on it already.
 
         One that was there before stays at `restore`. IPv6 skips duplicate address detection, so
         that it can be used at once; where the interface is up, packets to it are taken when this
-        returns. Raise KernelError or PrivilegeError.
+        returns, or, unless it is to ``wait``, a moment later. Raise KernelError, with ``errno``
+        ENODEV without the interface, or PrivilegeError.
         """
         operation = f"put {text(address)} on {interface}"
         try:
@@ -102,7 +103,7 @@ class Machine:
                 return
             with self._noted(self._journal.addresses, AddressChange(interface, text(address))):
                 addresses.add(interface, address)
-            if links.is_up(interface):
+            if wait and links.is_up(interface):
                 wait_until_local(address)
         except OSError as error:
             if error.errno == errno.EACCES:  # without rights it is EPERM (rtnetlink_rcv_msg)

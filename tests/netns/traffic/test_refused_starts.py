@@ -154,12 +154,6 @@ def test_an_ordinary_user_is_refused(lab: Lab, directory: Path) -> None:
     assert_refused(tried, os.EX_NOPERM, "not permitted", "run lvsd as root")
 
 
-def test_an_unknown_interface_for_the_virtual_address_is_named(lab: Lab, directory: Path) -> None:
-    tried = attempt(lab, directory, text=both(lab, PORT, 8080, interface="nonesuch"))
-
-    assert_refused(tried, os.EX_OSERR, lab.vip.v4, "on nonesuch", "No such device")
-
-
 def test_a_control_socket_that_is_in_use_is_named(lab: Lab, directory: Path) -> None:
     path = directory / "taken.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:

@@ -15,6 +15,7 @@ from lvsd.doctor.checks import (
     bypass,
     daemon,
     firewall,
+    interface,
     local_addresses,
     mtu,
     neighbour,
@@ -285,3 +286,37 @@ def test_the_longest_packet_that_arrives_is_what_the_route_is_told() -> None:
         given = answering(given, full._replace(size=size), Answer("back", MAC))
     [finding] = mtu.CHECK.look(given)
     assert finding.remedy == "ip route replace 10.3.0.11/32 via 10.0.0.254 dev back mtu 1400"
+
+
+def with_interface(name: str, *, of: str = "front", missing: int = 0) -> Snapshot:
+    """Return a snapshot of a VIP that belongs on ``name``, on a host that has it on ``of``."""
+    good = snapshot(replace(service(NAT), interface=name))
+    machine = replace(
+        good.machine,
+        interfaces=frozenset({"front", "back"}),
+        addresses={**good.machine.addresses, VIP: frozenset({of} if of else ())},
+    )
+    daemon = Daemon(groups={"virtual_addresses": {"missing": missing}})
+    return replace(good, machine=machine, daemon=daemon)
+
+
+@pytest.mark.parametrize(
+    ("name", "of", "missing", "found"),
+    [
+        ("front", "front", 0, []),
+        ("front", "", 1, ["192.0.2.10 is not on front: somebody took it away"]),
+        ("front", "back", 1, ["192.0.2.10 is not on front: somebody took it away"]),
+        ("eth9", "", 1, ["192.0.2.10 waits for the interface eth9, which does not exist"]),
+        ("", "", 1, ["virtual addresses that are not on their interface: 1"]),
+        ("", "", 0, []),
+    ],
+)
+def test_a_virtual_address_belongs_on_its_interface(
+    name: str, of: str, missing: int, found: list[str]
+) -> None:
+    told = said(interface.CHECK, with_interface(name, of=of, missing=missing))
+    assert told == [("problem", each) for each in found]
+
+
+def test_without_a_daemon_no_virtual_address_is_missing() -> None:
+    assert said(interface.CHECK, replace(with_interface("front", of=""), daemon=None)) == []

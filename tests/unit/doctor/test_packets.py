@@ -21,6 +21,7 @@ from scapy.layers.l2 import ARP, Ether
 from forwarders.plan import Encapsulate
 from lvsd.doctor import packets
 from lvsd.doctor.packets import Told
+from lvsd.packet import neighbour
 from lvsd.packet.address import pack
 from lvsd.packet.tunnel import compile_tunnel
 from lvsd.packet.view import Packet
@@ -72,7 +73,7 @@ def test_an_echo_is_as_long_as_asked_and_has_right_checksums(version: int, size:
 
 
 def test_an_arp_request_asks_everybody() -> None:
-    frame = packets.who_has(pack(SERVER[4]), pack(SOURCE[4]), packed(MAC))
+    frame = neighbour.who_has(pack(SERVER[4]), pack(SOURCE[4]), packed(MAC))
 
     read = Ether(frame)
     assert (read.dst, read.src, read[ARP].op) == ("ff:ff:ff:ff:ff:ff", MAC, 1)
@@ -80,7 +81,7 @@ def test_an_arp_request_asks_everybody() -> None:
 
 
 def test_a_solicitation_asks_the_addresses_own_group() -> None:
-    frame = packets.who_has(pack(SERVER[6]), pack(SOURCE[6]), packed(MAC))
+    frame = neighbour.who_has(pack(SERVER[6]), pack(SOURCE[6]), packed(MAC))
 
     read = Ether(frame)
     assert (read.dst, read[IPv6].dst, read[IPv6].hlim) == (
@@ -97,9 +98,9 @@ def test_a_solicitation_asks_the_addresses_own_group() -> None:
 def test_an_arp_reply_names_the_owner_and_a_request_does_not() -> None:
     answer = ARP(op=2, hwsrc=SERVER_MAC, psrc=SERVER[4], hwdst=MAC, pdst=SOURCE[4])
     expected = pack(SERVER[4]), packed(SERVER_MAC)
-    assert packets.owner(packets.ARP_TYPE, bytes(answer), b"") == expected
+    assert neighbour.owner(neighbour.ARP_TYPE, bytes(answer), b"") == expected
     answer.op = 1
-    assert packets.owner(packets.ARP_TYPE, bytes(answer), b"") is None
+    assert neighbour.owner(neighbour.ARP_TYPE, bytes(answer), b"") is None
 
 
 @pytest.mark.parametrize(("hops", "counts"), [(255, True), (254, False)])
@@ -107,12 +108,12 @@ def test_an_advertisement_counts_from_the_link_only(*, hops: int, counts: bool) 
     head = IPv6(src=SERVER[6], dst=SOURCE[6], hlim=hops) / ICMPv6ND_NA(tgt=SERVER[6])
     answer = bytes(head / ICMPv6NDOptDstLLAddr(lladdr=SERVER_MAC))
     expected = (pack(SERVER[6]), packed(SERVER_MAC)) if counts else None
-    assert packets.owner(0x86DD, answer, packed(MAC)) == expected
+    assert neighbour.owner(0x86DD, answer, packed(MAC)) == expected
 
 
 def test_an_advertisement_without_a_mac_is_its_senders() -> None:
     answer = bytes(IPv6(src=SERVER[6], dst=SOURCE[6], hlim=255) / ICMPv6ND_NA(tgt=SERVER[6]))
-    assert packets.owner(0x86DD, answer, packed(MAC)) == (pack(SERVER[6]), packed(MAC))
+    assert neighbour.owner(0x86DD, answer, packed(MAC)) == (pack(SERVER[6]), packed(MAC))
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -160,8 +161,8 @@ def test_an_error_about_a_tunnel_is_about_the_echo_inside(
     assert told == Told(NUMBER, f"{ROUTER[outside]} says: no tunnel is received there")
 
 
-@given(st.binary(max_size=120), st.sampled_from([0x0800, 0x86DD, packets.ARP_TYPE]))
+@given(st.binary(max_size=120), st.sampled_from([0x0800, 0x86DD, neighbour.ARP_TYPE]))
 def test_nothing_that_comes_raises(data: bytes, kind: int) -> None:
-    owner = packets.owner(kind, data, packed(MAC))
+    owner = neighbour.owner(kind, data, packed(MAC))
     assert owner is None or len(owner[1]) == 6
     assert packets.told(data, US) is None

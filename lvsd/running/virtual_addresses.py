@@ -1,0 +1,172 @@
+"""Keep virtual addresses on the interfaces that the configuration names, and announced.
+
+They are put there at the start, or when their interface appears, and again when somebody has taken
+one away, as ``ifdown`` and ``ifup`` do. Who takes one away again and again is answered more and
+more slowly, once a minute in the end, and named in the log. An address is announced whenever it is
+put there, and when its link comes up or gets another MAC (`lvsd.io.announcer`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from lvsd.errors import KernelError
+from lvsd.io import links
+from lvsd.io.routes import local_addresses
+from lvsd.packet.address import text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from lvsd.io.announcer import Announcer
+    from lvsd.io.machine import Machine
+    from lvsd.running.obstacles import Obstacle
+
+CHECK_S: Final = 60.0
+"""How often to look without being told of a change."""
+FIRST_PAUSE_S: Final = 1.0
+LONGEST_PAUSE_S: Final = 60.0
+CONTESTED_S: Final = 8.0
+"""A pause from which on somebody is at work: it doubles each time that the address is gone."""
+QUIET_S: Final = 60.0
+"""How long an address has to stay where it is for its next loss to be the first one again."""
+
+_TAKEN: Final = "somebody takes a virtual address away again and again"
+_WHO: Final = "see who does; lvsd puts it back once a minute at most"
+
+log = structlog.get_logger("lvsd")
+
+
+class _Kept:
+    """One address on one interface."""
+
+    __slots__ = ("address", "again", "interface", "link", "pause_s", "problem", "said_at", "since")
+
+    def __init__(self, interface: str, address: bytes) -> None:
+        self.interface = interface
+        self.address = address
+        self.link: links.LinkState | None = None
+        """As it was when the address was last there."""
+        self.problem: Obstacle | None = None
+        self.pause_s = 0.0
+        self.again = 0.0
+        """When it may be put there again."""
+        self.since = 0.0
+        """When it was put there."""
+        self.said_at = float("-inf")
+
+    @property
+    def name(self) -> str:
+        return f"{text(self.address)} on {self.interface}"
+
+
+class VirtualAddresses:
+    """The addresses that are ``wanted``: an interface's name and a packed address each."""
+
+    def __init__(self, wanted: Iterable[tuple[str, bytes]], announcer: Announcer) -> None:
+        self._kept = [_Kept(*each) for each in dict.fromkeys(wanted)]
+        self._announcer = announcer
+        self._machine: Machine | None = None
+        self._next_look = 0.0
+
+    def changed(self) -> None:
+        """Take note that links or addresses changed: have the next `look` look."""
+        self._next_look = 0.0
+
+    def start(self, machine: Machine, now: float) -> None:
+        """Put every address on its interface; one whose interface is missing waits for it.
+
+        Raise KernelError or PrivilegeError when that cannot be for another reason.
+        """
+        self._machine = machine
+        for each in self._kept:
+            if self._state(each) is not None:
+                machine.add_address(each.interface, each.address)
+        self.changed()
+        self.look(now)
+
+    def look(self, now: float) -> None:
+        """Put back what is missing, and announce what is new; nothing unless it is time to look.
+
+        Raise KernelError when nothing can be seen; what is wrong with one address is among the
+        `obstacles`.
+        """
+        if not self._kept or self._machine is None or now < self._next_look:
+            return
+        self._next_look = now + CHECK_S
+        there = local_addresses()
+        for each in self._kept:
+            link = self._state(each)
+            if link is None:
+                continue
+            if (link.interface, each.address) in there:
+                self._stays(each, link, now)
+            elif now < each.again:
+                each.problem = each.problem or (_TAKEN, each.name, _WHO)
+                self._look_at(each.again)
+            else:
+                self._put(each, self._machine, link, now)
+
+    def obstacles(self) -> Iterator[Obstacle]:
+        """Yield the addresses that are missing, or contested."""
+        for each in self._kept:
+            if each.problem is not None:
+                yield each.problem
+            elif each.pause_s >= CONTESTED_S:
+                yield _TAKEN, each.name, _WHO
+
+    def counters(self) -> dict[str, int]:
+        """Return how many addresses are wanted, and how many of them are missing."""
+        missing = sum(each.problem is not None for each in self._kept)
+        return {"wanted": len(self._kept), "missing": missing, "announced": self._announcer.sent}
+
+    def _state(self, each: _Kept) -> links.LinkState | None:
+        """Return the state of an interface; None, and note it, without one. Raise KernelError."""
+        try:
+            link = links.state(each.interface)
+        except OSError as error:
+            remedy = "see whether `ip link` works in this namespace"
+            raise KernelError(f"look at the interface {each.interface}", error, remedy) from error
+        if link is None:
+            what = "the interface of a virtual address does not exist"
+            remedy = "make it, or correct `interface`; lvsd waits for it"
+            each.problem = what, each.name, remedy
+            each.link = None
+        return link
+
+    def _put(self, each: _Kept, machine: Machine, link: links.LinkState, now: float) -> None:
+        try:
+            machine.add_address(each.interface, each.address, wait=False)
+        except KernelError as error:
+            each.problem = "cannot put a virtual address on its interface", each.name, str(error)
+            self._later(each, now)
+            return
+        each.since = now
+        self._later(each, now)
+        if now >= each.said_at + QUIET_S:
+            each.said_at = now
+            how = "somebody took it away" if each.link else "its interface is there now"
+            log.warning("put a virtual address on its interface", address=each.name, why=how)
+        each.link = None
+        self._stays(each, link, now)
+
+    def _stays(self, each: _Kept, link: links.LinkState, now: float) -> None:
+        """Announce an address where that is due; forget an old quarrel."""
+        if link.is_running and link != each.link:
+            self._announcer.announce(link, each.address, now)
+        each.link = link
+        each.problem = None
+        each.since = each.since or now
+        if now >= each.since + each.pause_s + QUIET_S:
+            each.pause_s = 0.0
+
+    def _later(self, each: _Kept, now: float) -> None:
+        """Have an address wait longer each time."""
+        each.again = now + each.pause_s
+        each.pause_s = min(max(FIRST_PAUSE_S, 2 * each.pause_s), LONGEST_PAUSE_S)
+        self._look_at(each.again)
+
+    def _look_at(self, when: float) -> None:
+        self._next_look = min(self._next_look, when)
