@@ -22,7 +22,7 @@ from schedulers import BUILT_IN
 from tests.unit.core.world import World
 
 SERVICE_IDENTITY = {"key"}
-SERVICE_RUN_TIME = {"servers", "departed", "meter", "fault"}
+SERVICE_RUN_TIME = {"servers", "departed", "meter", "fault", "was_persistent"}
 POOL_RUN_TIME = {"turn", "ports", "taken"}
 SERVER_IDENTITY = {"address", "port", "service"}
 SERVER_WAY = {"mtu", "source", "is_local"}
