@@ -23,7 +23,6 @@ import argparse
 import contextlib
 import errno
 import io
-import json
 import os
 import select
 import sys
@@ -35,6 +34,7 @@ from typing import TYPE_CHECKING
 from lvsd import __version__
 from lvsd.arguments import Parser
 from lvsd.errors import ConfigError, LvsdError, UsageError
+from lvsd.printable import printable, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -159,7 +159,7 @@ def _test(path: Path, *, as_json: bool) -> int:
             report |= {"services": len(services), "servers": servers}
         report["problems"] = [problem.as_json() for problem in found.problems]
         report["warnings"] = [warning.as_json() for warning in found.warnings]
-        _say(json.dumps(report, indent=2, ensure_ascii=False))
+        _say(to_json(report, indent=2))
         return os.EX_OK if found.config else os.EX_CONFIG
     if not found.config:
         raise ConfigError(path, [str(problem) for problem in found.problems])
@@ -167,7 +167,7 @@ def _test(path: Path, *, as_json: bool) -> int:
     if found.warnings:
         counts.append(_count(len(found.warnings), "warning"))
         _complain(*(warning.as_warning for warning in found.warnings))
-    _say(f"{path}: configuration is good: {', '.join(counts)}")
+    _say(f"{printable(str(path))}: configuration is good: {', '.join(counts)}")
     return os.EX_OK
 
 
@@ -258,7 +258,7 @@ def _complain(*lines: str) -> None:
 
     mark = f"<{PRIORITIES['error']}>" if is_journal() else ""
     with contextlib.suppress(OSError):
-        sys.stderr.write("".join(f"{mark}{line}\n" for line in lines))
+        sys.stderr.write("".join(f"{mark}{printable(line)}\n" for line in lines))
         sys.stderr.flush()
 
 

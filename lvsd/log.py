@@ -24,10 +24,15 @@ import structlog
 from structlog.stdlib import ProcessorFormatter
 from structlog.tracebacks import ExceptionDictTransformer
 
+from lvsd.printable import printable, to_json
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from structlog.typing import EventDict, Processor, WrappedLogger
+
+_QUOTED = frozenset(" \t=\r\n\"'")
+"""What structlog's renderer for terminals shows a value in quotes for, with escapes."""
 
 PRIORITIES = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
 """syslog(3)'s priority of each level, as sd-daemon(3) wants it at the start of a line."""
@@ -97,19 +102,29 @@ def _renderers(format: str) -> list[Processor]:  # noqa: A002 - likewise
         case "text":
             colours = _is_terminal() and "NO_COLOR" not in os.environ
             return [
+                _escaped,
                 structlog.dev.ConsoleRenderer(
                     colors=colours, exception_formatter=structlog.dev.plain_traceback
-                )
+                ),
             ]
         case "json":
             return [
                 structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
-                structlog.processors.JSONRenderer(default=str, ensure_ascii=False),
+                structlog.processors.JSONRenderer(lambda event, **_: to_json(event)),
             ]
         case "journal":
             return [structlog.processors.format_exc_info, _journal_line]
         case _:
             raise ValueError(f"{format!r} is no log format: auto, text, json, journal")
+
+
+def _escaped(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Escape what a terminal would obey; a value with a space or a quote is quoted later anyway."""
+    for key, value in event.items():
+        if isinstance(value, str) and not (value.isprintable() or set(value) & _QUOTED):
+            event[key] = printable(value)
+    event["event"] = printable(str(event["event"]))
+    return event
 
 
 def _journal_line(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
@@ -118,7 +133,7 @@ def _journal_line(_logger: WrappedLogger, _method: str, event: EventDict) -> str
     trace = event.pop("exception", "")
     words = [str(event.pop("event")), *(f"{key}={_value(value)}" for key, value in event.items())]
     lines = [" ".join(" ".join(words).splitlines()), *trace.splitlines()]
-    return "\n".join(mark + line for line in lines)
+    return "\n".join(mark + printable(line) for line in lines)
 
 
 def _value(value: object) -> str:

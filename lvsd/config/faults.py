@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from lvsd.printable import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -84,7 +85,7 @@ def shown(value: object) -> str:
             return str(value).lower()
         case str():
             short = value if len(value) <= MAX_SHOWN else value[: MAX_SHOWN - 3] + "..."
-            return json.dumps(short, ensure_ascii=not short.isprintable())
+            return to_json(short)
         case int() if value.bit_length() > 64:
             return f"a number of {value.bit_length()} bits"
         case dict():

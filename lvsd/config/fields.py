@@ -137,24 +137,28 @@ def toa_kind(value: int) -> int:
 
 
 def control(value: object) -> Path:
-    """Return the path of the control socket: absolute, and short enough for a socket."""
+    """Return the path of the control socket: absolute, of a file, and short enough for a socket."""
     if isinstance(value, Path):
         return value
     expected = f"an absolute path of at most {MAX_SOCKET_PATH} bytes"
     text = _string(value, expected)
     path = Path(text)
-    if "\0" in text or not path.is_absolute() or not path.name:
+    if "\0" in text or not path.is_absolute():
         raise ValueError(f"{shown(text)} is not an absolute path, expected {expected}")
+    if text.rpartition("/")[2] in {"", ".", ".."}:
+        raise ValueError(f"{shown(text)} names a directory, expected a socket in it")
+    if not text.isprintable():
+        raise ValueError(f"{shown(text)} has marks that do not show, expected {expected}")
     if (length := len(bytes(path))) > MAX_SOCKET_PATH:
         raise ValueError(f"{shown(text)} has {length} bytes, expected {expected}")
     return path
 
 
 def interface(value: object) -> str:
-    """Return the name of a network interface (the kernel's dev_valid_name)."""
+    """Return the name of a network interface (the kernel's dev_valid_name), if it can be read."""
     expected = f"the name of a network interface, 1 to {MAX_INTERFACE_NAME} bytes"
     text = _string(value, expected)
-    strange = any(mark in "/:\0" or mark.isspace() for mark in text)
+    strange = any(mark in "/: " or not mark.isprintable() for mark in text)
     if strange or text in {"", ".", ".."} or len(text.encode()) > MAX_INTERFACE_NAME:
         raise ValueError(f"{shown(text)} cannot be an interface's name, expected {expected}")
     return text

@@ -16,6 +16,7 @@ from lvsd.control.client import ControlClient
 from lvsd.control.names import Names, parse_service
 from lvsd.control.options import Command, View
 from lvsd.errors import ControlError, UsageError
+from lvsd.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USAGE
     except ControlError as error:
         sys.stdout.flush()
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{printable(str(error))}\n")
         return REFUSED if request.command is Command.ZERO else LIST_FAILED
     except BrokenPipeError:
         # The reader has seen enough; the interpreter must not flush into the pipe once more.

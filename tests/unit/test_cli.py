@@ -159,6 +159,22 @@ def test_what_is_doubtful_in_the_file_is_logged_at_start(
     }
 
 
+def test_a_files_name_cannot_make_a_line_look_like_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "a\n\x1b[2J\u202elmot"
+    for text, status in ((GOOD, 0), (BAD, 78)):
+        file.write_text(text)
+        for words in (["-t"], ["-t", "--json"]):
+            assert main([*words, "-c", str(file)]) == status
+            out, err = capsys.readouterr()
+            assert all(line.isprintable() for line in (out + err).splitlines())
+            if words == ["-t"]:
+                assert all("\\x1b[2J\\u202elmot" in line for line in (out + err).splitlines())
+            else:
+                assert json.loads(out)["file"] == str(file)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

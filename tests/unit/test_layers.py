@@ -19,7 +19,7 @@ from lvsd.cli import MODULES
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("schedulers", "forwarders", "lvsd")
 
-OF_ALL = ("lvsd.errors", "lvsd.__version__")
+OF_ALL = ("lvsd.errors", "lvsd.printable", "lvsd.__version__")
 PURE = ("schedulers", "forwarders")
 CORE = ("lvsd.core", "lvsd.packet", *PURE, *OF_ALL)
 
@@ -32,6 +32,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "lvsd.terminal": OF_ALL,
     "lvsd.notify": OF_ALL,
     "lvsd.signals": OF_ALL,
+    "lvsd.printable": (),
     "lvsd.log": OF_ALL,
     "lvsd.packet": ("forwarders.plan", *OF_ALL),
     "lvsd.core": (

@@ -131,3 +131,27 @@ def test_a_closed_stderr_is_no_error() -> None:
 def test_an_unknown_format_is_the_programmers_error() -> None:
     with pytest.raises(ValueError, match="'xml' is no log format"):
         log.configure("info", "xml")
+
+
+@pytest.mark.parametrize("format_", ["text", "json", "journal"])
+def test_what_would_turn_or_overwrite_a_line_is_escaped(format_: str) -> None:
+    program = PROGRAM.partition("logger.debug")[0]
+    program += 'logger.info("a\\x1b[2Jb", link="e\\u202eth", more="x \\x9b\\u2066")\n'
+    done = subprocess.run(
+        [sys.executable, "-c", program, "info", format_],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    (line,) = done.stderr.splitlines()
+    assert line.isprintable()
+    if format_ == "json":
+        told = json.loads(line)
+        assert (told["event"], told["link"], told["more"]) == (
+            "a\x1b[2Jb",
+            "e\u202eth",
+            "x \x9b\u2066",
+        )
+    assert "\\u202e" in line

@@ -72,8 +72,8 @@ def test_nothing_is_said_of_what_is_as_the_file_says(file: Path, text: str) -> N
             + WEB.replace("web", "api").replace(".10:", ".11:")
             + SERVER.replace("10.0.0.11", "192.0.2.10"),
             (
-                '16: service.server.address: 192.0.2.10 is the virtual address of "web"; its service '
-                "takes no packets of lvsd's own"
+                '16: service.server.address: 192.0.2.10 is the virtual address of "web"; '
+                "its service takes no packets of lvsd's own"
             ),
         ),
         (
@@ -106,8 +106,8 @@ def test_what_the_file_alone_shows_is_a_warning(file: Path, text: str, warning: 
         (
             "[sysctl]\nforwarding = false\n" + WEB + SERVER,
             (
-                "2: sysctl.forwarding: the kernel does not forward IPv4 now, and lvsd is told to leave "
-                "that: no packet reaches a NAT server"
+                "2: sysctl.forwarding: the kernel does not forward IPv4 now, and lvsd is told to "
+                "leave that: no packet reaches a NAT server"
             ),
         ),
         (

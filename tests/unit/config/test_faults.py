@@ -100,6 +100,32 @@ SCHEDULERS = "dh, fo, lblc, lblcr, lc, mh, nq, ovf, rr, sed, sh, wlc, wrr"
             ),
         ),
         (
+            'control = "/run/lvsd/"',
+            'daemon.control: "/run/lvsd/" names a directory, expected a socket in it',
+        ),
+        (
+            'control = "/run/lvsd/."',
+            'daemon.control: "/run/lvsd/." names a directory, expected a socket in it',
+        ),
+        (
+            'control = "/run/lvsd/.."',
+            'daemon.control: "/run/lvsd/.." names a directory, expected a socket in it',
+        ),
+        (
+            'control = "/run/\\u001b[2Jlvsd.sock"',
+            (
+                'daemon.control: "/run/\\u001b[2Jlvsd.sock" has marks that do not show, '
+                "expected an absolute path of at most 107 bytes"
+            ),
+        ),
+        (
+            'control = "/run/\\u202elvsd.sock"',
+            (
+                'daemon.control: "/run/\\u202elvsd.sock" has marks that do not show, '
+                "expected an absolute path of at most 107 bytes"
+            ),
+        ),
+        (
             f'control = "/{"x" * 107}"',
             (
                 f'daemon.control: "/{"x" * 56}..." has 108 bytes, '
@@ -544,5 +570,5 @@ def test_whatever_stands_in_a_file_a_message_stays_on_one_line() -> None:
     assert [len(text(value).splitlines()) for value in values for text in (shown, kind)] == [
         1
     ] * 2 * len(values)
-    assert shown("\x1b[31mé\u2028") == '"\\u001b[31m\\u00e9\\u2028"'
+    assert shown("\x1b[31mé\u2028") == '"\\u001b[31mé\\u2028"'
     assert shown("é") == '"é"'
