@@ -18,8 +18,11 @@ STOCK_TESTS ?= tests/netns/traffic tests/netns/io \
 
 BPF := $(patsubst %.c,%.o,$(wildcard lvsd/*/bpf/*.bpf.c lvsd/*/*/bpf/*.bpf.c))
 
-.PHONY: help system venv bpf lock demo test lint unit netns kernel test-kernel \
-	test-stock-kernel record fuzz bench bench-compare docs pictures clean
+# Tests in namespaces mostly wait: one more at a time than there are processors.
+NETNS_JOBS ?= $(shell echo $$(($$(nproc) + 1)))
+
+.PHONY: help system venv bpf lock demo test check lint unit netns kernel test-packages test-kernel \
+	test-stock-kernel repeat record fuzz bench bench-compare docs pictures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,20 +60,26 @@ lock: venv ## renew requirements/*.lock from pyproject.toml
 demo: venv ## real HTTP requests through lvsd: the four modes, then four schedulers
 	$(BIN)/lvsd demo
 
-test: lint docs unit netns kernel ## everything that CI runs
+test: lint docs unit netns kernel ## everything that CI runs (root)
+
+check: lint unit ## what every change should pass: quick, no root
+
+# Does nothing where all is there; without root it names what is missing, and tests are skipped.
+test-packages:
+	@packaging/install-debian-packages tests
 
 lint: venv ## ruff and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-unit: venv ## tests that move no packet and need no root
+unit: venv test-packages ## tests that move no packet and need no root
 	$(PYTEST) -n auto tests/unit tests/property tests/golden
 
-netns: venv ## real traffic in network namespaces (root)
-	$(PYTEST) tests/netns
+netns: venv test-packages ## real traffic in network namespaces (root); NETNS_JOBS=1
+	$(PYTEST) -n $(NETNS_JOBS) --dist loadgroup --no-loadscope-reorder tests/netns
 
-kernel: venv ## a part of test-kernel, about a minute (root)
+kernel: venv test-packages ## a part of test-kernel, about a minute (root)
 	@packaging/install-stock-kernel || echo "without it the tests of tests/kernel are skipped" >&2
 	$(PYTEST) tests/kernel
 
@@ -81,6 +90,9 @@ test-kernel: venv ## lvsd beside kernel IPVS, all scenarios; writes docs/conform
 test-stock-kernel: venv ## real traffic on Debian's kernel, emulated (root); STOCK_TESTS=tests/netns/io
 	@packaging/install-stock-kernel
 	tests/stock_kernel/run -- $(PYTEST) -p no:cacheprovider --timeout 600 $(STOCK_TESTS)
+
+repeat: venv ## unit, netns and kernel, RUNS=10 times; BUSY=1 keeps all processors busy beside (root)
+	tests/repeat $(if $(RUNS),--runs $(RUNS)) $(if $(BUSY),--busy)
 
 record: venv ## record anew what kernel IPVS and ipvsadm say (root)
 	@packaging/install-stock-kernel

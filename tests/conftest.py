@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
-# A job that a shell runs in the background ignores Ctrl-C, and one under nohup the hang-up; so would
+# Other programs, and other tests, may leave us a fraction of a processor. A longer deadline for
+# what must come costs nothing where it comes at once. Set before lvsd.lab.wait is imported.
+os.environ.setdefault("LVSD_TEST_PATIENCE", "3")
+
+# A job that a shell runs in the background ignores Ctrl-C, and one under nohup the hang-up; so do
 # all that they start, but the tests need signals as they are in a terminal. A handler of ours
 # ignores them just as well, and is not inherited by programs.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MTU: Final = 1500
-PATIENCE_S: Final = 5.0
+PATIENCE_S: Final = 30.0
 CLIENT4, CLIENT6 = "192.0.2.2", "2001:db8:1::2"
 SERVER4, SERVER6 = "10.0.0.2", "2001:db8:2::2"
 TCP, UDP, SCTP = socket.IPPROTO_TCP, socket.IPPROTO_UDP, socket.IPPROTO_SCTP

@@ -64,7 +64,7 @@ def test_a_stopped_program_refuses_and_a_started_one_serves_again(site: Site, wa
     [web] = [each for each in server.processes if each.poll() is None and is_nginx(each)]
 
     web.terminate()
-    web.wait(10)
+    web.wait(60)
     without = [status(site, family, way) for family in FAMILIES]
     serve(server)
 

@@ -69,7 +69,7 @@ def site() -> Iterator[Site]:
 
 def dig(site: Site, family: Family, way: str, *options: str) -> str:
     port = str(NAMES[way])
-    command = ["dig", "+timeout=3", "+tries=1", "+notcp", *options, "-p", port]
+    command = ["dig", "+timeout=30", "+tries=1", "+notcp", *options, "-p", port]
     command += ["-b", f"{site.source(family)}#{next(SOURCE_PORTS)}"]
     return site.lab.client.run([*command, f"@{site.vip(family)}"]).stdout
 

@@ -30,7 +30,7 @@ SERVER4, SERVER6 = "10.0.0.2", "2001:db8:2::2"
 CLIENT4, CLIENT6 = "203.0.113.5", "2001:db8:c::5"
 VIP4, VIP6 = "192.0.2.10", "2001:db8:7::10"
 VIPS: Final = ("--vip", VIP4, "--vip", VIP6)
-END_S: Final = 20.0
+END_S: Final = 60.0
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def typed(site: Site, script: str) -> None:
         text=True,
         check=True,
         capture_output=True,
-        timeout=30,
+        timeout=60,
     )
 
 

@@ -262,7 +262,7 @@ def test_where_nothing_is_mounted_it_works_all_the_same(site: Site) -> None:
     with site.spawn(
         ["ip", "netns", "exec", site.server.name, *hidden], cwd=ROOT, stdout=subprocess.PIPE
     ) as process:
-        said, _ = process.communicate(timeout=30)
+        said, _ = process.communicate(timeout=60)
     assert (process.returncode, said.splitlines()[1]) == (
         0,
         f"cgroup / (all of the machine): kind 254, from {LIP}",

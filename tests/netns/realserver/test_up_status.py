@@ -73,7 +73,7 @@ def test_a_real_server_for_tun_is_good_as_long_as_somebody_takes_headers_off(sit
     with site.running(*TUN) as program:
         assert wrong(site) == []
         program.kill()
-        program.wait(5)
+        program.wait(60)
     assert [what for what, _ in wrong(site)] == [
         f"nobody receives {inner} in {outer}"
         for inner in ("IPv4", "IPv6")

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from lvsd.realserver.toa.cgroups import Tree
 
-PATIENCE_S: Final = 10.0
+PATIENCE_S: Final = 30.0
 
 LIP, OTHER, LIP6 = "10.9.0.5", "10.9.0.6", "2001:db8:9::5"
 RIP, RIP6 = "10.9.0.2", "2001:db8:9::2"

@@ -33,7 +33,7 @@ def site(lab: Lab) -> Iterator[Site]:
 
 
 def dig(site: Site, family: Family, *options: str) -> str:
-    command = ["dig", "+timeout=3", "+tries=1", *options, f"@{site.vip(family)}"]
+    command = ["dig", "+timeout=30", "+tries=1", *options, f"@{site.vip(family)}"]
     command += ["-b", f"{site.source(family)}#{next(SOURCE_PORTS)}"]
     return site.lab.client.run(command).stdout
 

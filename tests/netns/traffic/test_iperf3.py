@@ -9,6 +9,7 @@ import pytest
 
 from lvsd.lab import programs
 from lvsd.lab.wait import until
+from tests.netns.modes.site import counter
 from tests.netns.traffic.site import PATIENCE_S, both, running
 
 if TYPE_CHECKING:
@@ -88,8 +89,21 @@ def test_udp_at_twenty_megabits_loses_next_to_nothing(
     site: Site, family: Family, direction: list[str]
 ) -> None:
     options = ["-u", "-b", RATE, "-n", str(DATAGRAM_BYTES), *direction]
+    before = unread(site, family)
 
     total = measured(site, family, SINGLE, *options)["sum"]
 
+    # A program or lvsd that gets no processor for a while does not read what waits for it, and the
+    # kernel drops the rest: that is counted there, and says nothing of what lvsd does with packets.
+    lost = total["lost_packets"] - (unread(site, family) - before)
     assert total["bytes"] >= DATAGRAM_BYTES * 0.99
-    assert total["lost_percent"] <= 1
+    assert lost <= total["packets"] * 0.01
+
+
+def unread(site: Site, family: Family) -> int:
+    """Return how many datagrams found a full buffer: of iperf3 at either end, or lvsd's queue."""
+    name = "UdpRcvbufErrors" if family == "v4" else "Udp6RcvbufErrors"
+    ends = (site.lab.client, *site.lab.servers)
+    queue = "".join(site.lab.director.run(["cat", "/proc/net/netfilter/nfnetlink_queue"]).stdout)
+    rows = [line.split() for line in queue.splitlines()]
+    return sum(counter(end, name) for end in ends) + sum(int(r[5]) + int(r[6]) for r in rows)

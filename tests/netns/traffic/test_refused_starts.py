@@ -63,7 +63,7 @@ def attempt(
         [*before, sys.executable, "-m", "lvsd", "-c", str(file)],
         check=False,
         env=environment,
-        timeout=20,
+        timeout=60,
     )
 
     assert changes(machine, state(lab.director)) == {}
