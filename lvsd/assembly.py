@@ -79,6 +79,15 @@ def virtual_addresses(config: model.Config) -> Iterator[tuple[str, bytes]]:
             yield service.interface, service.address.address
 
 
+def local_ranges(config: model.Config) -> set[tuple[int, int]]:
+    """Return the ranges of the local ports that FULLNAT gives, of all services that have it."""
+    return {
+        (entry.local_ports.low, entry.local_ports.high)
+        for entry in config.services
+        if entry.local_addresses
+    }
+
+
 def make_service(entry: model.Service) -> Service:
     """Return the service that a ``[[service]]`` describes, still without real servers."""
     if entry.address is None:

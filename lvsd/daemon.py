@@ -22,7 +22,7 @@ import structlog
 import uvloop
 
 from lvsd import __version__, notify
-from lvsd.assembly import assemble, diverted, forwarded, virtual_addresses
+from lvsd.assembly import assemble, diverted, forwarded, local_ranges, virtual_addresses
 from lvsd.control.server import ControlServer
 from lvsd.core.sequence_numbers import NEW
 from lvsd.core.service import ANY_MTU
@@ -35,7 +35,7 @@ from lvsd.io.journal import journal_path
 from lvsd.io.nfqueue import QueueSource
 from lvsd.io.origin import origin
 from lvsd.io.packet_sender import PacketSender
-from lvsd.running import obstacles
+from lvsd.running import obstacles, own_ports
 from lvsd.running.complaints import Complaints
 from lvsd.running.jobs import Job, Jobs
 from lvsd.running.unwinding import Reserve, Unwinding
@@ -221,6 +221,8 @@ class Daemon:
         if self.config.sysctl.forwarding:
             for family in sorted(self._forwarded):
                 changes.forward(family)
+        if self.config.sysctl.reserve_local_ports:
+            own_ports.share(self.director.local_ports, local_ranges(self.config), changes)
         self.addresses.start(changes, time.monotonic())
 
     @property

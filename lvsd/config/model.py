@@ -75,6 +75,7 @@ class Sysctl(Table):
     """``[sysctl]``: IPVS's own switches by their kernel names, and forwarding.
 
     ``forwarding``: lvsd switches the kernel's IP forwarding on while it runs.
+    ``reserve_local_ports``: the host takes none of FULLNAT's local ports meanwhile.
     """
 
     expire_nodest_conn: Switch = Field(default=False, description=_SWITCH)
@@ -85,6 +86,7 @@ class Sysctl(Table):
     sloppy_tcp: Switch = Field(default=False, description=_SWITCH)
     sloppy_sctp: Switch = Field(default=False, description=_SWITCH)
     forwarding: Switch = Field(default=True, description=_SWITCH)
+    reserve_local_ports: Switch = Field(default=True, description=_SWITCH)
 
 
 class Timeouts(Table):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from forwarders.base import Hop
 from lvsd.core import states
 from lvsd.core.connection import Connection, TranslatedConnection
+from lvsd.core.local_ports import LocalPorts
 from lvsd.core.path import leave, path_to
 from lvsd.core.sequence_numbers import SequenceNumbers
 from lvsd.core.verdict import Reason
@@ -16,8 +17,9 @@ from lvsd.packet.view import TCP, UDP, split_key
 from lvsd.packet.view import key as make_key
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
+    from collections.abc import Callable, Container, Mapping
 
+    from lvsd.core.local_ports import FreePorts
     from lvsd.core.path import Path
     from lvsd.core.sequence_numbers import Origin
     from lvsd.core.service import RealServer
@@ -32,18 +34,23 @@ class Connector:
     """Makes connections, and takes back what they hold when they end.
 
     ``client_address`` counts what real servers were told of clients, ``fullnat_tcp`` is TCP as
-    FULLNAT times it.
+    FULLNAT times it. Where all ports towards a real server are taken, ``make_room`` is to end a
+    connection that is still opening.
     """
 
     def __init__(
-        self, taken: Container[bytes], protocols: Mapping[int, Protocol], origin: Origin
+        self,
+        by_key: Mapping[bytes, Connection],
+        protocols: Mapping[int, Protocol],
+        origin: Origin,
+        make_room: Callable[[TranslatedConnection], None],
     ) -> None:
-        self._taken = taken
         self._protocols = protocols
         self.fullnat_tcp = states.fullnat_tcp()
         self.client_address = ClientAddressCounts()
         self._numbers = SequenceNumbers(origin)
-        self._first_port = origin.port
+        self.local_ports = LocalPorts(by_key, origin.port)
+        self._make_room = make_room
 
     def connect(
         self,
@@ -63,21 +70,19 @@ class Connector:
         translated = server.forwarder.per_connection
         if server.source is None and (translated or server.way.needs_source):
             return Reason.NO_ROUTE
-        reply_key = key
-        real = server.address, rport
+        reply_key, ports = key, None
         if translated:
             if protocol not in TRANSLATED:
                 return Reason.NOT_TRANSLATED
-            taken = server.service.local.take(protocol, real, owned, self._taken, self._first_port)
+            taken = self._take_port(server, protocol, rport, owned)
             if taken is None:
                 return Reason.NO_LOCAL_PORT
-            reply_key = taken
+            reply_key, ports = taken
         try:
-            connection = self._connection(server, flow, protocol, rport, key, reply_key, now)
+            connection = self._connection(server, flow, protocol, rport, key, reply_key, ports, now)
         except Exception as error:  # noqa: BLE001 - a forwarder's; it costs this connection
-            if translated:
-                lip, _ = split_key(reply_key)[1]
-                server.service.local.give_back(protocol, real, lip)
+            if ports is not None:
+                self.local_ports.give_back(ports, split_key(reply_key)[1][1])
             server.service.fault = error
             return Reason.PLUGIN_FAULT
         path = connection.path
@@ -85,6 +90,19 @@ class Connector:
         path.server_stats.connections += 1
         path.service_stats.connections += 1
         return connection
+
+    def _take_port(
+        self, server: RealServer, protocol: int, rport: int, owned: Container[bytes] | None
+    ) -> tuple[bytes, FreePorts] | None:
+        """Return the key of replies to a free local endpoint, and whose port it is; or None."""
+        pool, real = server.service.local, (server.address, rport)
+        taken = self.local_ports.take(pool, protocol, real, owned)
+        if taken is None:
+            opening = self.local_ports.oldest_opening(pool, protocol, real, owned)
+            if opening is not None:
+                self._make_room(opening)
+                taken = self.local_ports.take(pool, protocol, real, owned)
+        return taken
 
     def _connection(
         self,
@@ -94,20 +112,24 @@ class Connector:
         rport: int,
         key: bytes,
         reply_key: bytes,
+        ports: FreePorts | None,
         now: float,
     ) -> Connection:
-        """Return a connection, a user of its path; ``reply_key`` counts where it is translated."""
-        translated = server.forwarder.per_connection
+        """Return a connection, a user of its path.
+
+        Where it is translated, ``reply_key`` counts, and its port is one of ``ports``.
+        """
         table = self._protocols[protocol]
-        if translated and protocol == TCP:
+        if ports is not None and protocol == TCP:
             table = self.fullnat_tcp
         path = path_to(server, table, (flow.destination, flow.destination_port), rport)
         try:
-            if translated:
+            if ports is not None:
                 translator = path.translator or self._translator(path, flow, reply_key)
                 number = self._numbers.first(reply_key, now)
                 translation = translator.translation(key, reply_key, number)
-                return TranslatedConnection(key, reply_key, path, translation)
+                self.local_ports.opens(ports, reply_key)
+                return TranslatedConnection(key, reply_key, path, translation, ports)
             if path.reply is not None:
                 client = flow.source, flow.source_port
                 reply_key = make_key(protocol, server.address, rport, *client)
@@ -135,9 +157,7 @@ class Connector:
         """Give back what a connection holds of its server, its template and local ports."""
         server = connection.path.server
         if isinstance(connection, TranslatedConnection):
-            real, (lip, _) = connection.ends
-            protocol = connection.protocol
-            server.service.local.give_back(protocol, real, lip)
+            self.local_ports.give_back(connection.ports, connection.ends[1][1])
             expected = connection.translation.server_acked
             if expected is not None:
                 self._numbers.seen(connection.reply_key, expected)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from forwarders.base import End
+    from lvsd.core.local_ports import FreePorts
     from lvsd.core.path import Path
     from lvsd.core.service import RealServer
     from lvsd.packet.translation import Translation
@@ -116,14 +117,18 @@ class Connection:
 class TranslatedConnection(Connection):
     """A connection both of whose ends are changed (FULLNAT), each connection's its own way.
 
-    ``translation`` does it; ``reply_key``'s destination is the local endpoint.
+    ``translation`` does it; ``reply_key``'s destination is the local endpoint, whose port is one
+    of ``ports``.
     """
 
-    __slots__ = ("translation",)
+    __slots__ = ("ports", "translation")
 
-    def __init__(self, key: bytes, reply_key: bytes, path: Path, translation: Translation) -> None:
+    def __init__(
+        self, key: bytes, reply_key: bytes, path: Path, translation: Translation, ports: FreePorts
+    ) -> None:
         Connection.__init__(self, key, reply_key, path)  # sooner than by super() (bench/core.py)
         self.translation = translation
+        self.ports = ports
 
     @property
     def ends(self) -> tuple[End, End]:

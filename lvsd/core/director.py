@@ -77,15 +77,16 @@ class Director:
         }
         self.tunnel_ports: frozenset[int] = frozenset()
         self._by_key = self.table.by_key
-        self._connector = Connector(self._by_key, self.protocols, origin)
+        self.endings = Endings(
+            self.table, self.services, self.settings, self.departures, self._end, now
+        )
+        self._connector = Connector(self._by_key, self.protocols, origin, self.endings.make_room)
+        self.local_ports = self._connector.local_ports
         self.client_address = self._connector.client_address
         self._related = Related(self)
         self._packet = Packet()
         self._told: set[bytes] = set()
         self._replaced: Connection | None = None
-        self.endings = Endings(
-            self.table, self.services, self.settings, self.departures, self._end, now
-        )
 
     # --- packets ----------------------------------------------------------------------------
 

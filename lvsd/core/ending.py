@@ -163,6 +163,11 @@ class Endings:
             for data in connection.translation.resets() or ():
                 self._departures.append(Departure(data))
 
+    def make_room(self, connection: TranslatedConnection) -> None:
+        """End a connection that is still opening; its server is told, if that has answered."""
+        self._departures += map(Departure, connection.translation.reset_server())
+        self._end(connection)
+
     def reset_translated(self) -> Iterator[None]:
         """End all FULLNAT connections, and tell both ends; yield when there is enough to send."""
         for entry in self._table.walk():

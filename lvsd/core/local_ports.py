@@ -1,101 +1,248 @@
 """FULLNAT's local side: which local address and port a connection gets.
 
 To a real server all clients behind a local address are one host, so two connections to it must
-differ in their port.
+differ in their port. Towards each real server's endpoint an address has its ports to give once, to
+all services together. They are given in turn, from a random one on, and what comes back is given
+again as late as possible: the server may still be in TIME_WAIT. To take a port and to give it
+back costs O(1), however few are left.
+
+Where none is left, the connection that has been opening for longest gives up its own: a flood of
+SYNs would hold all of them otherwise.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeAlias
+from collections import Counter, deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
+from lvsd.core.connection import TranslatedConnection
+from lvsd.core.states import TCP, TCP_SYN_RECV
 from lvsd.packet.view import key as make_key
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Iterator, Mapping
 
     from forwarders.base import End
+    from lvsd.core.connection import Connection
 
 PORTS: Final = (1025, 65535)
 """The ports that a local address has to give, unless the operator says otherwise."""
 
-PROBES: Final = 1024
-"""Ports that are looked at on one address before the next one's turn; it bounds the time."""
+PROBES: Final = 256
+"""Ports of a list that are looked at, at most: a list of another range may have given them."""
 
-Towards: TypeAlias = "tuple[int, End, bytes]"
-"""Protocol, real server's endpoint, local address."""
+SPARE_OPENING: Final = 64
+"""So many keys of connections that no longer open may a list remember, besides one per port."""
+
+Range: TypeAlias = "tuple[int, int]"
+"""The lowest and the highest port."""
 
 
 @dataclass(slots=True)
 class LocalPool:
-    """The local addresses of one service, packed, taken in turn, and the range of their ports.
-
-    ``turn`` counts the turns, ``ports`` has the port that each address goes on with. ``taken``
-    counts an address's ports that this pool has given towards a real server, per protocol, so that
-    a pool without a free one is found without looking at its ports; less may be counted than was
-    given.
-    """
+    """The local addresses of one service, packed, taken in turn, and the range of their ports."""
 
     addresses: tuple[bytes, ...] = ()
     low: int = PORTS[0]
     high: int = PORTS[1]
     turn: int = 0
-    ports: dict[bytes, int] = field(default_factory=dict)
-    taken: dict[Towards, int] = field(default_factory=dict)
 
     def configure(self, other: LocalPool) -> None:
         """Give another one's addresses and ports from now on; what was given stays given."""
-        if (self.low, self.high) != (other.low, other.high):
-            self.low, self.high = other.low, other.high
-            self.ports.clear()
-            self.taken.clear()
-        self.addresses = other.addresses
+        self.addresses, self.low, self.high = other.addresses, other.low, other.high
+
+    def usable(self, owned: Container[bytes] | None) -> Iterator[bytes]:
+        """Yield the addresses that are in ``owned`` (None: all), the next in turn first."""
+        addresses = self.addresses
+        for _ in addresses:
+            address = addresses[self.turn % len(addresses)]
+            self.turn += 1
+            if owned is None or address in owned:
+                yield address
+
+
+class Towards(NamedTuple):
+    """What ports are free towards: a local address's of a range, to a real server's endpoint."""
+
+    protocol: int
+    real: End
+    address: bytes
+    low: int
+    high: int
+
+
+class FreePorts:
+    """The ports that are free towards one real server.
+
+    Those that were never given come first, then those that came back first. ``given`` counts what
+    is out. ``opening`` has the keys of connections in the order that they began to open; some of
+    them no longer do.
+    """
+
+    __slots__ = ("_first", "_fresh", "_ranges", "_returned", "_size", "given", "opening", "towards")
+
+    def __init__(self, towards: Towards, ranges: tuple[Range, ...], first: int) -> None:
+        self.towards = towards
+        self._ranges = ranges
+        self._size = self._fresh = sum(high - low + 1 for low, high in ranges)
+        self._first = first
+        self._returned: deque[int] | None = None
+        self.given = 0
+        self.opening: deque[bytes] | None = None
+
+    def take(self) -> int | None:
+        """Return a free port, None if all are given."""
+        if self._fresh:
+            number = (self._first - self._fresh) % self._size
+            self._fresh -= 1
+            port = self._port(number)
+        elif self._returned:
+            port = self._returned.popleft()
+        else:
+            return None
+        self.given += 1
+        return port
+
+    def give_back(self, port: int) -> None:
+        """Take back a port that was given."""
+        self.given -= 1
+        if self._returned is None:
+            self._returned = deque()
+        self._returned.append(port)
+
+    def _port(self, number: int) -> int:
+        """Return a port by its number among those of all ranges."""
+        for low, high in self._ranges:
+            if number <= high - low:
+                return low + number
+            number -= high - low + 1
+        raise IndexError(number)
+
+
+class LocalPorts:
+    """All local ports of a director.
+
+    ``by_key`` finds the connections that there are. An address's ports begin ``first`` above the
+    lowest, modulo their number. ``kept`` are ranges that are never given: the host's own.
+    """
+
+    def __init__(self, by_key: Mapping[bytes, Connection], first: int) -> None:
+        self._by_key = by_key
+        self._first = first
+        self._kept: tuple[Range, ...] = ()
+        self._ranges: dict[Range, tuple[Range, ...]] = {}
+        self._turns: Counter[bytes] = Counter()
+        self.free: dict[Towards, FreePorts] = {}
+        """Only where some are given; what would be kept of others, `_turns` knows well enough."""
+
+    def keep(self, kept: tuple[Range, ...]) -> None:
+        """Give no port of these ranges from now on: the host itself uses them."""
+        self._kept = kept
+        self._ranges.clear()
 
     def take(
-        self,
-        protocol: int,
-        real: End,
-        owned: Container[bytes] | None,
-        taken: Container[bytes],
-        first: int = 0,
-    ) -> bytes | None:
-        """Return the key of replies from a real server to a free endpoint; None without one.
+        self, pool: LocalPool, protocol: int, real: End, owned: Container[bytes] | None
+    ) -> tuple[bytes, FreePorts] | None:
+        """Return the key of replies from a real server to a free endpoint, and whose port it is.
 
-        It is to be given back by `give_back`. One endpoint may serve many connections, to
-        different real servers. Only addresses in ``owned`` are given (None: all), and no key that
-        is in ``taken``: another pool may have the same endpoints. An address's ports begin
-        ``first`` above the lowest, modulo their number.
+        None without a free one. It is to be given back by `give_back`. One endpoint may serve many
+        connections, to different real servers. Only addresses in ``owned`` are given (None: all).
         """
-        size = self.high - self.low + 1
-        for _ in self.addresses:
-            address = self.addresses[self.turn % len(self.addresses)]
-            self.turn += 1
-            if owned is not None and address not in owned:
-                continue
-            towards = protocol, real, address
-            given = self.taken.get(towards, 0)
-            if given >= size:
-                continue
-            port = self.ports.get(address, self.low + first % size)
-            for _ in range(min(PROBES, size)):
-                key = make_key(protocol, *real, address, port)
-                port = port + 1 if port < self.high else self.low
-                if key not in taken:
-                    self.ports[address] = port
-                    self.taken[towards] = given + 1
-                    return key
-            self.ports[address] = port
+        for address in pool.usable(owned):
+            towards = Towards(protocol, real, address, pool.low, pool.high)
+            free = self.free.get(towards)
+            if free is None:
+                ranges = self._ranges_of((pool.low, pool.high))
+                first = self._first + self._turns[address]
+                free = self.free[towards] = FreePorts(towards, ranges, first)
+            key = self._take(free)
+            if key is not None:
+                self._turns[address] += 1
+                return key, free
         return None
 
-    def give_back(self, protocol: int, real: End, address: bytes) -> None:
-        """Take back an endpoint on a local address, of a connection to ``real`` that has ended.
+    def _take(self, free: FreePorts) -> bytes | None:
+        """Return the key of a free port of a list.
 
-        One that another pool gave counts for none: that pool is gone, with the service's former
-        self.
+        A list of another range, of a service with other ``local_ports``, may have given it.
         """
-        towards = protocol, real, address
-        left = self.taken.get(towards, 0) - 1
-        if left > 0:
-            self.taken[towards] = left
-        else:
-            self.taken.pop(towards, None)
+        protocol, real, address, _, _ = free.towards
+        for _ in range(PROBES):
+            port = free.take()
+            if port is None:
+                break
+            key = make_key(protocol, *real, address, port)
+            if key not in self._by_key:
+                return key
+            free.give_back(port)
+        self._turns[address] += PROBES
+        if not free.given:
+            del self.free[free.towards]
+        return None
+
+    def opens(self, free: FreePorts, key: bytes) -> None:
+        """Note that a connection over a list's port opens; ``key`` is that of its replies."""
+        if free.towards.protocol != TCP:
+            return
+        opening = free.opening
+        if opening is None:
+            opening = free.opening = deque()
+        while opening and self._opening(opening[0]) is None:
+            opening.popleft()
+        if len(opening) > 2 * free.given + SPARE_OPENING:
+            opening = free.opening = deque(each for each in opening if self._opening(each))
+        opening.append(key)
+
+    def oldest_opening(
+        self, pool: LocalPool, protocol: int, real: End, owned: Container[bytes] | None
+    ) -> TranslatedConnection | None:
+        """Return the connection whose port is to be given up, so that `take` finds one; or None.
+
+        It is one that has got no further than its SYN; for longest, of those on one address.
+        """
+        for address in pool.usable(owned):
+            free = self.free.get(Towards(protocol, real, address, pool.low, pool.high))
+            while free and free.opening:
+                connection = self._opening(free.opening.popleft())
+                if connection is not None:
+                    return connection
+        return None
+
+    def _opening(self, key: bytes) -> TranslatedConnection | None:
+        """Return the connection whose replies have this key, if it still opens."""
+        connection = self._by_key.get(key)
+        if (
+            isinstance(connection, TranslatedConnection)
+            and connection.reply_key == key
+            and connection.state == TCP_SYN_RECV
+        ):
+            return connection
+        return None
+
+    def give_back(self, free: FreePorts, port: int) -> None:
+        """Take back a port of a list, of a connection that has ended."""
+        free.give_back(port)
+        if not free.given:
+            self.free.pop(free.towards, None)
+
+    def _ranges_of(self, pool: Range) -> tuple[Range, ...]:
+        """Return what a pool's range has, without what is kept."""
+        ranges = self._ranges.get(pool)
+        if ranges is None:
+            ranges = self._ranges[pool] = without(pool, self._kept)
+        return ranges
+
+
+def without(whole: Range, parts: tuple[Range, ...]) -> tuple[Range, ...]:
+    """Return the ranges that are left of one without others, in order."""
+    at, end = whole
+    left = []
+    for low, high in sorted(parts):
+        if at < low <= end:
+            left.append((at, low - 1))
+        if low <= end:
+            at = max(at, high + 1)
+    if at <= end:
+        left.append((at, end))
+    return tuple(left)

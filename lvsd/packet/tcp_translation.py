@@ -129,6 +129,11 @@ class TcpTranslation(Translation):
             return None
         return reset(self._to_client, to_client), reset(self._to_server, to_server)
 
+    def reset_server(self) -> list[bytes]:
+        """Return a RST to the server alone; nothing before its first acknowledgement."""
+        expected = self._stream.server_acked
+        return [] if expected is None else [reset(self._to_server, expected)]
+
     def refuse_old(self, packet: Packet) -> list[bytes]:
         """Return a RST, and the SYN again, for a packet of an older connection on the same ends.
 

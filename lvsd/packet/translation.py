@@ -100,6 +100,10 @@ class Translation(ABC):
         """
         return None
 
+    def reset_server(self) -> list[bytes]:
+        """Return a RST to the server alone; nothing before its first acknowledgement."""
+        return []
+
     def refuse_old(self, packet: Packet) -> list[bytes]:  # noqa: ARG002 - TCP looks at it
         """Return what the server gets for a packet of an older connection on the same ends.
 

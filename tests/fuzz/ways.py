@@ -84,7 +84,7 @@ def _exercise(packet: Packet, forwarder: Forwarder, family: int) -> None:
     director.tick(NOW + 100_000)
     director.tick(NOW + 200_000)
     assert (director.table.by_key, director.table.count) == ({}, 0)
-    assert service.local.taken == {}
+    assert director.local_ports.free == {}
     assert (service.servers[0].total, service.servers[0].active) == (0, 0)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lvsd.assembly import assemble, diverted, forwarded
+from lvsd.assembly import assemble, diverted, forwarded, local_ranges
 from lvsd.config.load import validate
 from lvsd.core.service import Service, ServiceKey
 from lvsd.packet.address import pack
@@ -127,3 +127,9 @@ def test_a_service_gets_its_pool_of_local_ports() -> None:
     config = _config("fullnat", local_addresses=["10.0.0.2"], local_ports="5000-5001")
     (service,) = assemble(config, 0.0).services
     assert (service.local.addresses, service.local.low, service.local.high) == ((LIP,), 5000, 5001)
+
+
+def test_the_ranges_of_local_ports_are_those_of_services_with_fullnat() -> None:
+    config = _config("fullnat", local_addresses=["10.0.0.2"], local_ports="5000-5001")
+    assert local_ranges(config) == {(5000, 5001)}
+    assert local_ranges(_config("nat")) == set()

@@ -58,7 +58,6 @@ class Ways(RuleBasedStateMachine):
         self.lip = "10.0.0.200" if self.version == 4 else "fd00::c8"
         self.own = [self.world.vip(1), self.lip]
         self._own()
-        self.pools: list[LocalPool] = []
         self.services: dict[str, Service] = {}
         self.sent: list[Departure] = []
         for name in ("tcp", "udp", "sctp", "persistent", "one packet"):
@@ -69,7 +68,6 @@ class Ways(RuleBasedStateMachine):
 
     def _serve(self, name: str) -> None:
         pool = LocalPool((pack(self.lip),), PORTS[0], PORTS[-1])
-        self.pools.append(pool)
         service = self.services[name] = self.world.serve(
             {"persistent": "tcp", "one packet": "udp"}.get(name, name),
             vip=1 + (name in {"persistent", "one packet"}),
@@ -246,16 +244,18 @@ class Ways(RuleBasedStateMachine):
         assert {split_key(key)[1][1] for key in ends} <= set(PORTS)
 
     @invariant()
-    def no_pool_counts_a_port_that_is_free(self) -> None:
-        """Compare what pools count as taken with the connections that take it."""
+    def as_many_ports_are_given_as_connections_have(self) -> None:
+        """Compare what is given towards each real server with the connections that have it."""
         living = Counter(
-            (each.protocol, each.ends[0], each.ends[1][0])
+            (each.protocol, *each.ends[0], each.ends[1][0])
             for each in self.world.director.table
             if isinstance(each, TranslatedConnection)
         )
-        for service in self.services.values():
-            taken = service.local.taken
-            assert all(count <= living[towards] for towards, count in taken.items())
+        given = {
+            (towards.protocol, *towards.real, towards.address): free.given
+            for towards, free in self.world.director.local_ports.free.items()
+        }
+        assert given == living
 
     @invariant()
     def counts_are_those_of_living_connections(self) -> None:
@@ -297,7 +297,7 @@ class Ways(RuleBasedStateMachine):
         assert (table.by_key, table.templates, table.count) == ({}, {}, 0)
         assert table._shadowed == {}
         assert table._wheel._buckets == {}
-        assert [service.local.taken for service in self.services.values()] == [{}] * 5
+        assert director.local_ports.free == {}
         for service in self.services.values():
             assert service.departed == {}
             for server in service.servers:

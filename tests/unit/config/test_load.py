@@ -116,6 +116,7 @@ def test_an_empty_file_is_a_daemon_with_the_defaults_of_ipvs_and_no_service(file
         sloppy_tcp=False,
         sloppy_sctp=False,
         forwarding=True,
+        reserve_local_ports=True,
     )
     assert config.timeouts == Timeouts(tcp_s=900, tcp_fin_s=120, udp_s=300)
     assert config.services == ()

@@ -287,7 +287,7 @@ def test_a_forwarder_that_raises_holds_no_port_path_or_count(forwarder: Forwarde
         assert world.handle(world.from_client(cport=cport)) is Verdict.DROP
     assert world.drops() == {"plugin_fault": 2}
     assert str(service.fault) == "plan"
-    assert pool.taken == {}
+    assert world.director.local_ports.free == {}
     assert _nothing_is_left(world, *service.servers)
 
 

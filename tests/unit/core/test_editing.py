@@ -14,7 +14,6 @@ from scapy.layers.inet import IP
 from forwarders import Dr, Nat, Tun
 from lvsd.assembly import make_service
 from lvsd.config import model
-from lvsd.core.local_ports import LocalPool
 from lvsd.core.service import RealServer, Service
 from lvsd.core.verdict import Verdict
 from lvsd.packet.address import pack
@@ -149,26 +148,6 @@ def test_a_server_that_comes_back_keeps_what_is_known_of_the_way_to_it() -> None
     assert service.add(RealServer(gone.address, gone.port, forwarder=Tun())) is gone
     outer = IP(world.leave(world.from_client(cport=40001)))
     assert (outer.src, outer.dst) == (world.source, world.rip())
-
-
-def test_a_pool_gives_other_ports_after_an_edit_and_takes_back_the_old_ones() -> None:
-    real, address, other = (pack("10.0.0.1"), 80), pack("10.0.0.7"), pack("10.0.0.8")
-    pool = LocalPool((address,), 1000, 1001)
-    given: set[bytes] = set()
-    for _ in range(2):
-        key = pool.take(6, real, None, given)
-        assert key is not None
-        given.add(key)
-    assert pool.take(6, real, None, given) is None
-    pool.configure(LocalPool((address, other), 2000, 2001))
-    for _ in range(4):
-        key = pool.take(6, real, None, given)
-        assert key is not None
-        given.add(key)
-    assert len(given) == 6
-    for _ in range(4):
-        pool.give_back(6, real, address)
-    assert pool.take(6, real, None, given) is None
 
 
 def test_a_servers_forwarder_changes_for_new_connections_only() -> None:

@@ -12,7 +12,7 @@ from scapy.packet import Raw
 
 from forwarders import Fullnat
 from lvsd.core.ending import ENDED_TOGETHER, SENT_AT_ONCE
-from lvsd.core.local_ports import LocalPool
+from lvsd.core.local_ports import SPARE_OPENING, LocalPool
 from lvsd.core.sequence_numbers import GAP, TICKS_PER_S
 from lvsd.core.verdict import Verdict
 from lvsd.packet.address import pack
@@ -97,11 +97,53 @@ def test_a_listing_names_the_local_end(version: int) -> None:
 def test_without_a_free_port_a_client_is_told_and_the_refusal_counted(version: int) -> None:
     world = _world(version, ports=(5000, 5001))
     for cport in (1, 2):
-        world.leave(world.from_client(cport=cport))
+        _opened(world, cport)
     assert world.handle(world.from_client(cport=3)) is Verdict.DROP
     assert world.drops() == {"no_local_port": 1}
     assert len(world.director.answers) == 1
     assert world.director.table.count == 2
+
+
+def test_without_a_free_port_the_oldest_that_is_still_opening_makes_room(version: int) -> None:
+    world = _world(version, ports=(5000, 5002))
+    _opened(world, 1)
+    world.leave(world.from_client(cport=2))
+    world.leave(world.from_client(cport=3))
+    got = [_parsed(world, world.leave(world.from_client(cport=cport))) for cport in (4, 5, 6)]
+    assert [each.sport for each in got] == [5001, 5002, 5001]
+    clients = sorted(row.client_port for row in world.director.connections())
+    assert (clients, world.drops()) == ([1, 5, 6], {})
+
+
+def test_a_server_that_has_answered_is_told_that_its_connection_made_room(version: int) -> None:
+    world = _world(version, ports=(5000, 5000))
+    got = _parsed(world, world.leave(world.from_client(cport=1)))
+    _answer(world, got, "SA")
+    assert world.handle(world.from_client(cport=2)) is Verdict.TAKEN
+    reset, syn = (_parsed(world, each.data) for each in world.sent())
+    assert (reset.sport, str(reset[TCP].flags), reset[TCP].seq) == (5000, "R", got[TCP].seq + 1)
+    assert (syn.sport, str(syn[TCP].flags)) == (5000, "S")
+
+
+def test_only_those_that_go_to_the_same_server_make_room(version: int) -> None:
+    world = _world(version, ports=(5000, 5000))
+    pool = LocalPool((pack(LIP[version]),), 5000, 5000)
+    world.serve(vport=81, rport=8081, forwarder=PLAIN, local=pool)
+    world.leave(world.from_client(vport=81))
+    _opened(world, 1)
+    assert world.handle(world.from_client(cport=2)) is Verdict.DROP
+    assert world.director.table.count == 2
+
+
+def test_what_a_list_remembers_of_opening_connections_is_bounded(version: int) -> None:
+    world = _world(version, ports=(5000, 5009))
+    stays = world.from_client(cport=1)
+    for _ in range(500):
+        world.leave(stays)
+        _, ack = _opened(world, 2)
+        world.leave(replace(ack, what="R"))
+    (free,) = world.director.local_ports.free.values()
+    assert len(free.opening or ()) <= 2 * 10 + SPARE_OPENING + 1
 
 
 def test_a_port_is_free_again_when_its_connection_has_ended(version: int) -> None:
@@ -263,7 +305,8 @@ def test_what_fullnat_cannot_translate_is_refused_and_counted(version: int) -> N
     assert world.handle(world.from_client(protocol="sctp"), mark=7) is Verdict.DROP
     assert world.drops() == {"not_translated": 1}
     assert len(world.director.answers) == 1
-    assert (world.director.table.count, service.servers[0].total, pool.taken) == (0, 0, {})
+    assert (world.director.table.count, service.servers[0].total) == (0, 0)
+    assert world.director.local_ports.free == {}
 
 
 def test_a_persistent_client_that_reuses_its_port_is_told_to_the_server_again(

@@ -1,0 +1,73 @@
+"""Local ports that are FULLNAT's while the daemon runs: what is asked of the machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from lvsd.core.local_ports import PORTS, LocalPorts
+from lvsd.errors import KernelError
+from lvsd.io import sysctls
+from lvsd.running import own_ports
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+    from lvsd.core.local_ports import Range
+
+
+class Recorder:
+    """Takes what is to be set; or refuses it."""
+
+    def __init__(self, refusal: KernelError | None = None) -> None:
+        self.refusal = refusal
+        self.set: dict[str, int | str] = {}
+
+    def set_sysctl(self, name: str, value: int | str) -> None:
+        """Note a value."""
+        if self.refusal:
+            raise self.refusal
+        self.set[name] = value
+
+
+def _shared(
+    monkeypatch: pytest.MonkeyPatch, machine: Recorder, host: str, given: set[Range]
+) -> list[MutableMapping[str, Any]]:
+    """Share ports where the host takes those from ``host``; return what was logged."""
+    said = {own_ports.RANGE: host, own_ports.RESERVED: "8080"}
+    monkeypatch.setattr(sysctls, "read", said.__getitem__)
+    with capture_logs() as logs:
+        own_ports.share(LocalPorts({}, 0), given, machine)  # type: ignore[arg-type]  # in its place
+    return logs
+
+
+def test_what_is_reserved_already_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Recorder()
+    _shared(monkeypatch, machine, "32768 60999", {(40000, 40009)})
+    assert machine.set == {own_ports.RESERVED: "8080,40000-40009"}
+
+
+@pytest.mark.parametrize("given", [set(), {(1025, 32767)}])
+def test_nothing_is_changed_where_no_ports_are_in_question(
+    monkeypatch: pytest.MonkeyPatch, given: set[Range]
+) -> None:
+    machine = Recorder()
+    assert _shared(monkeypatch, machine, "32768 60999", given) == []
+    assert machine.set == {}
+
+
+def test_a_kernel_that_refuses_is_said_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Recorder(KernelError("set sysctl", "read-only", "make it writable"))
+    (entry,) = _shared(monkeypatch, machine, "32768 60999", {PORTS})
+    assert entry["log_level"] == "warning"
+    assert "read-only" in entry["error"]
+
+
+def test_a_host_that_is_left_few_ports_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    logs = _shared(monkeypatch, Recorder(), "40000 40999", {(40000, 40989)})
+    assert [(each["log_level"], each.get("left")) for each in logs] == [
+        ("info", None),
+        ("warning", 10),
+    ]
