@@ -27,14 +27,16 @@ from lvsd.control.server import ControlServer
 from lvsd.core.sequence_numbers import NEW
 from lvsd.core.service import ANY_MTU
 from lvsd.errors import environment_error
-from lvsd.io import divert, machine, routes
+from lvsd.io import machine, routes
 from lvsd.io.announcer import Announcer
+from lvsd.io.divert import Divert, Diverted
 from lvsd.io.frame_sender import FrameSender
 from lvsd.io.icmp_sender import IcmpSender
 from lvsd.io.journal import journal_path
 from lvsd.io.nfqueue import QueueSource
 from lvsd.io.origin import origin
 from lvsd.io.packet_sender import PacketSender
+from lvsd.io.ruleset_watch import RulesetWatch
 from lvsd.running import obstacles, own_ports
 from lvsd.running.complaints import Complaints
 from lvsd.running.jobs import Job, Jobs
@@ -113,7 +115,8 @@ class Daemon:
         self._forwarded = forwarded(config)
         self._diverting = False
         self.manager = notify.Notifier()
-        self.divert = divert.Divert(config.daemon.queue, on_crash=config.daemon.on_crash)
+        self.divert = Divert(config.daemon.queue, on_crash=config.daemon.on_crash)
+        self.ruleset = RulesetWatch(self.divert, self.complaints.mended)
         self.source = QueueSource(
             config.daemon.queue,
             self.director.handle,
@@ -182,6 +185,10 @@ class Daemon:
         undo.then("end to divert packets", self._stop_diverting)
         self.divert.up(self.diverted)
         self._diverting = True
+        undo.then("end to watch the ruleset", self.ruleset.close)
+        self.ruleset.start(loop)
+        if not self.divert.is_owned:
+            log.warning("a flush of the ruleset costs packets: this kernel is older than 5.12")
         # Last to come and first to go: while the VIP is an address of ours and packets are not
         # diverted, our own TCP would answer established connections with a RST.
         undo.then("put back what was changed", lambda: _say_put_back(changes.undo()))
@@ -226,15 +233,9 @@ class Daemon:
         self.addresses.start(changes, time.monotonic())
 
     @property
-    def diverted(self) -> divert.Diverted:
+    def diverted(self) -> Diverted:
         """What the present services need to have diverted."""
         return diverted(self.director.services)
-
-    def _keep_diverting(self) -> None:
-        """Put the table up again if somebody flushed the whole ruleset. Raise KernelError."""
-        if not divert.table_stands():
-            self.divert.update(self.diverted)
-            log.warning("somebody removed the nftables table; put it up again")
 
     def learn_routes(self) -> None:
         """Look up our addresses, all links' MTUs, and the ways to real servers.
@@ -327,6 +328,7 @@ class Daemon:
             "packets": asdict(self.packets.stats),
             "frames": asdict(self.frames.stats),
             "virtual_addresses": self.addresses.counters(),
+            "ruleset": {"put_up_again": self.ruleset.mended},
             "client_address": {"told": told.told, "no_room": told.no_room, "forged": told.forged},
         }
 
@@ -352,7 +354,7 @@ class Daemon:
         """Yield what is done once a second or less often, the most important first."""
         if notify.watchdog_s():
             yield Job("cannot read the statistics of the queue", self._watch_queue, 0.0, self._beat)
-        yield Job("cannot see to it that packets are diverted", lambda _: self._keep_diverting())
+        yield Job("cannot see to it that packets are diverted", lambda _: self.ruleset.check())
         yield self.addressing
         yield Job("cannot announce the virtual addresses", self.announcer.tick)
         yield Job("cannot ask neighbours", self.frames.tick)

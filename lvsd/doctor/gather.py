@@ -19,9 +19,10 @@ from lvsd.doctor.services import configured, running
 from lvsd.doctor.snapshot import Answers, Chain, Daemon, Machine, Service, Snapshot
 from lvsd.doctor.wire import PATIENCE_S, Wire
 from lvsd.errors import ControlError, KernelError, UsageError
-from lvsd.io import divert, routes, sysctls
+from lvsd.io import leftovers, routes, sysctls
+from lvsd.io.guard import GUARD
 from lvsd.io.queue_statistics import queues
-from lvsd.io.ruleset import TABLE
+from lvsd.io.ruleset import DRAFT, TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -33,6 +34,7 @@ _SIOCGIFHWADDR: Final = 0x8927
 _ARPHRD_ETHER: Final = 1
 _NFT_TIMEOUT_S: Final = 10.0
 _HOOKS: Final = ("forward", "output")
+_OWN_TABLES = {TABLE, GUARD, DRAFT}
 _FAMILIES: Final = ("ip", "ip6", "inet")
 
 
@@ -95,7 +97,7 @@ def _machine(services: Iterable[Service]) -> Machine:
         rp_filter=_in_force("rp_filter"),
         accept_local=frozenset(name for name, value in _in_force("accept_local").items() if value),
         rp_filter_drops=_rp_filter_drops(),
-        table_stands=divert.table_stands(),
+        table_stands=bool(leftovers.standing()),
         queue_is_read=_queue_is_read(),
         chains=tuple(_dropping_chains()),
     )
@@ -145,7 +147,7 @@ def _dropping_chains() -> Iterator[Chain]:
         family, table, name = chain["family"], chain["table"], chain["name"]
         if chain.get("policy") != "drop" or chain.get("hook") not in _HOOKS:
             continue
-        if family not in _FAMILIES or (family, table) == ("inet", TABLE):
+        if family not in _FAMILIES or (family == "inet" and table in _OWN_TABLES):
             continue
         rules = json.dumps(list(_nft("list", "chain", family, table, name, kind="rule")))
         yield Chain(family, table, name, chain["hook"], '"untracked"' in rules)

@@ -1,251 +1,266 @@
 """Divert the packets of virtual services, and their replies, into NFQUEUE.
 
-All of it is one nftables table of our own, ``inet lvsd``; nothing else of the machine's ruleset
-is read or written. It goes up in two steps: first, by netlink, the table with one chain, which
-holds the rule that queues; no hook leads there yet, so it does nothing. Then, by ``nft``, all
-sets, rules and hooks in one transaction, from which on packets arrive. It goes down in one.
+All of it is one nftables table of our own, ``inet lvsd``, and its guard (`lvsd.io.guard`); nothing
+else of the machine's ruleset is read or written. nft compiles the rules once, in a table that is
+dormant; from then on everything goes by netlink (`lvsd.io.nf_tables`), each time in one
+transaction, so that packets meet all or nothing: both tables when they go up, other elements of
+their sets while they stand, no tables any more when they go down.
 
-The first step is by netlink because a kernel without the nft expression ``queue``
-(CONFIG_NFT_QUEUE) often has iptables' target NFQUEUE, which nft cannot write; and because
+The rule that queues is written by netlink too, because a kernel without the nft expression
+``queue`` (CONFIG_NFT_QUEUE) often has iptables' target NFQUEUE, which nft cannot write; and because
 netlink says by errno what is missing.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import struct
-from typing import Final, Literal
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, Literal
 
 from lvsd.errors import KernelError, PrivilegeError
-from lvsd.io import nft
-from lvsd.io.netlink import (
-    NETLINK_NETFILTER,
-    NLM_F_APPEND,
-    NLM_F_CREATE,
-    NLM_F_EXCL,
-    Message,
-    attribute,
-    attributes,
-    be16,
-    be32,
-    linked,
-    nested,
-    string,
-)
-from lvsd.io.ruleset import QUEUE_CHAIN, REASSEMBLY, TABLE, Diverted, changes, script
+from lvsd.io import nf_tables, nft
+from lvsd.io.guard import GUARD, guard_of, guarded_of
+from lvsd.io.netlink import NETLINK_NETFILTER, Link, attribute, be16, be32, string
+from lvsd.io.nf_tables import OWNED, Table, expression
+from lvsd.io.ruleset import DRAFT, QUEUE_CHAIN, REASSEMBLY, SET_TYPES, TABLE, Diverted, draft, keys
 
-__all__ = ["Divert", "Diverted", "remove_leftover", "table_stands"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lvsd.io.netlink import Message
+
+__all__ = ["Divert", "Diverted", "native_queue", "refused", "xt_queue"]
 
 OnCrash = Literal["drop", "bypass"]
 
 _TABLE: Final = f"table inet {TABLE}"
 _CHANGE: Final = f"change nftables {_TABLE}"
-_NFPROTO_INET: Final = 1
-_SUBSYSTEM: Final = 10 << 8  # NFNL_SUBSYS_NFTABLES
-_NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN, _GETCHAIN, _NEWRULE, _GETRULE = (
-    _SUBSYSTEM | kind for kind in (0, 1, 2, 3, 4, 6, 7)
-)
-_NFGENMSG: Final = struct.Struct("!BBH")  # family, version, resource
-_BEGIN: Final = Message(16, 0, _NFGENMSG.pack(0, 0, 10))
-_END: Final = Message(17, 0, _NFGENMSG.pack(0, 0, 10))
 _BYPASS: Final = 1  # NFT_QUEUE_FLAG_BYPASS, NFQ_FLAG_BYPASS
-_XT_INFO: Final = struct.Struct("=HHHxx")  # struct xt_NFQ_info_v3: queue, total, flags
+XT_INFO: Final = struct.Struct("=HHHxx")  # struct xt_NFQ_info_v3: queue, total, flags
 _START_S: Final = 30.0
-_RUNNING_S: Final = 5.0
-"""How long nft may take: at the start it may load modules, later it holds up every packet."""
+"""How long nft may take, which may have the kernel load modules."""
+_TRIES: Final = 20
+"""How often the rules are compiled while others change the ruleset all the time."""
+_UNKNOWN_FLAG: Final = {errno.EINVAL, errno.EOPNOTSUPP}
+"""What a kernel older than 5.12 says of a table with an owner."""
 
 
 class Divert:
     """Sends packets of virtual services to NFQUEUE number ``queue``.
 
     ``on_crash`` says what becomes of them while nobody reads the queue: "drop", or "bypass",
-    which lets them through as if lvsd were not there.
+    which lets them through as if lvsd were not there. ``owned`` is for tests: False does as on a
+    kernel that knows no owners.
 
-    `up`, `update` and `down` raise KernelError, or PrivilegeError without CAP_NET_ADMIN, and
-    then have changed nothing.
+    `up`, `update`, `mend` and `down` raise KernelError, or PrivilegeError without CAP_NET_ADMIN,
+    and then have changed nothing. None of them waits for another program, but for the first `up`.
     """
 
-    def __init__(self, queue: int, *, on_crash: OnCrash = "drop") -> None:
+    def __init__(self, queue: int, *, on_crash: OnCrash = "drop", owned: bool = True) -> None:
         self._queue = queue
         self._flags = _BYPASS if on_crash == "bypass" else 0
-        self._state: Diverted | None = None
-        self._made = False
-        """The table was put up by us, and not yet removed."""
+        self._owner = OWNED if owned else 0
+        self._link: Link | None = None
+        self._wanted: dict[str, Table] = {}
+        self._diverted = Diverted()
+        self._keys: dict[str, frozenset[bytes]] = {}
+
+    @property
+    def is_owned(self) -> bool:
+        """Whether the table is safe from others: they can neither flush nor change it."""
+        return self._owner != 0
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of the tables that are up."""
+        return frozenset(self._wanted)
+
+    @property
+    def port(self) -> int:
+        """The netlink port that our own changes come from, 0 while nothing is up."""
+        return self._link.port if self._link else 0
 
     def up(self, diverted: Diverted) -> None:
         """Start to divert. Packets are dropped until somebody reads the queue: open it first."""
-        self._create_table()
-        self._made = True
+        with refused():
+            link = Link(NETLINK_NETFILTER)
         try:
-            _go_live(diverted, _START_S if self._state is None else _RUNNING_S)
+            with refused():
+                link.widen()
+                self._reserve(link)
+            try:
+                with refused():
+                    tables = self._compile(link)
+                self._link, self._diverted, self._keys = link, diverted, keys(diverted)
+                self._put_up(tables)
+            except BaseException:
+                with suppress(OSError):
+                    nf_tables.transact(link, nf_tables.gone(TABLE, self._owner))
+                raise
         except BaseException:
-            self._remove_table()
+            self._link = None
+            link.close()
             raise
-        self._state = diverted
 
     def update(self, diverted: Diverted) -> None:
         """Divert other things from now on; flows that are in both never notice.
 
-        Where somebody removed the table (``nft flush ruleset``) it is put up again.
+        Where somebody removed a table, or damaged it, it is put up again.
         """
-        if self._state is None or not table_stands():
+        if self._link is None:
             self.up(diverted)
             return
-        if commands := changes(self._state, diverted):
-            nft.run(_CHANGE, commands, _RUNNING_S)
-        self._state = diverted
+        if diverted == self._diverted:
+            return
+        before, self._diverted, self._keys = self._keys, diverted, keys(diverted)
+        messages = [
+            each for table in self._wanted for each in nf_tables.changed(table, before, self._keys)
+        ]
+        try:
+            if messages:
+                nf_tables.transact(self._link, messages)
+        except OSError:
+            self._put_up(self._wanted)
+        else:
+            self._wanted = self._with_elements(self._wanted)
+
+    def mend(self) -> list[str]:
+        """Put up again the tables that are not as they should be; return their names."""
+        if self._link is None:
+            return []
+        with refused():
+            damaged = {
+                name: table
+                for name, table in self._wanted.items()
+                if nf_tables.read(self._link, name) != table
+            }
+        if damaged:
+            self._put_up(damaged)
+        return list(damaged)
+
+    def missing(self) -> list[str]:
+        """Return the names of the tables that should stand and do not."""
+        if self._link is None:
+            return []
+        with refused():
+            return [name for name in self._wanted if not nf_tables.stands(self._link, name)]
 
     def down(self) -> None:
         """Stop to divert. Harmless when nothing is up; packets in the queue keep their place.
 
         After a failure it can be tried again.
         """
-        if self._made:
-            self._remove_table()
-        self._state = None
+        if self._link is None:
+            return
+        with refused():
+            tables = self._wanted.items()
+            gone = (nf_tables.gone(name, table.flags) for name, table in tables)
+            nf_tables.transact(self._link, [message for each in gone for message in each])
+        self._link.close()
+        self._link, self._wanted = None, {}
 
-    def _remove_table(self) -> None:
-        _delete_table()
-        self._made = False
+    def _reserve(self, link: Link) -> None:
+        """Make the table, still empty, so that there is one lvsd in this network namespace."""
+        try:
+            nf_tables.transact(link, [nf_tables.new_table(TABLE, self._owner)])
+        except PermissionError as error:  # also what a table of another owner says
+            if not nf_tables.stands(link, TABLE):
+                raise
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from error
+        except OSError as error:
+            if not self._owner or error.errno not in _UNKNOWN_FLAG:
+                raise
+            self._owner = 0
+            nf_tables.transact(link, [nf_tables.new_table(TABLE, 0)])
 
-    def _create_table(self) -> None:
-        """Put up the table with the one rule that queues; no hook leads to it yet."""
-        expressions = (
-            native_queue(self._queue, self._flags),
-            xt_queue(self._queue, self._flags),
-        )
-        for expression in expressions:
-            try:
-                _transact(*_inert_table(expression))
-            except OSError as error:
-                refused = error
-                if error.errno != errno.ENOENT:  # ENOENT: there is no such expression
+    def _compile(self, link: Link) -> dict[str, Table]:
+        """Return the tables, still without elements.
+
+        Raise OSError, ENOENT if the kernel cannot queue packets to a program, or KernelError.
+        """
+        guarded = bool(self._owner) and not self._flags & _BYPASS
+        try:
+            for _ in range(_TRIES):
+                before = nf_tables.generation(link)
+                _have_nft_compile(guarded=guarded)
+                try:
+                    nf_tables.transact(link, [_queueing(native_queue(self._queue, self._flags))])
+                except FileNotFoundError:  # no such expression, or somebody flushed the ruleset
+                    with suppress(FileNotFoundError):
+                        nf_tables.transact(link, [_queueing(xt_queue(self._queue, self._flags))])
+                compiled = nf_tables.read(link, DRAFT)
+                if nf_tables.generation(link) == before + 2:  # nobody else's change was between
                     break
-            else:
-                return
-        raise _refusal(refused)
+        finally:
+            nf_tables.transact(link, nf_tables.gone(DRAFT, 0))
+        if compiled is None or QUEUE_CHAIN not in compiled.rules:
+            raise FileNotFoundError(errno.ENOENT, "no rule that queues")
+        tables = {TABLE: guarded_of(compiled, self._owner)}
+        if guarded:
+            tables[GUARD] = guard_of(compiled)
+        return tables
+
+    def _put_up(self, tables: dict[str, Table]) -> None:
+        """Put tables up, in place of what stands under their names."""
+        tables = self._with_elements(tables)
+        if self._link is None:
+            raise RuntimeError("up() comes first")
+        with refused():
+            nf_tables.transact(
+                self._link,
+                [
+                    each
+                    for name, table in tables.items()
+                    for each in nf_tables.replaced(name, table)
+                ],
+            )
+        self._wanted = {**self._wanted, **tables}
+
+    def _with_elements(self, tables: dict[str, Table]) -> dict[str, Table]:
+        """Return tables with what their sets have to hold now."""
+        return {
+            name: replace(table, elements={**_constant(table), **self._keys})
+            for name, table in tables.items()
+        }
 
 
-def table_stands() -> bool:
-    """Return whether the table is there, ours or that of another lvsd. Raise KernelError."""
+@contextmanager
+def refused() -> Iterator[None]:
+    """Turn what the kernel refuses in the block into KernelError, or PrivilegeError."""
     try:
-        with linked(NETLINK_NETFILTER) as link:
-            link.get(_message(_GETTABLE, 0, string(1, TABLE)))
-    except FileNotFoundError:
-        return False
+        yield
     except OSError as error:
         raise _refusal(error) from error
-    return True
-
-
-def is_ours() -> bool:
-    """Return whether the table has the chain by which an lvsd queues. Raise KernelError."""
-    try:
-        with linked(NETLINK_NETFILTER) as link:
-            link.get(_message(_GETCHAIN, 0, string(1, TABLE), string(3, QUEUE_CHAIN)))
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise _refusal(error) from error
-    return True
-
-
-def queue_of_table() -> int | None:
-    """Return the number of the queue that the table leads to; None where no rule says it.
-
-    Raise KernelError.
-    """
-    request = _message(_GETRULE, 0, string(1, TABLE), string(2, QUEUE_CHAIN))
-    try:
-        with linked(NETLINK_NETFILTER) as link:
-            numbers = [_queue_of_rule(answer) for answer in link.dump(request)]
-    except OSError as error:
-        raise _refusal(error) from error
-    return next((number for number in numbers if number is not None), None)
-
-
-def _queue_of_rule(answer: Message) -> int | None:
-    """Return the queue of the first expression of a rule, if `native_queue` or `xt_queue` made it.
-
-    The rules of other tables and chains, which older kernels list as well, have none.
-    """
-    rule = attributes(answer.body, _NFGENMSG.size)
-    if (rule.get(1), rule.get(2)) != (TABLE.encode() + b"\0", QUEUE_CHAIN.encode() + b"\0"):
-        return None
-    expression = attributes(attributes(rule.get(4, b""), 0).get(1, b""), 0)
-    data = attributes(expression.get(2, b""), 0)
-    match expression.get(1):
-        case b"queue\0":
-            return int.from_bytes(data[1], "big")
-        case b"target\0":
-            number: int = _XT_INFO.unpack_from(data[3])[0]
-            return number
-        case _:
-            return None
-
-
-def remove_leftover() -> bool:
-    """Remove the table that a killed lvsd left behind; return whether there was one.
-
-    Make sure first that its daemon is dead (`lvsd.io.machine.cleanup` does). Raise KernelError.
-    """
-    return _delete_table()
 
 
 def native_queue(queue: int, flags: int) -> bytes:
     """Return the nft expression ``queue`` (enum nft_queue_attributes)."""
-    return _expression("queue", be16(1, queue), be16(2, 1), be16(3, flags))
+    return expression("queue", be16(1, queue), be16(2, 1), be16(3, flags))
 
 
 def xt_queue(queue: int, flags: int) -> bytes:
     """Return iptables' target NFQUEUE, revision 3, as an nft expression (nft_compat)."""
-    info = _XT_INFO.pack(queue, 1, flags)
-    return _expression("target", string(1, "NFQUEUE"), be32(2, 3), attribute(3, info))
+    info = XT_INFO.pack(queue, 1, flags)
+    return expression("target", string(1, "NFQUEUE"), be32(2, 3), attribute(3, info))
 
 
-def _expression(name: str, *data: bytes) -> bytes:
-    return nested(1, string(1, name), nested(2, *data))
+def _queueing(expression: bytes) -> Message:
+    return nf_tables.new_rule(DRAFT, QUEUE_CHAIN, nf_tables.rule(expression))
 
 
-def _inert_table(expression: bytes) -> tuple[Message, ...]:
-    create = NLM_F_CREATE | NLM_F_EXCL
-    return (
-        _message(_NEWTABLE, create, string(1, TABLE)),
-        _message(_NEWCHAIN, create, string(1, TABLE), string(3, QUEUE_CHAIN)),
-        _message(
-            _NEWRULE,
-            NLM_F_CREATE | NLM_F_APPEND,
-            string(1, TABLE),
-            string(2, QUEUE_CHAIN),
-            nested(4, expression),
-        ),
-    )
+def _constant(table: Table) -> dict[str, frozenset[bytes]]:
+    """Return the sets of a table that no change of what is diverted changes."""
+    return {name: found for name, found in table.elements.items() if name not in SET_TYPES}
 
 
-def _message(kind: int, flags: int, *body: bytes) -> Message:
-    return Message(kind, flags, _NFGENMSG.pack(_NFPROTO_INET, 0, 0) + b"".join(body))
-
-
-def _transact(*messages: Message) -> None:
-    with linked(NETLINK_NETFILTER) as link:
-        link.do_batch(_BEGIN, messages, _END)
-
-
-def _delete_table() -> bool:
-    try:
-        _transact(_message(_DELTABLE, 0, string(1, TABLE)))
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise _refusal(error) from error
-    return True
-
-
-def _go_live(diverted: Diverted, timeout_s: float) -> None:
-    """Add sets, rules and hooks, with the first way of reassembly that the kernel has."""
+def _have_nft_compile(*, guarded: bool) -> None:
+    """Have the rules compiled, with the first way of reassembly that the kernel has."""
     for reassembly in REASSEMBLY:
         try:
-            nft.run(_CHANGE, script(diverted, reassembly), timeout_s)
+            nft.run(_CHANGE, draft(reassembly, guarded=guarded), _START_S)
         except KernelError:
             if reassembly == REASSEMBLY[-1]:
                 raise

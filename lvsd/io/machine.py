@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from lvsd.errors import KernelError, PrivilegeError
 from lvsd.io import addresses, links, nft, sysctls
-from lvsd.io.divert import is_ours, queue_of_table, remove_leftover, table_stands
 from lvsd.io.journal import (
     AddressChange,
     Journal,
@@ -25,6 +24,7 @@ from lvsd.io.journal import (
     journal_path,
     remove,
 )
+from lvsd.io.leftovers import is_ours, queue_of_table, remove_leftovers, table_stands
 from lvsd.io.local_routes import wait_until_local
 from lvsd.io.queue_statistics import program_of, queues
 from lvsd.io.routes import local_addresses
@@ -254,8 +254,8 @@ def take_over(journal: Path) -> list[str]:
 
 
 def _clear(left: Journal | None, journal: Path) -> list[str]:
-    """Remove the table, then undo what the journal says; the journal goes last."""
-    lines = ["removed nftables table inet lvsd"] if remove_leftover() else []
+    """Remove the tables, then undo what the journal says; the journal goes last."""
+    lines = [f"removed nftables table inet {name}" for name in remove_leftovers()]
     if left:
         return lines + undo(left, journal)[0]
     remove(journal)

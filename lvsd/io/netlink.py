@@ -9,6 +9,7 @@ Messages are in host byte order, netfilter's attributes in network byte order; s
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -24,6 +25,8 @@ NETLINK_NETFILTER: Final = 12
 
 NLM_F_REQUEST: Final = 0x001
 NLM_F_ACK: Final = 0x004
+NLM_F_DUMP_INTR: Final = 0x010
+"""The list changed while it was told: parts of it may be missing, or there twice."""
 NLM_F_EXCL: Final = 0x200
 NLM_F_CREATE: Final = 0x400
 NLM_F_APPEND: Final = 0x800
@@ -42,7 +45,11 @@ NETLINK_NO_ENOBUFS: Final = 5
 _HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _ATTRIBUTE: Final = struct.Struct("=HH")  # length, type
 _ERRNO: Final = struct.Struct("=i")
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _RECEIVE: Final = 1 << 17
+_BATCH_BUFFER: Final = 64 << 20
+"""The longest batch in bytes. A limit only: no memory is taken before it is needed."""
+_DUMP_TRIES: Final = 10
 _PATIENCE_S: Final = 5.0
 """An answer is there at once; one that was lost must not stop the daemon for good."""
 
@@ -100,12 +107,24 @@ def encode(message: Message, sequence: int) -> bytes:
 
 def messages(datagram: bytes) -> Iterator[tuple[int, Message]]:
     """Yield each message of a datagram, with its sequence number."""
+    for sequence, _, message in _parsed(datagram):
+        yield sequence, message
+
+
+def notifications(datagram: bytes) -> Iterator[tuple[int, Message]]:
+    """Yield each message of a datagram, with the netlink port of whoever brought it about."""
+    for _, port, message in _parsed(datagram):
+        yield port, message
+
+
+def _parsed(datagram: bytes) -> Iterator[tuple[int, int, Message]]:
     offset = 0
     while offset + _HEADER.size <= len(datagram):
-        length, kind, flags, sequence, _ = _HEADER.unpack_from(datagram, offset)
+        length, kind, flags, sequence, port = _HEADER.unpack_from(datagram, offset)
         if length < _HEADER.size:
             break
-        yield sequence, Message(kind, flags, datagram[offset + _HEADER.size : offset + length])
+        body = datagram[offset + _HEADER.size : offset + length]
+        yield sequence, port, Message(kind, flags, body)
         offset += length + 3 & ~3
 
 
@@ -129,21 +148,48 @@ class Link:
         self._socket.settimeout(_PATIENCE_S)
         self._sequence = count(1)
 
+    @property
+    def port(self) -> int:
+        """The socket's netlink port, which notifications of what it changed name."""
+        port: int = self._socket.getsockname()[0]
+        return port
+
+    def widen(self) -> None:
+        """Let a batch be as long as 64 MiB. Raise OSError without CAP_NET_ADMIN."""
+        for option in (_SO_SNDBUFFORCE, _SO_RCVBUFFORCE):
+            self._socket.setsockopt(socket.SOL_SOCKET, option, _BATCH_BUFFER // 2)
+
     def close(self) -> None:
         """Close the socket. Harmless when done twice."""
         self._socket.close()
 
-    def dump(self, message: Message) -> Iterator[Message]:
-        """Yield every answer to a request for a list. Raise OSError when the kernel refuses."""
+    def dump(self, message: Message) -> list[Message]:
+        """Return every answer to a request for a list, as it stood at one time.
+
+        A list that changed while the kernel told it is asked for again. Raise OSError when the
+        kernel refuses, EINTR when the list never stands still.
+        """
+        for _ in range(_DUMP_TRIES):
+            answers = self._dump(message)
+            if answers is not None:
+                return answers
+        raise InterruptedError(errno.EINTR, "the list changes faster than it can be read")
+
+    def _dump(self, message: Message) -> list[Message] | None:
+        """Return the answers; None if they are of several states of the list."""
         wanted = self._send(message, NLM_F_DUMP)
+        answers: list[Message] = []
+        interrupted = False
         while True:
             for sequence, answer in self._receive():
                 if sequence != wanted:
                     continue
-                if answer.kind == NLMSG_DONE:
-                    return
                 _raise_error(answer)
-                yield answer
+                # Whichever message the kernel marks, the last one included, it is about them all.
+                interrupted |= bool(answer.flags & NLM_F_DUMP_INTR)
+                if answer.kind == NLMSG_DONE:
+                    return None if interrupted else answers
+                answers.append(answer)
 
     def get(self, message: Message) -> Message:
         """Return the one answer to a question. Raise OSError when the kernel refuses."""
@@ -156,11 +202,13 @@ class Link:
     def do_batch(self, begin: Message, messages: Sequence[Message], end: Message) -> None:
         """Carry out requests as one transaction. Raise OSError of the first that was refused.
 
-        The kernel acknowledges the messages in order once all is done or undone. It answers
-        the beginning only when it refuses everything, and then nothing else may follow.
+        The kernel answers in order, once all is done or undone, what it refused and what asked
+        for an acknowledgement: the last message alone, as thousands would overrun the socket. It
+        answers the beginning only when it refuses everything, and then nothing else may follow.
         """
         parts = [(next(self._sequence), NLM_F_REQUEST, begin)]
-        parts += [(next(self._sequence), NLM_F_REQUEST | NLM_F_ACK, each) for each in messages]
+        parts += [(next(self._sequence), NLM_F_REQUEST, each) for each in messages[:-1]]
+        parts += [(next(self._sequence), NLM_F_REQUEST | NLM_F_ACK, messages[-1])]
         parts += [(next(self._sequence), NLM_F_REQUEST, end)]
         self._socket.send(
             b"".join(
@@ -168,13 +216,13 @@ class Link:
                 for sequence, flags, each in parts
             )
         )
-        waiting = {sequence for sequence, flags, _ in parts if flags & NLM_F_ACK}
-        waiting_or_begin = waiting | {parts[0][0]}
-        while waiting:
+        first, last = parts[0][0], parts[-2][0]
+        while True:
             for sequence, answer in self._receive():
-                if sequence in waiting_or_begin:
+                if first <= sequence <= last:
                     _raise_error(answer)
-                    waiting.discard(sequence)
+                    if sequence == last:
+                        return
 
     def _send(self, message: Message, flags: int) -> int:
         sequence = next(self._sequence)

@@ -41,8 +41,10 @@ _RTAX_MTU: Final = 2
 _RTM_F_FIB_MATCH: Final = 0x2000
 _RTN_UNICAST, RTN_LOCAL = 1, 2
 
-# RTMGRP_*: links, and addresses and routes of both families
-_GROUPS: Final = 0x001 | 0x010 | 0x040 | 0x100 | 0x400
+# RTNLGRP_*: links; addresses, routes and rules of both families; nexthop objects. Group n is bit
+# n - 1. A kernel without one of the last (nexthop objects: 5.3) takes the others.
+_WATCHED_GROUPS: Final = (1, 5, 7, 8, 9, 11, 19, 32)
+_GROUPS: Final = sum(1 << group - 1 for group in _WATCHED_GROUPS)
 _RECEIVE: Final = 1 << 16
 _NO_ROUTE: Final = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EINVAL, errno.EACCES}
 
@@ -134,7 +136,7 @@ def ways(addresses: Iterable[bytes]) -> dict[bytes, Way | None]:
 
 
 class Watch:
-    """Calls ``callback`` after links, addresses or routes changed.
+    """Calls ``callback`` after links, addresses, routes, `ip rule` or nexthop objects changed.
 
     Once for all changes within ``delay_s`` of the first, so that a routing daemon that loads a
     table costs one call.

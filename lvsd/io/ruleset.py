@@ -1,7 +1,7 @@
 """The text of lvsd's own nftables table: what is diverted, as sets; how, as rules over them.
 
-Pure: strings in, strings out; `lvsd.io.divert` feeds them to nft. The rules never change while
-lvsd runs, only the elements of the sets do, so a reload of the configuration is one small
+Pure: strings in, strings out. `lvsd.io.divert` has nft compile the rules once; they never change
+while lvsd runs, only the elements of the sets do, so a reload of the configuration is one small
 transaction that a packet sees wholly or not at all.
 
 The table beside what else hooks into the way of a packet::
@@ -22,6 +22,9 @@ The table beside what else hooks into the way of a packet::
                       (TUN), RIP -> CIP (NAT to the director itself)
                  100  chain own_replies: into the queue; later hooks see VIP -> CIP
 
+Right behind each chain that queues, at -148 and 101, stands its double of the table ``inet
+lvsd_guard`` (`lvsd.io.guard`).
+
 DR's frames meet no hook. 100 is where kernel IPVS translates replies (ip_vs_core.c, ip_vs_ops4).
 A mark that is set only at -150 comes too late to keep conntrack off: mark at -300 where that
 matters.
@@ -29,17 +32,27 @@ matters.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
-
-from lvsd.packet.address import text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 TABLE: Final = "lvsd"
+DRAFT: Final = "lvsd_draft"
+"""The table that nft compiles the rules in. It is dormant: nothing in it meets a packet."""
 QUEUE_CHAIN: Final = "divert"
 """The chain that every rule ends in; it holds the one rule that queues (`lvsd.io.divert`)."""
+GUARD_CHAIN: Final = "guard"
+"""The chain with what the guard's chains begin with, and end in (`lvsd.io.guard`)."""
+SEEN: Final = 0x8000
+"""The bit of a packet's priority that says to the guard: this one was in the queue.
+
+Nothing else of the priority changes, and the guard takes the bit off. Priorities that programs or
+rules set are small numbers, or a class of a queueing discipline, MAJOR:MINOR, and this would be
+class 8000 or later of one.
+"""
 
 SENT_MARK: Final = 0x6C767364
 """SO_MARK of all raw sockets of ours ("lvsd"); no packet leaves the host with it."""
@@ -50,6 +63,9 @@ Endpoint: TypeAlias = tuple[bytes, int, int]
 _NONE: Final[frozenset[Endpoint]] = frozenset()
 _NOWHERE: Final[frozenset[bytes]] = frozenset()
 _ESP, _AH = 50, 51
+_PROTOCOL: Final = struct.Struct("Bxxx")
+_PORT: Final = struct.Struct("!Hxx")
+_MARK: Final = struct.Struct("=I")
 
 ICMP_ERRORS: Final = {4: ("3", "4", "11"), 6: ("1", "2", "3", "4")}
 """Types of ICMP and ICMPv6 messages that carry the packet they complain of (as in IPVS)."""
@@ -108,7 +124,7 @@ _ENDPOINT: Final = "ipv{v}_addr . inet_proto . inet_service"
 _ANY_PORT: Final = "ipv{v}_addr . inet_proto"
 _ADDRESS: Final = "ipv{v}_addr"
 
-_SET_TYPES: Final[dict[str, str]] = {
+SET_TYPES: Final[dict[str, str]] = {
     name.format_map(names): kind.format_map(names)
     for name, kind in {
         "services{v}": _ENDPOINT,
@@ -173,12 +189,17 @@ _ERRORS: Final = _both("{ip} daddr @ends{v} {icmp} type {{ {errors} }}", "{icmp}
 _FORWARDED_ERRORS: Final = _both("{icmp} type @forwarded_errors{v}")
 
 
-def script(diverted: Diverted, reassembly: str) -> str:
-    """Return the nft script that brings the table to life, all in one transaction.
+def draft(reassembly: str, *, guarded: bool) -> str:
+    """Return the nft script that compiles the rules in table `DRAFT`, all in one transaction.
 
-    ``reassembly`` is one of `REASSEMBLY`.
+    ``reassembly`` is one of `REASSEMBLY`. With ``guarded`` the guard can tell what was queued.
     """
+    seen = [f"meta priority set meta priority | {SEEN:#x}"] if guarded else []
+    is_seen = f"meta priority & {SEEN:#x} == {SEEN:#x}"
+    unseen = [f"{is_seen} meta priority set meta priority & {~SEEN & 0xFFFFFFFF:#x} accept", "drop"]
     chains = (
+        _chain(QUEUE_CHAIN, "", seen),
+        _chain(GUARD_CHAIN, "", unseen if guarded else []),
         _chain("reassemble", "", [reassembly]),
         _chain(
             "untracked",
@@ -214,21 +235,9 @@ def script(diverted: Diverted, reassembly: str) -> str:
             _rules((*_OWN_REPLIES, *_OWN_ERRORS), f"goto {QUEUE_CHAIN}"),
         ),
     )
-    sets = [f"set {name} {{ type {kind}; }}" for name, kind in _SET_TYPES.items()]
-    table = f"table inet {TABLE} {{\n" + "\n".join([*sets, *chains]) + "\n}\n"
-    return table + changes(Diverted(), diverted)
-
-
-def changes(old: Diverted, new: Diverted) -> str:
-    """Return the nft script that turns the sets from ``old`` into ``new``; empty if they agree."""
-    before, after = _elements(old), _elements(new)
-    steps = [("delete", name, before[name] - after[name]) for name in _SET_TYPES]
-    steps += [("add", name, after[name] - before[name]) for name in _SET_TYPES]
-    return "".join(
-        f"{verb} element inet {TABLE} {name} {{ {', '.join(sorted(elements))} }}\n"
-        for verb, name, elements in steps
-        if elements
-    )
+    sets = [f"set {name} {{ type {kind}; }}" for name, kind in SET_TYPES.items()]
+    body = "\n".join(["flags dormant;", *sets, *chains])
+    return f"add table inet {DRAFT}\ndelete table inet {DRAFT}\ntable inet {DRAFT} {{\n{body}\n}}\n"
 
 
 def _chain(name: str, hook: str, rules: list[str]) -> str:
@@ -239,21 +248,26 @@ def _rules(matches: tuple[str, ...], statement: str) -> list[str]:
     return [f"{match} {statement}" for match in matches]
 
 
-def _elements(diverted: Diverted) -> dict[str, set[str]]:
-    """Return the elements of every set as nft reads them."""
-    elements: dict[str, set[str]] = {name: set() for name in _SET_TYPES}
+def keys(diverted: Diverted) -> dict[str, frozenset[bytes]]:
+    """Return the elements of the sets as the kernel has them; empty sets are not there.
+
+    An element is its fields one after the other, each padded to four bytes where there are
+    several (concat_type_alloc in nftables' datatype.c). Numbers are in network byte order, marks
+    in the host's.
+    """
+    found: dict[str, set[bytes]] = {name: set() for name in SET_TYPES}
 
     def add(name: str, addresses: Iterable[bytes]) -> None:
         for address in addresses:
-            elements[f"{name}{_version(address)}"].add(text(address))
+            found[f"{name}{_version(address)}"].add(address)
 
     def add_endpoints(exact: str, any_port: str, endpoints: Iterable[Endpoint]) -> None:
         for address, protocol, port in endpoints:
-            of_any_port = f"{text(address)} . {protocol}"
+            of_any_port = address + _PROTOCOL.pack(protocol)
             if port:
-                elements[f"{exact}{_version(address)}"].add(f"{of_any_port} . {port}")
+                found[f"{exact}{_version(address)}"].add(of_any_port + _PORT.pack(port))
             else:
-                elements[f"{any_port}{_version(address)}"].add(of_any_port)
+                found[f"{any_port}{_version(address)}"].add(of_any_port)
 
     endpoints = diverted.endpoints | _ipsec(diverted.ipsec)
     servers = diverted.servers | _ipsec(diverted.ipsec_servers)
@@ -266,14 +280,15 @@ def _elements(diverted: Diverted) -> dict[str, set[str]]:
     add_endpoints("fullnat_servers", "any_port_fullnat_servers", diverted.fullnat_servers)
     add("lips", diverted.local_addresses)
     add("ends", diverted.local_addresses | diverted.tunnel_ends)
-    elements["marks"].update(map(str, diverted.marks))
+    found["marks"].update(map(_MARK.pack, diverted.marks))
     with_servers = {_version(address) for address, _, _ in servers}
     for version, types in ICMP_ERRORS.items():
+        encoded = [bytes((int(each),)) for each in types]
         if diverted.marks:
-            elements[f"errors{version}"].update(types)
+            found[f"errors{version}"].update(encoded)
         if version in with_servers:
-            elements[f"forwarded_errors{version}"].update(types)
-    return elements
+            found[f"forwarded_errors{version}"].update(encoded)
+    return {name: frozenset(each) for name, each in found.items() if each}
 
 
 def _ipsec(addresses: Iterable[bytes]) -> frozenset[Endpoint]:

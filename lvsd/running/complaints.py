@@ -73,6 +73,12 @@ class Complaints:
             fault.times = 0
             log.info("a fault is over", fault=what)
 
+    @staticmethod
+    def mended(tables: list[str], times: int) -> None:
+        """Log that somebody removed or changed nftables tables of lvsd, and that they are back."""
+        what = "somebody removed or changed an nftables table of lvsd; put it up again"
+        log.warning(what, tables=[f"inet {name}" for name in tables], times=times)
+
     def obstacles(self, found: Iterable[tuple[str, str, str]]) -> None:
         """Log what was not among the obstacles when this was last called.
 

@@ -131,6 +131,21 @@ def ruleset() -> list[dict[str, Any]]:
     return [entry for entry in json.loads(done.stdout)["nftables"] if "metainfo" not in entry]
 
 
+def comparable(rules: list[dict[str, Any]]) -> list[str]:
+    """Return a ruleset without handles, and with the elements of sets in order."""
+
+    def stripped(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {
+                key: sorted(map(str, each)) if key == "elem" else stripped(each)
+                for key, each in value.items()
+                if key != "handle"
+            }
+        return [stripped(each) for each in value] if isinstance(value, list) else value
+
+    return [str(stripped(entry)) for entry in rules]
+
+
 def _connect(director: Host, interface: str, host: Host, ipv4: str, ipv6: str) -> None:
     director.ip(f"link add {interface} type veth peer name eth0 netns {host.name}")
     for end, name, number in ((director, interface, 1), (host, "eth0", 2)):

@@ -6,7 +6,6 @@ import os
 import re
 import socket
 import struct
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ import pytest
 
 from lvsd.core.verdict import Hook
 from lvsd.errors import KernelError
-from lvsd.io.divert import Divert, Diverted, remove_leftover, table_stands
+from lvsd.io.divert import Divert, Diverted
 from lvsd.packet.address import pack
 from tests.netns.io.hosts import (
     CLIENT4,
@@ -26,12 +25,13 @@ from tests.netns.io.hosts import (
     UDP,
     Host,
     Row,
+    comparable,
     nft,
     ruleset,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.netns.io.conftest import Queue
 
@@ -263,16 +263,19 @@ def test_update_changes_nothing_but_the_elements_of_sets(row: Row, divert: Diver
     divert.update(Diverted(endpoints((SERVER4, UDP, OTHER_PORT), (SERVER6, TCP, 80))))
     after = {str(entry) for entry in ruleset()}
     assert {entry[:30] for entry in before ^ after} == {"{'set': {'family': 'inet', 'na"}
-    assert len(after - before) == 1
+    assert len(after - before) == len(divert.names)
 
 
-def test_update_puts_the_table_up_again_when_somebody_flushed_it(
+def test_update_puts_a_table_up_again_when_somebody_flushed_it(
     row: Row, queue: Queue, divert: Divert
 ) -> None:
     divert.up(Diverted(endpoints((SERVER4, UDP, PORT))))
+    before = ruleset()
     nft("flush ruleset")
-    assert not table_stands()
+    assert ruleset() != before
+    divert.update(Diverted(endpoints((SERVER4, UDP, OTHER_PORT))))
     divert.update(Diverted(endpoints((SERVER4, UDP, PORT))))
+    assert comparable(ruleset()) == comparable(before)
     with row.client.udp(CLIENT4) as sender:
         sender.sendto(b"x", (SERVER4, PORT))
         queue.wait()
@@ -301,12 +304,13 @@ def test_a_table_that_is_there_already_is_refused_with_the_remedy(row: Row, dive
     assert ruleset() == before
 
 
-def test_a_table_left_behind_is_removed_once(row: Row) -> None:
+def test_a_table_of_somebody_else_is_refused_and_stays(row: Row) -> None:
     del row
-    Divert(8).up(Diverted(endpoints((SERVER4, UDP, PORT))))
-    assert remove_leftover()
-    assert ruleset() == []
-    assert not remove_leftover()
+    nft("add table inet lvsd { chain theirs { }; }")
+    before = ruleset()
+    with pytest.raises(KernelError, match="there already"):
+        Divert(8).up(Diverted())
+    assert ruleset() == before
 
 
 def test_without_the_program_nft_the_error_names_its_package_and_nothing_stays(
@@ -335,20 +339,16 @@ def test_an_nft_that_hangs_is_ended_and_nothing_stays(
     assert ruleset() == []
 
 
-def test_a_daemon_that_runs_gives_nft_five_seconds(
-    row: Row, divert: Divert, monkeypatch: pytest.MonkeyPatch
+def test_a_daemon_that_runs_does_without_nft(
+    row: Row, divert: Divert, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     del row
-    given: list[float] = []
-
-    def run(*words: object, timeout: float, **options: object) -> object:
-        given.append(timeout)
-        return subprocess_run(*words, timeout=timeout, **options)
-
-    subprocess_run: Callable[..., object] = subprocess.run
-    monkeypatch.setattr("lvsd.io.nft.subprocess.run", run)
     divert.up(Diverted())
-    divert.update(Diverted(marks=frozenset({7})))
-    remove_leftover()
-    divert.update(Diverted(marks=frozenset({8})))
-    assert (given[0], given[1], given[-1]) == (30, 5, 5)
+    nft("flush ruleset")
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", str(tmp_path))
+        divert.update(Diverted(marks=frozenset({7})))
+        divert.mend()
+    assert [entry["set"]["elem"] for entry in ruleset() if "marks" in str(entry.get("set"))] == (
+        [[7]] * len(divert.names)
+    )

@@ -14,8 +14,9 @@ import pytest
 
 from lvsd.errors import KernelError, PrivilegeError
 from lvsd.io import links
-from lvsd.io.divert import Divert, Diverted, table_stands
+from lvsd.io.divert import Divert, Diverted
 from lvsd.io.journal import AddressChange, Journal, SysctlChange, journal_path, this_namespace
+from lvsd.io.leftovers import standing, table_stands
 from lvsd.io.machine import Machine, cleanup, put_back
 from lvsd.io.routes import local_addresses
 from lvsd.packet.address import pack
@@ -37,7 +38,8 @@ machine = Machine(Path(sys.argv[1]))
 machine.set_sysctl("net.ipv4.ip_default_ttl", 99)
 machine.add_address("eth0", pack("198.51.100.7"))
 machine.add_address("eth0", pack("2001:db8:7::7"))
-Divert(8).up(Diverted(marks=frozenset({7})))
+divert = Divert(8)
+divert.up(Diverted(marks=frozenset({7})))
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -141,14 +143,14 @@ def killed(journal: Path) -> None:
 def test_cleanup_puts_back_what_a_killed_daemon_left(journal: Path) -> None:
     before = local_addresses()
     killed(journal)
-    assert (sysctl(TTL), addresses() >= {VIP4, VIP6}, table_stands()) == ("99", True, True)
+    assert (sysctl(TTL), addresses() >= {VIP4, VIP6}, standing()) == ("99", True, ["lvsd_guard"])
     assert cleanup(journal) == [
-        "removed nftables table inet lvsd",
+        "removed nftables table inet lvsd_guard",
         "removed 2001:db8:7::7 from eth0",
         "removed 198.51.100.7 from eth0",
         f"set {TTL} back to 64",
     ]
-    assert (sysctl(TTL), local_addresses(), table_stands()) == ("64", before, False)
+    assert (sysctl(TTL), local_addresses(), standing()) == ("64", before, [])
     assert cleanup(journal) == []
 
 
@@ -156,7 +158,7 @@ def test_cleanup_says_that_it_has_no_journal_when_only_the_table_was_found(journ
     killed(journal)
     elsewhere = journal.parent / "elsewhere"
     assert cleanup(elsewhere / "journal.json") == [
-        "removed nftables table inet lvsd",
+        "removed nftables table inet lvsd_guard",
         f"no journal in {elsewhere}: sysctls and addresses, if changed, are not known",
     ]
     cleanup(journal)
@@ -274,7 +276,7 @@ def test_put_back_needs_no_machine_and_leaves_the_table_of_a_director_alone(jour
     before = local_addresses()
     killed(journal)
     assert put_back(journal)[-1] == f"set {TTL} back to 64"
-    assert (sysctl(TTL), local_addresses(), table_stands()) == ("64", before, True)
+    assert (sysctl(TTL), local_addresses(), standing()) == ("64", before, ["lvsd_guard"])
     assert put_back(journal) == []
     cleanup(journal)
 

@@ -208,6 +208,9 @@ def test_a_look_up_works_inside_a_running_loop(row: Row) -> None:
         ("route add 2001:db8:9::/48 via 2001:db8:2::2", "route delete 2001:db8:9::/48"),
         ("address add 198.51.100.9/32 dev eth0", "address delete 198.51.100.9/32 dev eth0"),
         ("link set eth0 mtu 1400", "link set eth0 mtu 1500"),
+        ("rule add from 10.9.0.0/16 lookup 100", "rule delete from 10.9.0.0/16 lookup 100"),
+        ("-6 rule add fwmark 7 lookup 100", "-6 rule delete fwmark 7 lookup 100"),
+        ("nexthop add id 7 via 10.0.0.2 dev eth1", "nexthop delete id 7"),
     ],
 )
 def test_a_watch_tells_of_changes_once_for_many(row: Row, change: str, undo: str) -> None:

@@ -105,7 +105,7 @@ def test_a_signal_ends_lvsd_with_status_zero_and_without_a_trace(
     assert target.stat().st_size < programs.FILE_BYTES  # it was in the midst of it
 
 
-def test_while_it_runs_only_its_own_table_is_added(lab: Lab) -> None:
+def test_while_it_runs_only_its_own_tables_are_added(lab: Lab) -> None:
     before = ruleset(lab.director)
     site = start(lab)
 
@@ -117,7 +117,7 @@ def test_while_it_runs_only_its_own_table_is_added(lab: Lab) -> None:
 
     added = {table_of(entry) for entry in during if entry not in before}
     assert [entry for entry in before if entry not in during] == []
-    assert added == {("inet", "lvsd")}
+    assert added == {("inet", "lvsd"), ("inet", "lvsd_guard")}
     site.daemon.stop()
 
 

@@ -10,7 +10,15 @@ import pytest
 
 from lvsd.errors import KernelError, PrivilegeError
 from lvsd.io.divert import _refusal, native_queue, xt_queue
-from lvsd.io.netlink import attributes
+from lvsd.io.guard import guard_of, guarded_of
+from lvsd.io.netlink import attributes, be32, nested, string
+from lvsd.io.nf_tables import Table
+
+
+def hooked(priority: int) -> bytes:
+    """Return the attributes of a chain in hook prerouting, of type filter and policy accept."""
+    where = be32(1, 0) + be32(2, priority)
+    return nested(4, where) + be32(5, 1) + string(7, "filter")
 
 
 def expression(encoded: bytes) -> tuple[bytes, dict[int, bytes]]:
@@ -51,3 +59,33 @@ def test_each_refusal_of_the_kernel_says_what_to_do(
     error = _refusal(OSError(number, os.strerror(number)))
     assert type(error) is kind
     assert text in str(error)
+
+
+DRAFT = Table(
+    0,
+    {"divert": b"", "guard": b"", "requests": hooked(-149), "untracked": hooked(-290)},
+    {
+        "divert": (b"queue",),
+        "guard": (b"seen", b"drop"),
+        "requests": (b"@services4\0 divert\0", b"@__set1\0 drop"),
+        "untracked": (b"@services4\0 @__set0\0 notrack",),
+    },
+    {"services4": b"kind", "ends4": b"kind", "__set0": b"kind", "__set1": b"kind"},
+    {"__set0": frozenset({b"1"}), "__set1": frozenset({b"2"})},
+)
+
+
+def test_the_guard_has_the_rules_that_queue_right_behind_them_and_drops_instead() -> None:
+    assert guard_of(DRAFT) == Table(
+        0,
+        {"divert": b"", "requests": hooked(-148)},
+        {"divert": (b"drop",), "requests": (b"seen", *DRAFT.rules["requests"])},
+        {"services4": b"kind", "ends4": b"kind", "__set1": b"kind"},
+        {"__set1": frozenset({b"2"})},
+    )
+
+
+def test_the_table_itself_has_all_but_what_is_the_guards() -> None:
+    table = guarded_of(DRAFT, 2)
+    assert (table.flags, table.sets, table.elements) == (2, DRAFT.sets, DRAFT.elements)
+    assert table.chains.keys() == table.rules.keys() == DRAFT.chains.keys() - {"guard"}

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 
-from lvsd.io.ruleset import REASSEMBLY, Diverted, script
-from lvsd.packet.address import pack
+from lvsd.io.ruleset import REASSEMBLY, draft
 
-TABLE = script(Diverted(frozenset({(pack("192.0.2.10"), 6, 80)}), frozenset({7})), REASSEMBLY[0])
+TABLE = draft(REASSEMBLY[0], guarded=True)
 CHAINS = dict(re.findall(r"^chain (\w+) \{\n(.*?)\n\}$", TABLE, re.MULTILINE | re.DOTALL))
 REQUEST = re.compile(r"daddr \S+ meta l4proto|daddr . meta l4proto|meta mark @marks")
 

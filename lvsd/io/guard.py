@@ -1,0 +1,64 @@
+"""The guard: drops what belongs to a service and did not come by the queue.
+
+lvsd's own table has an owner, so that nobody else's ``nft flush ruleset`` takes it away, and it
+ends with its daemon. What is a service's must not then reach the host's own TCP, which would reset
+every connection of a VIP that is an address of the host; nor may replies leave untranslated. Where
+``on_crash`` is "drop", a second table stands for that, which has no owner and stays.
+
+It consists of the same chains with the same rules over the same sets, each chain right behind its
+original. A packet that was queued and accepted carries the bit `SEEN` of its priority; the guard
+takes that off and lets it pass. Any other packet that a rule matches is dropped.
+
+While both tables stand the guard drops nothing. So there is no gap when somebody flushes the
+ruleset, and takes the guard away: it is put up again while the packets take their usual way.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from lvsd.io.nf_tables import Table, moved
+from lvsd.io.ruleset import GUARD_CHAIN, QUEUE_CHAIN, SET_TYPES
+
+GUARD: Final = "lvsd_guard"
+
+_BEHIND: Final = 1
+
+
+def guard_of(draft: Table) -> Table:
+    """Return the guard of a table, given as it was compiled (`lvsd.io.ruleset.draft`)."""
+    seen, drop = draft.rules[GUARD_CHAIN]
+    rules = {}
+    for chain, own in draft.rules.items():
+        if not draft.chains[chain]:
+            rules[chain] = own
+        elif any(_name(QUEUE_CHAIN) in each for each in own):
+            rules[chain] = (seen, *own)
+    del rules[GUARD_CHAIN]
+    rules[QUEUE_CHAIN] = (drop,)
+    chains = {name: draft.chains[name] for name in rules}
+    # The kernel refuses a set without a name of its own that no rule asks.
+    unasked = {
+        name
+        for name in draft.sets.keys() - SET_TYPES.keys()
+        if not any(_name(name) in each for own in rules.values() for each in own)
+    }
+    return Table(
+        0,
+        {name: moved(hook, _BEHIND) if hook else b"" for name, hook in chains.items()},
+        rules,
+        {name: kind for name, kind in draft.sets.items() if name not in unasked},
+        {name: found for name, found in draft.elements.items() if name not in unasked},
+    )
+
+
+def guarded_of(draft: Table, flags: int) -> Table:
+    """Return lvsd's own table, given as it was compiled."""
+    chains = {name: hook for name, hook in draft.chains.items() if name != GUARD_CHAIN}
+    rules = {name: own for name, own in draft.rules.items() if name != GUARD_CHAIN}
+    return Table(flags, chains, rules, draft.sets, draft.elements)
+
+
+def _name(name: str) -> bytes:
+    """Return a name as it stands in a rule that leads to a chain, or asks a set."""
+    return name.encode() + b"\0"
