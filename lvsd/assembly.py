@@ -12,8 +12,9 @@ from lvsd.config.plugins import make_scheduler
 from lvsd.core.director import Director
 from lvsd.core.local_ports import LocalPool
 from lvsd.core.related import ISAKMP_PORT
+from lvsd.core.replies import is_ftp, reply_endpoints, ways
 from lvsd.core.sequence_numbers import NEW
-from lvsd.core.service import FTP_PORT, RealServer, Service, ServiceKey
+from lvsd.core.service import RealServer, Service, ServiceKey
 from lvsd.core.settings import Settings
 from lvsd.core.states import SCTP, TCP, UDP
 from lvsd.io.ruleset import Diverted
@@ -21,7 +22,6 @@ from lvsd.io.ruleset import Diverted
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from forwarders.base import Forwarder
     from lvsd.config import model
     from lvsd.core.sequence_numbers import Origin
     from lvsd.core.service_table import ServiceTable
@@ -142,18 +142,18 @@ def diverted(services: ServiceTable) -> Diverted:
             marks.add(key.fwmark)
         else:
             endpoints.add((key.vip, key.protocol, key.vport))
-            if _is_ftp(service):
+            if is_ftp(service):
                 endpoints.add((key.vip, TCP, 0))
         local_addresses.update(service.local.addresses)
         if _with_ipsec(service):
             ipsec.add(key.vip)
-    for server, way in _ways(services):
+    for server, way in ways(services):
         if way.bypasses:
             if way.needs_source and server.source is not None:
                 tunnel_ends.add(server.source)
             continue
         kind = "fullnat" if way.per_connection else "own" if server.is_local else "nat"
-        replies[kind] |= set(_reply_endpoints(server))
+        replies[kind] |= set(reply_endpoints(server))
         if _with_ipsec(server.service) and kind == "nat":
             ipsec_servers.add(server.address)
     return Diverted(
@@ -179,38 +179,9 @@ def _services(services: ServiceTable) -> Iterable[Service]:
 def _not_forwarded(services: ServiceTable) -> set[bytes]:
     """Return the VIPs that nothing is forwarded to: all that are no real servers as well."""
     vips = {service.key.vip for service in _services(services) if not service.key.fwmark}
-    return vips - {server.address for server, _ in _ways(services)}
+    return vips - {server.address for server, _ in ways(services)}
 
 
 def _with_ipsec(service: Service) -> bool:
     """Whether AH and ESP may belong to a service: that of a key exchange."""
     return service.key.protocol == UDP and service.key.vport in {0, ISAKMP_PORT}
-
-
-def _is_ftp(service: Service) -> bool:
-    """Whether a service takes the data connections of passive FTP, or did so."""
-    key = service.key
-    return key.protocol == TCP and key.vport == FTP_PORT and service.was_persistent
-
-
-def _ways(services: ServiceTable) -> Iterator[tuple[RealServer, Forwarder]]:
-    """Yield each real server with each way that it is reached.
-
-    Connections keep theirs when the server gets another, or is removed.
-    """
-    present = (server for service in services for server in service.servers)
-    for server in (*present, *services.departed()):
-        ways = {path.way for path in server.paths.values() if path.users}
-        if server.available:
-            ways.add(server.way)
-        for way in ways:
-            yield server, way
-
-
-def _reply_endpoints(server: RealServer) -> Iterator[Endpoint]:
-    """Yield what a real server's replies come from: any port where the client chooses it."""
-    service = server.service
-    key = service.key
-    any_port = _is_ftp(service) or (not key.vport and service.was_persistent)
-    for protocol in (TCP, UDP, SCTP) if key.fwmark else (key.protocol,):
-        yield server.address, protocol, 0 if any_port else server.port

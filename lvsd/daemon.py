@@ -254,6 +254,7 @@ class Daemon:
         for server in servers:
             address = server.address
             server.set_way(mtus[address] or ANY_MTU, sources[address], is_local=address in own)
+        director.strays.learn()
         self.packets.refresh()
         self.frames.refresh()
         if self._diverting:  # else not all of our addresses are there
@@ -324,6 +325,7 @@ class Daemon:
         told = self.director.client_address
         return {
             "queue": asdict(self.source.stats),
+            "refusals": asdict(self.director.strays.refusals),
             "icmp": asdict(self.answers.stats),
             "packets": asdict(self.packets.stats),
             "frames": asdict(self.frames.stats),

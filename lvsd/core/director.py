@@ -24,6 +24,7 @@ from lvsd.core.sequence_numbers import NEW
 from lvsd.core.service import FTP_PORT
 from lvsd.core.service_table import FTP_DATA_PORT, ServiceTable
 from lvsd.core.settings import Settings
+from lvsd.core.strays import Strays
 from lvsd.core.verdict import Departure, Hook, Reason, Verdict
 from lvsd.packet import icmp
 from lvsd.packet.exchanged_error import MIN_MTU
@@ -83,6 +84,7 @@ class Director:
         self._connector = Connector(self._by_key, self.protocols, origin, self.endings.make_room)
         self.local_ports = self._connector.local_ports
         self.client_address = self._connector.client_address
+        self.strays = Strays(self)
         self._related = Related(self)
         self._packet = Packet()
         self._told: set[bytes] = set()
@@ -350,29 +352,15 @@ class Director:
         if protocol not in self.protocols:
             return self._related.handle(packet, mark, indev, now)
         if hook != Hook.PREROUTING:
-            return self.let_pass()
+            return self.strays.reply(packet, hook, now)
         if packet.fragment:
             return self.drop(Reason.FRAGMENT)
         (source, source_port), (destination, destination_port) = split_key(packet.key)
         service = self.services.lookup(protocol, destination, destination_port, mark)
         if service is None or source_port == FTP_DATA_PORT or not self._may_open(packet):
-            return self.leave(packet, mark)
+            return self.strays.leave(packet, mark, now)
         flow = Flow(source, source_port, destination, destination_port)
         return self._open(service, flow, packet, mark, indev, now)
-
-    def leave(self, packet: Packet, mark: int) -> Verdict:
-        """Leave a packet that belongs to nobody to the host, unless that would route it back.
-
-        The host's own stack answers for a VIP that is an address of the host. To any other the
-        packet would be routed: to a router that sends it here again, until its TTL ends. What
-        bears a service's ``mark`` is as good as sent to a VIP.
-        """
-        destination = packet.destination
-        if self.local_addresses is None or destination in self.local_addresses:
-            return self.let_pass()
-        if destination in self.services.vips or self.services.has_mark(mark, packet.version):
-            return self.drop(Reason.NO_CONNECTION)
-        return self.let_pass()
 
     def _may_open(self, packet: Packet) -> bool:
         """Whether a packet is one that opens a connection (the kernel's conn_schedule)."""

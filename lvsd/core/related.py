@@ -44,26 +44,25 @@ class Related:
     def handle(self, packet: Packet, mark: int, indev: int, now: float) -> bytes | Verdict:
         """Decide about a packet that is neither TCP nor UDP nor SCTP."""
         if packet.protocol in {ICMP, ICMPV6}:
-            return self._icmp(packet, mark, indev)
+            return self._icmp(packet, mark, indev, now)
         if packet.protocol in self._ipsec:
             return self._follow_key_exchange(packet, mark, indev, now)
-        return self._director.leave(packet, mark)
+        return self._director.strays.leave(packet, mark, now)
 
     # --- ICMP -------------------------------------------------------------------------------
 
-    def _icmp(self, packet: Packet, mark: int, indev: int) -> bytes | Verdict:
+    def _icmp(self, packet: Packet, mark: int, indev: int, now: float) -> bytes | Verdict:
         director, inner = self._director, self._inner
         if not icmp.is_error(packet):
-            return director.leave(packet, mark)
+            return director.strays.leave(packet, mark, now)
         fault = icmp.embedded(packet, inner)
         if fault is Fault.BAD_CHECKSUM:
             return director.drop(Reason.BAD_CHECKSUM)
         if fault is Fault.FRAGMENTED:
             return director.drop(Reason.FRAGMENT)
         if fault is not None:
-            return director.leave(
-                packet, mark
-            )  # not ours: what it quotes is no packet of a connection
+            # Not ours: what it quotes is no packet of a connection.
+            return director.strays.leave(packet, mark, now)
         about = make_key(
             inner.protocol,
             inner.destination,
@@ -73,7 +72,7 @@ class Related:
         )
         connection = director.table.by_key.get(about)
         if connection is None:
-            return self._about_tunnel(packet, inner, mark)
+            return self._about_tunnel(packet, inner, mark, now)
         if connection.key == about:
             return self._to_server(connection, packet, indev)
         return self._to_client(connection, packet)
@@ -121,7 +120,7 @@ class Related:
             inner_destination=(hop.vip, hop.vport),
         )
 
-    def _about_tunnel(self, packet: Packet, outer: Packet, mark: int) -> Verdict:
+    def _about_tunnel(self, packet: Packet, outer: Packet, mark: int, now: float) -> Verdict:
         """Tell the client of an error about the tunnel that its packet was in.
 
         ``outer`` is the tunnel's packet as it was quoted. Where too little was quoted to find the
@@ -130,14 +129,14 @@ class Related:
         director, wrapped = self._director, self._wrapped
         inside = unwrap(outer.data, director.tunnel_ports)
         if inside is None or wrapped.load(inside, quoted=True) is not None:
-            return director.leave(packet, mark)
+            return director.strays.leave(packet, mark, now)
         connection = director.table.by_key.get(wrapped.key)
         if (
             connection is None
             or connection.path.exit is not Exit.TUNNEL
             or connection.path.server.address != outer.destination
         ):
-            return director.leave(packet, mark)
+            return director.strays.leave(packet, mark, now)
         path = connection.path
         path.count_out(packet.end)
         mtu = icmp.next_hop_mtu(packet)
@@ -163,7 +162,7 @@ class Related:
         exchange = make_key(UDP, packet.source, port, packet.destination, port)
         connection = director.table.by_key.get(exchange)
         if connection is None or connection.path.exit is Exit.TRANSLATED:
-            return director.leave(packet, mark)
+            return director.strays.leave(packet, mark, now)
         server = connection.path.server
         if not server.available:
             return director.drop(Reason.SERVER_GONE)

@@ -43,6 +43,9 @@ class Hook(IntEnum):
     PREROUTING = 0
     """Requests: before routing; the kernel routes and forwards what we return."""
 
+    INPUT = 1
+    """Replies to the director's own programs: after routing, the host keeps them."""
+
     FORWARD = 2
     """Replies: after routing; the kernel has decremented the TTL already."""
 

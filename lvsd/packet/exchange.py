@@ -24,7 +24,7 @@ HEADER: Final = {TCP: 20, UDP: 8}
 """The shortest header of each protocol, in bytes."""
 
 MODULUS: Final = 0xFFFF
-_RESET_TTL: Final = 64
+_OUR_TTL: Final = 64
 _PORTS: Final = Struct("!HH")
 _ENDS: Final = {12: Struct("!4s4s2s2s"), 36: Struct("!16s16s2s2s")}
 _RESET: Final = Struct("!IIBBHHH")
@@ -181,20 +181,26 @@ def assemble(
     return b"".join((network(packet, ends, addresses, growth, options), header, payload))
 
 
-def reset(ends: bytes, seq: int) -> bytes:
-    """Return a RST with this sequence number."""
+def reset(ends: bytes, seq: int, ack: int | None = None) -> bytes:
+    """Return a RST with this sequence number, and with an acknowledgement if one is given."""
     half = len(ends) - 4 >> 1
     addresses = ends[: 2 * half]
     segment = bytearray(ends[-4:])
-    segment += _RESET.pack(seq, 0, HEADER[TCP] << 2, TcpFlag.RST, 0, 0, 0)
+    flags = TcpFlag.RST if ack is None else TcpFlag.RST | TcpFlag.ACK
+    segment += _RESET.pack(seq, ack or 0, HEADER[TCP] << 2, flags, 0, 0, 0)
     carry = pseudo_header(addresses[:half], addresses[half:], TCP, len(segment))
     segment[16:18] = checksum(segment, carry).to_bytes(2, "big")
-    if half == 16:
-        start = b"\x60\0\0\0" + len(segment).to_bytes(2, "big") + bytes((TCP, _RESET_TTL))
+    return with_header(addresses, TCP, segment)
+
+
+def with_header(addresses: bytes, protocol: int, segment: bytes | bytearray) -> bytes:
+    """Return a packet of ours: an IP header, from the first of both addresses, and a segment."""
+    if len(addresses) == 32:
+        start = b"\x60\0\0\0" + len(segment).to_bytes(2, "big") + bytes((protocol, _OUR_TTL))
         return start + addresses + segment
     length = 20 + len(segment)
     header = bytearray(b"\x45\0" + length.to_bytes(2, "big") + b"\0\0\x40\0")
-    header += bytes((_RESET_TTL, TCP, 0, 0)) + addresses
+    header += bytes((_OUR_TTL, protocol, 0, 0)) + addresses
     header[IPV4_CHECKSUM : IPV4_CHECKSUM + 2] = checksum(header).to_bytes(2, "big")
     return bytes(header + segment)
 

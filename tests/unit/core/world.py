@@ -240,7 +240,9 @@ class World:
         port = rport if forwarder.maps_port else service.key.vport
         server = RealServer(pack(self.rip(number)), port, weight, forwarder=forwarder)
         server.set_way(1500, pack(self.source), is_local=False)
-        return service.add(server)
+        added = service.add(server)
+        self.director.strays.learn()
+        return added
 
     def remove_server(self, service: Service, number: int = 1, rport: int = 8080) -> RealServer:
         """Remove a real server from a service."""

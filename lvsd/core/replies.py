@@ -1,0 +1,47 @@
+"""What the replies of real servers come from: which endpoints, and for which service."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from lvsd.core.service import FTP_PORT
+from lvsd.packet.view import SCTP, TCP, UDP
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from forwarders.base import Forwarder
+    from lvsd.core.service import RealServer, Service
+    from lvsd.core.service_table import ServiceTable
+
+Endpoint: TypeAlias = tuple[bytes, int, int]
+"""Address (packed), IP protocol number, port (host order; 0: any port)."""
+
+
+def is_ftp(service: Service) -> bool:
+    """Whether a service takes the data connections of passive FTP, or did so."""
+    key = service.key
+    return key.protocol == TCP and key.vport == FTP_PORT and service.was_persistent
+
+
+def ways(services: ServiceTable) -> Iterator[tuple[RealServer, Forwarder]]:
+    """Yield each real server with each way that it is reached.
+
+    Connections keep theirs when the server gets another, or is removed.
+    """
+    present = (server for service in services for server in service.servers)
+    for server in (*present, *services.departed()):
+        found = {path.way for path in server.paths.values() if path.users}
+        if server.available:
+            found.add(server.way)
+        for way in found:
+            yield server, way
+
+
+def reply_endpoints(server: RealServer) -> Iterator[Endpoint]:
+    """Yield what a real server's replies come from: any port where the client chooses it."""
+    service = server.service
+    key = service.key
+    any_port = is_ftp(service) or (not key.vport and service.was_persistent)
+    for protocol in (TCP, UDP, SCTP) if key.fwmark else (key.protocol,):
+        yield server.address, protocol, 0 if any_port else server.port
