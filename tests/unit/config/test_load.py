@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from lvsd.config.doubts import of_file
 from lvsd.config.fields import Endpoint
 from lvsd.config.load import MAX_BYTES, check, load
 from lvsd.config.model import Config, Daemon, Sysctl, Timeouts
@@ -122,9 +124,17 @@ def test_an_empty_file_is_a_daemon_with_the_defaults_of_ipvs_and_no_service(file
     assert config.services == ()
 
 
-def test_the_packaged_example_is_good() -> None:
+def test_the_packaged_example_asks_for_no_change_of_the_machine() -> None:
     config = load(ROOT / "packaging" / "lvsd.toml")
+    assert config.services == ()
+    assert list(of_file(config)) == []
+
+
+def test_the_packaged_examples_services_are_good_when_they_are_taken_up(file: Path) -> None:
+    example = (ROOT / "packaging" / "lvsd.toml").read_text()
+    config = read(file, re.sub(r"^#(?=[^\s#])", "", example, flags=re.MULTILINE))
     assert [service.name for service in config.services] == ["web", "web6", "dns"]
+    assert list(of_file(config)) == []
 
 
 def test_a_sysctl_may_be_written_as_the_kernel_writes_it(file: Path) -> None:
