@@ -5,6 +5,7 @@ Needs no rights. Of the machine only this network namespace is looked at.
 
 from __future__ import annotations
 
+import os
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
@@ -53,5 +54,5 @@ def host(config: Config) -> Host:
             for family, name in sysctls.FORWARDING.items()
             if sysctls.exists(name)
         },
-        folders=frozenset({control} if control.is_dir() else ()),
+        folders=frozenset({control} if os.path.isdir(control) else ()),  # noqa: PTH112 - Path's raises
     )

@@ -33,7 +33,13 @@ from typing import TYPE_CHECKING
 
 from lvsd import __version__
 from lvsd.arguments import Parser
-from lvsd.errors import ConfigError, LvsdError, UsageError
+from lvsd.errors import (
+    ConfigError,
+    LvsdError,
+    UsageError,
+    blames_environment,
+    environment_error,
+)
 from lvsd.printable import printable, to_json
 
 if TYPE_CHECKING:
@@ -95,7 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _forget_output()
             _complain(f"lvsd: the output cannot be written: {error.strerror or 'it is closed'}")
             return os.EX_CANTCREAT
-        return _unexpected(error, debug=debug)
+        return _refused(error, debug=debug)
+    except MemoryError as error:
+        return _refused(error, debug=debug)
     except Exception as error:  # noqa: BLE001 - the last resort, which says how to report it
         return _unexpected(error, debug=debug)
     return status
@@ -270,6 +278,17 @@ def _unexpected(error: Exception, *, debug: bool) -> int:
     how = "the traceback above" if debug else "the traceback that --debug shows"
     _complain(f"lvsd: this is an error in lvsd itself: {text}; please report it with {how}")
     return os.EX_SOFTWARE
+
+
+def _refused(error: OSError | MemoryError, *, debug: bool) -> int:
+    """Say what the machine refused, in one line; own up to anything else."""
+    if isinstance(error, OSError) and not blames_environment(error):
+        return _unexpected(error, debug=debug)
+    if debug:
+        _complain(*traceback.format_exc().splitlines())
+    refusal = environment_error("run lvsd", error)
+    _complain(f"lvsd: {refusal}")
+    return refusal.exit_status
 
 
 def _reader_left() -> bool:

@@ -192,6 +192,7 @@ class Daemon:
         # Last to come and first to go: while the VIP is an address of ours and packets are not
         # diverted, our own TCP would answer established connections with a RST.
         undo.then("put back what was changed", lambda: _say_put_back(changes.undo()))
+        undo.then("let go of virtual addresses", self.addresses.stop)
         self._change_machine(changes)
         self.learn_routes()  # our addresses are more now
         self.learning.due = time.monotonic() + LEARN_PERIOD_S

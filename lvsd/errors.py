@@ -115,11 +115,16 @@ class PrivilegeError(KernelError):
 def environment_error(operation: str, error: OSError | MemoryError) -> KernelError:
     """Return the error that says what the machine refused in ``operation``: rights, or room."""
     if isinstance(error, MemoryError):
-        return KernelError(operation, "out of memory", "give lvsd more, or less to do")
-    named = f"{operation}: {error.filename}" if error.filename else operation
+        return KernelError(operation, "out of memory", "give it more memory, or less to do")
+    named = f"use {error.filename}" if error.filename else operation
     if error.errno in {errno.EPERM, errno.EACCES}:
         return PrivilegeError(named, error, "run lvsd as root")
     return KernelError(named, error, "see whether it can be done by hand")
+
+
+def blames_environment(error: OSError) -> bool:
+    """Return whether an error that nobody expected is the machine's refusal: rights, or room."""
+    return error.errno in {errno.EPERM, errno.EACCES, errno.EROFS, *_ROOM}
 
 
 class ControlError(LvsdError):

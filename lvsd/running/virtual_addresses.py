@@ -109,6 +109,10 @@ class VirtualAddresses:
             else:
                 self._put(each, self._machine, link, now)
 
+    def stop(self) -> None:
+        """Put nothing back any more: the machine is about to be as it was."""
+        self._machine = None
+
     def obstacles(self) -> Iterator[Obstacle]:
         """Yield the addresses that are missing, or contested."""
         for each in self._kept:

@@ -232,6 +232,24 @@ def test_running_hands_the_configuration_to_the_daemon_and_returns_its_status(
             77,
             "lvsd: open nfnetlink: not permitted; run as root\n",
         ),
+        (
+            PermissionError(13, "Permission denied", "/run/lvsd"),
+            77,
+            "lvsd: use /run/lvsd: Permission denied; run lvsd as root\n",
+        ),
+        (
+            OSError(24, "Too many open files"),
+            71,
+            (
+                "lvsd: run lvsd: Too many open files; "
+                "raise the limit of open files (`ulimit -n`, LimitNOFILE=)\n"
+            ),
+        ),
+        (
+            MemoryError(),
+            71,
+            "lvsd: run lvsd: out of memory; give it more memory, or less to do\n",
+        ),
         (KeyboardInterrupt(), 130, ""),
         (
             RuntimeError("two\nlines"),
@@ -250,7 +268,7 @@ def test_running_hands_the_configuration_to_the_daemon_and_returns_its_status(
             ),
         ),
     ],
-    ids=["kernel", "privilege", "interrupt", "unexpected", "pipe"],
+    ids=["kernel", "privilege", "permission", "room", "memory", "interrupt", "unexpected", "pipe"],
 )
 def test_an_error_is_one_line_and_its_own_status(
     good: Path,

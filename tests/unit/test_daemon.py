@@ -39,7 +39,8 @@ def _senders(
     """
     taken: list[bytes] = []
 
-    def send(data: bytes, *_: object) -> int:
+    def send(packet: Departure | bytes, *_: object) -> int:
+        data = packet.data if isinstance(packet, Departure) else packet
         if len(data) > mtu(data):
             return mtu(data)
         taken.append(data)

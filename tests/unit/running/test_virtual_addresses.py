@@ -127,6 +127,13 @@ def test_a_link_that_comes_up_again_is_told_of_its_address(world: World) -> None
     assert world.announced == [1000.0, 1002.0, 1007.0]
 
 
+def test_after_the_stop_nothing_is_put_back(world: World) -> None:
+    world.start()
+    world.kept.stop()
+    world.there.clear()
+    assert (world.pass_time(100), world.put) == ([], [1000.0])
+
+
 def test_without_a_change_it_looks_once_a_minute(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
