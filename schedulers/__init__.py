@@ -13,7 +13,9 @@ built-in one's.
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint, entry_points
+import sys
+from functools import lru_cache
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from inspect import isabstract
 
 from schedulers.base import Scheduler
@@ -60,9 +62,18 @@ class BrokenSchedulerError(Exception):
     """A third party's scheduler cannot be used; the text says whose and why."""
 
 
+@lru_cache(maxsize=1)
+def _registered(_path: tuple[str, ...]) -> EntryPoints:
+    """Return the entry points of third parties' schedulers on an import path.
+
+    Finding them reads the metadata of everything that is installed: some milliseconds.
+    """
+    return entry_points(group=GROUP)
+
+
 def names() -> list[str]:
     """Return the names that `load` knows: the built-in ones, then third parties' by alphabet."""
-    found = {point.name for point in entry_points(group=GROUP)}
+    found = {point.name for point in _registered(tuple(sys.path))}
     return [*BUILT_IN, *sorted(found - BUILT_IN.keys())]
 
 
@@ -75,7 +86,7 @@ def load(name: str) -> type[Scheduler]:
     built_in = BUILT_IN.get(name)
     if built_in is not None:
         return built_in
-    points = tuple(entry_points(group=GROUP, name=name))
+    points = tuple(_registered(tuple(sys.path)).select(name=name))
     if not points:
         raise UnknownSchedulerError(f"no scheduler {name!r}; there are: {', '.join(names())}")
     if len(points) > 1:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -84,7 +85,12 @@ def endpoint(value: object) -> Endpoint:
     """
     if isinstance(value, Endpoint):
         return value
-    text = _string(value, ENDPOINT)
+    return _endpoint(_string(value, ENDPOINT))
+
+
+@lru_cache(maxsize=1 << 16)
+def _endpoint(text: str) -> Endpoint:
+    """Return the endpoint of a text; the model and several rules ask for the same one."""
     if "%" in text:
         raise ValueError(f"{shown(text)} has a zone, expected an address without %")
     try:

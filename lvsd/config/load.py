@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from lvsd.config import rules
+from lvsd.config import rules, toml
 from lvsd.config.faults import Fault, Problem, dotted, unknown_key, worded
 from lvsd.config.lines import Lines
 from lvsd.config.model import Config
@@ -108,7 +108,9 @@ def _read(path: Path) -> str:
 
 def _parse(text: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(text)
+        return toml.loads(text)
+    except toml.TooDeepError as error:
+        raise _UnreadableError(f"{error}, expected TOML of a few levels", error.line) from None
     except tomllib.TOMLDecodeError as error:
         reason, _, place = str(error).rpartition(" (at ")
         found = re.match(r"line (\d+)", place)

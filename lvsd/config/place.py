@@ -6,10 +6,9 @@ What a killed daemon left must be put back though its configuration is broken by
 from __future__ import annotations
 
 import re
-import tomllib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from lvsd.config import fields
+from lvsd.config import fields, toml
 from lvsd.config.load import check, text_of
 from lvsd.config.model import Daemon
 
@@ -58,6 +57,6 @@ def _values(text: str) -> list[object]:
 
 def _parsed(text: str) -> dict[str, object] | None:
     try:
-        return tomllib.loads(text)
+        return toml.loads(text)
     except (ValueError, RecursionError):
         return None
