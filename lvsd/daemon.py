@@ -42,6 +42,7 @@ from lvsd.running.complaints import Complaints
 from lvsd.running.jobs import Job, Jobs
 from lvsd.running.unwinding import Reserve, Unwinding
 from lvsd.running.virtual_addresses import VirtualAddresses
+from lvsd.running.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -129,7 +130,7 @@ class Daemon:
         self.announcer = Announcer()
         self.addresses = VirtualAddresses(virtual_addresses(config), self.announcer)
         self.addressing = Job("cannot look after the virtual addresses", self.addresses.look)
-        self._received = 0
+        self.watchdog = Watchdog(self.source, self.manager)
         self.jobs = Jobs(self._jobs(), self.complaints, time.monotonic)
 
     async def serve(self, reserve: Reserve) -> None:
@@ -350,34 +351,19 @@ class Daemon:
 
     async def _run_jobs(self) -> NoReturn:
         """Do everything else that has its time, and feed systemd's watchdog."""
-        watchdog = notify.watchdog_s()
-        await self.jobs.run(min(TICK_S, watchdog / 2) if watchdog else TICK_S)
+        await self.jobs.run(min(TICK_S, self.watchdog.pause_s or TICK_S))
 
     def _jobs(self) -> Iterator[Job]:
         """Yield what is done once a second or less often, the most important first."""
-        if notify.watchdog_s():
-            yield Job("cannot read the statistics of the queue", self._watch_queue, 0.0, self._beat)
+        dog = self.watchdog
+        if dog.pause_s:
+            yield Job("cannot read the statistics of the queue", dog.look, 0.0, dog.beat)
         yield Job("cannot see to it that packets are diverted", lambda _: self.ruleset.check())
         yield self.addressing
         yield Job("cannot announce the virtual addresses", self.announcer.tick)
         yield Job("cannot ask neighbours", self.frames.tick)
         yield Job("cannot look for obstacles", lambda _: self._report())
         yield self.learning
-
-    def _watch_queue(self, now: float) -> None:
-        """Feed the watchdog, unless packets wait in the queue and none was taken meanwhile.
-
-        Raise KernelError.
-        """
-        self.source.ask_kernel()
-        stats = self.source.stats
-        if stats.received > self._received or not stats.waiting:
-            self._beat(now)
-        self._received = stats.received
-
-    def _beat(self, _now: float) -> None:
-        """Feed the watchdog: where the queue tells nothing, that the event loop turns must do."""
-        self.manager.send(notify.WATCHDOG)
 
     def _facts(self) -> dict[str, object]:
         services = self.director.services

@@ -111,6 +111,8 @@ class FrameSender:
         self._neighbours: dict[bytes, _Neighbour] = {}
         self._macs: dict[int, bytes] = {}
         self._sockets: dict[int, socket.socket] = {}
+        self._stale = False
+        """Something could not be looked up."""
         self.stats = FrameStats()
         self.errors: Counter[str] = Counter()
         """Name of the errno -> packets."""
@@ -158,7 +160,12 @@ class FrameSender:
         return 0
 
     def tick(self, now: float) -> None:
-        """Drop what waited too long, and ask for who is in use. Call it once a second or so."""
+        """Drop what waited too long, and ask for who is in use. Call it once a second or so.
+
+        Ways that the kernel would not tell are looked up again.
+        """
+        if self._stale:
+            self.refresh()
         ask = []
         for address, each in list(self._neighbours.items()):
             self._expire(each, now)
@@ -174,6 +181,7 @@ class FrameSender:
 
     def refresh(self) -> None:
         """Look up all ways anew: routes, links or addresses changed. Never raises."""
+        self._stale = False
         neighbours = list(self._neighbours.values())
         self._place(neighbours)
         for each in neighbours:
@@ -201,35 +209,45 @@ class FrameSender:
     def _place(self, neighbours: list[_Neighbour]) -> None:
         """Find out where neighbours are, and what their MACs are if the kernel knows them.
 
-        Nothing is sent. What waits for somebody who cannot be reached any more is dropped.
+        Nothing is sent. What waits for somebody who cannot be reached any more is dropped. When
+        the kernel does not tell, as without descriptors, known ways stay as they are.
         """
         found: dict[bytes, Way | None] = {}
-        failure = None
         try:
             found = ways(each.address for each in neighbours)
         except KernelError as error:
-            failure = str(error)
+            self._stale = True
+            for each in neighbours:
+                if each.problem is not None:
+                    each.problem = str(error)
+            return
         for each in neighbours:
-            way = found.get(each.address)
-            each.problem = failure or _problem(each.address, way)
-            self._table.forget(each.place)
-            if way is not None and each.problem is None:
-                each.place = (way.interface, each.address)
-                each.mtu = way.mtu
-                self._macs[way.interface] = way.mac
-                try:
-                    if way.interface not in self._sockets:
-                        self._sockets[way.interface] = _frame_socket(way.interface)
-                except OSError as error:
-                    each.problem = f"no packet socket: {error.strerror}"
-            if each.problem is not None:
-                self.stats.waiting -= len(each.queue)
-                self.stats.no_neighbour += len(each.queue)
-                each.queue.clear()
+            self._lead(each, found.get(each.address))
         here = [each for each in neighbours if each.problem is None]
-        self._table.watch(each.place for each in here)
+        if not self._table.watch(each.place for each in here):
+            self._stale = True
+            return
         for each in here:
             self._take_mac(each)
+
+    def _lead(self, each: _Neighbour, way: Way | None) -> None:
+        """Take over the way to a neighbour, with a socket for it, or why there is none."""
+        each.problem = _problem(each.address, way)
+        self._table.forget(each.place)
+        if way is not None and each.problem is None:
+            each.place = (way.interface, each.address)
+            each.mtu = way.mtu
+            self._macs[way.interface] = way.mac
+            try:
+                if way.interface not in self._sockets:
+                    self._sockets[way.interface] = _frame_socket(way.interface)
+            except OSError as error:
+                each.problem = f"no packet socket: {error.strerror}"
+                self._stale = True
+        if each.problem is not None:
+            self.stats.waiting -= len(each.queue)
+            self.stats.no_neighbour += len(each.queue)
+            each.queue.clear()
 
     def _answered(self, place: Place) -> None:
         """Take over a neighbour's MAC, or that it has none; send what waited for it."""

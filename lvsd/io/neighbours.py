@@ -87,23 +87,25 @@ class Neighbours:
         """Return the MAC of a watched neighbour, None while the kernel knows none."""
         return self._entries.get(place, _UNKNOWN).mac
 
-    def watch(self, places: Iterable[Place]) -> None:
+    def watch(self, places: Iterable[Place]) -> bool:
         """Follow these neighbours, too; what the kernel knows of them now is known afterwards.
 
         Nobody is asked on the wire, and ``on_change`` is not called. Never raises: of whom the
-        kernel tells nothing, nothing is known.
+        kernel tells nothing, nothing is known. Return False when it could not be asked at all.
         """
+        wanted = list(places)
+        self._entries |= dict.fromkeys(wanted, _UNKNOWN)
         try:
             with linked(NETLINK_ROUTE) as link:
-                for place in places:
-                    self._entries[place] = _UNKNOWN
+                for place in wanted:
                     try:
                         answer = link.get(Message(_GETNEIGH, 0, _request(place, 0)))
                     except OSError:
                         continue
                     self._note(answer)
         except OSError:
-            return
+            return False
+        return True
 
     def forget(self, place: Place) -> None:
         """Follow a neighbour no longer. Harmless for one that is not watched."""

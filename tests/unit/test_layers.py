@@ -77,7 +77,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "lvsd.terminal",
         *CORE,
     ),
-    "lvsd.running": ("lvsd.io", *CORE),
+    "lvsd.running": ("lvsd.io", "lvsd.notify", *CORE),
     "lvsd.assembly": ("lvsd.config", "lvsd.io", *CORE),
     "lvsd.daemon": (
         "lvsd.assembly",
