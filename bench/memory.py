@@ -237,6 +237,8 @@ def _estimate(table: ConnectionTable) -> float:
     connection = next(iter(table))
     own = (connection, connection.key, connection.reply_key, connection.expires)
     buckets = sum(map(getsizeof, table._wheel._buckets.values()))  # noqa: SLF001 - it weighs them
+    for share in table.shares.opening:
+        buckets += sum(map(getsizeof, share.opening._buckets.values()))  # noqa: SLF001
     return sum(map(getsizeof, own)) + (getsizeof(table.by_key) + buckets) / table.count
 
 

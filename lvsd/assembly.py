@@ -106,6 +106,7 @@ def make_service(entry: model.Service) -> Service:
         persistence_s=entry.persistence_s or 0,
         prefix=entry.persistence_netmask,
         one_packet=entry.one_packet,
+        max_connections=entry.max_connections or 0,
         mss_clamp=entry.mss_clamp,
         local=LocalPool(entry.local_addresses, *entry.local_ports),
     )

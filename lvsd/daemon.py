@@ -40,6 +40,7 @@ from lvsd.io.ruleset_watch import RulesetWatch
 from lvsd.running import obstacles, own_ports
 from lvsd.running.complaints import Complaints
 from lvsd.running.jobs import Job, Jobs
+from lvsd.running.pressure import Pressure
 from lvsd.running.unwinding import Reserve, Unwinding
 from lvsd.running.virtual_addresses import VirtualAddresses
 from lvsd.running.watchdog import Watchdog
@@ -113,6 +114,7 @@ class Daemon:
         self.packets = PacketSender()
         self.frames = FrameSender(time.monotonic, self._return_too_long)
         self.complaints = Complaints(time.monotonic)
+        self.pressure = Pressure(self.director)
         self._forwarded = forwarded(config)
         self._diverting = False
         self.manager = notify.Notifier()
@@ -328,6 +330,8 @@ class Daemon:
         return {
             "queue": asdict(self.source.stats),
             "refusals": asdict(self.director.strays.refusals),
+            "table": self.director.admission.counters(),
+            "table_lost_by_service": self.director.admission.lost(),
             "icmp": asdict(self.answers.stats),
             "packets": asdict(self.packets.stats),
             "frames": asdict(self.frames.stats),
@@ -361,9 +365,15 @@ class Daemon:
         yield Job("cannot see to it that packets are diverted", lambda _: self.ruleset.check())
         yield self.addressing
         yield Job("cannot announce the virtual addresses", self.announcer.tick)
+        yield Job("cannot tell of packets that the queue lost", self._tell_of_losses)
         yield Job("cannot ask neighbours", self.frames.tick)
         yield Job("cannot look for obstacles", lambda _: self._report())
         yield self.learning
+
+    def _tell_of_losses(self, now: float) -> None:
+        """Log what packets and connections were lost for want of room. Raise KernelError."""
+        self.source.ask_kernel()
+        self.pressure.look(self.source.stats.kernel_dropped, now)
 
     def _facts(self) -> dict[str, object]:
         services = self.director.services

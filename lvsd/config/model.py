@@ -119,8 +119,8 @@ class Service(Table):
     """``[[service]]``: a virtual service, by address or by firewall mark.
 
     Exactly one of ``address`` and ``fwmark`` is set, ``protocol`` only with ``address``.
-    ``persistence_s`` None means none. ``local_addresses`` are packed. ``servers`` stand in file
-    order.
+    ``persistence_s`` and ``max_connections`` None mean none. ``local_addresses`` are packed.
+    ``servers`` stand in file order.
     """
 
     name: Annotated[str, PlainValidator(fields.name)] = Field(
@@ -165,6 +165,9 @@ class Service(Table):
         description="a prefix length, 1 to 32 for IPv4, 1 to 128 for IPv6",
     )
     one_packet: bool = Field(default=False, description="true or false")
+    max_connections: int | None = Field(
+        default=None, ge=1, le=0xFFFFFFFF, description="a whole number from 1 to 4294967295"
+    )
     interface: Annotated[str, PlainValidator(fields.interface)] | None = Field(
         default=None, description="the name of a network interface"
     )

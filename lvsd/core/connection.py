@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lvsd.core.timers import Wheel
+from lvsd.core.admission import Shares
+from lvsd.core.timers import NEVER, Wheel
 from lvsd.packet.view import split_key
 
 if TYPE_CHECKING:
@@ -144,10 +145,14 @@ class ConnectionTable:
     it lives, as in the kernel; the older ones wait in ``_shadowed``, oldest first, in dicts
     used as ordered sets: one key may have many claimants, and each of them can end at any time.
 
-    ``retired`` are templates that are no longer found, but live out their time.
+    ``retired`` are templates that are no longer found, but live out their time. ``shares`` says
+    what each service has of the table.
+
+    Connections that are still opening lie in their service's own wheel (`Share.opening`), all
+    else in the table's.
     """
 
-    __slots__ = ("_shadowed", "_wheel", "by_key", "count", "retired", "templates")
+    __slots__ = ("_shadowed", "_wheel", "by_key", "count", "retired", "shares", "templates")
 
     def __init__(self, now: float) -> None:
         self.by_key: dict[bytes, Connection] = {}
@@ -155,6 +160,7 @@ class ConnectionTable:
         self.retired: set[Template] = set()
         self.count = 0
         self._shadowed: dict[bytes, dict[Connection, None]] = {}
+        self.shares = Shares()
         self._wheel: Wheel[Connection | Template] = Wheel(now)
 
     def __len__(self) -> int:
@@ -177,7 +183,8 @@ class ConnectionTable:
                 self._shadowed.setdefault(key, {})[older] = None
                 by_key[key] = connection
         self.count += 1
-        self._wheel.add(connection)
+        self.shares.take(connection.path.server.service.share)
+        self._wheel_of(connection).add(connection)
 
     def remove(self, connection: Connection) -> None:
         """Forget a connection; a key that it had taken over goes back to the one before.
@@ -191,7 +198,8 @@ class ConnectionTable:
             else:
                 del self.by_key[key]
         self.count -= 1
-        self._wheel.remove(connection)
+        self.shares.give_back(connection.path.server.service.share)
+        self._wheel_of(connection).remove(connection)
 
     def _unshadow(self, key: bytes, connection: Connection) -> None:
         """Take a connection off a key that several claim."""
@@ -206,6 +214,7 @@ class ConnectionTable:
     def add_template(self, template: Template) -> None:
         """Take in a template whose ``expires`` is set and whose key is free."""
         self.templates[template.key] = template
+        self.shares.take(template.server.service.share)
         self._wheel.add(template)
 
     def retire(self, template: Template) -> None:
@@ -220,23 +229,57 @@ class ConnectionTable:
             self.retired.discard(template)
         else:
             del self.templates[template.key]
+        self.shares.give_back(template.server.service.share)
         self._wheel.remove(template)
 
-    def hasten(self, entry: Connection | Template) -> None:
-        """Let the wheel know that an entry's ``expires`` may have come nearer."""
-        self._wheel.hasten(entry)
+    def hasten(self, connection: Connection) -> None:
+        """Let the wheel know that a connection's ``expires`` may have come nearer."""
+        self._wheel_of(connection).hasten(connection)
 
     def rearm(self, entry: Connection | Template) -> None:
         """Give an entry that `expired` returned another term, ``expires`` being set."""
-        self._wheel.add(entry)
+        if isinstance(entry, Template):
+            self._wheel.add(entry)
+        else:
+            self._wheel_of(entry).add(entry)
+
+    def lift(self, connection: Connection) -> None:
+        """Take a connection out of its wheel, before its state says that it belongs to the other.
+
+        `hasten` puts it there, once its state and ``expires`` are set. One that is in no wheel, as
+        it is not in the table yet, stays so.
+        """
+        if connection.due:
+            self._wheel_of(connection).remove(connection)
+            connection.due = NEVER
+
+    def _wheel_of(self, connection: Connection) -> Wheel[Connection] | Wheel[Connection | Template]:
+        """Return the wheel that a connection of this state belongs to."""
+        path = connection.path
+        if not path.protocol.opening[connection.state]:
+            return self._wheel
+        share = path.server.service.share
+        self.shares.opening[share] = None
+        return share.opening
 
     def expired(self, now: float, limit: int) -> tuple[list[Connection | Template], bool]:
         """Take entries that have expired out of the wheel; return them, and whether to ask again.
 
-        ``limit`` bounds the time that it takes: so many entries are looked at.
+        ``limit`` bounds the time that it takes: so many entries are looked at, or twice as many.
         """
-        return self._wheel.expired(now, limit)
+        ended, more = self._wheel.expired(now, limit)
+        for share in tuple(self.shares.opening):
+            if more or len(ended) >= limit:
+                return ended, True
+            if share.opening.is_due(now):
+                opened, more = share.opening.expired(now, limit - len(ended))
+                ended += opened
+            if not share.opening:
+                del self.shares.opening[share]
+        return ended, more
 
     def walk(self) -> Iterator[Connection | Template]:
         """Yield all entries, one by one; the table may change meanwhile."""
-        return self._wheel.walk()
+        for share in tuple(self.shares.opening):
+            yield from share.opening.walk()
+        yield from self._wheel.walk()

@@ -12,6 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from lvsd.core import states
+from lvsd.core.admission import Admission
 from lvsd.core.connecting import Connector
 from lvsd.core.connection import ConnectionTable, Template, TranslatedConnection
 from lvsd.core.ending import Endings
@@ -89,6 +90,9 @@ class Director:
         self._packet = Packet()
         self._told: set[bytes] = set()
         self._replaced: Connection | None = None
+        self.admission = Admission(
+            self.table, self.services, self.settings, self._make_room, self.endings.forget
+        )
 
     # --- packets ----------------------------------------------------------------------------
 
@@ -277,11 +281,12 @@ class Director:
 
     # --- states -------------------------------------------------------------------------------
 
-    @staticmethod
-    def _enter(connection: Connection, state: int) -> None:
-        """Move a connection to another state, and its server's counts."""
+    def _enter(self, connection: Connection, state: int) -> None:
+        """Move a connection to another state, and its server's counts; `hasten` has to follow."""
         path = connection.path
         protocol = path.protocol
+        if protocol.opening[state] != protocol.opening[connection.state]:
+            self.table.lift(connection)
         connection.state = state
         active = bool(protocol.active[state])
         if active != connection.active:
@@ -381,8 +386,9 @@ class Director:
         vport = flow.destination_port
         if not (key.fwmark or service.persistence_s or vport == key.vport):
             return self._leave(service, packet, Reason.NO_SERVER)
-        if len(self.table) + bool(service.persistence_s) >= self.settings.max_connections:
-            return self.drop(Reason.TABLE_FULL)
+        no_room = self.admission.admit(service, 1 + bool(service.persistence_s))
+        if no_room:
+            return self.drop(no_room)
         template, server = (
             None,
             choose(service, flow, packet.protocol, self.table, self.settings, now),
@@ -483,7 +489,7 @@ class Director:
         tcp[states.TCP_ESTABLISHED] = float(tcp_s) or tcp[states.TCP_ESTABLISHED]
         tcp[states.TCP_FIN_WAIT] = float(tcp_fin_s) or tcp[states.TCP_FIN_WAIT]
         udp = self.protocols[UDP].timeouts
-        udp[0] = float(udp_s) or udp[0]
+        udp[:] = [float(udp_s) or seconds for seconds in udp]
         self._connector.fullnat_tcp.timeouts[states.TCP_ESTABLISHED] = tcp[states.TCP_ESTABLISHED]
 
     def zero(self, key: ServiceKey | None = None) -> None:
@@ -519,6 +525,13 @@ class Director:
         """
         self.now = now
         return self.endings.tick(now)
+
+    def _make_room(self, connection: Connection) -> None:
+        """End a connection that is still opening, for another one."""
+        if isinstance(connection, TranslatedConnection):
+            self.endings.make_room(connection)
+        else:
+            self._end(connection)
 
     def _end(self, connection: Connection) -> None:
         """Forget a connection, and what is counted for it."""

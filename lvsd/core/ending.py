@@ -132,7 +132,7 @@ class Endings:
             else:
                 template = entry
             if template and not (template.server.available or template.controlled):
-                self._forget(template)
+                self.forget(template)
         if looked_at < limit:
             self._search = None
 
@@ -185,9 +185,9 @@ class Endings:
             template.expires += steps * LINGER_S
             self._table.rearm(template)
         else:
-            self._forget(template)
+            self.forget(template)
 
-    def _forget(self, template: Template) -> None:
+    def forget(self, template: Template) -> None:
         """Forget a template, and what is counted for it."""
         self._table.remove_template(template)
         template.server.templates -= 1

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from forwarders.local import Local
+from lvsd.core.admission import Share
 from lvsd.core.local_ports import LocalPool
 from lvsd.core.stats import Meter
 from lvsd.core.verdict import Reason
@@ -140,10 +141,11 @@ class Service:
 
     ``persistence_s`` 0 means none; ``prefix`` is the persistence netmask's length (None: the
     whole address). ``servers`` are newest first. ``local`` is FULLNAT's pool of local addresses;
-    with ``mss_clamp`` the MSS in SYNs is lowered to what fits into a tunnel. ``departed`` keeps
-    removed servers that still have connections: added again, such a server comes back with its
-    old counts, and its connections live on. ``was_persistent`` says that it is or was persistent:
-    there may be connections to ports that clients chose.
+    with ``mss_clamp`` the MSS in SYNs is lowered to what fits into a tunnel. ``max_connections``
+    bounds its entries in the connection table (0: only the table does), ``share`` counts them.
+    ``departed`` keeps removed servers that still have connections: added again, such a server
+    comes back with its old counts, and its connections live on. ``was_persistent`` says that it is
+    or was persistent: there may be connections to ports that clients chose.
     """
 
     key: ServiceKey
@@ -153,15 +155,23 @@ class Service:
     prefix: int | None = None
     one_packet: bool = False
     mss_clamp: bool = False
+    max_connections: int = 0
     local: LocalPool = field(default_factory=LocalPool)
     servers: list[RealServer] = field(default_factory=list)
     departed: dict[tuple[bytes, int], RealServer] = field(default_factory=dict)
     meter: Meter = field(default_factory=Meter)
+    share: Share = field(default_factory=Share)
     fault: Exception | None = None
     was_persistent: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.was_persistent = bool(self.persistence_s)
+
+    @property
+    def label(self) -> str:
+        """A word for logs: its name; without one its mark or its endpoint."""
+        key = self.key
+        return self.name or (f"mark {key.fwmark}" if key.fwmark else endpoint(key.vip, key.vport))
 
     def find(self, address: bytes, port: int) -> RealServer:
         """Return the real server at this endpoint. Raise ControlError if there is none."""
@@ -303,6 +313,7 @@ class Service:
         self.prefix = other.prefix
         self.one_packet = other.one_packet
         self.mss_clamp = other.mss_clamp
+        self.max_connections = other.max_connections
         self.local.configure(other.local)
 
     def set_scheduler(self, scheduler: Scheduler) -> None:

@@ -19,12 +19,14 @@ UNPRIVILEGED_PORT_START = 1024
 class ServiceTable:
     """All virtual services, and the kernel's order of looking one up.
 
-    ``vips`` has the virtual addresses, packed, with the number of services at each.
+    ``vips`` has the virtual addresses, packed, with the number of services at each. ``version``
+    changes with every service that comes or goes.
     """
 
-    __slots__ = ("_any_port", "_departed", "_endpoints", "_ftp", "_marks", "vips")
+    __slots__ = ("_any_port", "_departed", "_endpoints", "_ftp", "_marks", "version", "vips")
 
     def __init__(self) -> None:
+        self.version = 0
         self.vips: dict[bytes, int] = {}
         self._endpoints: dict[tuple[int, bytes, int], Service] = {}
         self._marks: dict[tuple[int, int], Service] = {}
@@ -64,6 +66,9 @@ class ServiceTable:
         """
         self._insert(service)
         service.departed = self._departed.pop(service.key, {})
+        for server in service.departed.values():
+            service.share = server.service.share  # all have one, which counts what they left
+        self.version += 1
 
     def _insert(self, service: Service) -> None:
         key = service.key
@@ -87,6 +92,8 @@ class ServiceTable:
             del self._endpoints[key.protocol, key.vip, key.vport]
             self._count(key, -1)
         service.remove_all()
+        service.share.reserved = 0
+        self.version += 1
         self._departed = {key: kept for key, kept in self._departed.items() if kept}
         if service.departed:
             self._departed[service.key] = service.departed

@@ -17,7 +17,7 @@ class Settings:
                                bit 1: also on a FIN_WAIT one whose replies bypass the director
     sloppy_tcp                 any TCP packet but a RST may open a connection, not only a SYN
     sloppy_sctp                any SCTP packet but an ABORT may, not only an INIT
-    max_connections            entries and templates together; beyond it new ones are refused
+    max_connections            entries and templates together (`lvsd.core.admission`)
     """
 
     expire_nodest_conn: bool = False

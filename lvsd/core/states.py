@@ -35,7 +35,8 @@ class Protocol:
 
     ``states`` are the names that ``lvsadm -Lnc`` prints, ``timeouts`` seconds per state (the
     list may be changed while running), ``active`` says per state whether the connection counts
-    as active, ``next`` is per direction a table of 256 events * 16 states. ``established`` is the
+    as active, ``opening`` whether it is still being opened, so that a full table may give its
+    entry away; ``next`` is per direction a table of 256 events * 16 states. ``established`` is the
     state of that name, None without one: a state's number means nothing in another protocol.
     """
 
@@ -44,6 +45,7 @@ class Protocol:
     states: tuple[str, ...]
     timeouts: list[float]
     active: bytes
+    opening: bytes
     next: tuple[bytes, bytes, bytes]
     established: int | None = None
 
@@ -68,6 +70,7 @@ TCP_ESTABLISHED, TCP_SYN_RECV, TCP_FIN_WAIT, TCP_TIME_WAIT, TCP_CLOSE = ES, SR, 
 TCP_OPEN = frozenset({ES, FW, CW})
 """The states in which data may still come: not both sides have closed."""
 _TCP_ACTIVE = {ES, SS, SR, SA}
+_TCP_OPENING = {NO, SS, SR, SA}
 _TCP_TIMEOUTS_S = (2, 900, 120, 60, 120, 120, 10, 60, 30, 120, 120)
 
 FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
@@ -119,6 +122,7 @@ def tcp() -> Protocol:
         states=TCP_STATES,
         timeouts=[float(seconds) for seconds in _TCP_TIMEOUTS_S],
         active=bytes(state in _TCP_ACTIVE for state in range(16)),
+        opening=bytes(state in _TCP_OPENING for state in range(16)),
         next=tuple(map(_tcp_table, Direction)),  # type: ignore[arg-type]  # exactly three
         established=TCP_ESTABLISHED,
     )
@@ -142,16 +146,25 @@ def fullnat_tcp() -> Protocol:
 _UDP_TIMEOUT_S = 300.0
 
 
+UDP_NEW, UDP_ONE_PACKET, UDP_SEEN = range(3)
+
+
 def udp() -> Protocol:
-    """Return UDP: one state, never active, whatever happens."""
-    stays = bytes(256 * 16)
+    """Return UDP: one state to people, and never active.
+
+    Within, a flow of one packet is told from one that was answered or went on: anybody can send
+    one packet in somebody else's name.
+    """
+    request = bytes((UDP_ONE_PACKET, UDP_SEEN, UDP_SEEN, *bytes(13))) * 256
+    reply = bytes((UDP_SEEN, UDP_SEEN, UDP_SEEN, *bytes(13))) * 256
     return Protocol(
         number=UDP,
         name="UDP",
-        states=("UDP",),
-        timeouts=[_UDP_TIMEOUT_S],
+        states=("UDP",) * 3,
+        timeouts=[_UDP_TIMEOUT_S] * 3,
         active=bytes(16),
-        next=(stays, stays, stays),
+        opening=bytes(state in {UDP_NEW, UDP_ONE_PACKET} for state in range(16)),
+        next=(request, reply, request),
     )
 
 
@@ -161,7 +174,7 @@ def udp() -> Protocol:
 def ipsec(number: int, name: str) -> Protocol:
     """Return AH (51) or ESP (50), whose packets go the way of the connection on UDP port 500."""
     protocol = udp()
-    protocol.number, protocol.name, protocol.states = number, name, (name,)
+    protocol.number, protocol.name, protocol.states = number, name, (name,) * 3
     return protocol
 
 
@@ -259,6 +272,7 @@ def sctp() -> Protocol:
         states=SCTP_STATES,
         timeouts=[float(seconds) for seconds in _SCTP_TIMEOUTS_S],
         active=bytes(state == SCTP_ESTABLISHED for state in range(16)),
+        opening=bytes(state < SCTP_ESTABLISHED for state in range(16)),
         next=tuple(map(_sctp_table, Direction)),  # type: ignore[arg-type]  # exactly three
         established=SCTP_ESTABLISHED,
     )

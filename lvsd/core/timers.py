@@ -9,10 +9,14 @@ that asks for a few entries at a time leaves for the next call.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+
+NEVER: Final = 1 << 62
+"""A second that does not come."""
 
 
 class Timed(Protocol):
@@ -28,11 +32,16 @@ Entry = TypeVar("Entry", bound=Timed)
 class Wheel(Generic[Entry]):
     """Buckets of entries, one per second that has any."""
 
-    __slots__ = ("_buckets", "_second")
+    __slots__ = ("_buckets", "_first", "_second")
 
     def __init__(self, now: float) -> None:
         self._second = int(now)
         self._buckets: dict[int, set[Entry]] = {}
+        self._first = NEVER
+        """No bucket is due before this second."""
+
+    def __bool__(self) -> bool:
+        return bool(self._buckets)
 
     def add(self, entry: Entry) -> None:
         """Take in an entry whose ``expires`` is set."""
@@ -40,6 +49,7 @@ class Wheel(Generic[Entry]):
         bucket = self._buckets.get(due)
         if bucket is None:
             self._buckets[due] = {entry}
+            self._first = min(self._first, due)
         else:
             bucket.add(entry)
 
@@ -48,6 +58,28 @@ class Wheel(Generic[Entry]):
         bucket = self._buckets.get(entry.due)
         if bucket is not None:
             bucket.discard(entry)
+            if not bucket:
+                del self._buckets[entry.due]
+
+    def take_first(self) -> Entry | None:
+        """Take out one of the entries whose bucket is due first; None when there is none.
+
+        Where all have the same timeout, that is the one which was put in first, to the second.
+        """
+        buckets = self._buckets
+        if not buckets:
+            return None
+        if self._first not in buckets:
+            self._first = min(buckets)
+        bucket = buckets[self._first]
+        entry = bucket.pop()
+        if not bucket:
+            del buckets[self._first]
+        return entry
+
+    def is_due(self, now: float) -> bool:
+        """Tell whether `expired` may find something by ``now``; it costs less to ask."""
+        return self._first <= now
 
     def hasten(self, entry: Entry) -> None:
         """Move an entry whose ``expires`` may have come nearer; cheap if it has not."""
@@ -76,6 +108,7 @@ class Wheel(Generic[Entry]):
             self._buckets.pop(key, None)
             self._second = key
         self._second = max(second, self._second)
+        self._first = min(self._buckets, default=NEVER)
         return ended, False
 
     def walk(self) -> Iterator[Entry]:

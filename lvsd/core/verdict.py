@@ -62,6 +62,8 @@ class Reason(Enum):
     NO_SERVER = "no_server"
     SERVER_GONE = "server_gone"
     TABLE_FULL = "table_full"
+    SERVICE_FULL = "service_full"
+    """The service has as many connections as it may have (``max_connections`` of its own)."""
     TTL_EXPIRED = "ttl_expired"
     TOO_BIG = "too_big"
     BAD_CHECKSUM = "bad_checksum"

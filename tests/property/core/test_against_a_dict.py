@@ -18,7 +18,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from lvsd.core import states
 from lvsd.core.service import RealServer, Service
-from lvsd.core.settings import Settings
 from lvsd.core.states import Direction
 from lvsd.core.verdict import Verdict
 from lvsd.packet.address import pack
@@ -32,7 +31,6 @@ SERVERS = st.integers(1, 2)
 FLAGS = st.sampled_from(["S", "SA", "A", "PA", "FA", "R", "RA", "SF", "SR", "", "PU", "FSRPAUEC"])
 CHUNK = st.sampled_from(list(CHUNKS))
 PERSISTENCE_S = 50
-ROOM = 8
 
 Ends: TypeAlias = tuple[str, int, int, int]
 """Protocol, client, client's port, VIP."""
@@ -82,7 +80,7 @@ class Against(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.world = World(self.version, Settings(max_connections=ROOM), now=1000.5)
+        self.world = World(self.version, now=1000.5)
         self.services: dict[tuple[str, int], Service] = {}
         for protocol in ("tcp", "udp", "sctp"):
             for vip in (1, 2):
@@ -139,9 +137,6 @@ class Against(RuleBasedStateMachine):
             return Verdict.PASS
         service = self.services[protocol, vip]
         persistent = bool(service.persistence_s)
-        promises = len(self.promises) + len(self.retired)
-        if len(self.links) + promises + persistent >= ROOM:
-            return Verdict.DROP
         promise = self.promises.get(client) if persistent else None
         if promise is not None and not promise.server.available:
             self.retired.append(self.promises.pop(client))
@@ -348,7 +343,6 @@ class Against(RuleBasedStateMachine):
         living = set(table)
         assert table.count == len(living) == len(self.links)
         assert set(table.by_key.values()) <= living
-        assert len(table) <= ROOM
         for connection in living:
             assert table.by_key[connection.key] is connection
             assert table.by_key[connection.reply_key].reply_key == connection.reply_key
@@ -362,6 +356,7 @@ class Against(RuleBasedStateMachine):
         assert (table.by_key, table.templates, table.count) == ({}, {}, 0)
         assert table._shadowed == {}
         assert table._wheel._buckets == {}
+        assert table.shares.opening == {}
         for service in self.services.values():
             assert service.departed == {}
             for server in service.servers:

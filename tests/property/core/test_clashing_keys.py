@@ -8,9 +8,14 @@ from typing import Any, cast
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lvsd.core.admission import Share
 from lvsd.core.connection import Connection, ConnectionTable
+from lvsd.core.states import tcp
 
-NO_PATH = cast("Any", SimpleNamespace())
+NO_PATH = cast(
+    "Any",
+    SimpleNamespace(protocol=tcp(), server=SimpleNamespace(service=SimpleNamespace(share=Share()))),
+)
 KEYS = st.sampled_from((b"one", b"two", b"three"))
 
 

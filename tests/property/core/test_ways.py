@@ -26,6 +26,7 @@ from tests.unit.core.world import Segment, World, icmp_error, raw
 
 if TYPE_CHECKING:
     from forwarders.base import Forwarder
+    from lvsd.core.connection import Connection
     from lvsd.core.service import RealServer, Service
     from schedulers.base import Scheduler
 
@@ -264,6 +265,7 @@ class Ways(RuleBasedStateMachine):
         living = list(director.table)
         assert len(living) == director.table.count
         assert len(director.table) <= ROOM
+        self._shares_add_up(living)
         servers = Counter(each.path.server for each in living)
         active = Counter(each.path.server for each in living if each.active)
         users = Counter(each.path for each in living)
@@ -276,6 +278,23 @@ class Ways(RuleBasedStateMachine):
                 }
         for template in director.table.templates.values():
             assert template.controlled == controlled[template]
+
+    def _shares_add_up(self, living: list[Connection]) -> None:
+        """Count what services have of the table, and see that who opens lies in the right wheel."""
+        director = self.world.director
+        table = director.table
+        templates = (*table.templates.values(), *table.retired)
+        entries = Counter(each.path.server.service.share for each in living)
+        entries.update(each.server.service.share for each in templates)
+        shares = {each.share for each in self.services.values()} | set(entries)
+        assert {share: share.entries for share in shares} == {
+            share: entries[share] for share in shares
+        }
+        opening = {each for each in living if each.path.protocol.opening[each.state]}
+        assert {each for share in shares for each in share.opening.walk()} == opening
+        present = [each.share for each in self.services.values()]
+        if director.admission._basis[1] == director.services.version:
+            assert table.shares.unused == sum(share.unused for share in present)
 
     @invariant()
     def every_key_leads_to_a_living_connection(self) -> None:
@@ -298,6 +317,7 @@ class Ways(RuleBasedStateMachine):
         assert table._shadowed == {}
         assert table._wheel._buckets == {}
         assert director.local_ports.free == {}
+        assert table.shares.opening == {}
         for service in self.services.values():
             assert service.departed == {}
             for server in service.servers:

@@ -22,7 +22,7 @@ SERVICE_KEYS = (
     "name, address, fwmark, family, protocol, scheduler, scheduler_flags, forward, "
     "tunnel, tunnel_port, tunnel_checksum, mss_clamp, "
     "local_addresses, local_ports, client_address, toa_kind, "
-    "persistence_s, persistence_netmask, one_packet, interface, server"
+    "persistence_s, persistence_netmask, one_packet, max_connections, interface, server"
 )
 ENDPOINT = "an address and port such as 192.0.2.10:80 or [2001:db8::10]:80"
 SERVER_KEYS = (

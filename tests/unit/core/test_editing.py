@@ -21,7 +21,7 @@ from schedulers import BUILT_IN
 from tests.unit.core.world import World
 
 SERVICE_IDENTITY = {"key"}
-SERVICE_RUN_TIME = {"servers", "departed", "meter", "fault", "was_persistent"}
+SERVICE_RUN_TIME = {"servers", "departed", "meter", "fault", "share", "was_persistent"}
 POOL_RUN_TIME = {"turn", "ports", "taken"}
 SERVER_IDENTITY = {"address", "port", "service"}
 SERVER_WAY = {"mtu", "source", "is_local"}
@@ -46,6 +46,7 @@ EVERYTHING: dict[str, Any] = {
     "persistence_netmask": 16,
     "one_packet": True,
     "mss_clamp": True,
+    "max_connections": 99,
     "local_addresses": ["10.0.0.7"],
     "local_ports": "2000-3000",
 }

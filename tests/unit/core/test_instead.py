@@ -57,7 +57,7 @@ def test_a_refused_connection_does_not_move_the_turn(version: int) -> None:
     scheduler = FirstAdded()
     world.settings.max_connections = 1
     world.serve(scheduler=scheduler)
-    world.handle(world.from_client(cport=1))
+    world.establish(cport=1)
     assert world.handle(world.from_client(cport=2)) is Verdict.DROP
     assert len(scheduler.flows) == 1
 

@@ -286,6 +286,7 @@ def test_every_reason_is_reported_also_when_it_has_not_come_up(version: int) -> 
         "no_server": 0,
         "server_gone": 0,
         "table_full": 0,
+        "service_full": 0,
         "ttl_expired": 0,
         "too_big": 0,
         "bad_checksum": 0,

@@ -192,10 +192,47 @@ def test_every_sctp_chunk_moves_every_state_as_the_rules_say(direction: Directio
 
 
 @pytest.mark.parametrize("direction", Direction)
-def test_udp_has_one_state_that_nothing_moves(direction: Direction) -> None:
+def test_udp_has_one_state_as_people_see_it(direction: Direction) -> None:
     udp = states.udp()
-    assert udp.states == ("UDP",)
-    assert {udp.next[direction][event << 4] for event in range(256)} == {0}
+    assert set(udp.states) == {"UDP"}
+    used = range(len(udp.states))
+    assert {udp.next[direction][event << 4 | state] for event in range(256) for state in used} <= {
+        *used
+    }
+
+
+def test_udp_is_opening_until_a_second_packet_of_either_side() -> None:
+    udp = states.udp()
+    requests, replies, requests_only = udp.next
+    for sent in (requests, requests_only):
+        assert {sent[event << 4 | states.UDP_NEW] for event in range(256)} == {
+            states.UDP_ONE_PACKET
+        }
+        assert {sent[event << 4 | states.UDP_ONE_PACKET] for event in range(256)} == {
+            states.UDP_SEEN
+        }
+    assert {replies[event << 4 | states.UDP_ONE_PACKET] for event in range(256)} == {
+        states.UDP_SEEN
+    }
+    assert [bool(udp.opening[state]) for state in range(3)] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "opening"),
+    [
+        (states.tcp(), {"NONE", "SYN_SENT", "SYN_RECV", "SYNACK"}),
+        (
+            states.sctp(),
+            {"NONE", "INIT1", "INIT", "C-SENT", "C-REPLIED", "C-WAIT", "COOKIE", "C-ECHOED"},
+        ),
+    ],
+    ids=["TCP", "SCTP"],
+)
+def test_the_states_of_a_connection_that_is_still_opening(
+    protocol: states.Protocol, opening: set[str]
+) -> None:
+    named = enumerate(protocol.states)
+    assert {name for state, name in named if protocol.opening[state]} == opening
 
 
 def test_tcp_timeouts_are_those_of_ipvs() -> None:
@@ -224,7 +261,7 @@ def test_sctp_timeouts_are_those_of_ipvs() -> None:
 
 
 def test_udp_waits_five_minutes() -> None:
-    assert states.udp().timeouts == [300]
+    assert set(states.udp().timeouts) == {300}
 
 
 @pytest.mark.parametrize(

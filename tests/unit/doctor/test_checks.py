@@ -21,6 +21,7 @@ from lvsd.doctor.checks import (
     neighbour,
     queue,
     reply,
+    room,
     rp_filter,
     virtual_address,
 )
@@ -82,6 +83,32 @@ def test_errors_in_handling_packets_are_a_problem() -> None:
     given = replace(snapshot(), daemon=Daemon(groups={"queue": {"handler_errors": 2}}))
     expected = "an error in lvsd, or in a scheduler, cost 2 packets"
     assert said(queue.CHECK, given) == [("problem", expected)]
+
+
+@pytest.mark.parametrize(
+    ("counters", "expected"),
+    [
+        ({"entries": 899, "max_connections": 1000, "evicted": 0, "refused": 0}, []),
+        (
+            {"entries": 900, "max_connections": 1000, "evicted": 0, "refused": 0},
+            ["the connection table is nearly full: 900 of 1000 entries"],
+        ),
+        (
+            {"entries": 10, "max_connections": 1000, "evicted": 7, "refused": 2},
+            [
+                (
+                    "no room for new connections: 7 that were still opening gave way, "
+                    "2 were refused since lvsd began"
+                )
+            ],
+        ),
+    ],
+)
+def test_a_table_that_was_or_nearly_is_full_is_a_warning(
+    counters: dict[str, int], expected: list[str]
+) -> None:
+    given = replace(snapshot(), daemon=Daemon(groups={"table": counters}))
+    assert said(room.CHECK, given) == [("warning", text) for text in expected]
 
 
 # --- the firewall, rp_filter ----------------------------------------------------------------

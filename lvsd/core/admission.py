@@ -1,0 +1,205 @@
+"""Who gets an entry in the connection table, and who gives one up when it is full.
+
+Anybody can fill a table with packets that cost nothing: SYNs, or datagrams, from addresses that
+do not exist. So that one service's flood does not shut the others out,
+
+- **half of the table is shared, the other half is reserved**: each of N services can always have
+  ``max_connections / 2N`` entries, which no other service takes. A service alone can have all;
+- **what is still opening makes room first**: the oldest connection that has not got beyond its
+  opening (TCP and SCTP before ESTABLISHED, UDP of one packet) of the service that has most. Only
+  a larger service gives way to another one; what is established stays;
+- a service may have a bound of its own (``max_connections`` of a ``[[service]]``), within which
+  it makes room for itself in the same way.
+
+A handshake takes a round trip; under a flood the oldest of the opening connections are seconds
+old. So those that are ended are the flood's own.
+
+Cost: an established connection has nothing more than before, in bytes and per packet. An opening
+one lies in its service's own timer wheel instead of the table's, so that finding the oldest takes
+O(1). The largest service is looked for anew every `KEPT_FOR` times.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from lvsd.core.timers import Wheel
+from lvsd.core.verdict import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lvsd.core.connection import Connection, ConnectionTable, Template
+    from lvsd.core.service import Service
+    from lvsd.core.service_table import ServiceTable
+    from lvsd.core.settings import Settings
+
+KEPT_FOR: Final = 64
+"""So many entries are asked of the largest service before it is looked for anew."""
+
+
+class Share:
+    """What one service has of the table.
+
+    ``entries`` are its connections and templates, ``reserved`` how many no other service can keep
+    it from, ``own_bound`` what the service was set to when that was worked out. ``opening`` has
+    those connections that are still opening. ``evicted`` counts entries that it had to give up,
+    ``refused`` new connections that found no room.
+    """
+
+    __slots__ = ("entries", "evicted", "opening", "own_bound", "refused", "reserved")
+
+    def __init__(self) -> None:
+        self.entries = 0
+        self.reserved = 0
+        self.own_bound = 0
+        self.opening: Wheel[Connection] = Wheel(0.0)
+        self.evicted = 0
+        self.refused = 0
+
+    @property
+    def unused(self) -> int:
+        """How many of its reserved entries it does not have."""
+        return max(0, self.reserved - self.entries)
+
+
+class Shares:
+    """The shares of all services: ``unused`` is what is reserved and not taken, of all of them.
+
+    ``opening`` are the shares that have opening connections, as an ordered set.
+    """
+
+    __slots__ = ("opening", "unused")
+
+    def __init__(self) -> None:
+        self.unused = 0
+        self.opening: dict[Share, None] = {}
+
+    def take(self, share: Share) -> None:
+        """Count one entry more."""
+        if share.entries < share.reserved:
+            self.unused -= 1
+        share.entries += 1
+
+    def give_back(self, share: Share) -> None:
+        """Count one entry less."""
+        share.entries -= 1
+        if share.entries < share.reserved:
+            self.unused += 1
+
+
+class Admission:
+    """Decides whether a service gets another entry, and makes room for it.
+
+    ``end`` and ``forget`` end a connection and a template. ``evicted`` and ``refused`` count as in
+    `Share`, for all services together.
+    """
+
+    def __init__(
+        self,
+        table: ConnectionTable,
+        services: ServiceTable,
+        settings: Settings,
+        end: Callable[[Connection], None],
+        forget: Callable[[Template], None],
+    ) -> None:
+        self._table = table
+        self._shares = table.shares
+        self._services = services
+        self._settings = settings
+        self._end = end
+        self._forget = forget
+        self._basis = (0, -1)
+        self._largest: Share | None = None
+        self._asked = 0
+        self.evicted = 0
+        self.refused = 0
+
+    def admit(self, service: Service, wanted: int) -> Reason | None:
+        """Make room for so many new entries of a service; return None, or why there is none."""
+        share = service.share
+        bound = self._settings.max_connections
+        own_bound = service.max_connections
+        if share.own_bound != own_bound or self._basis != (bound, self._services.version):
+            self._reserve(bound)
+        while own_bound and share.entries + wanted > own_bound:
+            if not self._evict(share):
+                return self._refuse(share, Reason.SERVICE_FULL)
+        while len(self._table) + wanted + self._shares.unused - share.unused > bound:
+            if not self._evict(self._giving_way_to(share)):
+                return self._refuse(share, Reason.TABLE_FULL)
+        return None
+
+    def counters(self) -> dict[str, int]:
+        """Return what ``lvsadm --status`` has of it."""
+        return {
+            "entries": len(self._table),
+            "max_connections": self._settings.max_connections,
+            "evicted": self.evicted,
+            "refused": self.refused,
+        }
+
+    def lost(self) -> dict[str, int]:
+        """Return how many connections were ended or refused, of each service that lost any."""
+        lost: dict[str, int] = {}
+        for service in self._services:
+            share = service.share
+            if count := share.evicted + share.refused:
+                lost[service.label] = count
+        return lost
+
+    def _reserve(self, bound: int) -> None:
+        """Divide half of the table among the services that there are now."""
+        services = list(self._services)
+        each = bound // (2 * len(services)) if services else 0
+        unused = 0
+        for service in services:
+            share = service.share
+            share.own_bound = service.max_connections
+            share.reserved = min(each, share.own_bound or each)
+            unused += share.unused
+        self._shares.unused = unused
+        self._basis = bound, self._services.version
+        self._largest = None
+
+    def _giving_way_to(self, share: Share) -> Share:
+        """Return the share that an entry is taken of: the largest one, or the one that asks.
+
+        Only what is beyond its reserved part, and larger than the one that asks, gives way to it.
+        """
+        self._asked += 1
+        largest = self._largest
+        if self._asked >= KEPT_FOR or not (largest and self._can_give(largest)):
+            self._asked = 0
+            givers = filter(self._can_give, self._shares.opening)
+            largest = self._largest = max(givers, key=_entries, default=None)
+        return largest if largest is not None and largest.entries > share.entries else share
+
+    @staticmethod
+    def _can_give(share: Share) -> bool:
+        return share.entries > share.reserved and bool(share.opening)
+
+    def _evict(self, share: Share) -> bool:
+        """End the oldest opening connection of a share; return whether there was one.
+
+        A template that it leaves behind goes with it, if no connection of it was ever established.
+        """
+        connection = share.opening.take_first()
+        if connection is None:
+            return False
+        self._end(connection)
+        template = connection.template
+        if template is not None and not (template.controlled or template.assured):
+            self._forget(template)
+        share.evicted += 1
+        self.evicted += 1
+        return True
+
+    def _refuse(self, share: Share, reason: Reason) -> Reason:
+        share.refused += 1
+        self.refused += 1
+        return reason
+
+
+def _entries(share: Share) -> int:
+    return share.entries

@@ -1,0 +1,131 @@
+"""What an operator has to be told while packets or connections are lost for want of room.
+
+A counter that grows is a spell: the log has a line when it begins, one a minute while it lasts,
+with numbers, and one when it is over.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+if TYPE_CHECKING:
+    from lvsd.core.director import Director
+
+SAY_EVERY_S: Final = 60.0
+"""How often a spell that lasts is told of; and after so long without anything new it is over."""
+
+SERVICES_NAMED: Final = 3
+"""So many services are named: those that lost most."""
+
+
+log = structlog.get_logger("lvsd")
+
+
+class Spell:
+    """Notices that a counter grows; ``since`` is when it began to, None while it does not."""
+
+    __slots__ = ("_grew_at", "_said", "_said_at", "_start", "since", "total")
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.since: float | None = None
+        self._start = 0
+        self._said = 0
+        self._said_at = 0.0
+        self._grew_at = 0.0
+
+    def look(self, total: int, now: float) -> tuple[int, bool] | None:
+        """Take in the counter's present value; return what to tell of it, None most of the time.
+
+        That is by how much it grew since it was last told of, or in all, and whether it is over.
+        """
+        grew = total > self.total
+        if grew:
+            self._grew_at = now
+        if self.since is None:
+            if grew:
+                self.since = now
+                self._start = self.total
+                return self._say(total, self.total, now)
+            self.total = total
+            return None
+        self.total = total
+        if now - self._grew_at >= SAY_EVERY_S:
+            self.since = None
+            return total - self._start, True
+        if now - self._said_at >= SAY_EVERY_S and total > self._said:
+            return self._say(total, self._said, now)
+        return None
+
+    def _say(self, total: int, before: int, now: float) -> tuple[int, bool]:
+        self.total = self._said = total
+        self._said_at = now
+        return total - before, False
+
+
+class Pressure:
+    """Watches a director's table and its queue."""
+
+    def __init__(self, director: Director) -> None:
+        self._director = director
+        self._table = Spell()
+        self._queue = Spell()
+        self._told: dict[str, tuple[int, int]] = {}
+
+    def look(self, queue_lost: int, now: float) -> None:
+        """Log what there is to say by ``now``; to be called about once a second.
+
+        ``queue_lost`` is how many packets the kernel has dropped before they came here.
+        """
+        admission = self._director.admission
+        table = self._table.look(admission.evicted + admission.refused, now)
+        if table is not None:
+            self._tell_of_table(*table)
+        queue = self._queue.look(queue_lost, now)
+        if queue is not None:
+            lost, is_over = queue
+            if is_over:
+                log.info("the queue loses no more packets", lost=lost)
+            else:
+                remedy = "queue_length in [daemon] for bursts; see `lvsd doctor`"
+                log.warning(
+                    "packets were lost: they come faster than lvsd takes them",
+                    lost=lost,
+                    remedy=remedy,
+                )
+
+    def _tell_of_table(self, count: int, is_over: bool) -> None:  # noqa: FBT001 - as `look` has it
+        """Log how many connections gave way or were refused, and of which services."""
+        director = self._director
+        lost = self._lost_since_told()
+        if is_over:
+            log.info("the connection table has room again", lost=count)
+            return
+        most = sorted(lost, key=lambda each: each[1] + each[2], reverse=True)[:SERVICES_NAMED]
+        log.warning(
+            "the connection table is full: connections that are still opening give way",
+            entries=len(director.table),
+            max_connections=director.settings.max_connections,
+            evicted=sum(evicted for _, evicted, _ in lost),
+            refused=sum(refused for _, _, refused in lost),
+            services=", ".join(
+                f"{name} ({evicted} evicted, {refused} refused)" for name, evicted, refused in most
+            ),
+            remedy="a larger max_connections in [daemon], or one for the flooded [[service]]",
+        )
+
+    def _lost_since_told(self) -> list[tuple[str, int, int]]:
+        """Return what each service lost since this was last asked: its name, evicted, refused."""
+        lost: list[tuple[str, int, int]] = []
+        told: dict[str, tuple[int, int]] = {}
+        for service in self._director.services:
+            name = service.label
+            share = service.share
+            evicted, refused = self._told.get(name, (0, 0))
+            told[name] = share.evicted, share.refused
+            if told[name] != (evicted, refused):
+                lost.append((name, share.evicted - evicted, share.refused - refused))
+        self._told = told
+        return lost
