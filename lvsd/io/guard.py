@@ -6,8 +6,8 @@ every connection of a VIP that is an address of the host; nor may replies leave 
 ``on_crash`` is "drop", a second table stands for that, which has no owner and stays.
 
 It consists of the same chains with the same rules over the same sets, each chain right behind its
-original. A packet that was queued and accepted carries the bit `SEEN` of its priority; the guard
-takes that off and lets it pass. Any other packet that a rule matches is dropped.
+original. What passes the original, queued or not, carries the bit `SEEN` of its priority; the guard
+takes that off and lets the packet pass. Any other packet that a rule matches is dropped.
 
 While both tables stand the guard drops nothing. So there is no gap when somebody flushes the
 ruleset, and takes the guard away: it is put up again while the packets take their usual way.
@@ -27,13 +27,13 @@ _BEHIND: Final = 1
 
 def guard_of(draft: Table) -> Table:
     """Return the guard of a table, given as it was compiled (`lvsd.io.ruleset.draft`)."""
-    seen, drop = draft.rules[GUARD_CHAIN]
+    _, if_seen, drop = draft.rules[GUARD_CHAIN]
     rules = {}
     for chain, own in draft.rules.items():
         if not draft.chains[chain]:
             rules[chain] = own
-        elif any(_name(QUEUE_CHAIN) in each for each in own):
-            rules[chain] = (seen, *own)
+        elif _queues(own):
+            rules[chain] = (if_seen, *own)
     del rules[GUARD_CHAIN]
     rules[QUEUE_CHAIN] = (drop,)
     chains = {name: draft.chains[name] for name in rules}
@@ -53,10 +53,19 @@ def guard_of(draft: Table) -> Table:
 
 
 def guarded_of(draft: Table, flags: int) -> Table:
-    """Return lvsd's own table, given as it was compiled."""
+    """Return lvsd's own table, given as it was compiled. Without a guard it is just that."""
+    mark = draft.rules.get(GUARD_CHAIN, ())[:1]
+    rules = {
+        chain: (*mark, *own) if draft.chains[chain] and _queues(own) else own
+        for chain, own in draft.rules.items()
+        if chain != GUARD_CHAIN
+    }
     chains = {name: hook for name, hook in draft.chains.items() if name != GUARD_CHAIN}
-    rules = {name: own for name, own in draft.rules.items() if name != GUARD_CHAIN}
     return Table(flags, chains, rules, draft.sets, draft.elements)
+
+
+def _queues(rules: tuple[bytes, ...]) -> bool:
+    return any(_name(QUEUE_CHAIN) in rule for rule in rules)
 
 
 def _name(name: str) -> bytes:

@@ -45,13 +45,13 @@ DRAFT: Final = "lvsd_draft"
 QUEUE_CHAIN: Final = "divert"
 """The chain that every rule ends in; it holds the one rule that queues (`lvsd.io.divert`)."""
 GUARD_CHAIN: Final = "guard"
-"""The chain with what the guard's chains begin with, and end in (`lvsd.io.guard`)."""
+"""The chain with what both tables have for the guard: three rules (`lvsd.io.guard`)."""
 SEEN: Final = 0x8000
-"""The bit of a packet's priority that says to the guard: this one was in the queue.
+"""The bit of a packet's priority that says to the guard: this one came by lvsd's own table.
 
-Nothing else of the priority changes, and the guard takes the bit off. Priorities that programs or
-rules set are small numbers, or a class of a queueing discipline, MAJOR:MINOR, and this would be
-class 8000 or later of one.
+Nothing else of the priority changes, and the guard takes the bit off at once. Priorities that
+programs or rules set are small numbers, or a class of a queueing discipline, MAJOR:MINOR, and this
+would be class 8000 or later of one.
 """
 
 SENT_MARK: Final = 0x6C767364
@@ -192,14 +192,18 @@ _FORWARDED_ERRORS: Final = _both("{icmp} type @forwarded_errors{v}")
 def draft(reassembly: str, *, guarded: bool) -> str:
     """Return the nft script that compiles the rules in table `DRAFT`, all in one transaction.
 
-    ``reassembly`` is one of `REASSEMBLY`. With ``guarded`` the guard can tell what was queued.
+    ``reassembly`` is one of `REASSEMBLY`. With ``guarded`` there is what tells the guard which
+    packets came by lvsd's own table.
     """
-    seen = [f"meta priority set meta priority | {SEEN:#x}"] if guarded else []
     is_seen = f"meta priority & {SEEN:#x} == {SEEN:#x}"
-    unseen = [f"{is_seen} meta priority set meta priority & {~SEEN & 0xFFFFFFFF:#x} accept", "drop"]
+    guard = [
+        f"meta priority set meta priority | {SEEN:#x}",
+        f"{is_seen} meta priority set meta priority & {~SEEN & 0xFFFFFFFF:#x} accept",
+        "drop",
+    ]
     chains = (
-        _chain(QUEUE_CHAIN, "", seen),
-        _chain(GUARD_CHAIN, "", unseen if guarded else []),
+        _chain(QUEUE_CHAIN, "", []),
+        _chain(GUARD_CHAIN, "", guard if guarded else []),
         _chain("reassemble", "", [reassembly]),
         _chain(
             "untracked",

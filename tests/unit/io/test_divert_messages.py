@@ -66,7 +66,7 @@ DRAFT = Table(
     {"divert": b"", "guard": b"", "requests": hooked(-149), "untracked": hooked(-290)},
     {
         "divert": (b"queue",),
-        "guard": (b"seen", b"drop"),
+        "guard": (b"mark", b"if seen", b"drop"),
         "requests": (b"@services4\0 divert\0", b"@__set1\0 drop"),
         "untracked": (b"@services4\0 @__set0\0 notrack",),
     },
@@ -79,13 +79,18 @@ def test_the_guard_has_the_rules_that_queue_right_behind_them_and_drops_instead(
     assert guard_of(DRAFT) == Table(
         0,
         {"divert": b"", "requests": hooked(-148)},
-        {"divert": (b"drop",), "requests": (b"seen", *DRAFT.rules["requests"])},
+        {"divert": (b"drop",), "requests": (b"if seen", *DRAFT.rules["requests"])},
         {"services4": b"kind", "ends4": b"kind", "__set1": b"kind"},
         {"__set1": frozenset({b"2"})},
     )
 
 
-def test_the_table_itself_has_all_but_what_is_the_guards() -> None:
+def test_the_table_itself_marks_what_comes_by_the_chains_that_queue() -> None:
     table = guarded_of(DRAFT, 2)
     assert (table.flags, table.sets, table.elements) == (2, DRAFT.sets, DRAFT.elements)
-    assert table.chains.keys() == table.rules.keys() == DRAFT.chains.keys() - {"guard"}
+    assert table.chains.keys() == DRAFT.chains.keys() - {"guard"}
+    assert table.rules == {
+        "divert": (b"queue",),
+        "requests": (b"mark", *DRAFT.rules["requests"]),
+        "untracked": DRAFT.rules["untracked"],
+    }
