@@ -44,6 +44,7 @@ from lvsd.running.pressure import Pressure
 from lvsd.running.unwinding import Reserve, Unwinding
 from lvsd.running.virtual_addresses import VirtualAddresses
 from lvsd.running.watchdog import Watchdog
+from lvsd.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -133,6 +134,7 @@ class Daemon:
         self.addresses = VirtualAddresses(virtual_addresses(config), self.announcer)
         self.addressing = Job("cannot look after the virtual addresses", self.addresses.look)
         self.watchdog = Watchdog(self.source, self.manager)
+        self.turns = Turns(lambda: self.source.received)
         self.jobs = Jobs(self._jobs(), self.complaints, time.monotonic)
 
     async def serve(self, reserve: Reserve) -> None:
@@ -175,7 +177,9 @@ class Daemon:
         self.packets.open()
         undo.then("close the packet sockets", self.frames.close)
         self.frames.open(loop)
-        control = ControlServer(self.director, daemon.control, counters=self.counters)
+        control = ControlServer(
+            self.director, daemon.control, counters=self.counters, turns=self.turns
+        )
         undo.then("close the control socket", control.stop)
         await control.start()
         watch = routes.Watch(self.network_changed)

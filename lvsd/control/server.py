@@ -1,8 +1,8 @@
 """The daemon's end of the control socket.
 
-It shares the event loop with the packets, so nothing here may take long or much: a list is
-encoded in slices of `SLICE_S` with the loop's turn in between, a line has a length, a client a
-time to speak and to listen, and there are at most `MAX_CLIENTS` of them.
+It shares the event loop with the packets, so nothing here may take long or much: all clients
+together get a slice of it at a time (`lvsd.turns`), a line has a length, a client a time to speak
+and to listen, and there are at most `MAX_CLIENTS` of them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import structlog
 from lvsd.control.methods import Context, RequestError, call
 from lvsd.control.protocol import MAX_REQUEST, Code, encode, encode_error, encode_line
 from lvsd.errors import ControlError, KernelError, PrivilegeError
+from lvsd.turns import Turns
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,9 +39,6 @@ IDLE_S = 60.0
 STALL_S = 30.0
 """A client that has not taken what it asked for after so long is cut off."""
 
-SLICE_S = 0.002
-"""Work on a list for so long, then let packets have their turn."""
-
 BACKLOG = 16
 PROBE_S = 1.0
 SOCKET_UMASK = 0o117  # rw for owner and group: mode 0660
@@ -54,7 +52,8 @@ class ControlServer:
 
     ``counters`` is asked for what the daemon counts around the director, by group, such as
     ``{"queue": {"received": 9}}``. ``started`` is the director's ``now`` when the daemon began,
-    by default the present one; the uptime counts from it.
+    by default the present one; the uptime counts from it. ``turns`` are what all work on requests
+    is done in.
     """
 
     def __init__(
@@ -64,8 +63,10 @@ class ControlServer:
         *,
         counters: Counters = dict,
         started: float | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self.path = path
+        self._turns = turns or Turns()
         began = director.now if started is None else started
         self._context = Context(director, began, counters)
         self._server: asyncio.AbstractServer | None = None
@@ -174,15 +175,18 @@ class ControlServer:
             if not line:
                 return
             await self._answer(line, writer)
-            await asyncio.sleep(0)  # a client with many requests waiting is no reason to hurry
 
     async def _answer(self, line: bytes, writer: asyncio.StreamWriter) -> None:
         try:
-            result = call(self._context, line)
+            answer = b""
+            async with self._turns.slice():
+                result = call(self._context, line)
+                if not isinstance(result, Iterator):
+                    answer = encode_line({"result": result})
             if isinstance(result, Iterator):
                 await self._send_list(result, writer)
             else:
-                await _send(writer, encode_line({"result": result}))
+                await _send(writer, answer)
         except RequestError as error:
             await _send(writer, encode_error(error.code, str(error)))
         except ControlError as error:
@@ -193,19 +197,20 @@ class ControlServer:
             _log.exception("control request failed", request=line[:200])
             await _send(writer, encode_error(Code.INTERNAL, "internal error; see lvsd's log"))
 
-    @staticmethod
-    async def _send_list(items: Iterator[object], writer: asyncio.StreamWriter) -> None:
+    async def _send_list(self, items: Iterator[object], writer: asyncio.StreamWriter) -> None:
         """Send a list as lines of one slice each, the last without ``more``."""
-        slice_: list[bytes] = []
-        deadline = perf_counter() + SLICE_S
-        for item in items:
-            slice_.append(encode(item))
-            if perf_counter() >= deadline:
-                await _send(writer, b'{"result":[%b],"more":true}\n' % b",".join(slice_))
-                await asyncio.sleep(0)
-                slice_.clear()
-                deadline = perf_counter() + SLICE_S
-        await _send(writer, b'{"result":[%b]}\n' % b",".join(slice_))
+        more = True
+        while more:
+            encoded: list[bytes] = []
+            more = False
+            async with self._turns.slice() as deadline:
+                for item in items:
+                    encoded.append(encode(item))
+                    if perf_counter() >= deadline:
+                        more = True
+                        break
+                line = b",".join(encoded)
+            await _send(writer, b'{"result":[%b]%b}\n' % (line, b',"more":true' if more else b""))
 
 
 async def _send(writer: asyncio.StreamWriter, line: bytes) -> None:

@@ -208,6 +208,11 @@ class QueueSource:
         self._binding = self._socket = None
 
     @property
+    def received(self) -> int:
+        """How many packets were handed to us up to now; the kernel is not asked."""
+        return self._stats.received
+
+    @property
     def stats(self) -> SourceStats:
         """The counters as of now; the kernel's own as of when it last told them."""
         with suppress(KernelError):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from lvsd import turns as turns_module
 from lvsd.control import server as server_module
 from lvsd.control.server import ControlServer
 from lvsd.core.listing import Row
@@ -187,7 +188,7 @@ def test_a_fault_in_the_middle_of_a_list_takes_the_place_of_its_last_line(
         raise ZeroDivisionError
 
     monkeypatch.setattr(director, "connections", fail)
-    monkeypatch.setattr(server_module, "SLICE_S", 0.0)
+    monkeypatch.setattr(turns_module, "SLICE_S", 0.0)
     *lines, last = exchange(CONNECTIONS)
     assert [line["more"] for line in lines] == [True, True]
     assert last["error"]["code"] == "internal"
@@ -203,7 +204,7 @@ def test_a_long_list_comes_in_slices_with_the_loops_turn_between(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     crowd(director, monkeypatch, 200)
-    monkeypatch.setattr(server_module, "SLICE_S", 0.0)
+    monkeypatch.setattr(turns_module, "SLICE_S", 0.0)
     turns = 0
 
     async def packets() -> None:
