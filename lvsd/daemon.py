@@ -26,7 +26,7 @@ from lvsd.assembly import assemble, diverted, forwarded, local_ranges, virtual_a
 from lvsd.control.server import ControlServer
 from lvsd.core.sequence_numbers import NEW
 from lvsd.core.service import ANY_MTU
-from lvsd.errors import environment_error
+from lvsd.errors import KernelError, environment_error
 from lvsd.io import machine, routes
 from lvsd.io.announcer import Announcer
 from lvsd.io.divert import Divert, Diverted
@@ -210,10 +210,15 @@ class Daemon:
         self.divert.down()
 
     def _finish(self, changes: machine.Machine) -> None:
-        """Try again what could not be undone; only when nothing is left let the journal go."""
+        """Try again what could not be undone; only when nothing is left let the journal go.
+
+        Raise KernelError when something is left.
+        """
+        self.manager.close()
         self.divert.down()
         _say_put_back(changes.restore())
-        self.manager.close()
+        if not changes.is_as_it_was:
+            raise KernelError("put everything back", "something is left", "run `lvsd cleanup`")
 
     async def _reset_translated(self) -> None:
         """Tell clients and real servers that their FULLNAT connections end with this daemon.

@@ -149,6 +149,11 @@ class Machine:
         with self._noted(self._journal.tables, TableChange(name)):
             nft.replace(name, commands)
 
+    @property
+    def is_as_it_was(self) -> bool:
+        """Whether nothing is left to put back."""
+        return self._journal.is_empty
+
     def undo(self) -> list[str]:
         """Put everything back, latest change first, and say so line by line.
 

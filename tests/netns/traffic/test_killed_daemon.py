@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from subprocess import Popen
 
 PORT, RPORT = 80, 8080
-KILLS = 6
+KILLS = 4
 """How often to kill it while it starts, and how often while it stops."""
 STOP_S = 0.04
 """About how long a stop takes: with the kills before and after, whatever it takes here."""
