@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from lvsd.core import states
+from lvsd.core import own_clients, states
 from lvsd.core.admission import Admission
 from lvsd.core.connecting import Connector
 from lvsd.core.connection import ConnectionTable, Template, TranslatedConnection
@@ -352,19 +352,24 @@ class Director:
     ) -> bytes | Verdict:
         """Handle a packet of no known connection."""
         protocol = packet.protocol
-        if hook != Hook.PREROUTING:
-            mark = 0  # on replies, and on requests that were rewritten, it says nothing more
         if protocol not in self.protocols:
-            return self._related.handle(packet, mark, indev, now)
-        if hook != Hook.PREROUTING:
+            # On replies, and on requests that were rewritten, a mark says nothing more.
+            known_mark = mark if hook == Hook.PREROUTING else 0
+            return self._related.handle(packet, known_mark, indev, now)
+        if hook not in {Hook.PREROUTING, Hook.OUTPUT}:
             return self.strays.reply(packet, hook, now)
         if packet.fragment:
             return self.drop(Reason.FRAGMENT)
         (source, source_port), (destination, destination_port) = split_key(packet.key)
         service = self.services.lookup(protocol, destination, destination_port, mark)
+        flow = Flow(source, source_port, destination, destination_port)
+        if hook == Hook.OUTPUT and (
+            service is None
+            or not own_clients.takes(self.services, service, flow, protocol, self.local_addresses)
+        ):
+            return self.strays.reply(packet, hook, now)
         if service is None or source_port == FTP_DATA_PORT or not self._may_open(packet):
             return self.strays.leave(packet, mark, now)
-        flow = Flow(source, source_port, destination, destination_port)
         return self._open(service, flow, packet, mark, indev, now)
 
     def _may_open(self, packet: Packet) -> bool:

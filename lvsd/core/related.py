@@ -112,11 +112,13 @@ class Related:
             data = connection.translation.request_error(packet, self._inner)
             director.departures.append(Departure(data))
             return Verdict.TAKEN
-        hop = path.hop
+        hop, own = path.hop, director.local_addresses
+        # An error from the VIP to the host that has it would be a martian.
+        is_ours = own is not None and packet.destination in own
         return icmp.rewrite_error(
             packet,
             self._inner,
-            outer_source=hop.vip,
+            outer_source=None if is_ours else hop.vip,
             inner_destination=(hop.vip, hop.vport),
         )
 

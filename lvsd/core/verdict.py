@@ -50,7 +50,7 @@ class Hook(IntEnum):
     """Replies: after routing; the kernel has decremented the TTL already."""
 
     OUTPUT = 3
-    """Replies of a real server that is the director itself."""
+    """Replies of a real server that is the director itself, and requests of its own programs."""
 
 
 class Reason(Enum):

@@ -12,12 +12,16 @@ The table beside what else hooks into the way of a packet::
                 -200  ... conntrack
                 -150  the operator's mangle rules: marks set here are seen by ...
                 -149  ... chain requests: into the queue, before routing; FULLNAT's replies, too
+    input        100  chain replies_to_us: replies to the director's own programs into the queue
     forward        0  the operator's filter sees CIP -> RIP, and RIP -> CIP in NAT's replies
                  100  chain replies: into the queue; later hooks see VIP -> CIP; what would be
                       forwarded to a VIP ends here
     output      -450  chain sent: what our raw sockets send loses its mark, and is kept out of
                       reassembly and conntrack
-                -290  chain untracked_output: so are replies of services on the director itself
+                -290  chain untracked_output: so are replies of services on the director itself,
+                      and requests of the director's own programs
+                -149  chain own_requests: those into the queue; what is let through comes by lo into
+                      prerouting, where it is left alone
                    0  the operator's filter sees LIP -> RIP and VIP -> CIP (FULLNAT), DIP -> RIP
                       (TUN), RIP -> CIP (NAT to the director itself)
                  100  chain own_replies: into the queue; later hooks see VIP -> CIP
@@ -92,7 +96,8 @@ class Diverted:
     endpoints: frozenset[Endpoint] = _NONE
     marks: frozenset[int] = field(default_factory=frozenset)
     servers: frozenset[Endpoint] = _NONE
-    """NAT: their replies are taken in hook FORWARD, and ICMP errors from wherever on their way."""
+    """NAT: their replies are taken in the hooks FORWARD and INPUT, and ICMP errors from wherever on
+    their way."""
     own_servers: frozenset[Endpoint] = _NONE
     """NAT, addresses of the director itself: their replies are taken in hook OUTPUT."""
     fullnat_servers: frozenset[Endpoint] = _NONE
@@ -147,13 +152,16 @@ SET_TYPES: Final[dict[str, str]] = {
     for names in _VERSIONS
 }
 
-_REQUESTS: Final = (
+_OWN_REQUESTS: Final = (
     *_both(
         "{ip} daddr . meta l4proto . th dport @services{v}",
         "{ip} daddr . meta l4proto @any_port{v}",
-        "{ip} daddr @vips{v} {icmp} type {{ {errors} }}",
     ),
     "meta mark @marks",
+)
+_REQUESTS: Final = (
+    *_OWN_REQUESTS,
+    *_both("{ip} daddr @vips{v} {icmp} type {{ {errors} }}"),
 )
 _REPLIES: Final = _both(
     "{ip} saddr . meta l4proto . th sport @servers{v}",
@@ -205,6 +213,7 @@ def draft(reassembly: str, *, guarded: bool) -> str:
         _chain(QUEUE_CHAIN, "", []),
         _chain(GUARD_CHAIN, "", guard if guarded else []),
         _chain("reassemble", "", [reassembly]),
+        _chain("on_loopback", "", _rules((*_FULLNAT_REPLIES, *_ERRORS), f"goto {QUEUE_CHAIN}")),
         _chain(
             "untracked",
             "type filter hook prerouting priority -290;",
@@ -213,7 +222,15 @@ def draft(reassembly: str, *, guarded: bool) -> str:
         _chain(
             "requests",
             "type filter hook prerouting priority -149;",
-            _rules((*_REQUESTS, *_FULLNAT_REPLIES, *_ERRORS), f"goto {QUEUE_CHAIN}"),
+            [
+                'iif "lo" goto on_loopback',
+                *_rules((*_REQUESTS, *_FULLNAT_REPLIES, *_ERRORS), f"goto {QUEUE_CHAIN}"),
+            ],
+        ),
+        _chain(
+            "replies_to_us",
+            "type filter hook input priority 100;",
+            _rules((*_REPLIES, *_FORWARDED_ERRORS), f"goto {QUEUE_CHAIN}"),
         ),
         _chain(
             "replies",
@@ -231,7 +248,12 @@ def draft(reassembly: str, *, guarded: bool) -> str:
         _chain(
             "untracked_output",
             "type filter hook output priority -290;",
-            _rules((*_DELIVERED_REPLIES, *_OWN_REPLIES), "notrack accept"),
+            _rules((*_DELIVERED_REPLIES, *_OWN_REPLIES, *_OWN_REQUESTS), "notrack accept"),
+        ),
+        _chain(
+            "own_requests",
+            "type filter hook output priority -149;",
+            _rules(_OWN_REQUESTS, f"goto {QUEUE_CHAIN}"),
         ),
         _chain(
             "own_replies",

@@ -21,16 +21,21 @@ def _with_requests(statement: str) -> list[str]:
     ]
 
 
-def test_requests_are_taken_before_routing_and_so_none_of_the_directors_own() -> None:
-    assert _with_requests("goto") == ["prerouting"]
+def test_requests_are_taken_before_routing_and_the_directors_own_as_they_are_sent() -> None:
+    assert _with_requests("goto") == ["prerouting", "output"]
 
 
 def test_conntrack_does_not_see_requests() -> None:
-    assert _with_requests("notrack") == ["prerouting"]
+    assert _with_requests("notrack") == ["prerouting", "output"]
 
 
-def test_no_rule_asks_for_the_interface() -> None:
-    assert re.search(r"\b(iif|oif)", TABLE) is None
+def test_what_the_director_sends_to_itself_is_taken_once() -> None:
+    assert CHAINS["requests"].split("\n")[1] == 'iif "lo" goto on_loopback'
+    assert not any(REQUEST.search(line) for line in CHAINS["on_loopback"].split("\n"))
+
+
+def test_no_rule_asks_for_another_interface() -> None:
+    assert re.findall(r"\b[io]if.*", TABLE) == ['iif "lo" goto on_loopback']
 
 
 def test_of_icmpv6_the_errors_that_have_a_meaning_are_taken() -> None:
