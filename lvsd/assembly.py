@@ -17,6 +17,7 @@ from lvsd.core.sequence_numbers import NEW
 from lvsd.core.service import RealServer, Service, ServiceKey
 from lvsd.core.settings import Settings
 from lvsd.core.states import SCTP, TCP, UDP
+from lvsd.core.timeouts import Timing
 from lvsd.io.ruleset import Diverted
 
 if TYPE_CHECKING:
@@ -109,6 +110,9 @@ def make_service(entry: model.Service) -> Service:
         max_connections=entry.max_connections or 0,
         mss_clamp=entry.mss_clamp,
         local=LocalPool(entry.local_addresses, *entry.local_ports),
+        timing=Timing(
+            entry.tcp_timeout_s or 0, entry.udp_timeout_s or 0, entry.udp_answered_timeout_s or 0
+        ),
     )
 
 

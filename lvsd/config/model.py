@@ -119,8 +119,8 @@ class Service(Table):
     """``[[service]]``: a virtual service, by address or by firewall mark.
 
     Exactly one of ``address`` and ``fwmark`` is set, ``protocol`` only with ``address``.
-    ``persistence_s`` and ``max_connections`` None mean none. ``local_addresses`` are packed.
-    ``servers`` stand in file order.
+    ``persistence_s`` and ``max_connections`` None mean none; a timeout of None is that of all
+    services. ``local_addresses`` are packed. ``servers`` stand in file order.
     """
 
     name: Annotated[str, PlainValidator(fields.name)] = Field(
@@ -156,6 +156,11 @@ class Service(Table):
     client_address: ClientAddress = Field(default="toa", description="one of: toa, proxy-v2, none")
     toa_kind: Annotated[int, AfterValidator(fields.toa_kind)] = Field(
         default=TOA_KIND, ge=0, le=255, description=fields.TOA_KIND
+    )
+    tcp_timeout_s: int | None = Field(default=None, ge=1, le=MAX_TIMEOUT_S, description=_TIMEOUT)
+    udp_timeout_s: int | None = Field(default=None, ge=1, le=MAX_TIMEOUT_S, description=_TIMEOUT)
+    udp_answered_timeout_s: int | None = Field(
+        default=None, ge=1, le=MAX_TIMEOUT_S, description=_TIMEOUT
     )
     persistence_s: int | None = Field(default=None, ge=1, le=MAX_TIMEOUT_S, description=_TIMEOUT)
     persistence_netmask: int | None = Field(

@@ -34,6 +34,7 @@ KEYS = {
     "local_ports": ("fullnat",),
     "client_address": ("fullnat",),
     "toa_kind": ("fullnat",),
+    "udp_answered_timeout_s": ("nat", "fullnat"),
 }
 """The modes that a key means anything to; all others mean something to every mode."""
 

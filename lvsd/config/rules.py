@@ -28,6 +28,10 @@ _NOT_WITH_FWMARK = {
 }
 
 
+_TIMEOUTS = {"tcp_timeout_s": "tcp", "udp_timeout_s": "udp", "udp_answered_timeout_s": "udp"}
+"""The protocol that a timeout belongs to."""
+
+
 def faults(document: Table) -> Iterator[Fault]:
     """Yield everything that is wrong between keys of a document."""
     services = tables(document, (), "service")
@@ -37,6 +41,7 @@ def faults(document: Table) -> Iterator[Fault]:
         yield from _repeated_flags(key, service)
         yield from _persistence(key, service)
         yield from _one_packet(key, service)
+        yield from _timeouts(key, service)
         yield from _servers(key, service)
         yield from modes.faults(key, service)
     yield from repeated("name", (((*key, "name"), table.get("name")) for key, table in services))
@@ -107,6 +112,15 @@ def _one_packet(key: Key, service: Table) -> Iterator[Fault]:
     if service.get("one_packet") is True and protocol:
         text = f"true with protocol {shown(protocol)}, expected only with udp or a fwmark"
         yield Fault((*key, "one_packet"), text)
+
+
+def _timeouts(key: Key, service: Table) -> Iterator[Fault]:
+    """Want a protocol's timeouts only where there may be connections of it."""
+    for word, wanted in _TIMEOUTS.items():
+        protocol = word_of(service, "protocol", sorted({"tcp", "udp", "sctp"} - {wanted}))
+        if word in service and protocol:
+            text = f"set with protocol {shown(protocol)}, expected only with {wanted} or a fwmark"
+            yield Fault((*key, word), text)
 
 
 def _servers(key: Key, service: Table) -> Iterator[Fault]:

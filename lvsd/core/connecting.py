@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from forwarders.base import Hop
-from lvsd.core import states
 from lvsd.core.connection import Connection, TranslatedConnection
 from lvsd.core.local_ports import LocalPorts
 from lvsd.core.path import leave, path_to
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from lvsd.core.path import Path
     from lvsd.core.sequence_numbers import Origin
     from lvsd.core.service import RealServer
-    from lvsd.core.states import Protocol
+    from lvsd.core.timeouts import Timeouts
     from schedulers.base import Flow
 
 TRANSLATED: Final = frozenset({TCP, UDP})
@@ -41,12 +40,11 @@ class Connector:
     def __init__(
         self,
         by_key: Mapping[bytes, Connection],
-        protocols: Mapping[int, Protocol],
+        timeouts: Timeouts,
         origin: Origin,
         make_room: Callable[[TranslatedConnection], None],
     ) -> None:
-        self._protocols = protocols
-        self.fullnat_tcp = states.fullnat_tcp()
+        self._timeouts = timeouts
         self.client_address = ClientAddressCounts()
         self._numbers = SequenceNumbers(origin)
         self.local_ports = LocalPorts(by_key, origin.port)
@@ -119,9 +117,7 @@ class Connector:
 
         Where it is translated, ``reply_key`` counts, and its port is one of ``ports``.
         """
-        table = self._protocols[protocol]
-        if ports is not None and protocol == TCP:
-            table = self.fullnat_tcp
+        table = self._timeouts.protocol(protocol, server)
         path = path_to(server, table, (flow.destination, flow.destination_port), rport)
         try:
             if ports is not None:

@@ -26,6 +26,7 @@ from lvsd.core.service import FTP_PORT
 from lvsd.core.service_table import FTP_DATA_PORT, ServiceTable
 from lvsd.core.settings import Settings
 from lvsd.core.strays import Strays
+from lvsd.core.timeouts import Timeouts
 from lvsd.core.verdict import Departure, Hook, Reason, Verdict
 from lvsd.packet import icmp
 from lvsd.packet.exchanged_error import MIN_MTU
@@ -74,15 +75,14 @@ class Director:
         self.local_addresses: frozenset[bytes] | None = None
         self.drops: Counter[Reason] = Counter()
         self.passed = 0
-        self.protocols = {
-            protocol.number: protocol for protocol in (states.tcp(), states.udp(), states.sctp())
-        }
+        self._timeouts = Timeouts()
+        self.protocols = self._timeouts.protocols
         self.tunnel_ports: frozenset[int] = frozenset()
         self._by_key = self.table.by_key
         self.endings = Endings(
             self.table, self.services, self.settings, self.departures, self._end, now
         )
-        self._connector = Connector(self._by_key, self.protocols, origin, self.endings.make_room)
+        self._connector = Connector(self._by_key, self._timeouts, origin, self.endings.make_room)
         self.local_ports = self._connector.local_ports
         self.client_address = self._connector.client_address
         self.strays = Strays(self)
@@ -480,22 +480,12 @@ class Director:
 
     def timeouts(self) -> tuple[int, int, int]:
         """Return the timeouts that ``--set`` changes, in seconds: TCP, TCP after a FIN, UDP."""
-        tcp = self.protocols[TCP].timeouts
-        udp = self.protocols[UDP].timeouts
-        return (
-            int(tcp[states.TCP_ESTABLISHED]),
-            int(tcp[states.TCP_FIN_WAIT]),
-            int(udp[0]),
-        )
+        return self._timeouts.get()
 
     def set_timeouts(self, tcp_s: int, tcp_fin_s: int, udp_s: int) -> None:
         """Change those timeouts, of each connection from its next packet on; 0 leaves one be."""
-        tcp = self.protocols[TCP].timeouts
-        tcp[states.TCP_ESTABLISHED] = float(tcp_s) or tcp[states.TCP_ESTABLISHED]
-        tcp[states.TCP_FIN_WAIT] = float(tcp_fin_s) or tcp[states.TCP_FIN_WAIT]
-        udp = self.protocols[UDP].timeouts
-        udp[:] = [float(udp_s) or seconds for seconds in udp]
-        self._connector.fullnat_tcp.timeouts[states.TCP_ESTABLISHED] = tcp[states.TCP_ESTABLISHED]
+        servers = [server for service in self.services for server in service.servers]
+        self._timeouts.set(tcp_s, tcp_fin_s, udp_s, [*servers, *self.services.departed()])
 
     def zero(self, key: ServiceKey | None = None) -> None:
         """Count from zero for one service and its servers, or for all of them.

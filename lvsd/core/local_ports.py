@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from lvsd.core.connection import TranslatedConnection
-from lvsd.core.states import TCP, TCP_SYN_RECV
 from lvsd.packet.view import key as make_key
 
 if TYPE_CHECKING:
@@ -183,8 +182,6 @@ class LocalPorts:
 
     def opens(self, free: FreePorts, key: bytes) -> None:
         """Note that a connection over a list's port opens; ``key`` is that of its replies."""
-        if free.towards.protocol != TCP:
-            return
         opening = free.opening
         if opening is None:
             opening = free.opening = deque()
@@ -199,7 +196,8 @@ class LocalPorts:
     ) -> TranslatedConnection | None:
         """Return the connection whose port is to be given up, so that `take` finds one; or None.
 
-        It is one that has got no further than its SYN; for longest, of those on one address.
+        It is the oldest of one address that is still opening: TCP before ESTABLISHED, UDP of one
+        packet.
         """
         for address in pool.usable(owned):
             free = self.free.get(Towards(protocol, real, address, pool.low, pool.high))
@@ -215,7 +213,7 @@ class LocalPorts:
         if (
             isinstance(connection, TranslatedConnection)
             and connection.reply_key == key
-            and connection.state == TCP_SYN_RECV
+            and connection.path.protocol.opening[connection.state]
         ):
             return connection
         return None

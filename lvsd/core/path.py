@@ -73,7 +73,7 @@ class Path:
         self.key = key
         self.server = server
         self.protocol = protocol
-        self.timeouts = protocol.timeouts
+        self.retime()
         self.hop = hop
         self.users = 0
         self.exit = Exit.TRANSLATED
@@ -149,6 +149,10 @@ class Path:
         (vip, vport), (real, local) = split_key(connection.key)[1], connection.ends
         return self.way.plan(Hop(vip, vport, *real, local, connection.client))
 
+    def retime(self) -> None:
+        """Take the timeouts as the protocol and the service have them now."""
+        self.timeouts = self.server.service.timing.seconds(self.protocol)
+
     def count_in(self, size: int) -> None:
         """Count a packet of so many bytes towards the server."""
         for stats in (self.server_stats, self.service_stats):
@@ -186,9 +190,9 @@ def path_to(
     vip, vport = virtual
     forwarder = forwarder or server.forwarder
     if vport == rport or not forwarder.maps_port:
-        key: PathKey = protocol.number, vip, None, None, forwarder
+        key: PathKey = protocol, vip, None, None, forwarder
     else:
-        key = protocol.number, vip, vport, rport, forwarder
+        key = protocol, vip, vport, rport, forwarder
     path = server.paths.get(key)
     if path is None:
         hop = Hop(vip, key[2], server.address, key[3])

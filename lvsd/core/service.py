@@ -13,6 +13,7 @@ from forwarders.local import Local
 from lvsd.core.admission import Share
 from lvsd.core.local_ports import LocalPool
 from lvsd.core.stats import Meter
+from lvsd.core.timeouts import AS_ALL, Timing
 from lvsd.core.verdict import Reason
 from lvsd.errors import ControlError, PluginError
 from lvsd.packet.address import endpoint
@@ -21,6 +22,7 @@ from schedulers.base import Server
 if TYPE_CHECKING:
     from forwarders.base import Forwarder
     from lvsd.core.path import Path
+    from lvsd.core.states import Protocol
     from schedulers.base import Flow, Scheduler
 
 FTP_PORT = 21
@@ -41,7 +43,7 @@ class ServiceKey(NamedTuple):
     family: int = 4
 
 
-PathKey: TypeAlias = "tuple[int, bytes, int | None, int | None, Forwarder]"
+PathKey: TypeAlias = "tuple[Protocol, bytes, int | None, int | None, Forwarder]"
 """Protocol, VIP, vport and rport (None, both: the port stays) and the forwarder."""
 
 
@@ -98,6 +100,11 @@ class RealServer(Server):
     def set_forwarder(self, forwarder: Forwarder) -> None:
         """Forward new connections another way; living ones keep theirs."""
         self.forwarder = forwarder
+
+    def retime(self) -> None:
+        """Let connections have the timeouts that there are now, each from its next packet on."""
+        for path in self.paths.values():
+            path.retime()
 
     def set_way(self, mtu: int, source: bytes | None, *, is_local: bool) -> None:
         """Note what is known of the way to the server, and let its paths know.
@@ -157,6 +164,7 @@ class Service:
     mss_clamp: bool = False
     max_connections: int = 0
     local: LocalPool = field(default_factory=LocalPool)
+    timing: Timing = AS_ALL
     servers: list[RealServer] = field(default_factory=list)
     departed: dict[tuple[bytes, int], RealServer] = field(default_factory=dict)
     meter: Meter = field(default_factory=Meter)
@@ -315,6 +323,9 @@ class Service:
         self.mss_clamp = other.mss_clamp
         self.max_connections = other.max_connections
         self.local.configure(other.local)
+        self.timing = other.timing
+        for server in self.servers:
+            server.retime()
 
     def set_scheduler(self, scheduler: Scheduler) -> None:
         """Schedule with another algorithm from now on, starting from the present servers.

@@ -29,7 +29,7 @@ class Direction(IntEnum):
     """From the client; the replies bypass the director (DR, TUN)."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Protocol:
     """States, transitions and timeouts of one transport protocol.
 
@@ -38,6 +38,7 @@ class Protocol:
     as active, ``opening`` whether it is still being opened, so that a full table may give its
     entry away; ``next`` is per direction a table of 256 events * 16 states. ``established`` is the
     state of that name, None without one: a state's number means nothing in another protocol.
+    ``answered`` is the state of a datagram's answer, None where that makes no difference.
     """
 
     number: int
@@ -48,6 +49,7 @@ class Protocol:
     opening: bytes
     next: tuple[bytes, bytes, bytes]
     established: int | None = None
+    answered: int | None = None
 
 
 # --- TCP ------------------------------------------------------------------------------------
@@ -67,6 +69,7 @@ TCP_STATES = (
 )
 NO, ES, SS, SR, FW, TW, CL, CW, LA, LI, SA = range(11)
 TCP_ESTABLISHED, TCP_SYN_RECV, TCP_FIN_WAIT, TCP_TIME_WAIT, TCP_CLOSE = ES, SR, FW, TW, CL
+TCP_CLOSE_WAIT = CW
 TCP_OPEN = frozenset({ES, FW, CW})
 """The states in which data may still come: not both sides have closed."""
 _TCP_ACTIVE = {ES, SS, SR, SA}
@@ -128,16 +131,25 @@ def tcp() -> Protocol:
     )
 
 
-_FULLNAT_TIMEOUTS_S = (2, 900, 3, 30, 7, 7, 3, 7, 7, 120, 30)
+_FULLNAT_TIMEOUTS_S = (2, 900, 3, 30, 120, 7, 3, 120, 7, 120, 30)
 
 
 def fullnat_tcp() -> Protocol:
-    """Return TCP as FULLNAT times it: what is closing, or never opened, soon frees its port.
+    """Return TCP as FULLNAT times it: what is over, or never opened, soon frees its port.
 
-    ESTABLISHED is as for the other ways. Source: the timeouts of LVS's and DPVS's FULLNAT.
+    What only one side has closed is not over: the other one may send for as long as it likes. So
+    ESTABLISHED and FIN_WAIT are as for the other ways, CLOSE_WAIT is as FIN_WAIT, and a single FIN
+    leads to one of these also where it came before the director saw the handshake's end. Source of
+    the other timeouts: LVS's and DPVS's FULLNAT.
     """
     protocol = tcp()
     protocol.timeouts = [float(seconds) for seconds in _FULLNAT_TIMEOUTS_S]
+    request, reply, only = map(bytearray, protocol.next)
+    for flags in range(256):
+        if flags & (FIN | SYN | RST) == FIN:
+            request[flags << 4 | SR] = CW
+            reply[flags << 4 | SR] = FW
+    protocol.next = bytes(request), bytes(reply), bytes(only)
     return protocol
 
 
@@ -166,6 +178,20 @@ def udp() -> Protocol:
         opening=bytes(state in {UDP_NEW, UDP_ONE_PACKET} for state in range(16)),
         next=(request, reply, request),
     )
+
+
+def answered_udp() -> Protocol:
+    """Return UDP with one more state: the last packet was the server's."""
+    protocol = udp()
+    answered = len(protocol.states)
+    request, _, only = map(bytearray, protocol.next)
+    for event in range(256):
+        request[event << 4 | answered] = answered - 1
+    protocol.states += protocol.states[:1]
+    protocol.timeouts.append(_UDP_TIMEOUT_S)
+    protocol.next = bytes(request), bytes((answered,)) * (256 * 16), bytes(only)
+    protocol.answered = answered
+    return protocol
 
 
 # --- AH and ESP -----------------------------------------------------------------------------

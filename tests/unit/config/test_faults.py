@@ -22,6 +22,7 @@ SERVICE_KEYS = (
     "name, address, fwmark, family, protocol, scheduler, scheduler_flags, forward, "
     "tunnel, tunnel_port, tunnel_checksum, mss_clamp, "
     "local_addresses, local_ports, client_address, toa_kind, "
+    "tcp_timeout_s, udp_timeout_s, udp_answered_timeout_s, "
     "persistence_s, persistence_netmask, one_packet, max_connections, interface, server"
 )
 ENDPOINT = "an address and port such as 192.0.2.10:80 or [2001:db8::10]:80"

@@ -22,7 +22,7 @@ from tests.unit.core.world import World
 
 SERVICE_IDENTITY = {"key"}
 SERVICE_RUN_TIME = {"servers", "departed", "meter", "fault", "share", "was_persistent"}
-POOL_RUN_TIME = {"turn", "ports", "taken"}
+POOL_RUN_TIME = {"turn"}
 SERVER_IDENTITY = {"address", "port", "service"}
 SERVER_WAY = {"mtu", "source", "is_local"}
 SERVER_RUN_TIME = {
@@ -49,6 +49,9 @@ EVERYTHING: dict[str, Any] = {
     "max_connections": 99,
     "local_addresses": ["10.0.0.7"],
     "local_ports": "2000-3000",
+    "tcp_timeout_s": 60,
+    "udp_timeout_s": 30,
+    "udp_answered_timeout_s": 5,
 }
 """Every key of a service that an edit may change, with a value that is not the default."""
 

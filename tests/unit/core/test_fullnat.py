@@ -125,6 +125,19 @@ def test_a_server_that_has_answered_is_told_that_its_connection_made_room(versio
     assert (syn.sport, str(syn[TCP].flags)) == (5000, "S")
 
 
+def test_of_udp_those_of_one_packet_make_room(version: int) -> None:
+    world = _world(version)
+    _serve(world, "udp", 53, ports=(5000, 5001))
+    got = _parsed(world, world.leave(world.from_client(protocol="udp", vport=53, cport=1)))
+    reply = type(got)(src=got.dst, dst=got.src) / UDP(sport=got.dport, dport=got.sport) / b"yes"
+    world.leave(bytes(reply))
+    for cport in (2, 3):
+        request = world.from_client(protocol="udp", vport=53, cport=cport)
+        assert _parsed(world, world.leave(request)).sport == 5001
+    clients = sorted(row.client_port for row in world.director.connections())
+    assert clients == [1, 3]
+
+
 def test_only_those_that_go_to_the_same_server_make_room(version: int) -> None:
     world = _world(version, ports=(5000, 5000))
     pool = LocalPool((pack(LIP[version]),), 5000, 5000)

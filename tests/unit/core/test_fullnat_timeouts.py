@@ -55,21 +55,58 @@ def test_an_established_one_has_what_the_operator_says(version: int) -> None:
     assert _left(world) == ("ESTABLISHED", 1800)
 
 
-def test_one_that_is_being_closed_has_7_seconds_whatever_the_operator_says(version: int) -> None:
+@pytest.mark.parametrize("fin_s", [0, 1800])
+def test_one_that_only_the_client_has_closed_has_what_the_operator_says(
+    version: int, fin_s: int
+) -> None:
     world = _world(version)
-    world.director.set_timeouts(0, 1800, 0)
+    world.director.set_timeouts(0, fin_s, 0)
     ack, said = _opened(world)
     world.leave(replace(ack, what="FA"))
-    assert _left(world) == ("CLOSE_WAIT", 7)
+    assert _left(world) == ("CLOSE_WAIT", fin_s or 120)
+    world.leave(replace(said, what="PA", payload=b"late"))
+    assert _left(world) == ("CLOSE_WAIT", fin_s or 120)
+
+
+@pytest.mark.parametrize("fin_s", [0, 1800])
+def test_one_that_only_the_real_server_has_closed_has_what_the_operator_says(
+    version: int, fin_s: int
+) -> None:
+    world = _world(version)
+    world.director.set_timeouts(0, fin_s, 0)
+    ack, said = _opened(world)
     world.leave(replace(said, what="FA"))
+    assert _left(world) == ("FIN_WAIT", fin_s or 120)
+    world.leave(replace(ack, what="PA", payload=b"late"))
+    assert _left(world) == ("FIN_WAIT", fin_s or 120)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_one_that_both_have_closed_has_7_seconds(version: int, first: int) -> None:
+    world = _world(version)
+    world.director.set_timeouts(0, 1800, 0)
+    ends = _opened(world)
+    world.leave(replace(ends[first], what="FA"))
+    world.leave(replace(ends[1 - first], what="FA"))
     assert _left(world) == ("TIME_WAIT", 7)
 
 
-def test_one_that_the_real_server_closes_has_7_seconds(version: int) -> None:
+def test_a_single_fin_that_overtakes_the_handshakes_end_closes_one_side_only(version: int) -> None:
     world = _world(version)
-    _, said = _opened(world)
-    world.leave(replace(said, what="FA"))
-    assert _left(world) == ("FIN_WAIT", 7)
+    syn = world.from_client()
+    got = (IP if version == 4 else IPv6)(world.leave(syn))
+    world.leave(Segment("tcp", world.rip(), 8080, LIP[version], got.sport, "SA"))
+    world.leave(replace(syn, what="FA"))
+    assert _left(world) == ("CLOSE_WAIT", 120)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_half_closed_one_that_expires_is_reset_at_both_ends(version: int, first: int) -> None:
+    world = _world(version)
+    world.leave(replace(_opened(world)[first], what="FA"))
+    world.wait(122)
+    assert len(world.sent()) == 2
+    assert world.states() == []
 
 
 def test_one_that_was_reset_has_3_seconds(version: int) -> None:
