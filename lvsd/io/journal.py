@@ -186,12 +186,15 @@ def this_namespace() -> str:
 def _cookie() -> str:
     """Return what no other network namespace of this boot has, nor had before.
 
-    Before Linux 5.14 only the inode can be had, which the next namespace may get again.
+    Before Linux 5.14 only the inode can be had, which the next namespace may get again. Raise
+    OSError without descriptors: the journal would be looked for in another place.
     """
     try:
         with socket.socket(socket.AF_UNIX) as sock:
             value = sock.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, _U64.size)
-    except OSError:
+    except OSError as error:
+        if error.errno != errno.ENOPROTOOPT:
+            raise
         return f"inode-{Path('/proc/thread-self/ns/net').stat().st_ino}"
     return str(_U64.unpack(value)[0])
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 DESCRIPTORS: Final = 8
 """Netlink sockets, /proc/sys and the journal are opened one after the other: three at a time."""
+TO_START: Final = 64
+"""As many as a start and some clients of the control socket take. libuv aborts without any."""
 MEMORY_BYTES: Final = 16 << 20
 """Address space only, as nobody writes to it: more than the undo of a thousand addresses takes."""
 
@@ -30,7 +32,9 @@ log = structlog.get_logger("lvsd")
 
 
 class Reserve:
-    """Descriptors and address space that are kept for the undo. Raise KernelError.
+    """Descriptors and address space that are kept for the undo.
+
+    Raise KernelError when there are not enough of them, those of a start included.
 
     Take it before anything else is opened: a limit that is lowered later (prlimit(1)) is about
     the numbers of descriptors, and these are to be the lowest ones.
@@ -40,8 +44,10 @@ class Reserve:
         self._descriptors: list[int] = []
         self._memory: mmap.mmap | None = None
         try:
-            for _ in range(DESCRIPTORS):
+            for _ in range(TO_START):
                 self._descriptors.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            while len(self._descriptors) > DESCRIPTORS:
+                os.close(self._descriptors.pop())
             self._memory = mmap.mmap(-1, MEMORY_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         except OSError as error:
             self.release()

@@ -145,6 +145,15 @@ def test_sysctls_that_cannot_be_written_are_named(lab: Lab, directory: Path) -> 
     assert_refused(tried, os.EX_OSERR, *words)
 
 
+@pytest.mark.parametrize("limit", [9, 14, 18, 24])
+def test_too_few_descriptors_are_said_whatever_would_fail_first(
+    lab: Lab, directory: Path, limit: int
+) -> None:
+    tried = attempt(lab, directory, before=["prlimit", f"--nofile={limit}"])
+
+    assert_refused(tried, os.EX_OSERR, "Too many open files", "raise the limit of open files")
+
+
 def test_an_ordinary_user_is_refused(lab: Lab, directory: Path) -> None:
     user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
     probe = [*user, sys.executable, "-c", "import lvsd.cli"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from lvsd.io.journal import (
     LinkChange,
     SysctlChange,
     TableChange,
+    journal_path,
     this_namespace,
 )
 from lvsd.io.machine import Machine, cleanup
@@ -190,3 +192,13 @@ def test_a_living_writer_keeps_others_out(tmp_path: Path) -> None:
     for intrude in (Machine, cleanup):
         with pytest.raises(KernelError, match=f"lvsd runs in it, pid {os.getpid()}"):
             intrude(path)
+
+
+def test_without_descriptors_no_other_place_is_taken_for_the_journals(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            journal_path(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
