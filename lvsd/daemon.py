@@ -120,7 +120,7 @@ class Daemon:
         self._diverting = False
         self.manager = notify.Notifier()
         self.divert = Divert(config.daemon.queue, on_crash=config.daemon.on_crash)
-        self.ruleset = RulesetWatch(self.divert, self.complaints.mended)
+        self.ruleset = RulesetWatch(self.divert, self.complaints.mended, time.monotonic)
         self.source = QueueSource(
             config.daemon.queue,
             self.director.handle,

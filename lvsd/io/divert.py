@@ -128,14 +128,17 @@ class Divert:
             self._wanted = self._with_elements(self._wanted)
 
     def mend(self) -> list[str]:
-        """Put up again the tables that are not as they should be; return their names."""
+        """Put up again the tables that are not as they should be; return their names.
+
+        A table with an owner is not looked at: only we can change it.
+        """
         if self._link is None:
             return []
         with refused():
             damaged = {
                 name: table
                 for name, table in self._wanted.items()
-                if nf_tables.read(self._link, name) != table
+                if not table.flags & OWNED and nf_tables.read(self._link, name) != table
             }
         if damaged:
             self._put_up(damaged)

@@ -29,6 +29,8 @@ _DATAGRAMS: Final = 64
 _LEAST_PAUSE_S: Final = 0.001
 _LONGEST_PAUSE_S: Final = 0.1
 """Between one mending and the next: twice the last, unless nothing happened for `_QUIET_S`."""
+_SHARE: Final = 9
+"""The pause is so many times what the last mending took, at least: a table may be large."""
 _QUIET_S: Final = 1.0
 _SAY_AGAIN_S: Final = 60.0
 
@@ -37,11 +39,17 @@ class RulesetWatch:
     """Keeps the tables of ``divert`` as they have to be.
 
     ``on_mended`` is called with the names of the tables that were put up again, and how often that
-    was since the last call, once a minute at most.
+    was since the last call, once a minute at most. ``clock`` tells seconds.
     """
 
-    def __init__(self, divert: Divert, on_mended: Callable[[list[str], int], None]) -> None:
+    def __init__(
+        self,
+        divert: Divert,
+        on_mended: Callable[[list[str], int], None],
+        clock: Callable[[], float],
+    ) -> None:
         self._divert = divert
+        self._clock = clock
         self._on_mended = on_mended
         self._socket: socket.socket | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -62,7 +70,7 @@ class RulesetWatch:
         except OSError as error:
             raise KernelError("watch nf_tables", error, "see `nft monitor`") from error
         self._loop = loop
-        self._last = loop.time() - _QUIET_S
+        self._last = self._clock() - _QUIET_S
         loop.add_reader(self._socket.fileno(), self._readable)
 
     def close(self) -> None:
@@ -108,14 +116,14 @@ class RulesetWatch:
         """Mend now, or after the pause that whoever changes the ruleset all the time brought."""
         if self._loop is None or self._timer is not None:
             return
-        now = self._loop.time()
+        now = self._clock()
         if now >= self._last + _QUIET_S:
             self._pause_s = 0.0
         due = self._last + self._pause_s
         if now >= due:
             self._mend_or_leave()
         else:
-            self._timer = self._loop.call_at(due, self._mend_or_leave)
+            self._timer = self._loop.call_later(due - now, self._mend_or_leave)
 
     def _mend_or_leave(self) -> None:
         """Mend; what fails is left to `check`, which can say so."""
@@ -127,11 +135,13 @@ class RulesetWatch:
         if self._loop is None:
             return
         self._is_due = True
+        began = self._clock()
         try:
             names = self._divert.mend()
         finally:
-            self._last = self._loop.time()
-            self._pause_s = min(max(_LEAST_PAUSE_S, 2 * self._pause_s), _LONGEST_PAUSE_S)
+            self._last = self._clock()  # the loop's own time stands still meanwhile
+            pause_s = min(max(_LEAST_PAUSE_S, 2 * self._pause_s), _LONGEST_PAUSE_S)
+            self._pause_s = max(pause_s, _SHARE * (self._last - began))
         self._is_due = False
         if names:
             self.mended += len(names)
@@ -140,8 +150,8 @@ class RulesetWatch:
             self._say()
 
     def _say(self) -> None:
-        if self._unsaid and self._loop is not None and self._loop.time() >= self._say_next:
-            self._say_next = self._loop.time() + _SAY_AGAIN_S
+        if self._unsaid and self._loop is not None and self._clock() >= self._say_next:
+            self._say_next = self._clock() + _SAY_AGAIN_S
             names, times = sorted(self._names), self._unsaid
             self._names.clear()
             self._unsaid = 0
