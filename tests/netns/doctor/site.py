@@ -56,8 +56,7 @@ class Clinic:
     def doctor(self, *options: str) -> tuple[int, str]:
         """Return the doctor's exit status and what it printed; complaints end the test."""
         given = options or ("-c", str(self.site.daemon.config_file))
-        # Each fault is waited for so long: more than a second only where all is slow.
-        wait = f"--wait={max(1.0, PATIENCE / 3):g}"
+        wait = f"--wait={PATIENCE:g}"
         command = [sys.executable, "-m", "lvsd", "doctor", wait, *given]
         done = self.lab.director.run(command, check=False)
         assert done.stderr == "", done.stderr
