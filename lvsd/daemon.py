@@ -305,11 +305,9 @@ class Daemon:
                     mtu = self.frames.send(each, each.neighbour, now)
                 if mtu:
                     director.too_long(each, mtu)
-        if director.answers:
-            now = time.monotonic()
-            for answer in director.answers:
-                self.answers.send(answer.message, answer.destination, now)
-            director.answers.clear()
+        for answer in director.answers:
+            self.answers.send(answer.message, answer.destination)
+        director.answers.clear()
 
     def _return_too_long(self, waited: Departure, mtu: int) -> None:
         """Cut a packet that waited for a MAC while its way became narrower, or tell its sender."""
@@ -341,7 +339,7 @@ class Daemon:
             "refusals": asdict(self.director.strays.refusals),
             "table": self.director.admission.counters(),
             "table_lost_by_service": self.director.admission.lost(),
-            "icmp": asdict(self.answers.stats),
+            "icmp": asdict(self.answers.stats) | self.director.outbox.limits.counters(),
             "packets": asdict(self.packets.stats),
             "frames": asdict(self.frames.stats),
             "virtual_addresses": self.addresses.counters(),

@@ -16,6 +16,7 @@ from lvsd.core.admission import Admission
 from lvsd.core.connecting import Connector
 from lvsd.core.connection import ConnectionTable, Template, TranslatedConnection
 from lvsd.core.ending import Endings
+from lvsd.core.icmp_limits import Kind
 from lvsd.core.listing import Row, rows
 from lvsd.core.outbox import Outbox
 from lvsd.core.path import Exit
@@ -165,15 +166,17 @@ class Director:
             self.table.hasten(connection)
         if path.exit is _VERDICT and size <= path.server.mtu and packet.ttl > 1:
             return path.request(packet)  # as `go` would, a call sooner (bench/core.py)
-        return self.go(connection, path, packet, indev)
+        return self.go(connection, path, packet, indev, now)
 
-    def go(self, connection: Connection, path: Path, packet: Packet, indev: int) -> bytes | Verdict:
+    def go(
+        self, connection: Connection, path: Path, packet: Packet, indev: int, now: float
+    ) -> bytes | Verdict:
         """Send a request on by ``path``, unless it has come to its end or is too long for it."""
         exit_ = path.exit
         if exit_ is _HOST:
             return self.deliver(packet)
         if packet.ttl <= 1:
-            return self._refuse(packet, Reason.TTL_EXPIRED, icmp.time_exceeded(packet))
+            return self._end_of_ttl(packet, now)
         mtu = path.server.mtu - path.overhead
         if packet.end > mtu and self._is_too_big(packet, mtu, indev):
             return self._refuse_long(packet, mtu)
@@ -229,7 +232,7 @@ class Director:
         if not isinstance(connection, TranslatedConnection):
             return Verdict.PASS
         if packet.ttl <= 1:
-            return self._refuse(packet, Reason.TTL_EXPIRED, icmp.time_exceeded(packet))
+            return self._end_of_ttl(packet, now)
         data = connection.translation.reply(packet)
         self.departures.append(Departure(data, None, packet.data, indev))
         return Verdict.TAKEN
@@ -390,7 +393,7 @@ class Director:
         key = service.key
         vport = flow.destination_port
         if not (key.fwmark or service.persistence_s or vport == key.vport):
-            return self._leave(service, packet, Reason.NO_SERVER)
+            return self._leave(service, packet, Reason.NO_SERVER, now)
         no_room = self.admission.admit(service, 1 + bool(service.persistence_s))
         if no_room:
             return self.drop(no_room)
@@ -399,7 +402,7 @@ class Director:
             choose(service, flow, packet.protocol, self.table, self.settings, now),
         )
         if isinstance(server, Reason):
-            return self._leave(service, packet, server)
+            return self._leave(service, packet, server, now)
         if isinstance(server, Template):
             template, server = server, server.server
         mapped = template is None or vport == key.vport
@@ -408,7 +411,7 @@ class Director:
             server, flow, packet.protocol, rport, packet.key, self.local_addresses, now
         )
         if isinstance(connection, Reason):
-            return self._leave(service, packet, connection)
+            return self._leave(service, packet, connection, now)
         connection.fwmark = mark
         if template is not None:
             connection.template = template
@@ -426,7 +429,7 @@ class Director:
                 self._connector.release(connection)
         return verdict
 
-    def _leave(self, service: Service, packet: Packet, reason: Reason) -> Verdict:
+    def _leave(self, service: Service, packet: Packet, reason: Reason, now: float) -> Verdict:
         """Refuse a packet that no real server can take (ip_vs_leave).
 
         A plug-in's fault is not the client's business: its next try may go well.
@@ -439,7 +442,8 @@ class Director:
             and packet.destination_port != FTP_PORT
         ):
             return self.let_pass()  # an FTP service is no catch-all of its VIP
-        return self._refuse(packet, reason, icmp.port_unreachable(packet))
+        told = self.outbox.answer(packet, Kind.UNREACHABLE, now, icmp.port_unreachable)
+        return self._refuse(packet, reason, told)
 
     # --- verdicts ---------------------------------------------------------------------------
 
@@ -459,17 +463,22 @@ class Director:
         Senders ignore less, as a forgery (RFC 8201, section 4).
         """
         told = max(mtu, MIN_MTU[packet.version])
-        return self._refuse(packet, Reason.TOO_BIG, icmp.too_big(packet, told))
+        return self._refuse(packet, Reason.TOO_BIG, self.outbox.tell_too_big(packet, told))
 
-    def _refuse(self, packet: Packet, reason: Reason, message: bytes) -> Verdict:
-        """Drop a packet and let its sender know.
+    def _end_of_ttl(self, packet: Packet, now: float) -> Verdict:
+        """Drop a packet whose TTL ends here, and tell its sender."""
+        told = self.outbox.answer(packet, Kind.TIME_EXCEEDED, now, icmp.time_exceeded)
+        return self._refuse(packet, Reason.TTL_EXPIRED, told)
+
+    def _refuse(self, packet: Packet, reason: Reason, told: int) -> Verdict:
+        """Drop a packet whose sender was told so by a message of so many bytes, 0: by none.
 
         To IPVS that is a packet from the VIP, the server's in DR and TUN (ip_vs_out_icmp).
         """
-        if self.outbox.answer(packet, message):
+        if told:
             connection = self._by_key.get(packet.key) or self._replaced
             if connection is not None and connection.path.key[-1].bypasses:
-                connection.path.count_out(IP_HEADER_BYTES[packet.version] + len(message))
+                connection.path.count_out(IP_HEADER_BYTES[packet.version] + told)
         return self.drop(reason)
 
     # --- the operator's questions -----------------------------------------------------------

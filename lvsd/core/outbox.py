@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from lvsd.core import states
 from lvsd.core.connection import TranslatedConnection
+from lvsd.core.icmp_limits import ErrorLimits, Kind
 from lvsd.core.verdict import Departure
 from lvsd.packet import icmp
 from lvsd.packet.exchanged_error import MIN_MTU
@@ -13,6 +14,8 @@ from lvsd.packet.fragment import LEAST_MTU_V4, LEAST_MTU_V6, fragments
 from lvsd.packet.tcp_options import clamp_mss
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lvsd.core.connection import Connection
     from lvsd.core.path import Path
     from lvsd.packet.view import Packet
@@ -35,13 +38,17 @@ class Answer(NamedTuple):
 
 
 class Outbox:
-    """Collects what a director sends; whoever can send empties both lists."""
+    """Collects what a director sends; the caller drains both lists.
 
-    __slots__ = ("_identification", "answers", "departures")
+    ``limits`` are those of ICMP errors.
+    """
+
+    __slots__ = ("_identification", "answers", "departures", "limits")
 
     def __init__(self) -> None:
         self.departures: list[Departure] = []
         self.answers: list[Answer] = []
+        self.limits = ErrorLimits()
         self._identification = 0
 
     def depart(self, connection: Connection, path: Path, packet: Packet, indev: int) -> bool:
@@ -83,12 +90,27 @@ class Outbox:
         self.departures += [Departure(piece, neighbour, original, indev) for piece in pieces]
         return bool(pieces)
 
-    def answer(self, packet: Packet, message: bytes) -> bool:
-        """Send an ICMP error to a packet's sender, if it may be told; return whether it is."""
-        told = icmp.may_answer(packet) and len(self.answers) < ANSWERS_KEPT
-        if told:
-            self.answers.append(Answer(packet.source, message))
-        return told
+    def answer(
+        self, packet: Packet, kind: Kind, now: float, make: Callable[[Packet], bytes]
+    ) -> int:
+        """Send the ICMP error that ``make`` makes to a packet's sender, if it may be told.
+
+        Return the bytes of the message; 0 if none is sent, and then none was made.
+        """
+        answers = self.answers
+        if (
+            len(answers) >= ANSWERS_KEPT
+            or not icmp.may_answer(packet)
+            or not self.limits.take(kind, packet.source, now)
+        ):
+            return 0
+        message = make(packet)
+        answers.append(Answer(packet.source, message))
+        return len(message)
+
+    def tell_too_big(self, packet: Packet, mtu: int) -> int:
+        """Send the ICMP error that a packet is too big for ``mtu`` bytes, as `answer` does."""
+        return self.answer(packet, Kind.TOO_BIG, 0.0, lambda about: icmp.too_big(about, mtu))
 
     def _next_identification(self) -> int:
         """Return a number for an IP header of ours, from 1 to 65535."""

@@ -8,16 +8,19 @@ the way of the key exchange between the same hosts, UDP on port 500 (ip_vs_proto
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from lvsd.core import states
 from lvsd.core.connection import TranslatedConnection
+from lvsd.core.icmp_limits import Kind
 from lvsd.core.path import Exit, leave, path_to
 from lvsd.core.verdict import Departure, Reason, Verdict
 from lvsd.packet import icmp
 from lvsd.packet.exchanged_error import MIN_MTU as LEAST_MTU
+from lvsd.packet.numbers import Icmp, Icmp6
 from lvsd.packet.tunnel import unwrap
-from lvsd.packet.view import ICMP, ICMPV6, UDP, Fault, Packet
+from lvsd.packet.view import ICMP, ICMPV6, UDP, Fault, Packet, reversed_key
 from lvsd.packet.view import key as make_key
 
 if TYPE_CHECKING:
@@ -30,6 +33,13 @@ ISAKMP_PORT: Final = 500
 
 MIN_MTU: Final = {4: 552, 6: 1280}
 """The least path MTU that an ICMP error is believed about (net.ipv4.route.min_pmtu, RFC 8200)."""
+
+_KINDS: Final[dict[tuple[int, int], Kind]] = {
+    (4, Icmp.UNREACHABLE): Kind.UNREACHABLE,
+    (4, Icmp.TIME_EXCEEDED): Kind.TIME_EXCEEDED,
+    (6, Icmp6.UNREACHABLE): Kind.UNREACHABLE,
+    (6, Icmp6.TIME_EXCEEDED): Kind.TIME_EXCEEDED,
+}
 
 
 class Related:
@@ -63,13 +73,7 @@ class Related:
         if fault is not None:
             # Not ours: what it quotes is no packet of a connection.
             return director.strays.leave(packet, mark, now)
-        about = make_key(
-            inner.protocol,
-            inner.destination,
-            inner.destination_port,
-            inner.source,
-            inner.source_port,
-        )
+        about = reversed_key(inner.key)
         connection = director.table.by_key.get(about)
         if connection is None:
             return self._about_tunnel(packet, inner, mark, now)
@@ -143,14 +147,14 @@ class Related:
         path.count_out(packet.end)
         mtu = icmp.next_hop_mtu(packet)
         if mtu is None:
-            message = icmp.relayed(packet, wrapped)
+            kind = _KINDS.get((packet.version, packet.icmp_type), Kind.OTHER)
+            director.outbox.answer(wrapped, kind, now, partial(icmp.relayed, packet))
         else:
             path.server.mtu = min(path.server.mtu, max(mtu, MIN_MTU[packet.version]))
             if not wrapped.dont_fragment:
                 return Verdict.TAKEN
             room = max(path.server.mtu - path.overhead, LEAST_MTU[wrapped.version])
-            message = icmp.too_big(wrapped, room)
-        director.outbox.answer(wrapped, message)
+            director.outbox.tell_too_big(wrapped, room)
         return Verdict.TAKEN
 
     # --- AH and ESP -------------------------------------------------------------------------
@@ -176,7 +180,7 @@ class Related:
             return director.drop(Reason.PLUGIN_FAULT)
         if connection.key == exchange:
             path.count_in(packet.end)
-            return director.go(connection, path, packet, indev)
+            return director.go(connection, path, packet, indev, now)
         path.count_out(packet.end)
         return director.let_pass() if path.reply is None else path.reply(packet)
 

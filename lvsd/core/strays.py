@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from lvsd.core import states
+from lvsd.core.icmp_limits import Kind
 from lvsd.core.persistence import template_key
 from lvsd.core.replies import reply_endpoints, ways
 from lvsd.core.verdict import Departure, Hook, Reason, Verdict
@@ -92,7 +93,7 @@ class Strays:
         services = director.services
         if destination in services.vips or services.has_mark(mark, packet.version):
             if packet.protocol == UDP:
-                director.outbox.answer(packet, icmp.port_unreachable(packet))
+                director.outbox.answer(packet, Kind.UNREACHABLE, now, icmp.port_unreachable)
             return self._refuse(packet, now)
         return director.let_pass()
 

@@ -6,8 +6,7 @@ it does for ICMP errors of its own. The ICMPv6 checksum is the kernel's work (RF
 control and the type of service of the packet that it is about (RFC 1812, section 4.3.2.5), and no
 DF, as one that is lost for being too long helps nobody.
 
-Sending is limited as the kernel limits itself (net.ipv4.icmp_msgs_per_sec and _burst), so that
-a flood of bad packets does not become a flood of complaints.
+How many are made in the first place is limited by `lvsd.core.icmp_limits`.
 """
 
 from __future__ import annotations
@@ -42,39 +41,14 @@ class IcmpStats:
     """What became of the messages, counted from when the sender was opened."""
 
     sent: int = 0
-    limited: int = 0
-    """Not sent: over the rate."""
     failed: int = 0
     """Not sent: no route, buffer full, not open, or whatever else the socket said."""
 
 
-class TokenBucket:
-    """Lets ``rate`` events a second pass on average, ``burst`` at once."""
-
-    __slots__ = ("_burst", "_last", "_rate", "_tokens")
-
-    def __init__(self, rate: float, burst: int) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._tokens = float(burst)
-        self._last: float | None = None
-
-    def take(self, now: float) -> bool:
-        """Return whether one more event may pass at ``now`` (seconds of any steady clock)."""
-        if self._last is not None and now > self._last:
-            self._tokens = min(self._burst, self._tokens + (now - self._last) * self._rate)
-        self._last = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
-
-
 class IcmpSender:
-    """Sends at most ``rate_pps`` messages a second, ``burst`` at once, and never waits."""
+    """Sends messages, and never waits."""
 
-    def __init__(self, *, rate_pps: float = 1000, burst: int = 50) -> None:
-        self._bucket = TokenBucket(rate_pps, burst)
+    def __init__(self) -> None:
         self._sockets: dict[int, socket.socket] = {}
         self.stats = IcmpStats()
 
@@ -104,14 +78,11 @@ class IcmpSender:
             self.close()
             raise KernelError("open a raw ICMP socket", error, "see socket(2)") from error
 
-    def send(self, message: bytes, to: bytes, now: float) -> bool:
+    def send(self, message: bytes, to: bytes) -> bool:
         """Send an ICMP error (without IP header) to a packed address; return whether it went.
 
-        ``now`` in seconds of any steady clock. Never raises: what fails is counted.
+        Never raises: what fails is counted.
         """
-        if not self._bucket.take(now):
-            self.stats.limited += 1
-            return False
         try:
             self._sockets[len(to)].sendmsg((message,), _options(message, to), 0, (text(to), 0))
         except (OSError, LookupError):

@@ -8,12 +8,17 @@ Both for ICMP (RFC 792) and ICMPv6 (RFC 4443).
 from __future__ import annotations
 
 from struct import Struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from lvsd.packet.checksum import checksum, pseudo_header
+from lvsd.packet.checksum import IPV4_CHECKSUM, apply, apply_udp, checksum, pseudo_header
 from lvsd.packet.numbers import Icmp, Icmp6
-from lvsd.packet.rewrite import Change, End, edit
-from lvsd.packet.view import ICMP, ICMPV6, Fault, Packet
+from lvsd.packet.rewrite import CHECKSUM_AT, PORTED
+from lvsd.packet.view import ICMP, ICMPV6, UDP, Fault, Packet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lvsd.packet.rewrite import End
 
 HEADER_BYTES: Final = 8
 """An ICMP error's own header; the quoted packet follows."""
@@ -30,6 +35,9 @@ NEVER_ANSWERED: Final = PASSED_ON | {Icmp.REDIRECT, Icmp.PARAMETER_PROBLEM}
 
 INFORMATIONAL: Final = 128
 """ICMPv6 types from here on are not errors (RFC 4443, section 2.1)."""
+
+ADDRESSES_AT: Final = {4: 12, 6: 8}
+"""Where the source address stands in an IP header; the destination follows."""
 
 _HEADER: Final = Struct("!BBHI").pack
 
@@ -151,10 +159,10 @@ def rewrite_error(
     (ip_vs_nat_icmp). The quoted transport checksum is updated where it was quoted; SCTP's, which
     covers more than is quoted, is not. The ICMP checksum is computed anew.
     """
-    out = _between(packet, _portless(outer_source), _portless(outer_destination))
     l4 = packet.l4
-    body = l4 + HEADER_BYTES
-    out[body : body + inner.end] = _between(inner, inner_source, inner_destination)
+    out = bytearray(packet.data[: packet.end])
+    _redirect(out, 0, packet, _portless(outer_source), _portless(outer_destination))
+    _redirect(out, l4 + HEADER_BYTES, inner, inner_source, inner_destination)
     out[l4 + 2 : l4 + 4] = bytes(2)
     carry = _carry(packet, outer_source, outer_destination)
     out[l4 + 2 : l4 + 4] = checksum(out[l4:], carry).to_bytes(2, "big")
@@ -189,15 +197,45 @@ def _portless(address: bytes | None) -> End | None:
     return None if address is None else (address, None)
 
 
-def _between(packet: Packet, source: End | None, destination: End | None) -> bytearray:
-    """Return a copy of the packet with new ends, the old ones being what it has."""
-    if source is None and destination is None:
-        return bytearray(packet.data[: packet.end])
-    old_source = packet.source, packet.source_port
-    old_destination = packet.destination, packet.destination_port
-    change = Change.between(
-        packet.protocol,
-        source and (old_source, source),
-        destination and (old_destination, destination),
-    )
-    return edit(packet, change)
+def _redirect(
+    out: bytearray, start: int, packet: Packet, source: End | None, destination: End | None
+) -> None:
+    """Write new ends into a packet that lies at ``start``, and update its checksums.
+
+    As `lvsd.packet.rewrite.edit`, but for ends that are met once: it works out the difference in
+    less time than a `Change` takes to make. A port of None stays.
+    """
+    connection_key, version = packet.key, packet.version
+    half = len(connection_key) - 3 >> 1
+    at = start + ADDRESSES_AT[version]
+    ported = packet.protocol in PORTED and not packet.fragment_offset
+    moved = ports = 0
+    for offset, end, address_at, port_at in (
+        (0, source, 1, -4),
+        (half - 1, destination, half, -2),
+    ):
+        if end is None:
+            continue
+        address, port = end
+        old = connection_key[address_at : address_at + half - 1]
+        moved += int.from_bytes(address, "big") - int.from_bytes(old, "big")
+        out[at + offset : at + offset + half - 1] = address
+        if port is not None and ported:
+            ports += port - (connection_key[port_at] << 8 | connection_key[port_at + 1])
+            here = start + packet.l4 + 4 + port_at
+            out[here] = port >> 8
+            out[here + 1] = port & 0xFF
+    if version == 4:
+        _update(out, start + IPV4_CHECKSUM, moved % 0xFFFF or 0xFFFF, apply)
+    where = CHECKSUM_AT.get(packet.protocol)
+    if where is None or packet.fragment_offset or packet.l4 + where + 2 > packet.end:
+        return
+    change = (moved + ports) % 0xFFFF or 0xFFFF
+    how = apply_udp if packet.protocol == UDP else apply
+    _update(out, start + packet.l4 + where, change, how)
+
+
+def _update(out: bytearray, at: int, change: int, how: Callable[[int, int], int]) -> None:
+    value = how(out[at] << 8 | out[at + 1], change)
+    out[at] = value >> 8
+    out[at + 1] = value & 0xFF

@@ -37,7 +37,7 @@ CHECKSUM_AT: Final = {TCP: 16, UDP: 6, ICMPV6: 2}
 """Where in its header each protocol keeps a checksum that covers the addresses."""
 
 _SCTP_CHECKSUM: Final = slice(8, 12)
-_PORTED: Final = frozenset({TCP, UDP, SCTP})
+PORTED: Final = frozenset({TCP, UDP, SCTP})
 _HOP: Final = delta(b"\x01\x00", b"\x00\x00")
 """What one TTL less does to the checksum of an IPv4 header."""
 
@@ -98,7 +98,7 @@ class Change:
         if widths not in ({4}, {16}):
             raise ValueError("the old and new addresses must be all IPv4 or all IPv6")
         addresses = combine(*(delta(old, new) for (old, _), (new, _) in pairs))
-        ported = protocol in _PORTED
+        ported = protocol in PORTED
         moved = [(old, new) for (_, old), (_, new) in pairs if new is not None] if ported else []
         ports = combine(*(delta(_port(old), _port(new)) for old, new in moved))
         return cls(

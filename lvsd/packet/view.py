@@ -37,6 +37,7 @@ __all__ = [
     "Fault",
     "Packet",
     "key",
+    "reversed_key",
     "split_key",
 ]
 
@@ -266,6 +267,20 @@ def split_key(connection_key: bytes) -> tuple[Endpoint, Endpoint]:
     return (
         (connection_key[1:half], source_port),
         (connection_key[half:-4], destination_port),
+    )
+
+
+def reversed_key(connection_key: bytes) -> bytes:
+    """Return the key of packets the other way round."""
+    half = len(connection_key) - 3 >> 1
+    return b"".join(
+        (
+            connection_key[:1],
+            connection_key[half:-4],
+            connection_key[1:half],
+            connection_key[-2:],
+            connection_key[-4:-2],
+        )
     )
 
 

@@ -23,7 +23,7 @@ def test_an_icmp_message_goes_out_as_it_was_given(row: Row) -> None:
     sender = IcmpSender()
     with row.client.raw(socket.IPPROTO_ICMP) as receiver:
         sender.open()
-        assert sender.send(EXCEEDED4, pack(CLIENT4), 0.0)
+        assert sender.send(EXCEEDED4, pack(CLIENT4))
         packet = receiver.recv(200)
     sender.close()
     assert (packet[12:16], packet[20:]) == (pack("192.0.2.1"), EXCEEDED4)
@@ -34,7 +34,7 @@ def test_the_kernel_fills_in_the_checksum_of_an_icmpv6_message(row: Row) -> None
     sender = IcmpSender()
     with row.client.raw(socket.IPPROTO_ICMPV6, socket.AF_INET6) as receiver:
         sender.open()
-        assert sender.send(EXCEEDED6, pack(CLIENT6), 0.0)
+        assert sender.send(EXCEEDED6, pack(CLIENT6))
         message = receiver.recv(200)
         while message[0] >= 128:  # neighbour discovery
             message = receiver.recv(200)
@@ -47,7 +47,7 @@ def test_a_message_that_nobody_can_get_is_counted_and_raises_nothing(row: Row) -
     del row
     sender = IcmpSender()
     sender.open()
-    assert not sender.send(EXCEEDED4, pack("203.0.113.1"), 0.0)
+    assert not sender.send(EXCEEDED4, pack("203.0.113.1"))
     sender.close()
     assert (sender.stats.sent, sender.stats.failed) == (0, 1)
 
@@ -62,7 +62,7 @@ def test_an_icmp_error_has_its_precedence_and_the_quoted_type_of_service(
     message = EXCEEDED4[:9] + bytes((quoted,)) + EXCEEDED4[10:]
     with row.client.raw(socket.IPPROTO_ICMP) as receiver:
         sender.open()
-        assert sender.send(message, pack(CLIENT4), 0.0)
+        assert sender.send(message, pack(CLIENT4))
         packet = receiver.recv(200)
     sender.close()
     assert packet[1] == expected
@@ -72,7 +72,7 @@ def test_an_icmp_error_over_ipv4_may_be_fragmented(row: Row) -> None:
     sender = IcmpSender()
     with row.client.raw(socket.IPPROTO_ICMP) as receiver:
         sender.open()
-        assert sender.send(EXCEEDED4, pack(CLIENT4), 0.0)
+        assert sender.send(EXCEEDED4, pack(CLIENT4))
         packet = receiver.recv(200)
     sender.close()
     assert packet[6:8] == bytes(2)

@@ -73,12 +73,13 @@ def test_who_cannot_be_told_is_not_told(version: int, source: tuple[str, str]) -
 
 def test_only_so_many_answers_wait(version: int) -> None:
     world = World(version)
-    world.serve(servers=0)
-    request = raw(world.from_client())
+    service = world.serve()
+    ack = replace(world.establish(), payload=bytes(1400))
+    service.servers[0].mtu = 1400
     for _ in range(ANSWERS_KEPT + 10):
-        world.handle(request)
+        world.handle(ack)
     assert len(world.director.answers) == ANSWERS_KEPT
-    assert world.drops() == {"no_server": ANSWERS_KEPT + 10}
+    assert world.drops() == {"too_big": ANSWERS_KEPT + 10}
 
 
 def test_a_full_table_refuses_new_connections_and_keeps_the_old_ones(version: int) -> None:
