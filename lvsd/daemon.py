@@ -25,7 +25,6 @@ from lvsd import __version__, notify
 from lvsd.assembly import assemble, diverted, forwarded, local_ranges, virtual_addresses
 from lvsd.control.server import ControlServer
 from lvsd.core.sequence_numbers import NEW
-from lvsd.core.service import ANY_MTU
 from lvsd.errors import KernelError, environment_error
 from lvsd.io import machine, routes
 from lvsd.io.announcer import Announcer
@@ -40,6 +39,7 @@ from lvsd.io.ruleset_watch import RulesetWatch
 from lvsd.running import obstacles, own_ports
 from lvsd.running.complaints import Complaints
 from lvsd.running.jobs import Job, Jobs
+from lvsd.running.learning import COMPLAINT, Learning, learn_ways
 from lvsd.running.pressure import Pressure
 from lvsd.running.unwinding import Reserve, Unwinding
 from lvsd.running.virtual_addresses import VirtualAddresses
@@ -129,12 +129,13 @@ class Daemon:
             after_turn=self.send_waiting,
             on_error=self.report_error,
         )
-        self.learning = Job("cannot look up routes", lambda _: self.learn_routes(), LEARN_PERIOD_S)
+        self.turns = Turns(lambda: self.source.received)
+        self.ways = Learning(self._learning_steps, self.turns, self.complaints)
+        self.learning = Job(COMPLAINT, lambda _: self.ways.soon(), LEARN_PERIOD_S)
         self.announcer = Announcer()
         self.addresses = VirtualAddresses(virtual_addresses(config), self.announcer)
         self.addressing = Job("cannot look after the virtual addresses", self.addresses.look)
         self.watchdog = Watchdog(self.source, self.manager)
-        self.turns = Turns(lambda: self.source.received)
         self.jobs = Jobs(self._jobs(), self.complaints, time.monotonic)
 
     async def serve(self, reserve: Reserve) -> None:
@@ -185,7 +186,7 @@ class Daemon:
         watch = routes.Watch(self.network_changed)
         undo.then("end to watch routes", watch.close)
         watch.start(loop)
-        self.learn_routes()
+        self.ways.now()
         self.source.start(loop)
         undo.then("end to read the queue", self.source.stop)
         undo.then("reset FULLNAT connections", self._reset_translated)
@@ -201,7 +202,9 @@ class Daemon:
         undo.then("put back what was changed", lambda: _say_put_back(changes.undo()))
         undo.then("let go of virtual addresses", self.addresses.stop)
         self._change_machine(changes)
-        self.learn_routes()  # our addresses are more now
+        undo.then("end to look up routes", self.ways.stop)
+        if any(virtual_addresses(self.config)):
+            self.ways.now()  # our addresses are more now
         self.learning.due = time.monotonic() + LEARN_PERIOD_S
         self.complaints.obstacles(self._obstacles())
 
@@ -250,28 +253,19 @@ class Daemon:
         """What the present services need to have diverted."""
         return diverted(self.director.services)
 
-    def learn_routes(self) -> None:
-        """Look up our addresses, all links' MTUs, and the ways to real servers.
+    def _learning_steps(self) -> Iterator[None]:
+        """Look up our addresses, all links' MTUs, and the ways to real servers, step by step.
 
         Raise KernelError.
         """
-        director = self.director
-        director.link_mtus = routes.link_mtus()
-        own = director.local_addresses = frozenset(
-            address for _, address in routes.local_addresses()
-        )
-        servers = [server for service in director.services for server in service.servers]
-        servers += director.services.departed()
-        mtus = routes.route_mtus(server.address for server in servers)
-        sources = routes.sources(server.address for server in servers)
-        for server in servers:
-            address = server.address
-            server.set_way(mtus[address] or ANY_MTU, sources[address], is_local=address in own)
-        director.strays.learn()
+        yield from learn_ways(self.director)
+        self.director.strays.learn()
         self.packets.refresh()
-        self.frames.refresh()
+        yield
+        yield from self.frames.refreshing()
         if self._diverting:  # else not all of our addresses are there
             self.divert.update(self.diverted)
+            yield
             self.complaints.obstacles(self._obstacles())
 
     def network_changed(self) -> None:
@@ -329,7 +323,8 @@ class Daemon:
             if service.fault is not None:
                 self.report_error(service.fault)
                 service.fault = None
-        self.complaints.obstacles(self._obstacles())
+        if not self.ways.busy:  # else half of it is known
+            self.complaints.obstacles(self._obstacles())
 
     def counters(self) -> dict[str, dict[str, int]]:
         """Return what is counted around the director, for the control socket."""

@@ -27,7 +27,7 @@ from lvsd.packet.numbers import ETHERTYPES
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from lvsd.core.verdict import Departure
     from lvsd.io.neighbours import Place
@@ -40,6 +40,8 @@ ASK_S: Final = 4.0
 """Less than the kernel's delay_first_probe_time (5 s), so that a neighbour in use is never idle."""
 ASK_AGAIN_S: Final = 1.0
 """How often one is looked for who does not answer; the kernel itself sends a request a second."""
+PLACED_AT_ONCE: Final = 16
+"""Neighbours that are looked up in one step: three questions to the kernel each."""
 FORGET_S: Final = 60.0
 """How long a neighbour is remembered that nothing is sent to."""
 
@@ -181,11 +183,20 @@ class FrameSender:
 
     def refresh(self) -> None:
         """Look up all ways anew: routes, links or addresses changed. Never raises."""
+        for _ in self.refreshing():
+            pass
+
+    def refreshing(self) -> Iterator[None]:
+        """Do the same step by step; packets may be sent between two of them."""
         self._stale = False
-        neighbours = list(self._neighbours.values())
-        self._place(neighbours)
-        for each in neighbours:
-            self._send_waiting(each)
+        left = list(self._neighbours.values())
+        while left:
+            some = [each for each in left[:PLACED_AT_ONCE] if each.address in self._neighbours]
+            del left[:PLACED_AT_ONCE]
+            self._place(some)
+            for each in some:
+                self._send_waiting(each)
+            yield
         wanted = {each.place[0] for each in self._neighbours.values() if each.problem is None}
         for interface in self._sockets.keys() - wanted:
             self._sockets.pop(interface).close()

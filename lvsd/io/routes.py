@@ -17,7 +17,7 @@ from lvsd.io.netlink import NETLINK_ROUTE, Message, attribute, attributes, linke
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from lvsd.io.netlink import Link
 
@@ -120,6 +120,24 @@ def sources(addresses: Iterable[bytes]) -> dict[bytes, bytes | None]:
     except OSError as error:
         raise _refusal("look up routes", error) from error
     return {each: (route or {}).get(_RTA_PREFSRC) for each, route in found.items()}
+
+
+def mtus_and_sources(
+    addresses: Iterable[bytes],
+) -> Iterator[tuple[bytes, int | None, bytes | None]]:
+    """Yield each address with what `route_mtus` and `sources` say of it, asked when it is taken.
+
+    Raise KernelError.
+    """
+    try:
+        with linked(NETLINK_ROUTE) as link:
+            mtus = _link_mtus(link)
+            for address in addresses:
+                mtu = _route_mtu(_route(link, address), mtus)
+                source = (_route(link, address, 0) or {}).get(_RTA_PREFSRC)
+                yield address, mtu, source
+    except OSError as error:
+        raise _refusal("look up routes", error) from error
 
 
 def ways(addresses: Iterable[bytes]) -> dict[bytes, Way | None]:

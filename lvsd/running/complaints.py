@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 REPEAT_S: Final = 60.0
 """How long the log is silent about a fault that it has just told of."""
 
+NAMED: Final = 5
+"""Obstacles of one kind that the log tells of one by one; of more there is one line."""
+
 _NEVER: Final = float("-inf")
 
 log = structlog.get_logger("lvsd")
@@ -82,18 +85,27 @@ class Complaints:
     def obstacles(self, found: Iterable[tuple[str, str, str]]) -> None:
         """Log what was not among the obstacles when this was last called.
 
-        An obstacle is a sentence, the name or address that it is about, and a remedy.
+        An obstacle is a sentence, the name or address that it is about, and a remedy. More than
+        `NAMED` of one sentence are told of in one line, with the first names.
         """
         now = self._clock()
         keyed = {f"{what}: {whom}": (what, whom, remedy) for what, whom, remedy in found}
         self._standing &= keyed.keys()
+        alike: dict[str, list[tuple[str, str]]] = {}
         for key in sorted(keyed.keys() - self._standing):
             if now < self._obstacles.get(key, _NEVER) + REPEAT_S:
                 continue
             what, whom, remedy = keyed[key]
-            log.warning(what, address=whom, remedy=remedy)
+            alike.setdefault(what, []).append((whom, remedy))
             self._obstacles[key] = now
             self._standing.add(key)
+        for what, about in alike.items():
+            if len(about) <= NAMED:
+                for whom, remedy in about:
+                    log.warning(what, address=whom, remedy=remedy)
+            else:
+                first = ", ".join(whom for whom, _ in about[:NAMED])
+                log.warning(what, address=f"{first}, ...", times=len(about), remedy=about[0][1])
         if len(self._obstacles) > len(keyed):
             self._obstacles = {
                 key: said_at

@@ -19,14 +19,19 @@ Obstacle: TypeAlias = tuple[str, str, str]
 UNANSWERED: Final = 3
 """Repeated SYNs, with no client answered in between, from which on a server is called silent."""
 
+NAMED: Final = 5
+"""Servers that are told of one by one; of more there is one line with the first of them."""
+
 _SILENT: Final = "clients repeat their SYNs: a real server seems not to answer them"
 
 
 def of_services(director: Director, unreachable: Mapping[bytes, str]) -> Iterator[Obstacle]:
     """Yield the obstacles on the ways to real servers.
 
-    ``unreachable`` says why frames to an address cannot be sent.
+    ``unreachable`` says why frames to an address cannot be sent. Servers without a route, which a
+    change of routes can make of all of them, are one obstacle where they are more than `NAMED`.
     """
+    lost: list[RealServer] = []
     own = director.local_addresses or frozenset()
     for service in director.services:
         for address in service.local.addresses:
@@ -35,7 +40,7 @@ def of_services(director: Director, unreachable: Mapping[bytes, str]) -> Iterato
                 yield "a local address is none of this host", text(address), remedy
         for server in service.servers:
             if server.source is None:
-                yield "no route to a real server", _name(server), "see `ip route`"
+                lost.append(server)
             elif server.is_local and server.way.bypasses and service.key.vip not in {b"", *own}:
                 vip = text(service.key.vip)
                 remedy = f"make {vip} an address of this host, e.g. by `interface`"
@@ -43,6 +48,7 @@ def of_services(director: Director, unreachable: Mapping[bytes, str]) -> Iterato
             if server.unanswered >= UNANSWERED:
                 remedy = "lvsd doctor; on the real server: lvsd realserver status"
                 yield _SILENT, f"{_name(server)} of {service.name}", remedy
+    yield from _without_route(lost)
     for address, problem in unreachable.items():
         yield problem, text(address), "DR needs real servers on a link of the director's"
 
@@ -63,6 +69,16 @@ def of_forwarding(families: Iterable[int], switched_on: Collection[int]) -> Iter
         else:
             what = "the kernel does not forward, so no packet reaches a real server"
             yield what, name, "set it to 1, or forwarding = true in [sysctl]"
+
+
+def _without_route(servers: list[RealServer]) -> Iterator[Obstacle]:
+    what, remedy = "no route to a real server", "see `ip route`"
+    if len(servers) <= NAMED:
+        for server in servers:
+            yield what, _name(server), remedy
+        return
+    first = ", ".join(map(_name, servers[:NAMED]))
+    yield what, f"{first} and {len(servers) - NAMED} more", remedy
 
 
 def _name(server: RealServer) -> str:

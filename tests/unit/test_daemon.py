@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -87,5 +88,10 @@ def test_a_kernel_that_does_not_answer_about_routes_leaves_what_is_known(
 
     monkeypatch.setattr(routes, "link_mtus", refuse)
     daemon.director.link_mtus = {1: 1500}
-    daemon.relearn_routes()
+
+    async def relearn() -> None:
+        daemon.relearn_routes()
+        await daemon.ways.done()
+
+    asyncio.run(relearn())
     assert daemon.director.link_mtus == {1: 1500}

@@ -60,8 +60,8 @@ def test_a_file_four_times_as_long_takes_no_more_than_some_four_times_as_long(
     tmp_path: Path, large: str
 ) -> None:
     short, long = tmp_path / "short.toml", tmp_path / "long.toml"
-    short.write_text(LARGE[large](1500))
-    long.write_text(LARGE[large](6000))
+    short.write_text(LARGE[large](800))
+    long.write_text(LARGE[large](3200))
     assert _seconds(lambda: check(long)) < 8 * _seconds(lambda: check(short))
     assert _seconds(lambda: place(long)) < 8 * _seconds(lambda: place(short))
 

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from lvsd.errors import KernelError
 from lvsd.running import complaints
-from lvsd.running.complaints import REPEAT_S, Complaints
+from lvsd.running.complaints import NAMED, REPEAT_S, Complaints
 
 BROKEN = KernelError("read it", "no", "try")
 
@@ -116,3 +116,18 @@ def test_an_obstacle_that_is_back_within_a_minute_is_said_when_the_minute_is_ove
     assert said(world, obstacle("a")) == []
     world.now += REPEAT_S
     assert said(world, obstacle("a")) == ["a"]
+
+
+def test_many_obstacles_of_one_kind_are_one_line_with_their_number_and_the_first(
+    world: World,
+) -> None:
+    names = [f"10.0.{number >> 8}.{number & 255}" for number in range(2000)]
+    with capture_logs() as logs:
+        world.complaints.obstacles([*map(obstacle, names), ("another", "b", "")])
+    assert [(line["event"], line.get("times")) for line in logs] == [
+        ("another", None),
+        ("no route", 2000),
+    ]
+    first = ", ".join(sorted(names)[:NAMED])
+    assert (logs[1]["address"], logs[1]["remedy"]) == (f"{first}, ...", "see `ip route`")
+    assert said(world, *map(obstacle, names)) == []

@@ -1,0 +1,125 @@
+"""Ways are learned a slice at a time, and what was asked for meanwhile once more."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from structlog.testing import capture_logs
+
+from forwarders import Tun
+from lvsd.core.service import ANY_MTU
+from lvsd.errors import KernelError
+from lvsd.io import routes
+from lvsd.packet.address import pack
+from lvsd.running.complaints import Complaints
+from lvsd.running.learning import COMPLAINT, Learning, learn_ways
+from lvsd.turns import Turns
+from tests.unit.core.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    import pytest
+
+
+def _learning(steps: Callable[[], Iterator[None]]) -> Learning:
+    return Learning(steps, Turns(), Complaints(lambda: 0.0))
+
+
+def test_packets_have_turns_while_ways_are_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lvsd.turns.SLICE_S", 0.0)
+    turns: list[int] = []
+
+    def steps() -> Iterator[None]:
+        for _ in range(50):
+            turns.append(0)
+            yield
+
+    async def packets() -> None:
+        while True:
+            turns[-1:] = [turns[-1] + 1] if turns else []
+            await asyncio.sleep(0)
+
+    async def scenario() -> None:
+        learning = _learning(steps)
+        others = asyncio.create_task(packets())
+        learning.soon()
+        await learning.done()
+        others.cancel()
+
+    asyncio.run(scenario())
+    assert len(turns) == 50
+    assert min(turns) > 0
+
+
+def test_changes_while_ways_are_learned_are_learned_once_afterwards() -> None:
+    begun: list[int] = []
+    learning: list[Learning] = []
+
+    def steps() -> Iterator[None]:
+        begun.append(1)
+        yield
+        if len(begun) == 1:
+            for _ in range(5):
+                learning[0].soon()
+        yield
+
+    async def scenario() -> None:
+        learning.append(_learning(steps))
+        learning[0].soon()
+        await learning[0].done()
+
+    asyncio.run(scenario())
+    assert len(begun) == 2
+
+
+def test_a_failure_is_told_and_its_end_too() -> None:
+    fails = [True]
+
+    def steps() -> Iterator[None]:
+        yield
+        if fails:
+            raise KernelError("look up routes", "busy", "try again")
+
+    async def scenario() -> None:
+        learning = _learning(steps)
+        learning.soon()
+        await learning.done()
+        fails.clear()
+        learning.soon()
+        await learning.done()
+
+    with capture_logs() as logs:
+        asyncio.run(scenario())
+    assert [line["event"] for line in logs] == [COMPLAINT, "a fault is over"]
+
+
+def test_servers_may_go_while_the_ways_to_them_are_learned_and_the_gone_ones_are_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    service = world.serve(forwarder=Tun(), servers=3)
+    world.leave(world.from_client())
+    source = pack("10.9.9.9")
+
+    def answers(addresses: Iterable[bytes]) -> Iterator[tuple[bytes, int | None, bytes | None]]:
+        for address in addresses:
+            yield address, None, source
+
+    monkeypatch.setattr(routes, "link_mtus", lambda: {7: 1400})
+    monkeypatch.setattr(routes, "local_addresses", lambda: {(7, pack(world.rip(2)))})
+    monkeypatch.setattr(routes, "mtus_and_sources", answers)
+    servers = list(service.servers)
+    steps = learn_ways(world.director)
+    next(steps)
+    used = next(each for each in servers if each.total)
+    service.remove(used.address, used.port)
+    for _ in steps:
+        service.remove_all()
+    assert world.director.link_mtus == {7: 1400}
+    assert {each.source for each in servers} == {source}
+    assert [each.is_local for each in servers] == [
+        each.address == pack(world.rip(2)) for each in servers
+    ]
+    assert {each.mtu for each in servers} == {ANY_MTU}
