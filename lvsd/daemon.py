@@ -49,7 +49,7 @@ from lvsd.turns import Turns
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
-    from typing import Any, NoReturn
+    from typing import NoReturn
 
     from lvsd.config import model
     from lvsd.core.sequence_numbers import Origin
@@ -127,7 +127,7 @@ class Daemon:
             clock=time.monotonic,
             queue_length=config.daemon.queue_length,
             after_turn=self.send_waiting,
-            on_error=self.report_error,
+            on_error=self.complaints.of_packets,
         )
         self.turns = Turns(lambda: self.source.received)
         self.ways = Learning(self._learning_steps, self.turns, self.complaints)
@@ -141,7 +141,7 @@ class Daemon:
     async def serve(self, reserve: Reserve) -> None:
         """Start everything, run until a signal, undo everything; ``reserve`` is for the undo."""
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(self._loop_error)
+        loop.set_exception_handler(self.complaints.of_loop)
         stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopped.set)
@@ -308,20 +308,11 @@ class Daemon:
         self.director.too_long(waited, mtu)
         asyncio.get_running_loop().call_soon(self.send_waiting)
 
-    def report_error(self, error: Exception) -> None:
-        """Log an error of ours, or of a scheduler, that cost packets; not every one of a flood."""
-        self.complaints.fault("an error in lvsd, or in a scheduler; packets may be lost", error)
-
-    def _loop_error(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Log what a callback of the event loop raised."""
-        error = context.get("exception")
-        self.complaints.fault("an error in lvsd; packets may be lost", error)
-
     def _report(self) -> None:
         """Log what schedulers raised while they were told of something, and what is amiss."""
         for service in self.director.services:
             if service.fault is not None:
-                self.report_error(service.fault)
+                self.complaints.of_packets(service.fault)
                 service.fault = None
         if not self.ways.busy:  # else half of it is known
             self.complaints.obstacles(self._obstacles())

@@ -14,7 +14,9 @@ import structlog
 from lvsd.errors import LvsdError
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Iterable
+    from typing import Any
 
 REPEAT_S: Final = 60.0
 """How long the log is silent about a fault that it has just told of."""
@@ -67,6 +69,14 @@ class Complaints:
                 log.error(what, **again, exc_info=error)
         except Exception:  # noqa: BLE001, S110 - without memory there are no words, either
             pass
+
+    def of_packets(self, error: Exception) -> None:
+        """Log an error of lvsd, or of a scheduler, that cost packets."""
+        self.fault("an error in lvsd, or in a scheduler; packets may be lost", error)
+
+    def of_loop(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log what a callback of the event loop raised (`asyncio.loop.set_exception_handler`)."""
+        self.fault("an error in lvsd; packets may be lost", context.get("exception"))
 
     def over(self, what: str) -> None:
         """Log that what was told of as a fault is over; nothing if it was not told of."""

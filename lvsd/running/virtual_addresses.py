@@ -61,6 +61,12 @@ class _Kept:
     def name(self) -> str:
         return f"{text(self.address)} on {self.interface}"
 
+    def wait(self) -> None:
+        """Take note that its interface is missing."""
+        what = "the interface of a virtual address does not exist"
+        self.problem = what, self.name, "make it, or correct `interface`; lvsd waits for it"
+        self.link = None
+
 
 class VirtualAddresses:
     """The addresses that are ``wanted``: an interface's name and a packed address each."""
@@ -81,8 +87,9 @@ class VirtualAddresses:
         Raise KernelError or PrivilegeError when that cannot be for another reason.
         """
         self._machine = machine
+        found = self._links()
         for each in self._kept:
-            if self._state(each) is not None:
+            if found[each.interface] is not None:
                 machine.add_address(each.interface, each.address)
         self.changed()
         self.look(now)
@@ -95,13 +102,13 @@ class VirtualAddresses:
         """
         if not self._kept or self._machine is None or now < self._next_look:
             return
+        found, there = self._links(), local_addresses()
         self._next_look = now + CHECK_S
-        there = local_addresses()
         for each in self._kept:
-            link = self._state(each)
+            link = found[each.interface]
             if link is None:
-                continue
-            if (link.interface, each.address) in there:
+                each.wait()
+            elif (link.interface, each.address) in there:
                 self._stays(each, link, now)
             elif now < each.again:
                 each.problem = each.problem or (_TAKEN, each.name, _WHO)
@@ -126,19 +133,14 @@ class VirtualAddresses:
         missing = sum(each.problem is not None for each in self._kept)
         return {"wanted": len(self._kept), "missing": missing, "announced": self._announcer.sent}
 
-    def _state(self, each: _Kept) -> links.LinkState | None:
-        """Return the state of an interface; None, and note it, without one. Raise KernelError."""
+    def _links(self) -> dict[str, links.LinkState | None]:
+        """Return the state of each interface, None without one. Raise KernelError."""
+        names = {each.interface for each in self._kept}
         try:
-            link = links.state(each.interface)
+            return {name: links.state(name) for name in names}
         except OSError as error:
             remedy = "see whether `ip link` works in this namespace"
-            raise KernelError(f"look at the interface {each.interface}", error, remedy) from error
-        if link is None:
-            what = "the interface of a virtual address does not exist"
-            remedy = "make it, or correct `interface`; lvsd waits for it"
-            each.problem = what, each.name, remedy
-            each.link = None
-        return link
+            raise KernelError("look at the interfaces", error, remedy) from error
 
     def _put(self, each: _Kept, machine: Machine, link: links.LinkState, now: float) -> None:
         try:

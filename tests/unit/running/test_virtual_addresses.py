@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from structlog.testing import capture_logs
@@ -125,6 +125,24 @@ def test_a_link_that_comes_up_again_is_told_of_its_address(world: World) -> None
     world.link = UP._replace(mac=b"\2" * 6)
     world.pass_time(5)
     assert world.announced == [1000.0, 1002.0, 1007.0]
+
+
+def test_where_nothing_can_be_seen_it_looks_again_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.start()
+    world.there.clear()
+    world.kept.changed()
+
+    def refuse() -> NoReturn:
+        raise KernelError("list the addresses", OSError(24, "Too many open files"), "try again")
+
+    with monkeypatch.context() as blind:
+        blind.setattr(virtual_addresses, "local_addresses", refuse)
+        with pytest.raises(KernelError):
+            world.kept.look(world.now)
+    world.kept.look(world.now + 1)
+    assert len(world.put) == 2
 
 
 def test_after_the_stop_nothing_is_put_back(world: World) -> None:
