@@ -48,15 +48,18 @@ class Packets:
 def _list(path: str, clients: int) -> None:
     """List for ever by so many clients."""
 
-    async def client() -> None:
-        reader, writer = await asyncio.open_unix_connection(path, limit=1 << 24)
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             writer.write(REQUEST)
             while b'"more":true' in (await reader.readline())[-16:]:
                 pass
 
     async def all_of_them() -> None:
-        await asyncio.gather(*(client() for _ in range(clients)))
+        ends = []
+        for _ in range(clients):  # one by one: the backlog is short
+            ends.append(await asyncio.open_unix_connection(path, limit=1 << 24))
+            await asyncio.sleep(0.01)
+        await asyncio.gather(*(client(*each) for each in ends))
 
     asyncio.run(all_of_them())
 

@@ -10,6 +10,7 @@ import stat
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from lvsd import turns as turns_module
 from lvsd.control import server as server_module
@@ -302,3 +303,26 @@ async def clients(server: ControlServer, count: int) -> None:
     """Wait until the server has so many clients."""
     while len(server._clients) != count:  # noqa: ASYNC110 - there is no event for it
         await asyncio.sleep(0.001)
+
+
+def test_a_client_that_goes_away_in_the_middle_of_a_list_is_no_fault_of_lvsds(
+    director: Director,
+    server: ControlServer,
+    run_with: RunWith,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    crowd(director, monkeypatch, 500)
+    monkeypatch.setattr(turns_module, "SLICE_S", 0.0)
+
+    async def scenario() -> None:
+        reader, writer = await asyncio.open_unix_connection(server.path)
+        writer.write(CONNECTIONS)
+        await reader.readline()
+        writer.transport.abort()
+        async with asyncio.timeout(30):
+            while server._clients:
+                await asyncio.sleep(0.01)
+
+    with capture_logs() as logs:
+        run_with(scenario)
+    assert logs == []
