@@ -78,7 +78,9 @@ forget() {
         /etc/rc?.d/*)
             name=$(basename "$(readlink "$1")")
             ! grep -qxF "$name" "$state/services" || return 0
-            update-rc.d "$name" disable >/dev/null 2>&1 || rm -f "$1"
+            update-rc.d "$name" disable >/dev/null 2>&1 || true
+            # What runs in rcS.d cannot be disabled.
+            rm -f "$1"
             ;;
         *)
             name=$(basename "$1" .service)

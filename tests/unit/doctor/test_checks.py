@@ -68,6 +68,14 @@ def test_every_check_has_a_row_in_the_manual() -> None:
 # --- the daemon -----------------------------------------------------------------------------
 
 
+def test_a_table_that_somebody_removed_is_a_problem() -> None:
+    good = snapshot()
+    given = replace(good, machine=replace(good.machine, table_stands=False))
+
+    missing = "somebody removed the nftables table: no packet comes to lvsd"
+    assert said(daemon.CHECK, given) == [("problem", missing)]
+
+
 def test_a_table_that_another_daemon_may_serve_is_no_problem() -> None:
     given = replace(snapshot(), daemon=None, silence="nobody listens")
     assert said(daemon.CHECK, given) == [("warning", "its counters are unknown: nobody listens")]
