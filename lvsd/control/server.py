@@ -214,7 +214,7 @@ class ControlServer:
 
 
 async def _send(writer: asyncio.StreamWriter, line: bytes) -> None:
-    """Send a line; raise TimeoutError if the client does not read, ConnectionError if it is gone."""
+    """Send a line; raise TimeoutError if nobody reads it, ConnectionError if the client is gone."""
     if writer.is_closing():  # uvloop raises RuntimeError for that
         raise ConnectionResetError("the client hung up")
     writer.write(line)

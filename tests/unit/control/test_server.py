@@ -320,8 +320,7 @@ def test_a_client_that_goes_away_in_the_middle_of_a_list_is_no_fault_of_lvsds(
         await reader.readline()
         writer.transport.abort()
         async with asyncio.timeout(30):
-            while server._clients:
-                await asyncio.sleep(0.01)
+            await asyncio.gather(*server._clients)
 
     with capture_logs() as logs:
         run_with(scenario)
