@@ -30,7 +30,7 @@ from lvsd.io import machine, routes
 from lvsd.io.announcer import Announcer
 from lvsd.io.divert import Divert, Diverted
 from lvsd.io.frame_sender import FrameSender
-from lvsd.io.icmp_sender import IcmpSender
+from lvsd.io.icmp_sender import IcmpSender, target_every_s
 from lvsd.io.journal import journal_path
 from lvsd.io.nfqueue import QueueSource
 from lvsd.io.origin import origin
@@ -115,7 +115,6 @@ class Daemon:
         self.packets = PacketSender()
         self.frames = FrameSender(time.monotonic, self._return_too_long)
         self.complaints = Complaints(time.monotonic)
-        self.pressure = Pressure(self.director)
         self._forwarded = forwarded(config)
         self._diverting = False
         self.manager = notify.Notifier()
@@ -129,6 +128,7 @@ class Daemon:
             after_turn=self.send_waiting,
             on_error=self.complaints.of_packets,
         )
+        self.pressure = Pressure(self.director, self.source.lost)
         self.turns = Turns(lambda: self.source.received)
         self.ways = Learning(self._learning_steps, self.turns, self.complaints)
         self.learning = Job(COMPLAINT, lambda _: self.ways.soon(), LEARN_PERIOD_S)
@@ -174,6 +174,7 @@ class Daemon:
         self.source.open()
         undo.then("close the ICMP sockets", self.answers.close)
         self.answers.open()
+        self.director.outbox.limits.target_every_s.update(target_every_s())
         undo.then("close the raw sockets", self.packets.close)
         self.packets.open()
         undo.then("close the packet sockets", self.frames.close)
@@ -358,15 +359,10 @@ class Daemon:
         yield Job("cannot see to it that packets are diverted", lambda _: self.ruleset.check())
         yield self.addressing
         yield Job("cannot announce the virtual addresses", self.announcer.tick)
-        yield Job("cannot tell of packets that the queue lost", self._tell_of_losses)
+        yield Job("cannot tell of packets that the queue lost", self.pressure.tick)
         yield Job("cannot ask neighbours", self.frames.tick)
         yield Job("cannot look for obstacles", lambda _: self._report())
         yield self.learning
-
-    def _tell_of_losses(self, now: float) -> None:
-        """Log what packets and connections were lost for want of room. Raise KernelError."""
-        self.source.ask_kernel()
-        self.pressure.look(self.source.stats.kernel_dropped, now)
 
     def _facts(self) -> dict[str, object]:
         services = self.director.services

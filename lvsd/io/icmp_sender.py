@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import errno
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from struct import Struct
 from typing import Final
 
@@ -26,6 +28,12 @@ _FAMILIES: Final = (
     (16, socket.AF_INET6, socket.IPPROTO_ICMPV6, (socket.IPPROTO_ICMPV6, 1, b"\xff" * 32)),
 )
 """Length of an address, family, protocol, and the socket option ICMP_FILTER or ICMP6_FILTER."""
+
+_RATE_LIMITS: Final = {
+    4: Path("/proc/sys/net/ipv4/icmp_ratelimit"),
+    16: Path("/proc/sys/net/ipv6/icmp/ratelimit"),
+}
+"""Milliseconds, by the length of an address."""
 
 _IP_MTU_DISCOVER: Final = 10
 _PMTUDISC_DONT: Final = 0
@@ -43,6 +51,18 @@ class IcmpStats:
     sent: int = 0
     failed: int = 0
     """Not sent: no route, buffer full, not open, or whatever else the socket said."""
+
+
+def target_every_s() -> dict[int, float]:
+    """Return how far apart this host's own ICMP errors to one target are, in seconds.
+
+    By the length of the target's address; without an entry where the kernel does not say.
+    """
+    found: dict[int, float] = {}
+    for length, path in _RATE_LIMITS.items():
+        with suppress(OSError, ValueError):
+            found[length] = int(path.read_text(encoding="ascii")) / 1000
+    return found
 
 
 class IcmpSender:

@@ -219,6 +219,11 @@ class QueueSource:
             self.ask_kernel()
         return self._stats
 
+    def lost(self) -> int:
+        """Return how many packets the kernel has dropped before we saw them. Raise KernelError."""
+        self.ask_kernel()
+        return self.stats.kernel_dropped
+
     def ask_kernel(self) -> None:
         """Bring the counters up to date, the kernel's included. Raise KernelError."""
         if self._binding is None:

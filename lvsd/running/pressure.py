@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lvsd.core.director import Director
 
 SAY_EVERY_S: Final = 60.0
@@ -66,24 +68,22 @@ class Spell:
 
 
 class Pressure:
-    """Watches a director's table and its queue."""
+    """Watches a director's table and its queue; ``queue_lost`` tells how many packets that lost."""
 
-    def __init__(self, director: Director) -> None:
+    def __init__(self, director: Director, queue_lost: Callable[[], int]) -> None:
         self._director = director
+        self._queue_lost = queue_lost
         self._table = Spell()
         self._queue = Spell()
         self._told: dict[str, tuple[int, int]] = {}
 
-    def look(self, queue_lost: int, now: float) -> None:
-        """Log what there is to say by ``now``; to be called about once a second.
-
-        ``queue_lost`` is how many packets the kernel has dropped before they came here.
-        """
+    def tick(self, now: float) -> None:
+        """Log what there is to say by ``now``; to be called about once a second."""
         admission = self._director.admission
         table = self._table.look(admission.evicted + admission.refused, now)
         if table is not None:
             self._tell_of_table(*table)
-        queue = self._queue.look(queue_lost, now)
+        queue = self._queue.look(self._queue_lost(), now)
         if queue is not None:
             lost, is_over = queue
             if is_over:

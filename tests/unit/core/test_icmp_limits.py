@@ -130,3 +130,12 @@ def test_an_mtu_is_told_as_often_as_a_packet_is_too_big(version: int) -> None:
     for _ in range(100):
         world.handle(ack)
     assert len(world.director.answers) == 100
+
+
+def test_a_host_without_a_limit_for_each_target_has_only_the_one_for_all() -> None:
+    limits = ErrorLimits()
+    limits.target_every_s[4] = 0.0
+    assert [limits.take(Kind.UNREACHABLE, _target(1), 100.0) for _ in range(AT_ONCE + 1)] == [
+        *[True] * AT_ONCE,
+        False,
+    ]

@@ -49,7 +49,8 @@ def test_a_spell_that_comes_and_goes_is_one_spell() -> None:
 
 
 def _logged(world: World, *, seconds: int, flood: int) -> list[MutableMapping[str, Any]]:
-    pressure = Pressure(world.director)
+    lost = 0
+    pressure = Pressure(world.director, lambda: lost)
     cport = 1000
     with capture_logs() as logs:
         for second in range(seconds):
@@ -57,7 +58,8 @@ def _logged(world: World, *, seconds: int, flood: int) -> list[MutableMapping[st
                 cport += 1
                 world.handle(world.from_client(protocol="udp", vport=53, cport=cport))
             world.now += 1
-            pressure.look(5 * min(second, 10), world.now)
+            lost = 5 * min(second, 10)
+            pressure.tick(world.now)
     return logs
 
 
