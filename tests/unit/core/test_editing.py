@@ -21,7 +21,8 @@ from schedulers import BUILT_IN
 from tests.unit.core.world import World
 
 SERVICE_IDENTITY = {"key"}
-SERVICE_RUN_TIME = {"servers", "departed", "meter", "fault", "share", "was_persistent"}
+SERVICE_RUN_TIME = {"servers", "departed", "meter", "fault", "share"}
+SERVICE_HISTORY = {"was_persistent"}
 POOL_RUN_TIME = {"turn"}
 SERVER_IDENTITY = {"address", "port", "service"}
 SERVER_WAY = {"mtu", "source", "is_local"}
@@ -80,7 +81,7 @@ def _configured(thing: object, besides: set[str]) -> dict[str, object]:
 
 
 def _service_as_configured(service: Service) -> dict[str, object]:
-    found = _configured(service, SERVICE_IDENTITY | SERVICE_RUN_TIME)
+    found = _configured(service, SERVICE_IDENTITY | SERVICE_RUN_TIME | SERVICE_HISTORY)
     scheduler = service.scheduler
     found["scheduler"] = scheduler.name, scheduler.flags
     found["local"] = _configured(service.local, POOL_RUN_TIME)
@@ -105,6 +106,15 @@ def test_an_edit_of_a_service_takes_over_every_key() -> None:
     assert _service_as_configured(service) == asked
     service.edit(_service())
     assert _service_as_configured(service) == before
+
+
+def test_a_service_that_an_edit_made_persistent_is_known_as_that_ever_after() -> None:
+    service = _service()
+    known = [service.was_persistent]
+    for edit in (EVERYTHING, {}):
+        service.edit(_service(**edit))
+        known.append(service.was_persistent)
+    assert known == [False, True, True]
 
 
 def test_an_edit_of_a_service_leaves_what_happens_at_run_time() -> None:
