@@ -121,9 +121,11 @@ def test_an_edit_of_a_service_leaves_what_happens_at_run_time() -> None:
     world = World()
     service = world.serve(protocol="udp")
     world.handle(world.from_client(protocol="udp"))
-    before = {name: getattr(service, name) for name in SERVICE_RUN_TIME}
+    kept = SERVICE_RUN_TIME - {"was_persistent"}  # it notes that the service has been
+    before = {name: getattr(service, name) for name in kept}
     service.edit(_service(**EVERYTHING))
-    assert {name: getattr(service, name) for name in SERVICE_RUN_TIME} == before
+    assert {name: getattr(service, name) for name in kept} == before
+    assert service.was_persistent
 
 
 def test_an_edit_of_a_server_takes_over_all_that_may_be_configured_and_nothing_of_the_way() -> None:
