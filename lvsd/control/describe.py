@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lvsd.control.protocol import (
         ConnectionEntry,
         CounterEntry,
+        EvidenceEntry,
         ServerEntry,
         ServiceEntry,
         TimeoutsEntry,
@@ -80,8 +81,8 @@ def address_text(address: bytes) -> str:
     return inet_ntop(AF_INET if len(address) == 4 else AF_INET6, address)
 
 
-def service_entry(service: Service) -> ServiceEntry:
-    """Describe a service and its real servers."""
+def service_entry(service: Service, now: float) -> ServiceEntry:
+    """Describe a service and its real servers; ``now`` is the director's, in seconds."""
     key = service.key
     family = key.family if key.fwmark else {4: 4, 16: 6}[len(key.vip)]
     return {
@@ -99,11 +100,11 @@ def service_entry(service: Service) -> ServiceEntry:
         "local_addresses": [address_text(address) for address in service.local.addresses],
         "stats": _counters(service.meter.totals),
         "rates": _counters(service.meter.rates),
-        "servers": [_server_entry(server) for server in service.servers],
+        "servers": [_server_entry(server, now) for server in service.servers],
     }
 
 
-def _server_entry(server: RealServer) -> ServerEntry:
+def _server_entry(server: RealServer, now: float) -> ServerEntry:
     forwarder = server.forwarder
     tunnel = forwarder if isinstance(forwarder, Tun) else None
     return {
@@ -120,9 +121,29 @@ def _server_entry(server: RealServer) -> ServerEntry:
         "active": server.active,
         "inactive": server.inactive,
         "templates": server.templates,
+        "evidence": _evidence(server, now),
         "stats": _counters(server.meter.totals),
         "rates": _counters(server.meter.rates),
     }
+
+
+def _evidence(server: RealServer, now: float) -> EvidenceEntry:
+    hearing, refusals = server.meter.hearing, server.refusals
+    heard, since = hearing.heard_at, hearing.waiting_since
+    return {
+        "heard_ago_s": None if heard is None else _age(heard, now),
+        "waiting": 0 if since is None else hearing.waiting(server.meter.stats),
+        "waiting_s": 0 if since is None else _age(since, now),
+        "tried_ago_s": 0 if since is None else _age(hearing.tried_at, now),
+        "refused": refusals.count,
+        "refused_ago_s": _age(refusals.last, now) if refusals.count else 0,
+        "repeated": server.unanswered,
+    }
+
+
+def _age(then: float, now: float) -> int:
+    """Return whole seconds; a listing's clock may be a tick behind."""
+    return max(0, int(now - then))
 
 
 def _counters(values: Totals | Rates) -> CounterEntry:

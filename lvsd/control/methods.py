@@ -99,7 +99,8 @@ def list_services(context: Context, params: ServiceParams) -> Iterator[ServiceEn
     """Describe one service or all, with their real servers."""
     services = context.director.services
     chosen = list(services) if params.service is None else [services.get(params.service.key)]
-    return map(service_entry, chosen)
+    now = context.director.now
+    return (service_entry(service, now) for service in chosen)
 
 
 def list_connections(context: Context, _: NoParams) -> Iterator[ConnectionEntry]:

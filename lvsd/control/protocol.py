@@ -84,6 +84,25 @@ class CounterEntry(TypedDict):
     out_bytes: int
 
 
+class EvidenceEntry(TypedDict):
+    """Whether a real server answers, as far as the director has seen lately.
+
+    ``heard_ago_s`` is how long ago a packet of its came through here (None: never). ``waiting``
+    connections began since; for ``waiting_s`` there have been any, and the last one was seen
+    ``tried_ago_s`` ago (0 and 0: there are none). ``refused`` connections in a row it refused, the
+    last one ``refused_ago_s`` ago. ``repeated`` are SYNs that clients sent again, where replies do
+    not come through here, since a connection was last seen to open.
+    """
+
+    heard_ago_s: int | None
+    waiting: int
+    waiting_s: int
+    tried_ago_s: int
+    refused: int
+    refused_ago_s: int
+    repeated: int
+
+
 class ServerEntry(TypedDict):
     """A real server of a listing.
 
@@ -105,6 +124,7 @@ class ServerEntry(TypedDict):
     active: int
     inactive: int
     templates: int
+    evidence: EvidenceEntry
     stats: CounterEntry
     rates: CounterEntry
 

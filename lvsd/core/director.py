@@ -16,6 +16,7 @@ from lvsd.core.admission import Admission
 from lvsd.core.connecting import Connector
 from lvsd.core.connection import ConnectionTable, Template, TranslatedConnection
 from lvsd.core.ending import Endings
+from lvsd.core.evidence import note_repeated, note_reset
 from lvsd.core.icmp_limits import Kind
 from lvsd.core.listing import Row, rows
 from lvsd.core.outbox import Outbox
@@ -128,7 +129,7 @@ class Director:
         """
         if not (_opens(packet) and self._is_stale(connection)):
             if connection.path.server.available:
-                self._note_repeated(connection, packet)
+                note_repeated(connection, packet)
                 return self._forward(connection, packet, indev, now)
             if not self.settings.expire_nodest_conn:
                 return self.drop(Reason.SERVER_GONE)
@@ -221,6 +222,7 @@ class Director:
         if state != connection.state:
             if connection.state == states.TCP_SYN_RECV and self._refuses_old(connection, packet):
                 return Verdict.TAKEN
+            note_reset(connection, state, now)
             self._enter(connection, state)
         expires = connection.expires = now + path.timeouts[state]
         if expires < connection.due - 1:
@@ -270,18 +272,6 @@ class Director:
             return Verdict.PASS
         return self.drop(Reason.NOT_LOCAL)
 
-    @staticmethod
-    def _note_repeated(connection: Connection, packet: Packet) -> None:
-        """Note a SYN that was sent again to a server whose answers we do not see."""
-        path = connection.path
-        if (
-            path.key[-1].bypasses
-            and packet.flags & states.SYN
-            and connection.state == states.TCP_SYN_RECV
-            and path.protocol.number == TCP
-        ):
-            path.server.unanswered += 1
-
     # --- states -------------------------------------------------------------------------------
 
     def _enter(self, connection: Connection, state: int) -> None:
@@ -303,6 +293,7 @@ class Director:
         if state == protocol.established:
             if protocol.number == TCP:
                 path.server.unanswered = 0  # the client has an answer to its SYN
+                path.server.refusals.count = 0
             if connection.template is not None:
                 connection.template.assured = True
 

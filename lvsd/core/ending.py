@@ -147,7 +147,7 @@ class Endings:
                 self._unsampled.append(service.meter)
                 self._unsampled.extend(server.meter for server in service.servers)
         for meter in self._unsampled[:SAMPLED_AT_ONCE]:
-            meter.sample()
+            meter.sample(now)
         del self._unsampled[:SAMPLED_AT_ONCE]
 
     def _reset(self, connection: Connection) -> None:

@@ -107,6 +107,8 @@ class Related:
         """Send an error about a request to the client, as one about what the client sent."""
         director, path = self._director, connection.path
         path.count_out(packet.end)
+        if icmp.is_port_unreachable(packet):
+            path.server.refusals.note(director.now)
         if isinstance(connection, TranslatedConnection):
             if packet.ttl <= 1:
                 return director.drop(Reason.TTL_EXPIRED)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from forwarders.local import Local
 from lvsd.core.admission import Share
+from lvsd.core.evidence import Refusals
 from lvsd.core.local_ports import LocalPool
 from lvsd.core.stats import Meter
 from lvsd.core.timeouts import AS_ALL, Timing
@@ -70,7 +71,7 @@ class RealServer(Server):
     connections, one per virtual endpoint, or per virtual address where the port stays.
     ``templates`` counts persistence templates that point here, ``unanswered`` the clients' SYNs
     that were sent again although replies bypass the director, since a client was last seen to have
-    an answer: nobody there seems to give any.
+    an answer: nobody there seems to give any. ``refusals`` are those that we see, since then.
     """
 
     forwarder: Forwarder = field(kw_only=True)
@@ -82,6 +83,7 @@ class RealServer(Server):
     is_local: bool = False
     templates: int = 0
     unanswered: int = 0
+    refusals: Refusals = field(default_factory=Refusals)
     meter: Meter = field(default_factory=Meter)
     paths: dict[PathKey, Path] = field(default_factory=dict)
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from lvsd.core.evidence import Hearing
+
 ESTIMATOR_PERIOD_S = 2.0
 """How often `Estimator.sample` is to be called."""
 
@@ -93,6 +95,7 @@ class Meter:
     stats: Stats = field(default_factory=Stats)
     _zero: Totals = field(default_factory=Totals)
     _estimator: Estimator = field(default_factory=Estimator)
+    hearing: Hearing = field(default_factory=Hearing)
     _idle_at: int = 0
     """How much was counted when the estimator was last found idle."""
 
@@ -118,8 +121,8 @@ class Meter:
         """The smoothed rates per second."""
         return self._estimator.rates
 
-    def sample(self) -> None:
-        """Feed the estimator; to be called every `ESTIMATOR_PERIOD_S`.
+    def sample(self, now: float) -> None:
+        """Feed the estimator and the hearing; to be called every `ESTIMATOR_PERIOD_S`.
 
         One that is idle, where nothing was counted either, is passed over: it would stay as it is.
         """
@@ -127,6 +130,7 @@ class Meter:
         counted = stats.connections + stats.in_packets + stats.out_packets
         if counted == self._idle_at:
             return
+        self.hearing.sample(stats, now)
         self._estimator.sample(self.raw)
         if self._estimator.idle:
             self._idle_at = counted

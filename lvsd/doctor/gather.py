@@ -7,6 +7,7 @@ import json
 import socket
 import struct
 import subprocess
+import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -61,9 +62,23 @@ def gather(config: Path | None, control: Path | None, patience_s: float = PATIEN
         silence = str(error)
         if config is None:
             raise UsageError(f"{silence}; or say which configuration with -c FILE") from error
+    begin = time.monotonic()
     machine = _machine(services)
     asked = Snapshot(services, daemon, machine, faults=faults, silence=silence)
-    return _with_answers(asked, patience_s)
+    found = _with_answers(asked, patience_s)
+    if daemon is None:
+        return found
+    return replace(found, daemon=_later(place, daemon, time.monotonic() - begin))
+
+
+def _later(place: Path, before: Daemon, seconds: float) -> Daemon:
+    """Return what the daemon says now, so many seconds later; the same if it is gone."""
+    try:
+        with ControlClient(place) as client:
+            status = client.call("status")
+    except ControlError:
+        return before
+    return Daemon(status["drops"], status["groups"], before.groups, seconds)
 
 
 def _ask(place: Path, known: tuple[Service, ...]) -> tuple[Daemon, tuple[Service, ...]]:

@@ -67,7 +67,6 @@ def _running(entry: ServiceEntry, known: Service | None) -> Service:
 
 
 def _running_server(entry: ServerEntry) -> Server:
-    stats = entry["stats"]
     tunnel = Tun()
     match entry["tunnel"]:
         case "ipip" | "gue" | "gre" as kind:
@@ -77,5 +76,21 @@ def _running_server(entry: ServerEntry) -> Server:
         entry["port"],
         entry["forward"],
         tunnel,
-        Counts(entry["active"] + entry["inactive"], stats["in_packets"], stats["out_packets"]),
+        _counts(entry),
+    )
+
+
+def _counts(entry: ServerEntry) -> Counts:
+    stats, seen = entry["stats"], entry["evidence"]
+    return Counts(
+        entry["active"] + entry["inactive"],
+        stats["in_packets"],
+        stats["out_packets"],
+        heard_ago_s=seen["heard_ago_s"],
+        waiting=seen["waiting"],
+        waiting_s=seen["waiting_s"],
+        tried_ago_s=seen["tried_ago_s"],
+        refused=seen["refused"],
+        refused_ago_s=seen["refused_ago_s"],
+        repeated=seen["repeated"],
     )

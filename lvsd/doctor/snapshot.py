@@ -24,12 +24,49 @@ STRICT: Final = 1
 """rp_filter: the way back must lead out of the interface that a packet came in by."""
 
 
-class Counts(NamedTuple):
-    """What the daemon has counted of a real server. Connections are those that live now."""
+RECENT_S: Final = 60
+"""What was last seen longer ago says nothing of now."""
 
-    connections: int
-    in_packets: int
-    out_packets: int
+SILENT_S: Final = 4
+"""For how long new connections have to wait until their server counts as silent: two samples."""
+
+REPEATED: Final = 3
+"""Repeated SYNs, with no client answered in between, from which on it does, too."""
+
+
+class Counts(NamedTuple):
+    """What the daemon has counted of a real server. Connections are those that live now.
+
+    Of the rest see `lvsd.control.protocol.EvidenceEntry`: it is about the last seconds.
+    """
+
+    connections: int = 0
+    in_packets: int = 0
+    out_packets: int = 0
+    heard_ago_s: int | None = None
+    waiting: int = 0
+    waiting_s: int = 0
+    tried_ago_s: int = 0
+    refused: int = 0
+    refused_ago_s: int = 0
+    repeated: int = 0
+
+    def joined(self, other: Counts) -> Counts:
+        """Return both as of one host: it was heard when either was."""
+        any_waits = bool(self.waiting or other.waiting)
+        heard = [each.heard_ago_s for each in (self, other) if each.heard_ago_s is not None]
+        return Counts(
+            self.connections + other.connections,
+            self.in_packets + other.in_packets,
+            self.out_packets + other.out_packets,
+            min(heard, default=None),
+            self.waiting + other.waiting,
+            max(self.waiting_s, other.waiting_s),
+            min(each.tried_ago_s for each in (self, other) if each.waiting or not any_waits),
+            self.refused + other.refused,
+            max(self.refused_ago_s, other.refused_ago_s),
+            self.repeated + other.repeated,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +86,25 @@ class Server:
 
     @property
     def answers(self) -> bool:
-        """Whether the daemon has seen it answer."""
-        return self.counts is not None and self.counts.out_packets > 0
+        """Whether the daemon has heard it lately."""
+        heard = self.counts.heard_ago_s if self.counts else None
+        return heard is not None and heard <= RECENT_S and not self.is_silent
 
     @property
     def is_silent(self) -> bool:
-        """Whether the daemon has sent it packets, and seen it answer none."""
+        """Whether the daemon has sent it new connections lately, and it answers none.
+
+        Of DR and TUN it sees no answers, only clients that ask again.
+        """
         counts = self.counts
-        return counts is not None and counts.in_packets > 0 and not counts.out_packets
+        if counts is None:
+            return False
+        if self.mode in {"dr", "tun"}:
+            return counts.repeated >= REPEATED
+        heard = counts.heard_ago_s
+        waits = counts.waiting > 0 and counts.waiting_s >= SILENT_S
+        lately = counts.tried_ago_s <= RECENT_S
+        return waits and lately and (heard is None or heard >= counts.waiting_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +139,30 @@ class Chain(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """What a running daemon says of itself: packets dropped by reason, other counters by group."""
+    """What a running daemon says of itself: packets dropped by reason, other counters by group.
+
+    ``since`` are the groups as they were ``seconds`` before, when the doctor began to look.
+    """
 
     drops: Mapping[str, int] = field(default_factory=dict)
     groups: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    since: Mapping[str, Mapping[str, int]] | None = None
+    seconds: float = 0.0
 
     def count(self, group: str, name: str) -> int:
         """Return a counter, 0 where this daemon has none of that name."""
         return self.groups.get(group, {}).get(name, 0)
+
+    def lately(self, group: str, name: str) -> int:
+        """Return how much of a counter came while the doctor looked; all of it if it did not."""
+        before = self.since.get(group, {}).get(name, 0) if self.since is not None else 0
+        return max(0, self.count(group, name) - before)
+
+    def age(self, group: str, name: str) -> str:
+        """Return when it was counted, in words."""
+        if self.since is None:
+            return "since it began"
+        return f"since it began, {self.lately(group, name)} in the last {self.seconds:.0f} s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,8 +304,7 @@ class Snapshot:
             if before is None:
                 found[key] = server
             elif before.counts and server.counts:
-                both = zip(before.counts, server.counts, strict=True)
-                found[key] = replace(before, counts=Counts(*map(sum, both)))
+                found[key] = replace(before, counts=before.counts.joined(server.counts))
         yield from found.values()
 
     def owner(self, mac: bytes, length: int) -> Server | None:

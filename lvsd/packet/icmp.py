@@ -124,6 +124,12 @@ def is_error(packet: Packet) -> bool:
     return packet.protocol == ICMPV6 and 0 <= packet.icmp_type < INFORMATIONAL
 
 
+def is_port_unreachable(packet: Packet) -> bool:
+    """Tell whether an ICMP error says that nobody listens on a port (RFC 792; RFC 4443, 3.1)."""
+    said = packet.icmp_type, packet.icmp_code
+    return said == ((Icmp.UNREACHABLE, 3) if packet.version == 4 else (Icmp6.UNREACHABLE, 4))
+
+
 def embedded(packet: Packet, inner: Packet) -> Fault | None:
     """Load into ``inner`` the packet that an ICMP error quotes; return what is wrong, or None.
 

@@ -32,7 +32,8 @@ def look(snapshot: Snapshot) -> Iterator[Finding]:
     if snapshot.daemon and (left_out := snapshot.daemon.count("client_address", "no_room")):
         yield Finding(
             Level.WARNING,
-            f"{left_out} packets had no room for the client's address (TOA)",
+            f"{left_out} packets had no room for the client's address (TOA) "
+            f"{snapshot.daemon.age('client_address', 'no_room')}",
             where="services with forward = fullnat",
             remedy="ip link set INTERFACE mtu 1520",
         )

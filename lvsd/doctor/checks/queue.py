@@ -20,15 +20,17 @@ def look(snapshot: Snapshot) -> Iterator[Finding]:
     if lost := daemon.count("queue", "kernel_dropped"):
         yield Finding(
             Level.WARNING,
-            f"packets came faster than lvsd took them: {lost} were dropped since it began",
+            f"packets came faster than lvsd took them: {lost} were dropped "
+            f"{daemon.age('queue', 'kernel_dropped')}",
             where="NFQUEUE",
             remedy="queue_length = 16384",
             at="the configuration, [daemon]",
         )
     if errors := daemon.count("queue", "handler_errors"):
         yield Finding(
-            Level.PROBLEM,
-            f"an error in lvsd, or in a scheduler, cost {errors} packets",
+            Level.PROBLEM if daemon.lately("queue", "handler_errors") else Level.WARNING,
+            f"an error in lvsd, or in a scheduler, cost {errors} packets "
+            f"{daemon.age('queue', 'handler_errors')}",
             remedy="journalctl -u lvsd -p err",
         )
 

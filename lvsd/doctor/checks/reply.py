@@ -1,7 +1,7 @@
 """Replies find back: NAT's to the director as a gateway, FULLNAT's to its local addresses.
 
 Seen by echoes. Where a server answers none, nothing can be told by them; then it counts whether
-the daemon has ever seen a reply.
+the daemon has seen a reply within the last minute.
 """
 
 from __future__ import annotations

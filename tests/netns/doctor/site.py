@@ -8,8 +8,10 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from lvsd.control.client import ControlClient
+from lvsd.doctor.snapshot import SILENT_S
 from lvsd.lab import Lab, programs, real_server
-from lvsd.lab.wait import PATIENCE
+from lvsd.lab.wait import PATIENCE, until
 from tests.netns.modes.site import MAPPED, forwarded
 from tests.netns.traffic.site import FAMILIES, Site, running
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from lvsd.control.protocol import ServiceEntry
     from lvsd.lab import Namespace
     from tests.netns.traffic.site import Family
 
@@ -86,6 +89,23 @@ class Clinic:
         """Let a client try the service of a mode for a moment, whatever comes of it."""
         url = self.site.url(family, PORTS[way])
         self.lab.client.run(["curl", "-s", "-m", "0.5", url], check=False)
+
+    def go_unanswered(self, way: str, family: Family) -> None:
+        """Let a client try in vain, until the daemon counts the service's server as silent."""
+        self.visit(way, family)
+        vip = self.site.vip(family)
+
+        def is_silent() -> bool:
+            with ControlClient(self.site.daemon.control) as client:
+                entries: list[ServiceEntry] = list(client.items("list"))
+            return any(
+                server["evidence"]["waiting_s"] >= SILENT_S
+                for entry in entries
+                if (entry["address"], entry["port"]) == (vip, PORTS[way])
+                for server in entry["servers"]
+            )
+
+        assert until(is_silent, 30 * PATIENCE)
 
 
 @contextlib.contextmanager

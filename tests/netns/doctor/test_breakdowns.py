@@ -14,7 +14,7 @@ import pytest
 from lvsd.lab import Lab, programs, real_server, settings
 from lvsd.lab.notify import start_and_wait
 from lvsd.lab.wait import until
-from tests.netns.doctor.site import PORTS, Clinic, clinic
+from tests.netns.doctor.site import MAPPING, PORTS, Clinic, clinic
 from tests.netns.modes.site import counter, forwarded
 from tests.netns.traffic.site import Site, running
 
@@ -184,6 +184,27 @@ def test_a_server_on_which_nobody_listens_is_a_warning(way: str) -> None:
         for end, address in zip(ends, addresses, strict=True)
     ]
     assert len(found) == 2
+
+
+@pytest.mark.parametrize("way", ["nat", "fullnat"])
+def test_a_server_that_refuses_clients_is_a_problem_until_it_takes_one(way: str) -> None:
+    with clinic((way,)) as standing:
+        [server] = standing.lab.servers
+        closed = "{ type filter hook input priority filter; }"
+        rule = f"tcp dport {MAPPING[way]} reject with tcp reset"
+        server.run(["nft", f"add table inet shut; add chain inet shut it {closed}"])
+        server.run(["nft", f"add rule inet shut it {rule}"])
+        for _ in range(3):
+            standing.visit(way, "v4")
+        refused = standing.findings()
+        server.run(["nft", "delete", "table", "inet", "shut"])
+        standing.visit(way, "v4")
+        found = standing.findings()
+
+    [(level, what)] = of(refused, "refusing")
+    assert level == "problem"
+    assert " refused the last 3 connections, " in what
+    assert found == []
 
 
 @pytest.mark.parametrize("way", ["dr", "tun"])

@@ -35,7 +35,7 @@ def described(forwarder: Forwarder, *, is_local: bool = False) -> tuple[object, 
     service = Service(KEY, RoundRobin())
     server = RealServer(pack("10.0.0.11"), 80, forwarder=forwarder, is_local=is_local)
     service.add(server)
-    [entry] = service_entry(service)["servers"]
+    [entry] = service_entry(service, 0.0)["servers"]
     told = dict(entry)
     return tuple(told[key] for key in KEYS)
 
@@ -74,7 +74,7 @@ def test_a_server_that_is_the_director_keeps_the_mode_that_was_configured(
 
 def test_a_service_has_its_local_addresses() -> None:
     pool = LocalPool((pack("10.0.1.5"), pack("10.0.1.6")))
-    entry = service_entry(Service(KEY, RoundRobin(), local=pool))
+    entry = service_entry(Service(KEY, RoundRobin(), local=pool), 0.0)
     assert entry["local_addresses"] == ["10.0.1.5", "10.0.1.6"]
 
 

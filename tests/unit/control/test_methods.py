@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     Exchange = Callable[..., list[dict[str, Any]]]
 
 WEB = {"protocol": "tcp", "address": "192.0.2.10", "port": 80}
+NOTHING_SEEN = {
+    "heard_ago_s": None,
+    "waiting": 0,
+    "waiting_s": 0,
+    "tried_ago_s": 0,
+    "refused": 0,
+    "refused_ago_s": 0,
+    "repeated": 0,
+}
 ZERO = {"connections": 0, "in_packets": 0, "out_packets": 0, "in_bytes": 0, "out_bytes": 0}
 
 
@@ -58,6 +67,7 @@ def test_list_describes_services_with_their_servers_newest_first(exchange: Excha
                             "active": 0,
                             "inactive": 0,
                             "templates": 0,
+                            "evidence": NOTHING_SEEN,
                             "stats": {**ZERO, "connections": host, "in_bytes": 1000 * host},
                             "rates": ZERO,
                         }

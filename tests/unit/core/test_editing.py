@@ -34,6 +34,7 @@ SERVER_RUN_TIME = {
     "noticed",
     "overloaded",
     "paths",
+    "refusals",
     "templates",
     "total",
     "unanswered",

@@ -91,7 +91,7 @@ def test_a_meter_that_passes_over_idle_periods_shows_the_same_rates(seed: int) -
         if not random_.randrange(200):
             meter.zero()
             estimator.zero(meter.raw)
-        meter.sample()
+        meter.sample(0.0)
         estimator.sample(meter.raw)
         assert meter.rates == estimator.rates
 
@@ -99,7 +99,7 @@ def test_a_meter_that_passes_over_idle_periods_shows_the_same_rates(seed: int) -
 def test_zero_moves_the_zero_point_and_the_raw_counters_go_on() -> None:
     meter = Meter()
     meter.stats.in_packets = 5
-    meter.sample()
+    meter.sample(0.0)
     meter.zero()
     meter.stats.in_packets += 2
     assert meter.totals == Totals(in_packets=2)
@@ -112,7 +112,7 @@ def test_after_a_zero_the_next_rate_counts_from_there() -> None:
     meter.stats.in_packets = 10**6
     meter.zero()
     meter.stats.in_packets += 8
-    meter.sample()
+    meter.sample(0.0)
     assert meter.rates.in_packets == 1
 
 

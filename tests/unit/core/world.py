@@ -109,6 +109,7 @@ def _layers(segment: Segment) -> Any:
 
 ICMP_ERRORS = {
     "unreachable": (ICMP(type=3, code=1), ICMPv6DestUnreach(code=3)),
+    "port unreachable": (ICMP(type=3, code=3), ICMPv6DestUnreach(code=4)),
     "too big": (ICMP(type=3, code=4, nexthopmtu=1400), ICMPv6PacketTooBig(mtu=1400)),
     "time exceeded": (ICMP(type=11), ICMPv6TimeExceeded()),
 }

@@ -49,8 +49,9 @@ from tests.unit.doctor.cases import (
 if TYPE_CHECKING:
     from lvsd.doctor.finding import Check
 
-SILENT = Counts(1, 5, 0)
-ANSWERING = Counts(1, 5, 5)
+SILENT = Counts(1, 5, 0, waiting=2, waiting_s=8)
+ANSWERING = Counts(1, 5, 5, heard_ago_s=3)
+ONCE_HEARD = Counts(1, 5, 5, heard_ago_s=3600)
 DOCUMENT = Path(__file__).parents[3] / "docs" / "doctor.md"
 
 
@@ -89,7 +90,7 @@ def test_questions_that_were_left_out_are_a_warning() -> None:
 
 def test_errors_in_handling_packets_are_a_problem() -> None:
     given = replace(snapshot(), daemon=Daemon(groups={"queue": {"handler_errors": 2}}))
-    expected = "an error in lvsd, or in a scheduler, cost 2 packets"
+    expected = "an error in lvsd, or in a scheduler, cost 2 packets since it began"
     assert said(queue.CHECK, given) == [("problem", expected)]
 
 
@@ -117,6 +118,15 @@ def test_a_table_that_was_or_nearly_is_full_is_a_warning(
 ) -> None:
     given = replace(snapshot(), daemon=Daemon(groups={"table": counters}))
     assert said(room.CHECK, given) == [("warning", text) for text in expected]
+
+
+@pytest.mark.parametrize(("before", "level"), [(1, "problem"), (2, "warning")])
+def test_errors_that_are_over_are_only_a_warning(before: int, level: str) -> None:
+    now, since = ({"queue": {"handler_errors": count}} for count in (2, before))
+    given = replace(snapshot(), daemon=Daemon({}, now, since, seconds=2.1))
+    [(found, what)] = said(queue.CHECK, given)
+    assert found == level
+    assert what.endswith(f"cost 2 packets since it began, {2 - before} in the last 2 s")
 
 
 # --- the firewall, rp_filter ----------------------------------------------------------------
@@ -187,6 +197,15 @@ def test_a_nat_server_that_has_answered_clients_needs_no_echo() -> None:
         snapshot(service(NAT, ANSWERING)), echoes=[questions.from_outside(service(NAT).servers[0])]
     )
     assert said(reply.CHECK, given) == []
+
+
+@pytest.mark.parametrize("counts", [ONCE_HEARD, SILENT, None])
+def test_a_nat_server_that_answered_long_ago_is_asked_by_an_echo(counts: Counts | None) -> None:
+    lost = [questions.from_outside(service(NAT).servers[0])]
+    given = without(snapshot(service(NAT, counts)), echoes=lost)
+    [(level, what)] = said(reply.CHECK, given)
+    assert level == "problem"
+    assert what.startswith("replies of 10.0.0.11 to clients do not come through this director")
 
 
 @pytest.mark.parametrize(("counts", "level"), [(None, "warning"), (SILENT, "problem")])
@@ -307,7 +326,7 @@ def test_a_pool_counts_by_how_full_it_is(used: int, refused: int, levels: list[s
 
 def test_a_clients_address_without_room_is_a_warning() -> None:
     given = replace(snapshot(), daemon=Daemon(groups={"client_address": {"no_room": 4}}))
-    expected = "4 packets had no room for the client's address (TOA)"
+    expected = "4 packets had no room for the client's address (TOA) since it began"
     assert said(mtu.CHECK, given) == [("warning", expected)]
 
 

@@ -1,0 +1,69 @@
+"""Servers that refuse clients or leave them waiting, by what the daemon has seen lately."""
+
+from __future__ import annotations
+
+import pytest
+
+from lvsd.doctor.checks import refusing
+from lvsd.doctor.snapshot import Counts
+from tests.unit.doctor.cases import DR, FULLNAT, NAT, TUN, said, service, snapshot
+
+ANSWERING = Counts(1, 5, 5, heard_ago_s=3)
+
+
+@pytest.mark.parametrize(
+    ("counts", "level"),
+    [
+        (Counts(refused=37, refused_ago_s=3), "problem"),
+        (Counts(refused=1, refused_ago_s=3), "warning"),
+        (Counts(refused=37, refused_ago_s=300), "warning"),
+    ],
+)
+def test_a_server_that_refuses_is_told_with_the_number_and_the_age(
+    counts: Counts, level: str
+) -> None:
+    [finding] = refusing.CHECK.look(snapshot(service(NAT, counts)))
+    last = (
+        "the last connection" if counts.refused == 1 else f"the last {counts.refused} connections"
+    )
+    assert finding.level.name.lower() == level
+    assert finding.what.startswith(f"10.0.0.11:80 refused {last}, {counts.refused_ago_s} s ago: ")
+    assert (finding.remedy, finding.at) == ("ss -ltnp sport = :80", "10.0.0.11")
+
+
+def test_a_refusal_of_long_ago_is_forgotten() -> None:
+    given = snapshot(service(NAT, Counts(refused=37, refused_ago_s=601)))
+    assert said(refusing.CHECK, given) == []
+
+
+@pytest.mark.parametrize(("waiting", "level"), [(1, "warning"), (3, "problem")])
+def test_a_server_that_lets_connections_time_out_is_told_with_their_number(
+    waiting: int, level: str
+) -> None:
+    counts = Counts(heard_ago_s=90, waiting=waiting, waiting_s=20, tried_ago_s=2)
+    [(found, what)] = said(refusing.CHECK, snapshot(service(FULLNAT, counts)))
+    assert found == level
+    assert what.startswith(
+        f"10.3.0.11:80 answered none of the last {waiting} connections, for 20 s"
+    )
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        Counts(heard_ago_s=2, waiting=1, waiting_s=2),
+        Counts(heard_ago_s=500, waiting=9, waiting_s=400, tried_ago_s=61),
+        ANSWERING,
+    ],
+    ids=["just-begun", "nobody-tried-since", "answering"],
+)
+def test_what_may_be_over_or_has_only_begun_is_no_silence(counts: Counts) -> None:
+    assert said(refusing.CHECK, snapshot(service(NAT, counts))) == []
+
+
+@pytest.mark.parametrize("address", [DR, TUN])
+def test_clients_that_repeat_their_syns_are_told_where_answers_go_elsewhere(address: bytes) -> None:
+    given = snapshot(service(address, Counts(waiting=9, waiting_s=99, repeated=5)))
+    [(level, what)] = said(refusing.CHECK, given)
+    assert level == "warning"
+    assert "repeated 5 SYNs since one was answered" in what
