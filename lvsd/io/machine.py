@@ -265,8 +265,10 @@ def _clear(left: Journal | None, journal: Path) -> list[str]:
         return lines + undo(left, journal)[0]
     remove(journal)
     if lines:
-        unknown = "sysctls and addresses, if changed, are not known"
-        lines.append(f"no journal in {journal.parent}: {unknown}")
+        lines.append(
+            f"no journal in {journal.parent}: sysctls and addresses were not put back; "
+            "if `control` is in another directory, clean up once more with -c FILE"
+        )
     return lines
 
 

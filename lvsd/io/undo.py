@@ -121,4 +121,4 @@ def _undo_sysctl(change: SysctlChange) -> list[str]:
     for name, before in change.followers.items():
         if sysctls.exists(name) and sysctls.read(name) != before:
             sysctls.write(name, before)
-    return [f"set {change.name} back to {change.before}"]
+    return [f"set {change.name} back to {change.before or 'nothing'}"]

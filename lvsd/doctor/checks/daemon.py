@@ -30,7 +30,7 @@ def look(snapshot: Snapshot) -> Iterator[Finding]:
                 Level.PROBLEM,
                 "nobody runs, but the nftables table of lvsd stands: packets are dropped",
                 where="nftables table inet lvsd",
-                remedy="lvsd cleanup",
+                remedy="lvsd cleanup -c FILE",
             )
     elif not stands:
         yield Finding(

@@ -159,7 +159,10 @@ def test_cleanup_says_that_it_has_no_journal_when_only_the_table_was_found(journ
     elsewhere = journal.parent / "elsewhere"
     assert cleanup(elsewhere / "journal.json") == [
         "removed nftables table inet lvsd_guard",
-        f"no journal in {elsewhere}: sysctls and addresses, if changed, are not known",
+        (
+            f"no journal in {elsewhere}: sysctls and addresses were not put back; "
+            "if `control` is in another directory, clean up once more with -c FILE"
+        ),
     ]
     cleanup(journal)
 
