@@ -77,7 +77,7 @@ unit: venv test-packages ## tests that move no packet and need no root
 	$(PYTEST) -n auto tests/unit tests/property tests/golden
 
 netns: venv test-packages ## real traffic in network namespaces (root); NETNS_JOBS=1
-	$(PYTEST) -n $(NETNS_JOBS) --dist loadgroup tests/netns
+	$(PYTEST) -n $(NETNS_JOBS) --dist loadfile tests/netns
 
 kernel: venv test-packages ## a part of test-kernel, about a minute (root)
 	@packaging/install-stock-kernel || echo "without it the tests of tests/kernel are skipped" >&2

@@ -85,7 +85,7 @@ def run(config: model.Config) -> int:
     reserve = Reserve()
     runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     try:
-        runner.run(Daemon(config, origin(config.daemon.control.parent)).serve(reserve))
+        runner.run(Daemon(config, _origin(config)).serve(reserve))
     except (OSError, MemoryError) as error:
         raise environment_error("run lvsd", error) from error
     finally:
@@ -93,6 +93,11 @@ def run(config: model.Config) -> int:
         with suppress(Exception):  # everything is undone; what ended the daemon is to be told
             runner.close()
     return os.EX_OK
+
+
+def _origin(config: model.Config) -> Origin:
+    """Return where FULLNAT's numbers begin; without FULLNAT no secret is kept for them."""
+    return origin(config.daemon.control.parent) if local_ranges(config) else NEW
 
 
 def cleanup(directory: Path) -> int:

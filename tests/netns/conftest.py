@@ -17,18 +17,11 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what moves packets, and skip it with a reason where it cannot.
-
-    With ``-n`` a module's tests run in one process, for they share what they build; so do those
-    of TOA, which look at all cgroups of the machine.
-    """
+    """Mark what moves packets, and skip it with a reason where it cannot."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker("netns")
-            group = "toa" if item.path.name.startswith("test_toa") else item.path.stem
-            item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}-{group}"))
             if os.geteuid() != 0:
                 item.add_marker(pytest.mark.skip(reason="needs root: run `sudo make netns`"))
 

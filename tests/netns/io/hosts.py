@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import socket
 import subprocess
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lvsd.packet.address import pack
+from tests.netns.listed_ruleset import listed_ruleset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,9 +126,7 @@ def nft(commands: str) -> None:
 
 def ruleset() -> list[dict[str, Any]]:
     """Return the whole ruleset of the namespace that this thread is in."""
-    command = ["nft", "-j", "list", "ruleset"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return [entry for entry in json.loads(done.stdout)["nftables"] if "metainfo" not in entry]
+    return listed_ruleset()
 
 
 def comparable(rules: list[dict[str, Any]]) -> list[str]:

@@ -78,7 +78,7 @@ sys.exit(lvsd.cli.main(["cleanup", "--directory", sys.argv[1]]))
         ),
         (
             "net_raw",
-            "FrameSender(float).open(asyncio.new_event_loop())",
+            "FrameSender(float, print).open(asyncio.new_event_loop())",
             f"open a packet socket: {NOT_PERMITTED} CAP_NET_RAW",
         ),
     ],

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.netns.listed_ruleset import listed_ruleset
+
 if TYPE_CHECKING:
     from lvsd.lab import Namespace
 
@@ -16,8 +18,8 @@ READINGS = {"tcp_fastopen_key", "tcp_mem", "udp_mem", "flush", "stable_secret"}
 
 def ruleset(host: Namespace) -> list[dict[str, Any]]:
     """Return the host's nftables ruleset."""
-    listing = json.loads(host.run(["nft", "-j", "list", "ruleset"]).stdout)["nftables"]
-    return [entry for entry in listing if "metainfo" not in entry]
+    with host.entered():
+        return listed_ruleset()
 
 
 def sysctls(host: Namespace) -> dict[str, str]:
