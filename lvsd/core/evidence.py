@@ -50,7 +50,9 @@ class Hearing:
             self.waiting_since = now
 
     def waiting(self, stats: Stats) -> int:
-        """Return how many connections began since it was last heard."""
+        """Return how many connections began since it was last heard, as of now."""
+        if stats.out_packets != self._out_packets:
+            return 0
         return stats.connections - self._heard_connections
 
 

@@ -86,9 +86,11 @@ class Server:
 
     @property
     def answers(self) -> bool:
-        """Whether the daemon has heard it lately."""
-        heard = self.counts.heard_ago_s if self.counts else None
-        return heard is not None and heard <= RECENT_S and not self.is_silent
+        """Whether the daemon has heard it lately, and sent it no new connection since."""
+        counts = self.counts
+        if counts is None or counts.heard_ago_s is None or counts.waiting:
+            return False
+        return counts.heard_ago_s <= RECENT_S
 
     @property
     def is_silent(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from itertools import product
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.netns
 
 FAMILIES: tuple[Family, ...] = ("v4", "v6")
 CASES: list[tuple[str, Family]] = list(product(WAYS, FAMILIES))
+LOCAL_END = re.compile(r"(10\.0\.0\.2|\[fd00:10::2\]):\d+")
 
 Seen: TypeAlias = "dict[tuple[str, Family], Future[Explanation]]"
 
@@ -40,6 +42,11 @@ def seen_live(request: pytest.FixtureRequest) -> Iterator[Seen]:
         yield dict(done)
 
 
+def without_local_port(text: str) -> str:
+    """Return what a step says without the local port, which begins at random."""
+    return LOCAL_END.sub(r"\1:LPORT", text)
+
+
 def places(journey: Journey) -> list[tuple[str, str]]:
     """Return where a packet came by, and what happened there."""
     return [(hop.host, hop.title) for hop in journey.hops]
@@ -48,7 +55,7 @@ def places(journey: Journey) -> list[tuple[str, str]]:
 def changed(journey: Journey) -> list[tuple[str, str, str, str]]:
     """Return what changed at which host: layer, field, and why."""
     return sorted(
-        (hop.host, change.layer, change.field, change.cause.text)
+        (hop.host, change.layer, change.field, without_local_port(change.cause.text))
         for hop in journey.hops
         for change in hop.changes
     )
@@ -67,7 +74,7 @@ def test_what_is_on_the_wire_is_what_is_on_paper(case: tuple[str, Family], seen_
         assert places(journey) == places(paper)
         assert changed(journey) == changed(paper)
         assert journey.outcome == paper.outcome
-    assert seen.plan == told.plan
+    assert without_local_port(str(seen.plan)) == without_local_port(str(told.plan))
     assert seen.choice == told.choice
     states = {each.title: each.entry.state for each in seen.journeys if each.entry}
     assert states == {
