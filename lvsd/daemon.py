@@ -329,7 +329,7 @@ class Daemon:
         return {
             "queue": asdict(self.source.stats),
             "refusals": asdict(self.director.strays.refusals),
-            "table": self.director.admission.counters(),
+            "table": self.pressure.counters(),
             "table_lost_by_service": self.director.admission.lost(),
             "icmp": asdict(self.answers.stats) | self.director.outbox.limits.counters(),
             "packets": asdict(self.packets.stats),

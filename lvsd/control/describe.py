@@ -136,6 +136,7 @@ def _evidence(server: RealServer, now: float) -> EvidenceEntry:
         "waiting_s": 0 if since is None else _age(since, now),
         "tried_ago_s": 0 if since is None else _age(hearing.tried_at, now),
         "refused": refusals.count,
+        "refused_port": refusals.port,
         "refused_ago_s": _age(refusals.last, now) if refusals.count else 0,
         "repeated": server.unanswered,
     }

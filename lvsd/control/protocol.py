@@ -90,8 +90,8 @@ class EvidenceEntry(TypedDict):
     ``heard_ago_s`` is how long ago a packet of its came through here (None: never). ``waiting``
     connections began since; for ``waiting_s`` there have been any, and the last one was seen
     ``tried_ago_s`` ago (0 and 0: there are none). ``refused`` connections in a row it refused, the
-    last one ``refused_ago_s`` ago. ``repeated`` are SYNs that clients sent again, where replies do
-    not come through here, since a connection was last seen to open.
+    last one ``refused_ago_s`` ago, at ``refused_port``. ``repeated`` are SYNs that clients sent
+    again, where replies do not come through here, since a connection was last seen to open.
     """
 
     heard_ago_s: int | None
@@ -99,6 +99,7 @@ class EvidenceEntry(TypedDict):
     waiting_s: int
     tried_ago_s: int
     refused: int
+    refused_port: int
     refused_ago_s: int
     repeated: int
 

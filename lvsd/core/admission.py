@@ -27,12 +27,15 @@ from lvsd.core.timers import Wheel
 from lvsd.core.verdict import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from lvsd.core.connection import Connection, ConnectionTable, Template
     from lvsd.core.service import Service
     from lvsd.core.service_table import ServiceTable
     from lvsd.core.settings import Settings
+
+NEXT: Final = 2
+"""The most entries that a new connection needs: itself, and a template."""
 
 KEPT_FOR: Final = 64
 """So many entries are asked of the largest service before it is looked for anew."""
@@ -130,14 +133,26 @@ class Admission:
                 return self._refuse(share, Reason.TABLE_FULL)
         return None
 
-    def counters(self) -> dict[str, int]:
-        """Return what ``lvsadm --status`` has of it."""
+    def room(self) -> dict[str, int]:
+        """Return how many entries there are, how many are kept for others, how many may be."""
         return {
             "entries": len(self._table),
+            "reserved": self._shares.unused,
             "max_connections": self._settings.max_connections,
-            "evicted": self.evicted,
-            "refused": self.refused,
         }
+
+    def counters(self) -> dict[str, int]:
+        """Return that, and how many connections were ended or refused."""
+        return {**self.room(), "evicted": self.evicted, "refused": self.refused}
+
+    def all_at_their_own_bound(self, labels: Iterable[str]) -> bool:
+        """Whether all of these services, if any, have as many entries as their own bound allows."""
+        named = set(labels)
+        chosen = [service for service in self._services if service.label in named]
+        return bool(chosen) and all(
+            service.max_connections and service.share.entries + NEXT > service.max_connections
+            for service in chosen
+        )
 
     def lost(self) -> dict[str, int]:
         """Return how many connections were ended or refused, of each service that lost any."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from lvsd.core.states import SYN, TCP_CLOSE, TCP_SYN_RECV
-from lvsd.packet.view import TCP
+from lvsd.packet.view import TCP, split_key
 
 if TYPE_CHECKING:
     from lvsd.core.connection import Connection
@@ -58,17 +58,22 @@ class Hearing:
 
 @dataclass(slots=True)
 class Refusals:
-    """Refusals in a row: ``count`` of them, the last one at ``last``, in the director's seconds."""
+    """Refusals in a row: ``count`` of them, the last one at ``last``, in the director's seconds.
+
+    ``port`` is the server's port that refused it, which clients choose where any is served.
+    """
 
     count: int = 0
     last: float = 0.0
+    port: int = 0
 
-    def note(self, now: float) -> None:
-        """Count one more, of a new row after a pause."""
+    def note(self, connection: Connection, now: float) -> None:
+        """Count that a connection was refused, as the first of a new row after a pause."""
         if now - self.last > PAUSE_S:
             self.count = 0
         self.count += 1
         self.last = now
+        self.port = split_key(connection.reply_key)[0][1]
 
 
 def note_repeated(connection: Connection, packet: Packet) -> None:
@@ -87,4 +92,4 @@ def note_reset(connection: Connection, state: int, now: float) -> None:
     """Note that a server ended a connection before it was open, if it did: nobody listens there."""
     path = connection.path
     if connection.state == TCP_SYN_RECV and state == TCP_CLOSE and path.protocol.number == TCP:
-        path.server.refusals.note(now)
+        path.server.refusals.note(connection, now)

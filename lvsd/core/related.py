@@ -108,7 +108,7 @@ class Related:
         director, path = self._director, connection.path
         path.count_out(packet.end)
         if icmp.is_port_unreachable(packet):
-            path.server.refusals.note(director.now)
+            path.server.refusals.note(connection, director.now)
         if isinstance(connection, TranslatedConnection):
             if packet.ttl <= 1:
                 return director.drop(Reason.TTL_EXPIRED)

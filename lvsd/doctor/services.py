@@ -91,6 +91,7 @@ def _counts(entry: ServerEntry) -> Counts:
         waiting_s=seen["waiting_s"],
         tried_ago_s=seen["tried_ago_s"],
         refused=seen["refused"],
+        refused_port=seen["refused_port"],
         refused_ago_s=seen["refused_ago_s"],
         repeated=seen["repeated"],
     )

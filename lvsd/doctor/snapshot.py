@@ -50,6 +50,7 @@ class Counts(NamedTuple):
     refused: int = 0
     refused_ago_s: int = 0
     repeated: int = 0
+    refused_port: int = 0
 
     def joined(self, other: Counts) -> Counts:
         """Return both as of one host: it was heard when either was."""
@@ -66,6 +67,7 @@ class Counts(NamedTuple):
             self.refused + other.refused,
             max(self.refused_ago_s, other.refused_ago_s),
             self.repeated + other.repeated,
+            self.refused_port or other.refused_port,
         )
 
 

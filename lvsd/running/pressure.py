@@ -21,6 +21,10 @@ SAY_EVERY_S: Final = 60.0
 SERVICES_NAMED: Final = 3
 """So many services are named: those that lost most."""
 
+FULL: Final = "the connection table is full: connections that are still opening give way"
+FULL_REMEDY: Final = "a larger max_connections in [daemon], or one for the flooded [[service]]"
+OWN_BOUND: Final = "a service has its max_connections: those that are still opening give way"
+OWN_BOUND_REMEDY: Final = "a larger max_connections in the [[service]], unless it is a flood"
 
 log = structlog.get_logger("lvsd")
 
@@ -77,6 +81,11 @@ class Pressure:
         self._queue = Spell()
         self._told: dict[str, tuple[int, int]] = {}
 
+    def counters(self) -> dict[str, int]:
+        """Return what ``lvsadm --status`` has of the table."""
+        admission = self._director.admission
+        return {**admission.counters(), "short_of_room": int(self._table.since is not None)}
+
     def tick(self, now: float) -> None:
         """Log what there is to say by ``now``; to be called about once a second."""
         admission = self._director.admission
@@ -98,22 +107,22 @@ class Pressure:
 
     def _tell_of_table(self, count: int, is_over: bool) -> None:  # noqa: FBT001 - as `look` has it
         """Log how many connections gave way or were refused, and of which services."""
-        director = self._director
         lost = self._lost_since_told()
         if is_over:
-            log.info("the connection table has room again", lost=count)
+            log.info("there is room for new connections again", lost=count)
             return
         most = sorted(lost, key=lambda each: each[1] + each[2], reverse=True)[:SERVICES_NAMED]
+        admission = self._director.admission
+        own = admission.all_at_their_own_bound(name for name, _, _ in lost)
         log.warning(
-            "the connection table is full: connections that are still opening give way",
-            entries=len(director.table),
-            max_connections=director.settings.max_connections,
+            OWN_BOUND if own else FULL,
+            **admission.room(),
             evicted=sum(evicted for _, evicted, _ in lost),
             refused=sum(refused for _, _, refused in lost),
             services=", ".join(
                 f"{name} ({evicted} evicted, {refused} refused)" for name, evicted, refused in most
             ),
-            remedy="a larger max_connections in [daemon], or one for the flooded [[service]]",
+            remedy=OWN_BOUND_REMEDY if own else FULL_REMEDY,
         )
 
     def _lost_since_told(self) -> list[tuple[str, int, int]]:

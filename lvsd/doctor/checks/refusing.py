@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from lvsd.doctor import questions
 from lvsd.doctor.finding import Check, Finding, Level
-from lvsd.packet.address import text
+from lvsd.packet.address import endpoint, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,13 +42,14 @@ def look(snapshot: Snapshot) -> Iterator[Finding]:
 
 def _refusing(service: Service, server: Server, counts: Counts) -> Finding:
     """Say that nobody listens there; a problem if it is sure, and now."""
+    port = counts.refused_port or server.port
     now = counts.refused >= FEW and counts.refused_ago_s <= LATELY_S
     return Finding(
         Level.PROBLEM if now else Level.WARNING,
-        f"{server.name} refused {_the_last(counts.refused)}, {counts.refused_ago_s} s ago: "
-        "nobody listens there, or a firewall rejects them",
+        f"{endpoint(server.address, port)} refused {_the_last(counts.refused)}, "
+        f"{counts.refused_ago_s} s ago: nobody listens there, or a firewall rejects them",
         where=_where(service, server),
-        remedy=_listeners(service, server),
+        remedy=_listeners(service, port or service.port),
         at=text(server.address),
     )
 
@@ -63,7 +64,7 @@ def _silent(service: Service, server: Server, counts: Counts) -> Finding:
         level = Level.PROBLEM if counts.waiting >= FEW else Level.WARNING
         what = f"{server.name} answered none of the last {counts.waiting} connections, "
         what += f"for {counts.waiting_s} s"
-        remedy = _listeners(service, server)
+        remedy = _listeners(service, server.port or service.port)
     return Finding(
         level,
         f"{what}: its program hangs, or a firewall drops them",
@@ -81,10 +82,10 @@ def _where(service: Service, server: Server) -> str:
     return f"service {service.name}, server {text(server.address)} ({server.mode})"
 
 
-def _listeners(service: Service, server: Server) -> str:
+def _listeners(service: Service, port: int) -> str:
     """Return the command that shows who listens."""
     protocol = "u" if service.protocol == "udp" else "t"
-    return f"ss -l{protocol}np sport = :{server.port or service.port}"
+    return f"ss -l{protocol}np sport = :{port}"
 
 
 CHECK = Check("refusing", "no real server refuses connections or lets them time out", look)

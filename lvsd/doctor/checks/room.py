@@ -16,13 +16,13 @@ NEARLY: Final = 0.9
 
 
 def look(snapshot: Snapshot) -> Iterator[Finding]:
-    """Yield that the table was full since the daemon began, or nearly is."""
+    """Yield that connections found no room within a minute, or that the table is nearly full."""
     daemon = snapshot.daemon
     if daemon is None:
         return
     evicted, refused = daemon.count("table", "evicted"), daemon.count("table", "refused")
     entries, most = daemon.count("table", "entries"), daemon.count("table", "max_connections")
-    if evicted or refused:
+    if daemon.count("table", "short_of_room"):
         by_service = daemon.groups.get("table_lost_by_service", {})
         worst = max(by_service, key=lambda name: by_service[name], default="")
         yield Finding(

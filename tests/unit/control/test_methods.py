@@ -23,6 +23,7 @@ NOTHING_SEEN = {
     "waiting_s": 0,
     "tried_ago_s": 0,
     "refused": 0,
+    "refused_port": 0,
     "refused_ago_s": 0,
     "repeated": 0,
 }

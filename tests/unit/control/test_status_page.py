@@ -11,6 +11,7 @@ import pytest
 from lvsd.core.icmp_limits import ErrorLimits
 from lvsd.io.icmp_sender import IcmpStats
 from lvsd.io.nfqueue import SourceStats
+from lvsd.running.pressure import Pressure
 from tests.unit.core.world import World
 
 PAGE = (Path(__file__).parents[3] / "docs" / "lvsadm.md").read_text()
@@ -24,7 +25,7 @@ def _names(stats: type[SourceStats | IcmpStats]) -> set[str]:
     ("group", "names"),
     [
         ("queue", _names(SourceStats)),
-        ("table", set(World().director.admission.counters())),
+        ("table", set(Pressure(World().director, int).counters())),
         ("icmp", _names(IcmpStats) | set(ErrorLimits().counters())),
     ],
 )

@@ -69,12 +69,25 @@ def test_a_port_that_nobody_listens_on_is_a_refusal_over_udp(version: int) -> No
 
 
 def test_a_row_of_refusals_ends_with_a_pause() -> None:
+    world = World()
+    world.serve()
+    world.handle(world.from_client())
+    [connection] = world.director.table
     refusals = Refusals()
     for now in (100.0, 101.0, 101.0 + PAUSE_S):
-        refusals.note(now)
+        refusals.note(connection, now)
     assert (refusals.count, refusals.last) == (3, 101.0 + PAUSE_S)
-    refusals.note(refusals.last + PAUSE_S + 1)
+    refusals.note(connection, refusals.last + PAUSE_S + 1)
     assert refusals.count == 1
+
+
+def test_where_clients_choose_the_port_the_refused_one_is_noted() -> None:
+    world = World()
+    world.serve(vport=0, rport=0, persistence_s=300)
+    syn = world.from_client(vport=3000)
+    world.handle(syn)
+    world.answer(syn, "RA", rport=3000)
+    assert only_server(world).refusals.port == 3000
 
 
 def test_what_is_heard_puts_an_end_to_waiting() -> None:

@@ -104,6 +104,10 @@ def test_errors_in_handling_packets_are_a_problem() -> None:
         ),
         (
             {"entries": 10, "max_connections": 1000, "evicted": 7, "refused": 2},
+            [],  # long ago
+        ),
+        (
+            {"entries": 9, "max_connections": 1000, "evicted": 7, "refused": 2, "short_of_room": 1},
             [
                 (
                     "no room for new connections: 7 that were still opening gave way, "

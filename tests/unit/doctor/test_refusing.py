@@ -31,6 +31,13 @@ def test_a_server_that_refuses_is_told_with_the_number_and_the_age(
     assert (finding.remedy, finding.at) == ("ss -ltnp sport = :80", "10.0.0.11")
 
 
+def test_the_port_that_refused_is_named_where_clients_choose_it() -> None:
+    counts = Counts(refused=3, refused_ago_s=3, refused_port=3000)
+    [finding] = refusing.CHECK.look(snapshot(service(NAT, counts)))
+    assert finding.what.startswith("10.0.0.11:3000 refused")
+    assert finding.remedy == "ss -ltnp sport = :3000"
+
+
 def test_a_refusal_of_long_ago_is_forgotten() -> None:
     given = snapshot(service(NAT, Counts(refused=37, refused_ago_s=601)))
     assert said(refusing.CHECK, given) == []

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from structlog.testing import capture_logs
 
-from lvsd.running.pressure import SAY_EVERY_S, Pressure, Spell
+from lvsd.running.pressure import FULL, OWN_BOUND, SAY_EVERY_S, Pressure, Spell
 from tests.unit.core.world import World
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
-FULL = "the connection table is full: connections that are still opening give way"
+ROOM_AGAIN = "there is room for new connections again"
 
 
 def test_a_counter_that_stands_still_again_says_only_that_it_is_over() -> None:
@@ -69,15 +69,43 @@ def test_a_full_table_is_said_with_numbers_and_the_service_that_floods_it() -> N
     world.serve("udp", vport=53, name="dns")
     world.serve(name="web")
     logs = _logged(world, seconds=180, flood=10)
-    table = [each for each in logs if "table" in each["event"]]
+    table = [
+        each for each in logs if "queue" not in each["event"] and "packets" not in each["event"]
+    ]
     first, *again, last = table
     assert (first["event"], first["log_level"]) == (FULL, "warning")
-    assert (first["entries"], first["max_connections"]) == (8, 10)
+    assert (first["entries"], first["reserved"], first["max_connections"]) == (8, 2, 10)
     assert first["services"] == f"dns ({first['evicted']} evicted, {first['refused']} refused)"
     assert [each["event"] for each in again] == [FULL] * len(again)
     assert len(again) <= 2
-    assert (last["event"], last["log_level"]) == ("the connection table has room again", "info")
+    assert (last["event"], last["log_level"]) == (ROOM_AGAIN, "info")
     assert last["lost"] == world.director.admission.evicted + world.director.admission.refused
+
+
+def test_a_service_at_its_own_bound_is_not_taken_for_a_full_table() -> None:
+    world = World()
+    service = world.serve("udp", vport=53, name="dns")
+    service.max_connections = 3
+    first, *_, last = (
+        each for each in _logged(world, seconds=180, flood=10) if "packets" not in each["event"]
+    )
+    assert (first["event"], first["entries"]) == (OWN_BOUND, 3)
+    assert "[daemon]" not in first["remedy"]
+    assert last["event"] == ROOM_AGAIN
+
+
+def test_that_room_is_short_is_a_counter_while_it_lasts() -> None:
+    world = World()
+    world.settings.max_connections = 4
+    world.serve("udp", vport=53, name="dns")
+    pressure = Pressure(world.director, lambda: 0)
+    assert pressure.counters()["short_of_room"] == 0
+    for cport in range(1000, 1010):
+        world.handle(world.from_client(protocol="udp", vport=53, cport=cport))
+    pressure.tick(world.now)
+    assert pressure.counters()["short_of_room"] == 1
+    pressure.tick(world.now + SAY_EVERY_S)
+    assert pressure.counters()["short_of_room"] == 0
 
 
 def test_what_the_queue_lost_is_said_and_that_it_is_over() -> None:
