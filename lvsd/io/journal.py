@@ -52,6 +52,8 @@ class AddressChange:
 
     interface: str
     address: str
+    index: int = field(default=0, compare=False)
+    """The interface's, by which it is found under another name; 0: not known."""
 
 
 @dataclass(slots=True)

@@ -6,6 +6,8 @@ Nothing is put back that is not as we left it: whoever changed it since meant it
 from __future__ import annotations
 
 import errno
+import socket
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
@@ -92,14 +94,23 @@ def _undo_link(change: LinkChange) -> list[str]:
 
 
 def _undo_address(change: AddressChange) -> list[str]:
-    """Take an address off its interface; one that is gone, with or without it, needs nothing."""
-    try:
-        addresses.delete(change.interface, pack(change.address))
-    except OSError as error:
-        if error.errno in {errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL}:
-            return []
-        raise
-    return [f"removed {change.address} from {change.interface}"]
+    """Take an address off its interface; one that is gone, with or without it, needs nothing.
+
+    An interface that has another name by now still has the address, and its index.
+    """
+    names = [change.interface]
+    with suppress(OSError):  # no interface of that index
+        names.append(socket.if_indextoname(change.index))
+    removed = []
+    for name in dict.fromkeys(names):
+        try:
+            addresses.delete(name, pack(change.address))
+        except OSError as error:
+            if error.errno not in {errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL}:
+                raise
+        else:
+            removed.append(f"removed {change.address} from {name}")
+    return removed
 
 
 def _undo_table(change: TableChange) -> list[str]:

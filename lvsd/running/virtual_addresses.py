@@ -88,9 +88,11 @@ class VirtualAddresses:
         """
         self._machine = machine
         found = self._links()
-        for each in self._kept:
-            if found[each.interface] is not None:
-                machine.add_address(each.interface, each.address)
+        ready = [each for each in self._kept if found[each.interface] is not None]
+        if ready:
+            machine.note_addresses([(each.interface, each.address) for each in ready])
+        for each in ready:
+            machine.add_address(each.interface, each.address)
         self.changed()
         self.look(now)
 

@@ -14,12 +14,14 @@ import pytest
 
 from lvsd.errors import KernelError, PrivilegeError
 from lvsd.io import links
+from lvsd.io.announcer import Announcer
 from lvsd.io.divert import Divert, Diverted
 from lvsd.io.journal import AddressChange, Journal, SysctlChange, journal_path, this_namespace
 from lvsd.io.leftovers import standing, table_stands
 from lvsd.io.machine import Machine, cleanup, put_back
 from lvsd.io.routes import local_addresses
 from lvsd.packet.address import pack
+from lvsd.running.virtual_addresses import VirtualAddresses
 
 if TYPE_CHECKING:
     from tests.netns.io.hosts import Row
@@ -87,6 +89,41 @@ def test_what_is_as_wanted_already_is_not_ours_to_put_back(journal: Path, row: R
     assert machine.restore() == []
     assert (sysctl(FORWARD), VIP4 in addresses()) == ("1", True)
     row.director.ip("address delete 198.51.100.7/24 dev eth0")
+
+
+def test_addresses_leave_an_interface_that_was_given_another_name(journal: Path, row: Row) -> None:
+    row.director.ip("link add lvsd-old type veth peer name lvsd-peer")
+    try:
+        machine = Machine(journal)
+        machine.add_address("lvsd-old", VIP4)
+        row.director.ip("link set lvsd-old name lvsd-new")
+        lines = machine.restore()
+        assert (lines, VIP4 in addresses()) == (["removed 198.51.100.7 from lvsd-new"], False)
+    finally:
+        row.director.ip("link delete lvsd-peer")
+
+
+def test_many_addresses_are_in_the_journal_with_one_write(
+    journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes: list[Path] = []
+    write = Journal.write
+
+    def count(self: Journal, path: Path) -> None:
+        writes.append(path)
+        write(self, path)
+
+    monkeypatch.setattr(Journal, "write", count)
+    before = local_addresses()
+    machine = Machine(journal)
+    wanted = [("eth0", pack(f"198.51.100.{number}")) for number in range(1, 101)]
+    kept = VirtualAddresses(wanted, Announcer())
+    writes.clear()
+    kept.start(machine, 0.0)
+    assert addresses() >= {address for _, address in wanted}
+    assert len(writes) == 1
+    machine.restore()
+    assert local_addresses() == before
 
 
 def test_a_sysctl_that_somebody_else_changed_since_is_left_alone(journal: Path) -> None:

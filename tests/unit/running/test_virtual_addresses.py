@@ -28,6 +28,7 @@ class World:
         self.there: set[tuple[int, bytes]] = set()
         self.hostile = False
         self.refusal: KernelError | None = None
+        self.noted: list[tuple[str, bytes]] = []
         self.put: list[float] = []
         self.announced: list[float] = []
         self.sent = 0
@@ -41,6 +42,10 @@ class World:
         self.put.append(self.now)
         if not self.hostile:
             self.there.add((7, address))
+
+    def note_addresses(self, wanted: list[tuple[str, bytes]]) -> None:
+        """Stand for the machine."""
+        self.noted = wanted
 
     def announce(self, _link: LinkState, _address: bytes, now: float) -> None:
         """Stand for the announcer."""
