@@ -26,6 +26,7 @@ from lvsd.io.netlink import (
     attributes,
     encode,
     linked,
+    listen,
     messages,
     open_socket,
 )
@@ -73,7 +74,7 @@ class Neighbours:
             raise KernelError("watch neighbours", error, "see netlink(7)") from error
         self._socket.setblocking(False)
         self._loop = loop
-        loop.add_reader(self._socket.fileno(), self._readable)
+        listen(loop, self._socket, self._readable)
 
     def close(self) -> None:
         """Stop to follow. Harmless when done twice."""

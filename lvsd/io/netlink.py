@@ -18,7 +18,8 @@ from itertools import count
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    import asyncio
+    from collections.abc import Callable, Iterator, Sequence
 
 NETLINK_ROUTE: Final = 0
 NETLINK_NETFILTER: Final = 12
@@ -137,6 +138,25 @@ def open_socket(protocol: int, groups: int = 0) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def listen(
+    loop: asyncio.AbstractEventLoop, sock: socket.socket, readable: Callable[[], None]
+) -> None:
+    """Call ``readable`` whenever notifications have come, or were lost; until `remove_reader`.
+
+    A socket that lost some has an error, and libuv looks at a socket with an error no more
+    (uv__poll_io in poll.c). So it is told of the socket anew each time.
+    """
+    descriptor = sock.fileno()
+
+    def turn() -> None:
+        readable()
+        if sock.fileno() == descriptor:  # it was not closed meanwhile
+            loop.remove_reader(descriptor)
+            loop.add_reader(descriptor, turn)
+
+    loop.add_reader(descriptor, turn)
 
 
 class Link:

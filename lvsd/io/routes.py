@@ -13,7 +13,15 @@ import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from lvsd.errors import KernelError
-from lvsd.io.netlink import NETLINK_ROUTE, Message, attribute, attributes, linked, open_socket
+from lvsd.io.netlink import (
+    NETLINK_ROUTE,
+    Message,
+    attribute,
+    attributes,
+    linked,
+    listen,
+    open_socket,
+)
 
 if TYPE_CHECKING:
     import asyncio
@@ -174,7 +182,7 @@ class Watch:
         except OSError as error:
             raise _refusal("watch links and routes", error) from error
         self._loop = loop
-        loop.add_reader(self._socket.fileno(), self._readable)
+        listen(loop, self._socket, self._readable)
 
     def close(self) -> None:
         """Stop to watch; a call that is due is not made. Harmless when not started."""

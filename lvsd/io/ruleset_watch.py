@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from lvsd.errors import KernelError
-from lvsd.io.netlink import NETLINK_NETFILTER, notifications, open_socket
+from lvsd.io.netlink import NETLINK_NETFILTER, listen, notifications, open_socket
 from lvsd.io.nf_tables import GROUP, table_of
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class RulesetWatch:
             raise KernelError("watch nf_tables", error, "see `nft monitor`") from error
         self._loop = loop
         self._last = self._clock() - _QUIET_S
-        loop.add_reader(self._socket.fileno(), self._readable)
+        listen(loop, self._socket, self._readable)
 
     def close(self) -> None:
         """Stop to watch. Harmless when not started."""

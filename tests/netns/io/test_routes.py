@@ -234,3 +234,26 @@ def test_a_watch_tells_of_changes_once_for_many(row: Row, change: str, undo: str
 
     uvloop.run(main())
     assert len(calls) == 1
+
+
+def test_a_watch_that_lost_notifications_tells_of_the_next_change(row: Row) -> None:
+    async def main() -> None:
+        told = asyncio.Event()
+        watch = Watch(told.set, delay_s=0.01)
+        watch.start(asyncio.get_running_loop())
+        assert watch._socket is not None
+        watch._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # the least there is
+        for _ in range(20):
+            row.director.ip("route add 10.8.0.0/16 via 10.0.0.2")
+            row.director.ip("route delete 10.8.0.0/16")
+        for change in ("add", "delete"):
+            async with asyncio.timeout(60):
+                await told.wait()
+            await asyncio.sleep(0.1)  # what was told late is over
+            told.clear()
+            row.director.ip(f"route {change} 10.8.0.0/16 via 10.0.0.2")
+        async with asyncio.timeout(60):
+            await told.wait()
+        watch.close()
+
+    uvloop.run(main())
