@@ -30,7 +30,7 @@ def look(snapshot: Snapshot) -> Iterator[Finding]:
         servers = list(_concerned(snapshot, chain))
         if chain.knows_untracked or all(server.answers for server in servers):
             continue
-        silent = any(server.is_silent for server in servers) if chain.hook == "forward" else refused
+        silent = _any_is_silent(snapshot, chain) if chain.hook == "forward" else refused
         yield Finding(
             Level.PROBLEM if silent else Level.WARNING,
             f"policy drop in hook {chain.hook}, and no rule about untracked packets, "
@@ -45,6 +45,15 @@ def _concerned(snapshot: Snapshot, chain: Chain) -> Iterator[Server]:
     for server in snapshot.servers(*_MODES[chain.hook]):
         if len(server.address) in _LENGTHS[chain.family]:
             yield server
+
+
+def _any_is_silent(snapshot: Snapshot, chain: Chain) -> bool:
+    """Whether clients of any service get no answer, whatever their server answers for others."""
+    return any(
+        server.is_silent
+        for _, server in snapshot.members(*_MODES[chain.hook])
+        if len(server.address) in _LENGTHS[chain.family]
+    )
 
 
 CHECK = Check("firewall", "no other chain of nftables drops by policy what lvsd sends", look)

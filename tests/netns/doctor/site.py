@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lvsd.control.client import ControlClient
-from lvsd.doctor.snapshot import SILENT_S
+from lvsd.doctor.snapshot import RECENT_S, SILENT_S
 from lvsd.lab import Lab, programs, real_server
 from lvsd.lab.wait import PATIENCE, until
 from tests.netns.modes.site import MAPPED, forwarded
@@ -100,6 +100,7 @@ class Clinic:
                 entries: list[ServiceEntry] = list(client.items("list"))
             return any(
                 server["evidence"]["waiting_s"] >= SILENT_S
+                and server["evidence"]["tried_ago_s"] <= RECENT_S  # not by an earlier test
                 for entry in entries
                 if (entry["address"], entry["port"]) == (vip, PORTS[way])
                 for server in entry["servers"]
