@@ -38,7 +38,6 @@ def wait_until_local(address: bytes, patience_s: float = PATIENCE_S) -> bool:
 
 def _is_local(link: Link, address: bytes) -> bool:
     try:
-        kind, _ = look_up(link, address)
+        return look_up(link, address) == RTN_LOCAL
     except OSError:  # there is no route at all
         return False
-    return kind == RTN_LOCAL

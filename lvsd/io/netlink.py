@@ -51,8 +51,12 @@ _RECEIVE: Final = 1 << 17
 _BATCH_BUFFER: Final = 64 << 20
 """The longest batch in bytes. A limit only: no memory is taken before it is needed."""
 _DUMP_TRIES: Final = 10
-_PATIENCE_S: Final = 5.0
+_PATIENCE: Final = struct.pack("@ll", 5, 0)  # struct timeval
 """An answer is there at once; one that was lost must not stop the daemon for good."""
+QUESTIONS_AT_ONCE: Final = 32
+"""Answers to so many fit into a socket's buffer; they take a quarter of a millisecond."""
+_LOST: Final = {errno.ENOBUFS, errno.ETIMEDOUT}
+"""What says that an answer was lost; no kernel answers this about a route."""
 
 
 class Message(NamedTuple):
@@ -160,12 +164,13 @@ def listen(
 
 
 class Link:
-    """A netlink conversation: one request at a time, its answers, errors as OSError."""
+    """A netlink conversation: requests, their answers, errors as OSError."""
 
     def __init__(self, protocol: int) -> None:
         self._socket = open_socket(protocol)
         self._socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
-        self._socket.settimeout(_PATIENCE_S)
+        # A time of Python's own would cost a system call more for each answer.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE)
         self._sequence = count(1)
 
     @property
@@ -215,6 +220,51 @@ class Link:
         """Return the one answer to a question. Raise OSError when the kernel refuses."""
         return self._answer(self._send(message, 0))
 
+    def get_all(self, questions: Sequence[Message]) -> list[Message | OSError]:
+        """Return the answer to each question, or the OSError by which the kernel refuses it.
+
+        Some go with one send. Raise OSError when the kernel cannot be asked.
+        """
+        found: list[Message | OSError] = []
+        for at in range(0, len(questions), QUESTIONS_AT_ONCE):
+            found += self._get_some(questions[at : at + QUESTIONS_AT_ONCE])
+        return found
+
+    def _get_some(self, questions: Sequence[Message]) -> list[Message | OSError]:
+        asked = {next(self._sequence): each for each in questions}
+        self._socket.send(
+            b"".join(
+                _HEADER.pack(16 + len(body), kind, flags | NLM_F_REQUEST, sequence, 0) + body
+                for sequence, (kind, flags, body) in asked.items()
+            )
+        )
+        found: dict[int, Message] = {}
+        while len(found) < len(asked):
+            try:
+                datagram = self._socket.recv(_RECEIVE, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                continue  # there was no room for some; until the others are read there is none
+            found.update(each for each in messages(datagram) if each[0] in asked)
+        return [
+            self._settled(found.get(sequence), question) for sequence, question in asked.items()
+        ]
+
+    def _settled(self, answer: Message | None, question: Message) -> Message | OSError:
+        """Return an answer, or the error that it stands for; where it was lost ask once more."""
+        try:
+            if answer is None:
+                return self.get(question)
+            _raise_error(answer)
+        except OSError as error:
+            if answer is None and error.errno in _LOST:
+                raise
+            return error
+        return answer
+
     def do(self, message: Message) -> None:
         """Carry out one request. Raise OSError when the kernel refuses."""
         self._answer(self._send(message, NLM_F_ACK))
@@ -258,7 +308,10 @@ class Link:
                     return answer
 
     def _receive(self) -> Iterator[tuple[int, Message]]:
-        return messages(self._socket.recv(_RECEIVE))
+        try:
+            return messages(self._socket.recv(_RECEIVE))
+        except BlockingIOError:
+            raise TimeoutError(errno.ETIMEDOUT, "the kernel gives no answer") from None
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from lvsd.errors import KernelError
 from lvsd.io.netlink import (
     NETLINK_ROUTE,
+    QUESTIONS_AT_ONCE,
     Message,
     attribute,
     attributes,
@@ -25,13 +26,13 @@ from lvsd.io.netlink import (
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from lvsd.io.netlink import Link
 
 _GETLINK: Final = 18
 _GETADDR: Final = 22
-_GETROUTE: Final = 26
+_NEWROUTE, _GETROUTE = 24, 26
 
 _IFINFOMSG: Final = struct.Struct("=BxHiII")  # family, type, index, flags, change
 _IFADDRMSG: Final = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
@@ -108,9 +109,10 @@ def route_mtus(addresses: Iterable[bytes]) -> dict[bytes, int | None]:
     try:
         with linked(NETLINK_ROUTE) as link:
             mtus = _link_mtus(link)
+            wanted = tuple(dict.fromkeys(addresses))
             return {
-                address: _route_mtu(_route(link, address), mtus)
-                for address in dict.fromkeys(addresses)
+                address: _route_mtu(_values(answer), mtus)
+                for address, answer in zip(wanted, _look_up_all(link, wanted), strict=True)
             }
     except OSError as error:
         raise _refusal("look up routes", error) from error
@@ -124,26 +126,30 @@ def sources(addresses: Iterable[bytes]) -> dict[bytes, bytes | None]:
     """
     try:
         with linked(NETLINK_ROUTE) as link:
-            found = {each: _route(link, each, 0) for each in dict.fromkeys(addresses)}
+            wanted = tuple(dict.fromkeys(addresses))
+            found = _look_up_all(link, wanted, 0)
+            return {
+                address: (_values(answer) or {}).get(_RTA_PREFSRC)
+                for address, answer in zip(wanted, found, strict=True)
+            }
     except OSError as error:
         raise _refusal("look up routes", error) from error
-    return {each: (route or {}).get(_RTA_PREFSRC) for each, route in found.items()}
 
 
 def mtus_and_sources(
     addresses: Iterable[bytes],
 ) -> Iterator[tuple[bytes, int | None, bytes | None]]:
-    """Yield each address with what `route_mtus` and `sources` say of it, asked when it is taken.
+    """Yield each address once with what `route_mtus` and `sources` say of it.
 
-    Raise KernelError.
+    Some are asked about together when the first of them is taken: 20,000 questions one by one take
+    a second. Raise KernelError.
     """
+    wanted = tuple(dict.fromkeys(addresses))
     try:
         with linked(NETLINK_ROUTE) as link:
-            mtus = _link_mtus(link)
-            for address in addresses:
-                mtu = _route_mtu(_route(link, address), mtus)
-                source = (_route(link, address, 0) or {}).get(_RTA_PREFSRC)
-                yield address, mtu, source
+            entries = _Entries(link)
+            for at in range(0, len(wanted), QUESTIONS_AT_ONCE):
+                yield from entries.of(wanted[at : at + QUESTIONS_AT_ONCE])
     except OSError as error:
         raise _refusal("look up routes", error) from error
 
@@ -153,10 +159,16 @@ def ways(addresses: Iterable[bytes]) -> dict[bytes, Way | None]:
 
     Of several next hops the one that the kernel would take now. Raise KernelError.
     """
+    wanted = tuple(dict.fromkeys(addresses))
     try:
         with linked(NETLINK_ROUTE) as link:
             links = _links(link)
-            return {each: _way(link, each, links) for each in dict.fromkeys(addresses)}
+            taken = map(_values, _look_up_all(link, wanted, 0))
+            entries = map(_values, _look_up_all(link, wanted))
+            return {
+                address: _way(route, entry, links)
+                for address, route, entry in zip(wanted, taken, entries, strict=True)
+            }
     except OSError as error:
         raise _refusal("look up routes", error) from error
 
@@ -239,35 +251,101 @@ def _link_mtus(link: Link) -> dict[int, int]:
     return {index: each.mtu for index, each in _links(link).items()}
 
 
-def look_up(
-    link: Link, address: bytes, flags: int = _RTM_F_FIB_MATCH
-) -> tuple[int, dict[int, bytes]]:
-    """Return a route's type (RTN_*) and attributes. Raise OSError, also where there is no route.
+class _Entries:
+    """What the routing table's entries say; one that many addresses share is read once."""
 
-    Of the routing table's entry; without flags, of what the kernel makes of it.
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._link_mtus = _link_mtus(link)
+        self._mtus: dict[bytes | None, int | None] = {None: None}
+        self._sources: dict[bytes | None, bytes] = {}
+        """The source of all that goes by an entry, where there is such a one."""
+
+    def of(self, addresses: Sequence[bytes]) -> Iterator[tuple[bytes, int | None, bytes | None]]:
+        """Yield each address with its MTU and source. Raise OSError."""
+        entries = [each and each.body for each in _look_up_all(self._link, addresses)]
+        unknown = [
+            (address, entry)
+            for address, entry in zip(addresses, entries, strict=True)
+            if entry not in self._sources
+        ]
+        found: dict[bytes, bytes | None] = {}
+        answers = _look_up_all(self._link, [address for address, _ in unknown], 0)
+        for (address, entry), answer in zip(unknown, answers, strict=True):
+            found[address] = self._learn(entry, _values(answer) or {})
+        for address, entry in zip(addresses, entries, strict=True):
+            source = self._sources[entry] if address not in found else found[address]
+            yield address, self._mtus[entry], source
+
+    def _learn(self, entry: bytes | None, taken: dict[int, bytes]) -> bytes | None:
+        """Take in an entry, and what the kernel makes of it for one address; return the source.
+
+        IPv4 takes an entry's own source, else that of its next hop, whatever the destination
+        (fib_result_prefsrc). IPv6 compares the destination with each address (RFC 6724).
+        """
+        source = taken.get(_RTA_PREFSRC)
+        if entry is None or entry in self._mtus:
+            return source
+        values = _values(Message(_NEWROUTE, 0, entry)) or {}
+        self._mtus[entry] = _route_mtu(values, self._link_mtus)
+        family, *_, kind, _ = _RTMSG.unpack_from(entry)
+        by_hop = (family, kind) == (socket.AF_INET, _RTN_UNICAST) and _hop(values) == _hop(taken)
+        if by_hop and source is not None:
+            self._sources[entry] = source
+        return source
+
+
+def _hop(values: dict[int, bytes]) -> tuple[bytes | None, ...]:
+    """Return what leads to a route's one next hop."""
+    return tuple(values.get(each) for each in (_RTA_OIF, _RTA_GATEWAY, _RTA_VIA))
+
+
+def look_up(link: Link, address: bytes) -> int:
+    """Return the type (RTN_*) of the routing table's entry for an address.
+
+    Raise OSError, also where there is no route.
     """
+    return _kind(link.get(_question(address, _RTM_F_FIB_MATCH)))
+
+
+def _look_up_all(
+    link: Link, addresses: Sequence[bytes], flags: int = _RTM_F_FIB_MATCH
+) -> list[Message | None]:
+    """Return the routing table's entry for each address, None without one. Raise OSError.
+
+    Without flags: what the kernel makes of it, with one next hop and the source address.
+    """
+    found: list[Message | None] = []
+    for answer in link.get_all([_question(address, flags) for address in addresses]):
+        if not isinstance(answer, OSError):
+            found.append(answer)
+        elif answer.errno in _NO_ROUTE:
+            found.append(None)
+        else:
+            raise answer
+    return found
+
+
+def _question(address: bytes, flags: int) -> Message:
     family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
     header = _RTMSG.pack(family, 8 * len(address), 0, 0, 0, 0, 0, 0, flags)
-    answer = link.get(Message(_GETROUTE, 0, header + attribute(_RTA_DST, address)))
-    return _RTMSG.unpack_from(answer.body)[7], attributes(answer.body, _RTMSG.size)
+    return Message(_GETROUTE, 0, header + attribute(_RTA_DST, address))
 
 
-def _route(link: Link, address: bytes, flags: int = _RTM_F_FIB_MATCH) -> dict[int, bytes] | None:
-    """Return the attributes of the routing table's entry for ``address``, None without one.
-
-    Without flags: of what the kernel makes of it, with one next hop and the source address.
-    """
-    try:
-        kind, values = look_up(link, address, flags)
-    except OSError as error:
-        if error.errno in _NO_ROUTE:
-            return None
-        raise
-    return values if kind in {_RTN_UNICAST, RTN_LOCAL} else None
+def _kind(answer: Message) -> int:
+    return int(_RTMSG.unpack_from(answer.body)[7])
 
 
-def _way(link: Link, address: bytes, links: dict[int, _Link]) -> Way | None:
-    route = _route(link, address, 0)
+def _values(answer: Message | None) -> dict[int, bytes] | None:
+    """Return the attributes of a route that packets can go by, else None."""
+    if answer is None or _kind(answer) not in {_RTN_UNICAST, RTN_LOCAL}:
+        return None
+    return attributes(answer.body, _RTMSG.size)
+
+
+def _way(
+    route: dict[int, bytes] | None, entry: dict[int, bytes] | None, links: dict[int, _Link]
+) -> Way | None:
     if route is None or _RTA_OIF not in route:
         return None
     (index,) = _U32.unpack(route[_RTA_OIF])
@@ -275,7 +353,7 @@ def _way(link: Link, address: bytes, links: dict[int, _Link]) -> Way | None:
         return None
     out = links[index]
     gateway = route.get(_RTA_GATEWAY) or route.get(_RTA_VIA, b"")[_RTVIA_FAMILY:] or None
-    mtu = _route_mtu(_route(link, address), {index: out.mtu}) or out.mtu
+    mtu = _route_mtu(entry, {index: out.mtu}) or out.mtu
     return Way(index, out.name, gateway, out.is_ethernet, out.mac, mtu)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 import socket
 import subprocess
@@ -13,12 +14,13 @@ import pytest
 import uvloop
 
 from lvsd.io import netlink
-from lvsd.io.netlink import Link
+from lvsd.io.netlink import QUESTIONS_AT_ONCE, Link
 from lvsd.io.routes import (
     Watch,
     Way,
     link_mtus,
     local_addresses,
+    mtus_and_sources,
     route_mtus,
     sources,
     ways,
@@ -26,7 +28,7 @@ from lvsd.io.routes import (
 from lvsd.packet.address import pack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from lvsd.io.netlink import Message
     from tests.netns.io.hosts import Row
@@ -172,11 +174,65 @@ def test_each_address_is_looked_up_once_on_one_socket(
             sent.append(message.kind)
             return super()._send(message, flags)
 
+        def _get_some(self, questions: Sequence[Message]) -> list[Message | OSError]:
+            sent.extend(each.kind for each in questions)
+            return super()._get_some(questions)
+
     monkeypatch.setattr(netlink, "Link", Counted)
     near, far, nowhere = pack("192.0.2.9"), pack("2001:db8:2::9"), pack("203.0.113.1")
     found = route_mtus(iter([near, far, near, nowhere, far]))
     assert found == {near: 1500, far: 1500, nowhere: None}
     assert (len(sockets), sent) == (1, [GETLINK, GETROUTE, GETROUTE, GETROUTE])
+
+
+OF_MANY_KINDS = (
+    *("192.0.2.9", "10.0.0.9", "10.0.0.1", "10.1.0.1", "10.2.0.1", "10.3.0.1", "10.4.0.1"),
+    *("10.5.0.1", "203.0.113.1", "10.6.0.1", "10.7.0.1", "127.0.0.1", "10.1.7.7", "10.255.0.1"),
+    *("2001:db8:2::9", "2001:db8:2::1", "2001:db8:a::1", "2001:db8:b::1", "2001:db8:c::1"),
+    *("2001:db8:d::1", "2001:db8:ff::1", "::1"),
+)
+
+
+@pytest.mark.parametrize("buffer", [pytest.param(1, id="little room"), 1 << 16])
+def test_what_is_asked_together_is_what_is_asked_alone(
+    routed: Row, monkeypatch: pytest.MonkeyPatch, buffer: int
+) -> None:
+    """Five addresses behind each route, in turns: those of one route share what can be shared."""
+    routed.director.ip("route add default via 192.0.2.2 src 10.0.0.1 metric 7")
+    kinds = [ipaddress.ip_address(each) for each in OF_MANY_KINDS]
+    addresses = [(each + step).packed for step in range(5) for each in kinds]
+    alone = [
+        (each, route_mtus([each])[each], sources([each])[each]) for each in dict.fromkeys(addresses)
+    ]
+
+    class Narrow(Link):
+        def __init__(self, protocol: int) -> None:
+            super().__init__(protocol)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+
+    monkeypatch.setattr(netlink, "Link", Narrow)
+    together = list(mtus_and_sources(iter(addresses)))
+    routed.director.ip("route delete default")
+    assert together == alone
+
+
+def test_servers_behind_one_router_cost_a_question_each(
+    routed: Row, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del routed
+    sends: list[int] = []
+
+    class Counted(Link):
+        def _get_some(self, questions: Sequence[Message]) -> list[Message | OSError]:
+            sends.append(len(questions))
+            return super()._get_some(questions)
+
+    monkeypatch.setattr(netlink, "Link", Counted)
+    addresses = [pack(f"10.1.{number >> 8}.{number & 255}") for number in range(1000)]
+    expected = [(each, 1300, pack("10.0.0.1")) for each in addresses]
+    assert list(mtus_and_sources(addresses)) == expected
+    assert 1000 <= sum(sends) <= 1000 + QUESTIONS_AT_ONCE
+    assert len(sends) <= 2 + 1000 // QUESTIONS_AT_ONCE
 
 
 def test_links_and_addresses_are_those_of_this_namespace(row: Row) -> None:

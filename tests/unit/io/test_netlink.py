@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import struct
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,6 +13,8 @@ from lvsd.io.netlink import (
     NETLINK_ROUTE,
     NLM_F_DUMP_INTR,
     NLMSG_DONE,
+    NLMSG_ERROR,
+    QUESTIONS_AT_ONCE,
     Link,
     Message,
     attribute,
@@ -18,10 +22,14 @@ from lvsd.io.netlink import (
     be16,
     be32,
     encode,
+    messages,
     nested,
     notifications,
     string,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def test_attributes_are_read_back_without_padding_and_flags() -> None:
@@ -39,21 +47,29 @@ def test_reading_stops_at_an_attribute_that_lies_about_its_length() -> None:
 class Kernel:
     """A socket whose other end answers each request with the next of some lists of messages."""
 
-    def __init__(self, *answers: list[Message]) -> None:
+    def __init__(self, *answers: Sequence[Message | OSError]) -> None:
         self._answers = [*answers]
-        self._ready: list[bytes] = []
-        self.asked = 0
+        self._ready: list[bytes | OSError] = []
+        self.asked = self.sent = 0
 
-    def send(self, request: bytes) -> None:
-        """Have the answers to a request ready."""
-        self.asked += 1
-        sequence = int.from_bytes(request[8:12], sys.byteorder)
-        answers = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
-        self._ready += [encode(answer, sequence) for answer in answers]
+    def send(self, requests: bytes) -> None:
+        """Have the answers to each request ready."""
+        self.sent += 1
+        for sequence, _ in messages(requests):
+            self.asked += 1
+            answers = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+            self._ready += [
+                encode(each, sequence) if isinstance(each, Message) else each for each in answers
+            ]
 
-    def recv(self, _size: int) -> bytes:
-        """Return one message."""
-        return self._ready.pop(0)
+    def recv(self, _size: int, _flags: int = 0) -> bytes:
+        """Return one message, or raise what stands in its place."""
+        if not self._ready:
+            raise BlockingIOError(errno.EAGAIN, "nothing there")
+        answer = self._ready.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
 
 
 def link_to(kernel: Kernel) -> Link:
@@ -82,6 +98,41 @@ def test_a_list_that_never_stands_still_is_an_error_in_the_end() -> None:
         link_to(kernel).dump(LIST)
     assert caught.value.errno == errno.EINTR
     assert kernel.asked > 1
+
+
+QUESTION = Message(26, 0, b"way?")
+NO_WAY = Message(NLMSG_ERROR, 0, struct.pack("=i", -errno.ENETUNREACH))
+
+
+def answer(number: int) -> Message:
+    return Message(24, 0, number.to_bytes(4, "big"))
+
+
+def test_many_questions_go_with_few_sends_and_each_has_its_answer_in_their_order() -> None:
+    answers = [answer(number) for number in range(QUESTIONS_AT_ONCE + 3)]
+    kernel = Kernel(*([each] for each in answers))
+    assert link_to(kernel).get_all([QUESTION] * len(answers)) == answers
+    assert (kernel.asked, kernel.sent) == (len(answers), 2)
+
+
+def test_a_question_that_is_refused_costs_the_others_nothing() -> None:
+    kernel = Kernel([answer(1)], [NO_WAY], [answer(3)])
+    first, second, third = link_to(kernel).get_all([QUESTION] * 3)
+    assert (first, third) == (answer(1), answer(3))
+    assert isinstance(second, OSError)
+    assert second.errno == errno.ENETUNREACH
+
+
+def test_a_question_whose_answer_was_lost_is_asked_again_once_the_others_are_read() -> None:
+    overrun = OSError(errno.ENOBUFS, "no room")
+    kernel = Kernel([overrun, answer(1)], [answer(2)], [], [answer(3)])
+    assert link_to(kernel).get_all([QUESTION] * 3) == [answer(1), answer(2), answer(3)]
+    assert (kernel.asked, kernel.sent) == (4, 2)
+
+
+def test_an_answer_that_never_comes_is_an_error() -> None:
+    with pytest.raises(TimeoutError, match="no answer"):
+        link_to(Kernel([])).get_all([QUESTION] * 3)
 
 
 def test_a_notification_comes_with_the_port_of_whoever_brought_it_about() -> None:

@@ -1,0 +1,121 @@
+"""How long lvsd takes from exec to "ready", by how many services there are.
+
+    python -m bench.start [--services 500 1000 2000 4000] [--servers 10] [--rounds 5]
+    python -m bench.start --interface front --services 4000 --servers 1
+    python -m bench.start --lvsd OTHER/.venv/bin/lvsd .venv/bin/lvsd
+
+Each service has its own VIP, and each real server its own address behind a router. With
+``--interface`` lvsd puts the VIPs on that interface. Several programs (``--lvsd``) take turns in
+every round. Prints the medians; processor time says more on a busy machine. Everything happens in
+namespaces that are removed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import subprocess
+import time
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from lvsd.lab import Lab
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lvsd.lab.namespace import Namespace
+
+HERE = Path(__file__).parent.parent / ".venv/bin/lvsd"
+PATIENCE_S = 60.0
+VIPS, RIPS = 0x0A400000, 0x0A800000
+"""10.64.0.0 and 10.128.0.0, from where addresses are counted up."""
+
+
+def _address(number: int) -> str:
+    return socket.inet_ntoa(number.to_bytes(4, "big"))
+
+
+def configuration(services: int, servers: int, interface: str = "") -> Iterator[str]:
+    """Yield the lines of a configuration."""
+    for service in range(services):
+        yield "[[service]]"
+        yield f'name = "web-{service}"'
+        yield f'address = "{_address(VIPS + service)}:80"'
+        yield 'protocol = "tcp"'
+        if interface:
+            yield f'interface = "{interface}"'
+        for server in range(service * servers, (service + 1) * servers):
+            yield "[[service.server]]"
+            yield f'address = "{_address(RIPS + server)}:80"'
+
+
+def seconds_to_ready(director: Namespace, program: Path, file: Path) -> tuple[float, float]:
+    """Start lvsd, and stop it; return the seconds until it was ready, and of processor time.
+
+    Raise TimeoutError.
+    """
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told,
+        (director.directory / "lvsd.log").open("w") as log,
+    ):
+        heard = director.directory / "notify"  # no abstract name: those end at the namespace
+        heard.unlink(missing_ok=True)
+        told.bind(str(heard))
+        told.settimeout(PATIENCE_S)
+        began = time.perf_counter()
+        daemon = director.spawn(
+            ["env", f"NOTIFY_SOCKET={heard}", program, "-c", file],
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+        )
+        try:
+            while b"READY=1" not in told.recv(1 << 12):
+                pass
+            return time.perf_counter() - began, _processor_s(daemon.pid)
+        finally:
+            daemon.terminate()
+            daemon.wait(PATIENCE_S)
+
+
+def _processor_s(process: int) -> float:
+    """Return the processor time of a process up to now, of its own (proc(5))."""
+    fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--services", type=int, nargs="+", default=[500, 1000, 2000, 4000])
+    parser.add_argument("--servers", type=int, default=10, help="of each service")
+    parser.add_argument("--interface", default="", help="of the VIPs: front, or lo")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--lvsd", type=Path, nargs="+", default=[HERE])
+    options = parser.parse_args()
+    with Lab(name="lvsd-bench", servers=1) as lab:
+        director = lab.director
+        director.ip(f"route add 10.128.0.0/9 via {lab.servers[0].addresses.v4}")
+        file = director.directory / "lvsd.toml"
+        control = director.directory / "control.sock"
+        for services in options.services:
+            lines = [f'[daemon]\ncontrol = "{control}"']
+            lines += configuration(services, options.servers, options.interface)
+            file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            taken: dict[Path, list[tuple[float, float]]] = {program: [] for program in options.lvsd}
+            for _ in range(options.rounds):
+                for program, each in taken.items():
+                    each.append(seconds_to_ready(director, program.absolute(), file))
+            for program, each in taken.items():
+                wall, processor = zip(*each, strict=True)
+                spread = f"{min(wall):.2f} to {max(wall):.2f}"
+                print(
+                    f"{services:5} services: {median(wall):5.2f} s ({spread}), of the processor "
+                    f"{median(processor):5.2f} s  {program}"
+                )
+
+
+if __name__ == "__main__":
+    main()
