@@ -33,21 +33,24 @@ from lvsd.io.frame_sender import FrameSender
 from lvsd.io.icmp_sender import IcmpSender, target_every_s
 from lvsd.io.journal import journal_path
 from lvsd.io.nfqueue import QueueSource
+from lvsd.io.nft import KilledError
 from lvsd.io.origin import origin
 from lvsd.io.packet_sender import PacketSender
 from lvsd.io.ruleset_watch import RulesetWatch
 from lvsd.running import obstacles, own_ports
 from lvsd.running.complaints import Complaints
+from lvsd.running.farewell import reset_translated
 from lvsd.running.jobs import Job, Jobs
 from lvsd.running.learning import COMPLAINT, Learning, learn_ways
 from lvsd.running.pressure import Pressure
 from lvsd.running.unwinding import Reserve, Unwinding
 from lvsd.running.virtual_addresses import VirtualAddresses
 from lvsd.running.watchdog import Watchdog
+from lvsd.signals import StoppedError, StopRequest
 from lvsd.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
     from pathlib import Path
     from typing import NoReturn
 
@@ -57,8 +60,8 @@ if TYPE_CHECKING:
 
 TICK_S = 1.0
 
-FAREWELL_S = 3.0
-"""How long a stop sends RSTs at most, in seconds; some 10,000 connections a second are told."""
+TOGETHER_S = 1.0
+"""How long a signal that killed nft may take to reach us: systemd signals processes in turn."""
 
 LEARN_PERIOD_S = 600.0
 """How often routes are looked up without a change: what ICMP said of a path's MTU may be over."""
@@ -82,16 +85,17 @@ def run(config: model.Config) -> int:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-    reserve = Reserve()
-    runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
-    try:
-        runner.run(Daemon(config, _origin(config)).serve(reserve))
-    except (OSError, MemoryError) as error:
-        raise environment_error("run lvsd", error) from error
-    finally:
-        reserve.release()
-        with suppress(Exception):  # everything is undone; what ended the daemon is to be told
-            runner.close()
+    with StopRequest() as stop:
+        reserve = Reserve()
+        runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+        try:
+            runner.run(Daemon(config, stop, _origin(config)).serve(reserve))
+        except (OSError, MemoryError) as error:
+            raise environment_error("run lvsd", error) from error
+        finally:
+            reserve.release()
+            with suppress(Exception):  # everything is undone; what ended the daemon is to be told
+                runner.close()
     return os.EX_OK
 
 
@@ -113,8 +117,9 @@ def cleanup(directory: Path) -> int:
 class Daemon:
     """A running lvsd: one director, one queue, one control socket."""
 
-    def __init__(self, config: model.Config, origin: Origin = NEW) -> None:
+    def __init__(self, config: model.Config, stop: StopRequest, origin: Origin = NEW) -> None:
         self.config = config
+        self._stop = stop
         self.director = assemble(config, time.monotonic(), origin)
         self.answers = IcmpSender()
         self.packets = PacketSender()
@@ -148,11 +153,19 @@ class Daemon:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self.complaints.of_loop)
         stopped = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopped.set)
         loop.add_signal_handler(signal.SIGHUP, log.warning, "SIGHUP ignored: restart to reload")
         async with Unwinding(reserve) as undo:
-            await self._start(loop, undo)
+            try:
+                await self._start(loop, undo)
+                for number in (signal.SIGTERM, signal.SIGINT):
+                    loop.add_signal_handler(number, stopped.set)
+                self._stop.check()
+            except (StoppedError, KilledError) as end:
+                if isinstance(end, KilledError) and not await self._stop.comes(TOGETHER_S):
+                    raise
+                self.manager.send(notify.STOPPING)
+                log.info("stopping before it was ready")
+                return
             self.manager.send(notify.READY, notify.status(self._summary()))
             log.info("ready", **self._facts())
             running = [asyncio.create_task(each) for each in (self._run_timers(), self._run_jobs())]
@@ -168,49 +181,59 @@ class Daemon:
         log.info("stopped")
 
     async def _start(self, loop: asyncio.AbstractEventLoop, undo: Unwinding) -> None:
-        """Start one thing after the other, each with its undo, which comes first where it can."""
+        """Start one thing after the other, each with its undo, which comes first where it can.
+
+        Raise StoppedError between two steps once somebody has asked for a stop.
+        """
+
+        def then(what: str, step: Callable[[], Awaitable[None] | None]) -> None:
+            undo.then(what, step)
+            self._stop.check()
+
         daemon = self.config.daemon
         journal = journal_path(daemon.control.parent)
         for line in machine.take_over(journal):
             log.warning("put right what a killed lvsd left", done=line)
         changes = machine.Machine(journal)
-        undo.then("put everything back", lambda: self._finish(changes))
-        undo.then("close the queue", self.source.close)
+        then("put everything back", lambda: self._finish(changes))
+        then("close the queue", self.source.close)
         self.source.open()
-        undo.then("close the ICMP sockets", self.answers.close)
+        then("close the ICMP sockets", self.answers.close)
         self.answers.open()
         self.director.outbox.limits.target_every_s.update(target_every_s())
-        undo.then("close the raw sockets", self.packets.close)
+        then("close the raw sockets", self.packets.close)
         self.packets.open()
-        undo.then("close the packet sockets", self.frames.close)
+        then("close the packet sockets", self.frames.close)
         self.frames.open(loop)
         control = ControlServer(
             self.director, daemon.control, counters=self.counters, turns=self.turns
         )
-        undo.then("close the control socket", control.stop)
+        then("close the control socket", control.stop)
         await control.start()
         watch = routes.Watch(self.network_changed)
-        undo.then("end to watch routes", watch.close)
+        then("end to watch routes", watch.close)
         watch.start(loop)
-        self.ways.now()
+        self.ways.now(self._stop.check)
         self.source.start(loop)
-        undo.then("end to read the queue", self.source.stop)
-        undo.then("reset FULLNAT connections", self._reset_translated)
-        undo.then("end to divert packets", self._stop_diverting)
+        then("end to read the queue", self.source.stop)
+        then(
+            "reset FULLNAT connections", partial(reset_translated, self.director, self.send_waiting)
+        )
+        then("end to divert packets", self._stop_diverting)
         self.divert.up(self.diverted)
         self._diverting = True
-        undo.then("end to watch the ruleset", self.ruleset.close)
+        then("end to watch the ruleset", self.ruleset.close)
         self.ruleset.start(loop)
         if not self.divert.is_owned:
             log.warning("a flush of the ruleset costs packets: this kernel is older than 5.12")
         # Last to come and first to go: while the VIP is an address of ours and packets are not
         # diverted, our own TCP would answer established connections with a RST.
-        undo.then("put back what was changed", lambda: _say_put_back(changes.undo()))
-        undo.then("let go of virtual addresses", self.addresses.stop)
+        then("put back what was changed", lambda: _say_put_back(changes.undo()))
+        then("let go of virtual addresses", self.addresses.stop)
         self._change_machine(changes)
-        undo.then("end to look up routes", self.ways.stop)
+        then("end to look up routes", self.ways.stop)
         if any(virtual_addresses(self.config)):
-            self.ways.now()  # our addresses are more now
+            self.ways.now(self._stop.check)  # our addresses are more now
         self.learning.due = time.monotonic() + LEARN_PERIOD_S
         self.complaints.obstacles(self._obstacles())
 
@@ -229,30 +252,13 @@ class Daemon:
         if not changes.is_as_it_was:
             raise KernelError("put everything back", "something is left", "run `lvsd cleanup`")
 
-    async def _reset_translated(self) -> None:
-        """Tell clients and real servers that their FULLNAT connections end with this daemon.
-
-        Real servers would keep them for hours otherwise, and refuse the next daemon's connections
-        from the same local ports. Packets are no longer diverted, so none are opened meanwhile.
-        """
-        connections = self.director.table.count
-        enough = time.monotonic() + FAREWELL_S
-        for _ in self.director.endings.reset_translated():
-            self.send_waiting()
-            await asyncio.sleep(0)
-            if time.monotonic() >= enough:
-                break
-        self.send_waiting()
-        if ended := connections - self.director.table.count:
-            log.info("reset FULLNAT connections", connections=ended)
-
     def _change_machine(self, changes: machine.Machine) -> None:
         if self.config.sysctl.forwarding:
             for family in sorted(self._forwarded):
                 changes.forward(family)
         if self.config.sysctl.reserve_local_ports:
             own_ports.share(self.director.local_ports, local_ranges(self.config), changes)
-        self.addresses.start(changes, time.monotonic())
+        self.addresses.start(changes, time.monotonic(), self._stop.check)
 
     @property
     def diverted(self) -> Diverted:

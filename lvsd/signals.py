@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 import threading
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from types import FrameType
+    from types import FrameType, TracebackType
 
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 """The signals that would end Python without any ``finally``."""
+
+
+_LOOK_S = 0.01
 
 
 class Terminated(KeyboardInterrupt):
@@ -46,6 +51,47 @@ def unwinding() -> Iterator[None]:
         for number in ENDING:
             if not _blocks and signal.getsignal(number) == _raise:
                 signal.signal(number, signal.SIG_DFL)
+
+
+class StoppedError(Exception):
+    """Somebody has asked the process to end, and its work stops between two steps."""
+
+
+class StopRequest:
+    """Notes SIGTERM and Ctrl-C inside the ``with`` block, for work that must not break off midway.
+
+    The work asks by `check` where it can stop. A second block inside it may handle the signals
+    otherwise, as the event loop does.
+    """
+
+    def __init__(self) -> None:
+        self.is_made = False
+        """Whether one of the signals has come in."""
+        self._stack = contextlib.ExitStack()
+
+    def check(self) -> None:
+        """Raise StoppedError once a signal has come in."""
+        if self.is_made:
+            raise StoppedError
+
+    async def comes(self, within_s: float) -> bool:
+        """Wait for a signal that may be on its way; return whether it came."""
+        latest = time.monotonic() + within_s
+        while not self.is_made and time.monotonic() < latest:  # noqa: ASYNC110 - set by a signal
+            await asyncio.sleep(_LOOK_S)
+        return self.is_made
+
+    def __enter__(self) -> Self:
+        self._stack.enter_context(_handling([signal.SIGINT, signal.SIGTERM], self._note))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self.is_made = True
 
 
 _blocks: set[object] = set()

@@ -264,6 +264,8 @@ def _have_nft_compile(*, guarded: bool) -> None:
     for reassembly in REASSEMBLY:
         try:
             nft.run(_CHANGE, draft(reassembly, guarded=guarded), _START_S)
+        except nft.KilledError:
+            raise
         except KernelError:
             if reassembly == REASSEMBLY[-1]:
                 raise

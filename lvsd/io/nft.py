@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -23,11 +24,15 @@ _TIMEOUT_S: Final = 30.0
 """How long nft may take: it may have the kernel load modules."""
 
 
+class KilledError(KernelError):
+    """A signal ended nft, which says nothing about what the kernel can do."""
+
+
 def run(operation: str, script: str, timeout_s: float | None = None) -> None:
     """Feed a script to nft: one transaction. ``timeout_s`` bounds what waits for it.
 
     Raise KernelError, which says what was not done (``operation``) and nft's first line, and then
-    nothing has changed; or PrivilegeError.
+    nothing has changed; KilledError, and then it may have; or PrivilegeError.
     """
     _nft(operation, "-f", "-", script=script, timeout_s=timeout_s)
 
@@ -108,6 +113,9 @@ def _nft(operation: str, *words: str, script: str = "", timeout_s: float | None 
         raise KernelError(operation, error, by_hand) from error
     if done.returncode == 0:
         return done.stdout
+    if done.returncode < 0:
+        by = signal.strsignal(-done.returncode)
+        raise KilledError(operation, f"nft was killed ({by})", "see who did that, and try again")
     said = done.stderr.strip().partition("\n")[0] or f"nft ended with status {done.returncode}"
     if "not permitted" in said:
         raise PrivilegeError(operation, said, "run lvsd as root or with CAP_NET_ADMIN")

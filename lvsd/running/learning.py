@@ -59,10 +59,10 @@ class Learning:
         self._wanted = False
         self._task: asyncio.Task[None] | None = None
 
-    def now(self) -> None:
-        """Do all of it. Raise what it raises."""
+    def now(self, after_each: Callable[[], None]) -> None:
+        """Do all of it, with ``after_each`` between the steps. Raise what they raise."""
         for _ in self._steps():
-            pass
+            after_each()
 
     def soon(self) -> None:
         """Begin with it; what is asked for meanwhile is done once, afterwards."""

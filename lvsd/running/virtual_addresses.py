@@ -18,7 +18,7 @@ from lvsd.io.routes import local_addresses
 from lvsd.packet.address import text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from lvsd.io.announcer import Announcer
     from lvsd.io.machine import Machine
@@ -81,10 +81,13 @@ class VirtualAddresses:
         """Take note that links or addresses changed: have the next `look` look."""
         self._next_look = 0.0
 
-    def start(self, machine: Machine, now: float) -> None:
+    def start(
+        self, machine: Machine, now: float, before_each: Callable[[], None] = lambda: None
+    ) -> None:
         """Put every address on its interface; one whose interface is missing waits for it.
 
-        Raise KernelError or PrivilegeError when that cannot be for another reason.
+        ``before_each`` may raise what ends it in between. Raise KernelError or PrivilegeError
+        when that cannot be for another reason.
         """
         self._machine = machine
         found = self._links()
@@ -92,6 +95,7 @@ class VirtualAddresses:
         if ready:
             machine.note_addresses([(each.interface, each.address) for each in ready])
         for each in ready:
+            before_each()
             machine.add_address(each.interface, each.address)
         self.changed()
         self.look(now)

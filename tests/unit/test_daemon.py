@@ -12,6 +12,7 @@ from lvsd.core.verdict import Departure
 from lvsd.daemon import Daemon
 from lvsd.errors import KernelError
 from lvsd.io import routes
+from lvsd.signals import StopRequest
 from tests.unit.core.world import Segment, raw
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def daemon() -> Daemon:
     service = {"name": "web", "address": "192.0.2.1:80", "protocol": "tcp"}
     config, faults = validate({"service": [service]})
     assert config is not None, faults
-    return Daemon(config)
+    return Daemon(config, StopRequest())
 
 
 def _senders(

@@ -90,6 +90,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "lvsd.log",
         "lvsd.notify",
         "lvsd.running",
+        "lvsd.signals",
         "lvsd.sync",
         "lvsd.turns",
         *CORE,

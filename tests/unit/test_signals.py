@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
-from lvsd.signals import ENDING, Terminated, deferred, unwinding
+from lvsd.signals import ENDING, StoppedError, StopRequest, Terminated, deferred, unwinding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,3 +83,22 @@ def test_blocks_that_overlap_put_the_handlers_back_when_the_last_has_ended() -> 
     second.__exit__(None, None, None)
     assert during != signal.SIG_DFL
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_request_to_stop_is_noted_and_raised_where_the_work_asks(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with StopRequest() as stop:
+        stop.check()
+        signal.raise_signal(number)
+        assert stop.is_made
+        with pytest.raises(StoppedError):
+            stop.check()
+    assert signal.getsignal(number) == before
+
+
+def test_a_request_to_stop_that_does_not_come_is_not_waited_for_for_ever() -> None:
+    with StopRequest() as stop:
+        assert not asyncio.run(stop.comes(0.01))
+        signal.raise_signal(signal.SIGTERM)
+        assert asyncio.run(stop.comes(0.0))

@@ -73,6 +73,16 @@ def attempt(
     return tried
 
 
+def in_place_of_nft(directory: Path, script: str) -> str:
+    """Have a shell script run as nft; ``{nft}`` in it is the real one. Return the PATH."""
+    programs = directory / "bin"
+    programs.mkdir()
+    nft = programs / "nft"
+    nft.write_text(f"#!/bin/sh\n{script.replace('{nft}', shutil.which('nft') or '')}\n", "utf-8")
+    nft.chmod(0o755)
+    return f"{programs}:{os.environ['PATH']}"
+
+
 def assert_refused(tried: CompletedProcess[str], status: int, *words: str) -> None:
     """Want this exit status and one line, with these words in this order."""
     assert (tried.returncode, tried.stdout) == (status, "")
@@ -122,6 +132,38 @@ def test_a_machine_without_nft_is_told_which_package_to_install(lab: Lab, direct
     tried = attempt(lab, directory, path="/nonexistent")
 
     assert_refused(tried, os.EX_OSERR, "nft", "install", "nftables")
+
+
+@pytest.mark.parametrize(
+    ("script", "is_killed"),
+    [
+        ('kill -TERM $PPID; exec {nft} "$@"', False),
+        ('kill -INT $PPID; exec {nft} "$@"', False),
+        ("kill -TERM 0", True),
+        ("kill -INT 0; kill -KILL $$", True),
+        ("(exec >&- 2>&-; sleep 0.2; kill -TERM $PPID) & kill -KILL $$", True),
+    ],
+    ids=["SIGTERM", "Ctrl-C", "SIGTERM to all", "Ctrl-C to all", "SIGTERM to one after another"],
+)
+def test_a_stop_during_the_start_is_heeded_there_and_is_no_error(
+    lab: Lab, directory: Path, script: str, *, is_killed: bool
+) -> None:
+    path = in_place_of_nft(directory, script)
+
+    tried = attempt(lab, directory, before=["setsid", "--wait"], path=path, log_level="info")
+
+    assert (tried.returncode, tried.stdout) == (os.EX_OK, "")
+    assert "stopping before it was ready" in tried.stderr
+    assert not re.search(r"\bready\s", tried.stderr.replace("before it was ready", ""))
+    assert is_killed or "put back" not in tried.stderr  # what comes after nft was never begun
+
+
+def test_an_nft_that_somebody_kills_is_said_to_be_killed(lab: Lab, directory: Path) -> None:
+    path = in_place_of_nft(directory, "kill -KILL $$")
+
+    tried = attempt(lab, directory, path=path)
+
+    assert_refused(tried, os.EX_OSERR, "nftables table inet lvsd", "nft was killed (Killed)")
 
 
 @pytest.mark.parametrize(

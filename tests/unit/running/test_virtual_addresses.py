@@ -13,6 +13,7 @@ from lvsd.io.links import LinkState
 from lvsd.packet.address import pack
 from lvsd.running import virtual_addresses
 from lvsd.running.virtual_addresses import VirtualAddresses
+from lvsd.signals import StoppedError
 
 VIP = pack("192.0.2.1")
 UP = LinkState(7, is_running=True, mac=bytes(6))
@@ -80,6 +81,15 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 def test_it_is_put_there_and_announced_at_the_start(world: World) -> None:
     world.start()
     assert (world.put, world.announced, world.problems()) == ([1000.0], [1000.0], [])
+
+
+def test_a_start_that_is_to_stop_puts_no_more_addresses_there(world: World) -> None:
+    def stop() -> None:
+        raise StoppedError
+
+    with pytest.raises(StoppedError):
+        world.kept.start(world, world.now, stop)  # type: ignore[arg-type]
+    assert world.put == []
 
 
 def test_an_interface_that_is_missing_is_waited_for(world: World) -> None:

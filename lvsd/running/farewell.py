@@ -1,0 +1,40 @@
+"""Tell clients and real servers that their FULLNAT connections end with this daemon.
+
+Real servers would keep them for hours otherwise, and refuse the next daemon's connections from the
+same local ports.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lvsd.core.director import Director
+
+FAREWELL_S: Final = 3.0
+"""How long a stop sends RSTs at most, in seconds; some 10,000 connections a second are told."""
+
+log = structlog.get_logger("lvsd")
+
+
+async def reset_translated(director: Director, send_waiting: Callable[[], None]) -> None:
+    """Reset all FULLNAT connections; ``send_waiting`` sends what that brings about.
+
+    Call it when packets are no longer diverted, so that none are opened meanwhile.
+    """
+    connections = director.table.count
+    enough = time.monotonic() + FAREWELL_S
+    for _ in director.endings.reset_translated():
+        send_waiting()
+        await asyncio.sleep(0)
+        if time.monotonic() >= enough:
+            break
+    send_waiting()
+    if ended := connections - director.table.count:
+        log.info("reset FULLNAT connections", connections=ended)
