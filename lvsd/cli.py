@@ -45,7 +45,7 @@ from lvsd.printable import printable, to_json
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-RUNTIME_DIRECTORY = Path("/run/lvsd")
+CONTROL = Path("/run/lvsd/control.sock")
 PLACES = ("config", "directory", "control")
 """Options of cleanup that say where, one of them at most."""
 
@@ -182,27 +182,27 @@ def _test(path: Path, *, as_json: bool) -> int:
 def _clean_up(options: argparse.Namespace) -> int:
     from lvsd.daemon import cleanup  # noqa: PLC0415 - only this command needs it
 
-    return cleanup(_runtime_directory(options))
+    return cleanup(_control_socket(options))
 
 
-def _runtime_directory(options: argparse.Namespace) -> Path:
-    """Return where the daemon to clean up after kept its journal, however that was said."""
+def _control_socket(options: argparse.Namespace) -> Path:
+    """Return where the daemon to clean up after had its control socket, beside its journal."""
     given = [option for option in PLACES if getattr(options, option) is not None]
     if len(given) > 1:
         raise UsageError(f"of {', '.join(f'--{option}' for option in PLACES)} give only one")
     if options.config is not None:
-        from lvsd.config.place import place  # noqa: PLC0415 - the other ways need none
+        from lvsd.config import place  # noqa: PLC0415 - the other ways need none
 
-        found = place(options.config)
-        directory = found.control.parent
+        found = place.place(options.config)
         if found.fault:
             whence = "as the file still says" if found.said else "the default"
+            directory = found.control.parent
             _complain(found.fault, f"lvsd: cleaning up by {directory} all the same, {whence}")
-        return directory
+        return found.control
     if options.control is not None:
         control: Path = options.control.absolute()
-        return control.parent
-    return options.directory or RUNTIME_DIRECTORY
+        return control
+    return CONTROL if options.directory is None else options.directory.absolute() / CONTROL.name
 
 
 def _pass_on(command: str, arguments: list[str]) -> int:
@@ -228,8 +228,8 @@ def _parser() -> argparse.ArgumentParser:
     cleanup = commands.add_parser(
         "cleanup",
         help="remove what a killed daemon left behind",
-        description="Remove what a killed daemon left behind: its nftables table, addresses "
-        "and sysctls. It says what that was in its runtime directory.",
+        description="Remove what a killed daemon left behind: its nftables table, addresses, "
+        "sysctls and control socket. It says what that was in its runtime directory.",
         allow_abbrev=False,
     )
     place = cleanup.add_argument_group("where its runtime directory is; one of")
@@ -242,7 +242,7 @@ def _parser() -> argparse.ArgumentParser:
         help="what its configuration says",
     )
     place.add_argument(
-        "--directory", type=Path, metavar="DIR", help=f"this one (default {RUNTIME_DIRECTORY})"
+        "--directory", type=Path, metavar="DIR", help=f"this one (default {CONTROL.parent})"
     )
     place.add_argument(
         "--control", type=Path, metavar="PATH", help="the one that its control socket is in"

@@ -24,6 +24,7 @@ import uvloop
 from lvsd import __version__, notify
 from lvsd.assembly import assemble, diverted, forwarded, local_ranges, virtual_addresses
 from lvsd.control.server import ControlServer
+from lvsd.control.stale import remove_stale
 from lvsd.core.sequence_numbers import NEW
 from lvsd.errors import KernelError, environment_error
 from lvsd.io import machine, routes
@@ -104,12 +105,12 @@ def _origin(config: model.Config) -> Origin:
     return origin(config.daemon.control.parent) if local_ranges(config) else NEW
 
 
-def cleanup(directory: Path) -> int:
-    """Remove what a killed daemon of this network namespace left; say so; return 0.
-
-    Raise KernelError if that daemon lives.
-    """
-    for line in machine.cleanup(journal_path(directory)) or ["nothing was left behind"]:
+def cleanup(control: Path) -> int:
+    """Remove what a killed daemon left; say so; return 0. Raise KernelError if it lives."""
+    lines = machine.cleanup(journal_path(control.parent))
+    with suppress(OSError):  # a living daemon's, in another network namespace
+        lines += [f"removed the control socket {control}"] if remove_stale(control) else []
+    for line in lines or ["nothing was left behind"]:
         print(line)  # noqa: T201 - the answer to a command
     return os.EX_OK
 
@@ -386,8 +387,7 @@ class Daemon:
         }
 
     def _summary(self) -> str:
-        facts = self._facts()
-        return f"services: {facts['services']}, real servers: {facts['servers']}"
+        return "services: {services}, real servers: {servers}".format(**self._facts())
 
 
 def _cancel(task: asyncio.Task[NoReturn]) -> None:

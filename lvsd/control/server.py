@@ -8,10 +8,8 @@ and to listen, and there are at most `MAX_CLIENTS` of them.
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import socket
-import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from time import perf_counter
@@ -21,6 +19,7 @@ import structlog
 
 from lvsd.control.methods import Context, RequestError, call
 from lvsd.control.protocol import MAX_REQUEST, Code, encode, encode_error, encode_line
+from lvsd.control.stale import remove_stale
 from lvsd.errors import ControlError, KernelError, PrivilegeError
 from lvsd.turns import Turns
 
@@ -40,7 +39,6 @@ STALL_S = 30.0
 """A client that has not taken what it asked for after so long is cut off."""
 
 BACKLOG = 16
-PROBE_S = 1.0
 SOCKET_UMASK = 0o117  # rw for owner and group: mode 0660
 DIRECTORY_MODE = 0o755
 
@@ -112,7 +110,7 @@ class ControlServer:
 
     def _bind(self) -> socket.socket:
         self.path.parent.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
-        self._make_way()
+        remove_stale(self.path)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         umask = os.umask(SOCKET_UMASK)
         try:
@@ -124,25 +122,6 @@ class ControlServer:
         finally:
             os.umask(umask)
         return listener
-
-    def _make_way(self) -> None:
-        """Remove a dead daemon's socket; raise OSError if the path is anything else."""
-        try:
-            mode = self.path.lstat().st_mode
-        except FileNotFoundError:
-            return
-        if not stat.S_ISSOCK(mode):
-            raise OSError(errno.EEXIST, "a file that is not a socket is in the way")
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            probe.settimeout(PROBE_S)
-            try:
-                probe.connect(str(self.path))
-            except ConnectionRefusedError:
-                self.path.unlink()
-                return
-            except TimeoutError:
-                pass  # a full backlog: somebody listens, if slowly
-        raise OSError(errno.EADDRINUSE, "another lvsd is listening there")
 
     # --- clients ----------------------------------------------------------------------------
 

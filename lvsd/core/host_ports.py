@@ -82,5 +82,10 @@ def write(of: Iterable[Range]) -> str:
     return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in joined)
 
 
+def without(of: Iterable[Range], removed: Iterable[Range]) -> tuple[Range, ...]:
+    """Return the ports of some ranges that are not in others."""
+    return ranges(_ports(of) - _ports(removed))
+
+
 def _ports(of: Iterable[Range]) -> set[int]:
     return {port for low, high in of for port in range(low, high + 1)}

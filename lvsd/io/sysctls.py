@@ -13,6 +13,9 @@ from typing import Final
 FORWARDING: Final = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
 """The switch of the kernel's forwarding, by IP version."""
 
+RESERVED_PORTS: Final = "net.ipv4.ip_local_reserved_ports"
+"""Local ports that the kernel gives to nobody who did not ask for them; IPv6's as well."""
+
 _SYSCTLS: Final = Path("/proc/sys")
 
 # sysctl(8) exchanges "." and "/": net.ipv4.conf.eth0/100.rp_filter is about eth0.100.

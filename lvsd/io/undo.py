@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+from lvsd.core import host_ports
 from lvsd.errors import KernelError
 from lvsd.io import addresses, links, nft, sysctls
 from lvsd.io.journal import AddressChange, LinkChange, SysctlChange, TableChange, remove
@@ -127,9 +128,21 @@ def _undo_sysctl(change: SysctlChange) -> list[str]:
     if current == change.before:
         return []
     if current != change.ours:
+        if change.name == sysctls.RESERVED_PORTS:
+            return _give_up_ports(change, current)
         return [f"{change.name} is {current}, not {change.ours} as lvsd set it: left alone"]
     sysctls.write(change.name, change.before)
     for name, before in change.followers.items():
         if sysctls.exists(name) and sysctls.read(name) != before:
             sysctls.write(name, before)
     return [f"set {change.name} back to {change.before or 'nothing'}"]
+
+
+def _give_up_ports(change: SysctlChange, current: str) -> list[str]:
+    """Take the ports that we reserved out of a list that somebody else has changed since."""
+    before, ours, now = map(host_ports.parse, (change.before, change.ours, current))
+    left = host_ports.write(host_ports.without(now, host_ports.without(ours, before)))
+    if left == current:
+        return []
+    sysctls.write(change.name, left)
+    return [f"set {change.name} to {left or 'nothing'}: somebody else had changed it meanwhile"]

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from lvsd.io.machine import Machine
 
 RANGE: Final = "net.ipv4.ip_local_port_range"
-RESERVED: Final = "net.ipv4.ip_local_reserved_ports"
-"""Both are IPv6's as well."""
+"""It is IPv6's as well."""
+RESERVED: Final = sysctls.RESERVED_PORTS
 
 _REMEDY: Final = f"narrow local_ports, or widen {RANGE}"
 

@@ -294,15 +294,15 @@ def test_debug_shows_the_traceback_of_an_unexpected_error(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "directory"),
+    ("arguments", "control"),
     [
-        ([], "/run/lvsd"),
-        (["--directory", "/run/other"], "/run/other"),
-        (["--control", "/run/third/control.sock"], "/run/third"),
+        ([], "/run/lvsd/control.sock"),
+        (["--directory", "/run/other"], "/run/other/control.sock"),
+        (["--control", "/run/third/a.sock"], "/run/third/a.sock"),
     ],
 )
-def test_cleanup_is_told_the_runtime_directory(
-    daemon: Callable[[str, object], None], arguments: list[str], directory: str
+def test_cleanup_is_told_the_control_socket(
+    daemon: Callable[[str, object], None], arguments: list[str], control: str
 ) -> None:
     asked: list[Path] = []
 
@@ -312,16 +312,16 @@ def test_cleanup_is_told_the_runtime_directory(
 
     daemon("cleanup", clean_up)
     assert main(["cleanup", *arguments]) == 3
-    assert asked == [Path(directory)]
+    assert asked == [Path(control)]
 
 
 @pytest.mark.parametrize("words", ["-c {} cleanup", "cleanup -c {}", "cleanup --config={}"])
-def test_cleanup_takes_the_directory_from_the_configuration(
+def test_cleanup_takes_the_control_socket_from_the_configuration(
     tmp_path: Path, daemon: Callable[[str, object], None], words: str
 ) -> None:
     path = tmp_path / "lvsd.toml"
     path.write_text('[daemon]\ncontrol = "/run/fourth/control.sock"\n' + GOOD)
-    daemon("cleanup", lambda directory: 3 if directory == Path("/run/fourth") else 4)
+    daemon("cleanup", lambda control: 3 if control == Path("/run/fourth/control.sock") else 4)
     assert main(words.format(path).split()) == 3
 
 
@@ -367,7 +367,7 @@ def test_cleanup_goes_on_though_the_configuration_is_broken(
 
     daemon("cleanup", clean_up)
     assert main(["cleanup", "-c", str(path)]) == 0
-    assert asked == [Path(directory)]
+    assert [each.parent for each in asked] == [Path(directory)]
     fault, note = capsys.readouterr().err.splitlines()
     assert fault.startswith(str(path))
     assert note == f"lvsd: cleaning up by {directory} all the same, {whence}"

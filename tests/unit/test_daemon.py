@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
 
 from lvsd.config.load import validate
 from lvsd.core.verdict import Departure
-from lvsd.daemon import Daemon
+from lvsd.daemon import Daemon, cleanup
 from lvsd.errors import KernelError
-from lvsd.io import routes
+from lvsd.io import machine, routes
 from lvsd.signals import StopRequest
 from tests.unit.core.world import Segment, raw
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 DATAGRAM = raw(
     Segment("udp", "10.0.0.1", 1, "10.0.0.2", 2, payload=bytes(1400), dont_fragment=False)
@@ -96,3 +98,37 @@ def test_a_kernel_that_does_not_answer_about_routes_leaves_what_is_known(
 
     asyncio.run(relearn())
     assert daemon.director.link_mtus == {1: 1500}
+
+
+@pytest.fixture
+def nothing_else_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "cleanup", lambda _: [])
+
+
+@pytest.mark.usefixtures("nothing_else_left")
+def test_a_clean_up_removes_the_socket_that_a_killed_daemon_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "control.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    cleanup(path)
+    cleanup(path)
+    said = capsys.readouterr().out.splitlines()
+    assert said == [f"removed the control socket {path}", "nothing was left behind"]
+    assert not path.exists()
+
+
+@pytest.mark.usefixtures("nothing_else_left")
+def test_a_clean_up_leaves_a_socket_that_somebody_listens_on_and_any_other_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    living, file = tmp_path / "control.sock", tmp_path / "file"
+    file.touch()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(living))
+        listener.listen()
+        for path in (living, file):
+            cleanup(path)
+            assert path.exists()
+    assert capsys.readouterr().out == "nothing was left behind\n" * 2

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lvsd.errors import KernelError, PrivilegeError
-from lvsd.io import links
+from lvsd.io import links, sysctls
 from lvsd.io.announcer import Announcer
 from lvsd.io.divert import Divert, Diverted
 from lvsd.io.journal import AddressChange, Journal, SysctlChange, journal_path, this_namespace
@@ -135,6 +135,30 @@ def test_a_sysctl_that_somebody_else_changed_since_is_left_alone(journal: Path) 
     Path("/proc/sys/net/ipv4/ip_default_ttl").write_text("64", encoding="ascii")
     assert lines == [f"{TTL} is 70, not 65 as lvsd set it: left alone"]
     assert left == "70"
+
+
+@pytest.mark.parametrize(
+    ("theirs", "left"),
+    [
+        ("8080,9000-9001,40000-40009", "8080,9000-9001"),
+        ("9000,40000-40009", "9000"),
+        ("8080,40000-40004,40020", "8080,40020"),
+        ("40000-40009", ""),
+        ("9000", "9000"),
+    ],
+)
+def test_ports_that_we_reserved_go_out_of_a_list_that_somebody_else_changed(
+    journal: Path, theirs: str, left: str
+) -> None:
+    sysctls.write(sysctls.RESERVED_PORTS, "8080")
+    machine = Machine(journal)
+    machine.set_sysctl(sysctls.RESERVED_PORTS, "8080,40000-40009")
+    sysctls.write(sysctls.RESERVED_PORTS, theirs)
+    lines = machine.restore()
+    found = sysctls.read(sysctls.RESERVED_PORTS)
+    sysctls.write(sysctls.RESERVED_PORTS, "")
+    assert (found, journal.exists()) == (left, False)
+    assert [(left or "nothing") in line for line in lines] == [True] * (left != theirs)
 
 
 def test_what_the_kernel_set_along_with_a_sysctl_is_put_back_too(journal: Path) -> None:
