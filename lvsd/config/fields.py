@@ -97,6 +97,8 @@ def _endpoint(text: str) -> Endpoint:
         result = Endpoint(*parse_endpoint(text))
     except ValueError:
         raise ValueError(_misspelt(text)) from None
+    if _is_ordinary(result.address):
+        return result
     if fault := _unforwardable(ip_address(result.address), result.port):
         raise ValueError(f"{shown(text)} is {fault}")
     return result
@@ -226,6 +228,13 @@ def _misspelt(text: str) -> str:
         parse_endpoint(f"{host}:0")
         return f"port {shown(port)} is wrong, expected a number from 0 to 65535"
     return f"{shown(text)} is no endpoint, expected {ENDPOINT}"
+
+
+def _is_ordinary(address: bytes) -> bool:
+    """Whether the first bytes already say that `_unforwardable` has nothing against an address."""
+    if len(address) == 4:
+        return 0 < address[0] < 224 and address[0] != 127 and address[:2] != b"\xa9\xfe"
+    return 0x20 <= address[0] < 0x40  # 2000::/3, global unicast
 
 
 def _unforwardable(address: IPv4Address | IPv6Address, port: int | None = None) -> str | None:

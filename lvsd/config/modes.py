@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from lvsd.config.document import Table
     from lvsd.config.faults import Key
+    from lvsd.config.fields import Endpoint
 
 DEFAULT_MODE = "nat"
 DEFAULT_TUNNEL = "ipip"
@@ -61,9 +62,12 @@ def faults(key: Key, service: Table) -> Iterator[Fault]:
     yield from _foreign_keys(key, service, members)
     yield from _tunnels(key, service, [each for each in members if each.mode == "tun"])
     yield from _clamp(key, service)
+    family, virtual = family_of(service), endpoint_of(service)
     for server in servers:
-        yield from _family(service, server)
-        yield from _port(service, server)
+        endpoint = endpoint_of(server.table)
+        if endpoint:
+            yield from _family(family, server, endpoint)
+            yield from _port(service, virtual, server, endpoint)
     fullnat = [each for each in members if each.mode == "fullnat"]
     if fullnat:
         yield from _fullnat(key, service, fullnat)
@@ -88,8 +92,11 @@ def _foreign_keys(key: Key, service: Table, members: Sequence[Member]) -> Iterat
         if word in service and not used & {*modes, None}:
             text = f"set, but no server is forwarded by {expected}, expected only with one that is"
             yield Fault((*key, word), text)
-        for each in members:
-            if word in each.table and each.mode not in {*modes, None}:
+    for each in members:
+        for word in (word for word in each.table if word in KEYS):
+            modes = KEYS[word]
+            if each.mode not in {*modes, None}:
+                expected = " or ".join(modes)
                 text = f"set with forward = {shown(each.mode)}, expected only with {expected}"
                 yield Fault((*each.key, word), text)
 
@@ -124,10 +131,9 @@ def _clamp(key: Key, service: Table) -> Iterator[Fault]:
         yield Fault((*key, "mss_clamp"), text)
 
 
-def _family(service: Table, server: Member) -> Iterator[Fault]:
+def _family(family: int | None, server: Member, endpoint: Endpoint) -> Iterator[Fault]:
     """Want a server of the service's family, unless a tunnel leads to it."""
-    family, endpoint = family_of(service), endpoint_of(server.table)
-    if not (family and endpoint) or endpoint.family == family or server.mode in {"tun", None}:
+    if not family or endpoint.family == family or server.mode in {"tun", None}:
         return
     yield Fault(
         (*server.key, "address"),
@@ -136,10 +142,11 @@ def _family(service: Table, server: Member) -> Iterator[Fault]:
     )
 
 
-def _port(service: Table, server: Member) -> Iterator[Fault]:
+def _port(
+    service: Table, virtual: Endpoint | None, server: Member, endpoint: Endpoint
+) -> Iterator[Fault]:
     """Want the service's port where a packet reaches the server with the one that it has."""
-    endpoint, virtual = endpoint_of(server.table), endpoint_of(service)
-    if server.mode not in {"dr", "tun"} or not endpoint:
+    if server.mode not in {"dr", "tun"}:
         return
     if "fwmark" in service:
         port, expected = 0, "0, as the mark's packets have many"
