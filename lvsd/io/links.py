@@ -103,6 +103,14 @@ def index_of(name: str) -> int:
     return int(_IFINFOMSG.unpack_from(_answer(name).body)[2])
 
 
+def name_of(index: int) -> str | None:
+    """Return what the interface of an index is called now; None where it cannot be found."""
+    try:
+        return socket.if_indextoname(index)
+    except OSError:
+        return None
+
+
 def kind_of(name: str) -> str | None:
     """Return the kind of an interface, ``""`` for a device of no kind; None without it.
 

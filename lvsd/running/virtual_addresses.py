@@ -42,11 +42,23 @@ log = structlog.get_logger("lvsd")
 class _Kept:
     """One address on one interface."""
 
-    __slots__ = ("address", "again", "interface", "link", "pause_s", "problem", "said_at", "since")
+    __slots__ = (
+        "address",
+        "again",
+        "index",
+        "interface",
+        "link",
+        "pause_s",
+        "problem",
+        "said_at",
+        "since",
+    )
 
     def __init__(self, interface: str, address: bytes) -> None:
         self.interface = interface
         self.address = address
+        self.index = 0
+        """The interface's when the address was last there, by whatever name; 0: it never was."""
         self.link: links.LinkState | None = None
         """As it was when the address was last there."""
         self.problem: Obstacle | None = None
@@ -62,9 +74,14 @@ class _Kept:
         return f"{text(self.address)} on {self.interface}"
 
     def wait(self) -> None:
-        """Take note that its interface is missing."""
-        what = "the interface of a virtual address does not exist"
-        self.problem = what, self.name, "make it, or correct `interface`; lvsd waits for it"
+        """Take note that its interface is missing, or has another name by now."""
+        if self.index and (renamed := links.name_of(self.index)):
+            what = "the interface of a virtual address was renamed"
+            remedy = f'write `interface = "{renamed}"`, or rename it back; lvsd waits for that'
+            self.problem = what, f"{self.name}, now {renamed}", remedy
+        else:
+            what = "the interface of a virtual address does not exist"
+            self.problem = what, self.name, "make it, or correct `interface`; lvsd waits for it"
         self.link = None
 
 
@@ -168,7 +185,7 @@ class VirtualAddresses:
         """Announce an address where that is due; forget an old quarrel."""
         if link.is_running and link != each.link:
             self._announcer.announce(link, each.address, now)
-        each.link = link
+        each.link, each.index = link, link.interface
         each.problem = None
         each.since = each.since or now
         if now >= each.since + each.pause_s + QUIET_S:

@@ -27,7 +27,16 @@ def look(snapshot: Snapshot) -> Iterator[Finding]:
         if interface in machine.addresses.get(address, frozenset()):
             continue
         where = f"service {service.name}"
-        if interface not in machine.interfaces:
+        others = sorted(machine.addresses.get(address, frozenset()))
+        if interface not in machine.interfaces and others:
+            yield Finding(
+                Level.PROBLEM,
+                f"{text(address)} is on {others[0]}, and there is no {interface}: was it renamed?",
+                where=where,
+                remedy=f'interface = "{others[0]}"',
+                at="the configuration, [[service]]",
+            )
+        elif interface not in machine.interfaces:
             yield Finding(
                 Level.PROBLEM,
                 f"{text(address)} waits for the interface {interface}, which does not exist",

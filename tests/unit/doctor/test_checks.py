@@ -364,6 +364,7 @@ def with_interface(name: str, *, of: str = "front", missing: int = 0) -> Snapsho
         ("front", "front", 0, []),
         ("front", "", 1, ["192.0.2.10 is not on front: somebody took it away"]),
         ("front", "back", 1, ["192.0.2.10 is not on front: somebody took it away"]),
+        ("eth9", "back", 1, ["192.0.2.10 is on back, and there is no eth9: was it renamed?"]),
         ("eth9", "", 1, ["192.0.2.10 waits for the interface eth9, which does not exist"]),
         ("", "", 1, ["virtual addresses that are not on their interface: 1"]),
         ("", "", 0, []),

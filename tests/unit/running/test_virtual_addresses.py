@@ -102,6 +102,23 @@ def test_an_interface_that_is_missing_is_waited_for(world: World) -> None:
     assert (world.put, world.announced, world.problems()) == ([1001.0], [1001.0], [])
 
 
+def test_an_interface_that_was_renamed_is_said_to_be_renamed_not_missing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {UP.interface: "uplink"}
+    monkeypatch.setattr(links, "name_of", names.get)
+    world.start()
+    world.link = None
+    world.pass_time(1)
+    ((what, whom, remedy),) = world.kept.obstacles()
+    assert what == "the interface of a virtual address was renamed"
+    assert whom.endswith("on front, now uplink")
+    assert '`interface = "uplink"`' in remedy
+    names.clear()
+    world.pass_time(1)
+    assert world.problems() == ["the interface of a virtual address does not exist"]
+
+
 def test_what_is_refused_at_the_start_is_an_error_and_later_an_obstacle(world: World) -> None:
     world.refusal = KernelError("put it there", "not now", "wait")
     with pytest.raises(KernelError):
