@@ -27,7 +27,8 @@ class Finding:
     """One thing that is wrong.
 
     ``where`` names the interface, sysctl, service or server. ``remedy`` is the command that mends
-    it, to be given ``at``: a real server's address or a file; empty for this host.
+    it, to be given ``at``: a real server's address or a file; empty for this host. ``silences``
+    are the servers, by address and mode, whose clients get no answer because of it.
     """
 
     level: Level
@@ -35,6 +36,7 @@ class Finding:
     where: str = ""
     remedy: str = ""
     at: str = ""
+    silences: frozenset[tuple[bytes, str]] = frozenset()
 
 
 Look: TypeAlias = Callable[["Snapshot"], Iterator[Finding]]

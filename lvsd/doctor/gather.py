@@ -24,16 +24,21 @@ from lvsd.io import leftovers, routes, sysctls
 from lvsd.io.guard import GUARD
 from lvsd.io.queue_statistics import queues
 from lvsd.io.ruleset import DRAFT, TABLE
+from lvsd.packet.address import pack, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from lvsd.control.protocol import ConnectionEntry
     from lvsd.doctor.snapshot import Question
 
 _NETSTAT: Final = Path("/proc/net/netstat")
 _SIOCGIFHWADDR: Final = 0x8927
 _ARPHRD_ETHER: Final = 1
 _NFT_TIMEOUT_S: Final = 10.0
+_LISTABLE: Final = 20_000
+_ASKED: Final = 100
+"""Entries of a table, and clients, that are looked through at most."""
 _HOOKS: Final = ("forward", "output")
 _OWN_TABLES = {TABLE, GUARD, DRAFT}
 _FAMILIES: Final = ("ip", "ip6", "inet")
@@ -63,8 +68,8 @@ def gather(config: Path | None, control: Path | None, patience_s: float = PATIEN
         if config is None:
             raise UsageError(f"{silence}; or say which configuration with -c FILE") from error
     begin = time.monotonic()
-    machine = _machine(services)
-    asked = Snapshot(services, daemon, machine, faults=faults, silence=silence)
+    asked = Snapshot(services, daemon, _machine(services), faults=faults, silence=silence)
+    asked = replace(asked, machine=replace(asked.machine, client_ways=_client_ways(asked, place)))
     found = _with_answers(asked, patience_s)
     if daemon is None:
         return found
@@ -86,6 +91,28 @@ def _ask(place: Path, known: tuple[Service, ...]) -> tuple[Daemon, tuple[Service
         status = client.call("status")
         services = running(client.items("list"), known)
     return Daemon(status["drops"], status["groups"]), services
+
+
+def _client_ways(snapshot: Snapshot, place: Path) -> dict[bytes, str]:
+    """Return where the ways back to clients lead, if rp_filter may be dropping their requests.
+
+    Not from a large table, which would take the daemon and us too long to list.
+    """
+    daemon = snapshot.daemon
+    servers = [each for each in snapshot.servers("nat") if len(each.address) == 4]
+    silent = {text(each.address) for each in servers if each.is_silent}
+    if daemon is None or not (silent and snapshot.machine.rp_filter_drops):
+        return {}
+    if daemon.count("table", "entries") > _LISTABLE:
+        return {}
+    try:
+        with ControlClient(place) as client:
+            entries: Iterator[ConnectionEntry] = client.items("connections")
+            clients = {pack(each["client"]) for each in entries if each["server"] in silent}
+    except ControlError:
+        return {}
+    ways = routes.ways(sorted(clients)[:_ASKED])
+    return {address: way.name for address, way in ways.items() if way}
 
 
 def _machine(services: Iterable[Service]) -> Machine:
@@ -112,7 +139,7 @@ def _machine(services: Iterable[Service]) -> Machine:
         rp_filter=_in_force("rp_filter"),
         accept_local=frozenset(name for name, value in _in_force("accept_local").items() if value),
         rp_filter_drops=_rp_filter_drops(),
-        table_stands=bool(leftovers.standing()),
+        tables=tuple(leftovers.standing()),
         queue_is_read=_queue_is_read(),
         chains=tuple(_dropping_chains()),
     )

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from forwarders.tun import Tun
+from lvsd.io.guard import GUARD
+from lvsd.io.ruleset import TABLE
 from lvsd.packet.address import endpoint
 
 if TYPE_CHECKING:
@@ -192,8 +194,10 @@ class Machine:
     """Interfaces that take packets from addresses of this host."""
     rp_filter_drops: int = 0
     """Packets that rp_filter has dropped since the network namespace began."""
-    table_stands: bool = True
-    """The nftables table of lvsd is there."""
+    client_ways: Mapping[bytes, str] = field(default_factory=dict)
+    """Client of IPv4 NAT -> the interface that the way back to it leads out of, of some clients."""
+    tables: tuple[str, ...] = (TABLE, GUARD)
+    """The nftables tables of lvsd that stand: its own, and its guard."""
     queue_is_read: bool = True
     """Somebody takes packets off an NFQUEUE."""
     chains: tuple[Chain, ...] = ()

@@ -36,6 +36,7 @@ def look(snapshot: Snapshot) -> Iterator[Finding]:
             where=f"server {name} ({server.mode}), virtual address {vip}",
             remedy=f"ip route replace default via {_elsewhere(server)}",
             at=name,
+            silences=frozenset({(server.address, server.mode)}),
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lvsd.doctor.finding import Check, Finding, Level
+from lvsd.io.ruleset import TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,25 +19,25 @@ def look(snapshot: Snapshot) -> Iterator[Finding]:
     A table without a daemon drops every packet for a virtual service. A daemon puts a table that
     is missing up again within a second or so, or cannot.
     """
-    stands = snapshot.machine.table_stands
+    tables = snapshot.machine.tables
     if snapshot.daemon is None:
         yield Finding(
             Level.WARNING,
             f"its counters are unknown: {snapshot.silence}",
             remedy="systemctl start lvsd",
         )
-        if stands and not snapshot.machine.queue_is_read:
+        if tables and not snapshot.machine.queue_is_read:
             yield Finding(
                 Level.PROBLEM,
                 "nobody runs, but the nftables table of lvsd stands: packets are dropped",
-                where="nftables table inet lvsd",
+                where="nftables " + ", ".join(f"table inet {name}" for name in tables),
                 remedy="lvsd cleanup -c FILE",
             )
-    elif not stands:
+    elif TABLE not in tables:
         yield Finding(
             Level.PROBLEM,
             "somebody removed the nftables table: no packet comes to lvsd",
-            where="nftables table inet lvsd",
+            where=f"nftables table inet {TABLE}",
             remedy="systemctl restart lvsd",
         )
     if snapshot.answers.unasked:

@@ -38,6 +38,7 @@ def look(snapshot: Snapshot) -> Iterator[Finding]:
             where=f"nftables chain {chain.family} {chain.table} {chain.name}",
             remedy=f"nft insert rule {chain.family} {chain.table} {chain.name} "
             "ct state untracked accept",
+            silences=frozenset((server.address, server.mode) for server in servers),
         )
 
 

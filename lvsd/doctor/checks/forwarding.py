@@ -27,6 +27,7 @@ def look(snapshot: Snapshot) -> Iterator[Finding]:
                 f"the kernel does not forward IPv{family}, which NAT needs",
                 where=f"sysctl {FORWARDING[family]}",
                 remedy=f"sysctl -w {FORWARDING[family]}=1",
+                silences=_of_nat(snapshot, family),
             )
             continue
         way = machine.ways.get(server.address)
@@ -37,7 +38,16 @@ def look(snapshot: Snapshot) -> Iterator[Finding]:
                 f"replies that come in by {way.name} are not forwarded",
                 where=f"sysctl {name}",
                 remedy=f"sysctl -w {name}=1",
+                silences=frozenset({(server.address, "nat")}),
             )
+
+
+def _of_nat(snapshot: Snapshot, family: int) -> frozenset[tuple[bytes, str]]:
+    return frozenset(
+        (server.address, "nat")
+        for service, server in snapshot.members("nat")
+        if service.family == family
+    )
 
 
 CHECK = Check("forwarding", "the kernel forwards what NAT needs", look)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from lvsd.doctor import questions
+from lvsd.doctor.checks import bypass, firewall, forwarding, reply, rp_filter, virtual_address
 from lvsd.doctor.finding import Check, Finding, Level
 from lvsd.packet.address import endpoint, text
 
@@ -17,6 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lvsd.doctor.snapshot import Counts, Server, Service, Snapshot
+
+_CAUSES: Final = (
+    firewall.CHECK,
+    forwarding.CHECK,
+    rp_filter.CHECK,
+    reply.CHECK,
+    virtual_address.CHECK,
+    bypass.CHECK,
+)
+"""Where one of these says why a server's clients get no answer, that is all there is to say."""
 
 FEW: Final = 3
 """So many connections in a row are no chance, such as a queue of connections that was full."""
@@ -30,12 +41,22 @@ FORGOTTEN_S: Final = 600
 
 def look(snapshot: Snapshot) -> Iterator[Finding]:
     """Yield the servers that refuse or do not answer, with how many and for how long."""
+    silenced = frozenset[tuple[bytes, str]]().union(
+        *(
+            finding.silences
+            for check in _CAUSES
+            for finding in check.look(snapshot)
+            if finding.level == Level.PROBLEM
+        )
+    )
     for service, server in snapshot.members():
         counts = server.counts
         if counts is None:
             continue
         if counts.refused and counts.refused_ago_s <= FORGOTTEN_S:
             yield _refusing(service, server, counts)
+        if (server.address, server.mode) in silenced:
+            continue
         if server.is_silent and snapshot.answers.replied(questions.plain(snapshot.machine, server)):
             yield _silent(service, server, counts)
 

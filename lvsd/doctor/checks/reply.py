@@ -60,6 +60,7 @@ def _astray(snapshot: Snapshot, server: Server, local: bytes) -> Finding:
         where=f"server {name} (fullnat)",
         remedy=f"ip route replace {text(local)}/{8 * len(local)} via {_gateway(snapshot, server)}",
         at=name,
+        silences=frozenset({(server.address, "fullnat")}),
     )
 
 
@@ -73,6 +74,7 @@ def _elsewhere(snapshot: Snapshot, server: Server) -> Finding:
         where=f"server {name} (nat)",
         remedy=f"ip route replace default via {text(source)}",
         at=name,
+        silences=frozenset({(server.address, "nat")}),
     )
 
 

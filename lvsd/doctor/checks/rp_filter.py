@@ -16,7 +16,7 @@ from lvsd.io.sysctls import of_interface
 from lvsd.packet.address import text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from lvsd.doctor.snapshot import Snapshot
 
@@ -40,18 +40,40 @@ def look(snapshot: Snapshot) -> Iterator[Finding]:
                     f"{answer.interface}, the way there leads out of {way.name}",
                     where=f"server {text(server.address)} (nat)",
                     remedy=_loosen(answer.interface),
+                    silences=frozenset({(server.address, "nat")}),
                 )
     strict = [name for name in strict if name != "lo"]
     if not (servers and strict and machine.rp_filter_drops):
         return
-    silent = any(server.is_silent for server in servers)
+    silent = frozenset((server.address, "nat") for server in servers if server.is_silent)
+    others = "clients' whose way back leads elsewhere"
+    if astray := _astray(strict, machine.client_ways):
+        strict = sorted({name for names, _, _ in astray for name in names})
+        _, client, back = astray[0]
+        others = f"those of {text(client)}: the way back there leads out of {back}"
     yield Finding(
         Level.PROBLEM if silent else Level.WARNING,
-        f"rp_filter is strict and has dropped {machine.rp_filter_drops} packets; "
-        "they may be clients' whose way back leads elsewhere",
+        f"rp_filter is strict and has dropped {machine.rp_filter_drops} packets on all "
+        f"interfaces together; they may be {others}",
         where=f"interface {', '.join(strict)}",
         remedy="; ".join(map(_loosen, strict)),
+        silences=silent,
     )
+
+
+def _astray(
+    strict: list[str], client_ways: Mapping[bytes, str]
+) -> list[tuple[frozenset[str], bytes, str]]:
+    """Return which interfaces would drop a client's packets, the client, and its way back.
+
+    Only of those clients for whom the fewest interfaces come into question.
+    """
+    found = [
+        (frozenset(strict) - {back}, client, back) for client, back in sorted(client_ways.items())
+    ]
+    found = [each for each in found if each[0]]
+    fewest = min((len(names) for names, _, _ in found), default=0)
+    return [each for each in found if len(each[0]) == fewest]
 
 
 def _loosen(interface: str) -> str:

@@ -50,6 +50,7 @@ def look(snapshot: Snapshot) -> Iterator[Finding]:
             where=f"server {name} ({server.mode}), virtual address {vip}",
             remedy=remedies.up(snapshot, server),
             at=name,
+            silences=frozenset({(server.address, server.mode)}),
         )
 
 

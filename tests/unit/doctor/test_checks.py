@@ -26,6 +26,7 @@ from lvsd.doctor.checks import (
     virtual_address,
 )
 from lvsd.doctor.snapshot import Answer, Answers, Ask, Chain, Counts, Daemon, Snapshot
+from lvsd.packet.address import pack
 from tests.unit.doctor.cases import (
     DIRECTOR,
     DR,
@@ -71,10 +72,24 @@ def test_every_check_has_a_row_in_the_manual() -> None:
 
 def test_a_table_that_somebody_removed_is_a_problem() -> None:
     good = snapshot()
-    given = replace(good, machine=replace(good.machine, table_stands=False))
+    given = replace(good, machine=replace(good.machine, tables=("lvsd_guard",)))
 
     missing = "somebody removed the nftables table: no packet comes to lvsd"
     assert said(daemon.CHECK, given) == [("problem", missing)]
+
+
+@pytest.mark.parametrize(
+    ("tables", "where"),
+    [
+        (("lvsd_guard",), "nftables table inet lvsd_guard"),
+        (("lvsd", "lvsd_guard"), "nftables table inet lvsd, table inet lvsd_guard"),
+    ],
+)
+def test_the_tables_that_a_dead_daemon_left_are_named(tables: tuple[str, ...], where: str) -> None:
+    good = snapshot()
+    machine = replace(good.machine, tables=tables, queue_is_read=False)
+    _, finding = daemon.CHECK.look(replace(good, machine=machine, daemon=None))
+    assert finding.where == where
 
 
 def test_a_table_that_another_daemon_may_serve_is_no_problem() -> None:
@@ -178,6 +193,22 @@ def test_what_rp_filter_dropped_is_a_warning_while_servers_answer() -> None:
         "interface back",
         "sysctl -w net.ipv4.conf.back.rp_filter=2",
     )
+
+
+def test_the_interfaces_are_named_whose_filter_drops_the_requests_of_known_clients() -> None:
+    strict = replace(
+        MACHINE,
+        rp_filter={"back": 1, "front": 1, "lo": 1},
+        rp_filter_drops=9,
+        client_ways={pack("198.51.100.7"): "back"},
+    )
+    given = replace(snapshot(service(NAT, SILENT)), machine=strict)
+    [finding] = rp_filter.CHECK.look(given)
+    assert (finding.where, finding.remedy) == (
+        "interface front",
+        "sysctl -w net.ipv4.conf.front.rp_filter=2",
+    )
+    assert "those of 198.51.100.7: the way back there leads out of back" in finding.what
 
 
 # --- neighbours and replies -----------------------------------------------------------------

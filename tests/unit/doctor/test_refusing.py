@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from lvsd.doctor.checks import refusing
-from lvsd.doctor.snapshot import Counts
-from tests.unit.doctor.cases import DR, FULLNAT, NAT, TUN, said, service, snapshot
+from lvsd.doctor import questions
+from lvsd.doctor.checks import CHECKS, refusing
+from lvsd.doctor.finding import Level
+from lvsd.doctor.snapshot import Chain, Counts, Echo
+from tests.unit.doctor.cases import (
+    DR,
+    FULLNAT,
+    LOCAL,
+    NAT,
+    TUN,
+    said,
+    service,
+    snapshot,
+    without,
+)
 
 ANSWERING = Counts(1, 5, 5, heard_ago_s=3)
 
@@ -74,3 +88,40 @@ def test_clients_that_repeat_their_syns_are_told_where_answers_go_elsewhere(addr
     [(level, what)] = said(refusing.CHECK, given)
     assert level == "warning"
     assert "repeated 5 SYNs since one was answered" in what
+
+
+WAITING = Counts(heard_ago_s=90, waiting=5, waiting_s=20, tried_ago_s=2)
+
+
+@pytest.mark.parametrize("broken", ["gateway", "local address", "forwarding", "firewall"])
+def test_a_server_is_not_said_to_hang_where_another_check_says_why_it_is_silent(
+    broken: str,
+) -> None:
+    mode = FULLNAT if broken == "local address" else NAT
+    given = snapshot(service(mode, WAITING))
+    machine = given.machine
+    if broken == "gateway":
+        given = without(given, echoes=[Echo(questions.OUTSIDE[4], NAT)])
+    elif broken == "local address":
+        given = without(given, echoes=[Echo(LOCAL, FULLNAT)])
+    elif broken == "forwarding":
+        given = replace(given, machine=replace(machine, forwarding={4: False}))
+    else:
+        drops = Chain("inet", "filter", "forward", "forward", knows_untracked=False)
+        given = replace(given, machine=replace(machine, chains=(drops,)))
+    problems = [
+        finding
+        for check in CHECKS
+        for finding in check.look(given)
+        if finding.level == Level.PROBLEM
+    ]
+    assert len(problems) == 1
+    assert "hangs" not in problems[0].what
+
+
+def test_a_server_is_said_to_hang_though_another_one_has_the_wrong_gateway() -> None:
+    given = snapshot(service(NAT, WAITING), service(FULLNAT, WAITING))
+    given = without(given, echoes=[Echo(questions.OUTSIDE[4], NAT)])
+    [(level, what)] = said(refusing.CHECK, given)
+    assert level == "problem"
+    assert what.startswith("10.3.0.11:80 answered none")
