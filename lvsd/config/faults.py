@@ -24,6 +24,52 @@ MAX_SHOWN = 60
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
+DOCUMENT = "docs/configuration.md"
+"""Where all keys are listed and explained."""
+
+_SYNONYMS = {
+    "round-robin": "rr",
+    "roundrobin": "rr",
+    "weighted-round-robin": "wrr",
+    "least-conn": "lc",
+    "leastconn": "lc",
+    "least-connection": "lc",
+    "least-connections": "lc",
+    "weighted-least-connection": "wlc",
+    "weighted-least-connections": "wlc",
+    "source-hash": "sh",
+    "source-hashing": "sh",
+    "destination-hash": "dh",
+    "destination-hashing": "dh",
+    "maglev": "mh",
+    "maglev-hashing": "mh",
+    "shortest-expected-delay": "sed",
+    "never-queue": "nq",
+    "weighted-failover": "fo",
+    "failover": "fo",
+    "weighted-overflow": "ovf",
+    "overflow": "ovf",
+    "masq": "nat",
+    "masquerade": "nat",
+    "masquerading": "nat",
+    "dnat": "nat",
+    "direct": "dr",
+    "direct-routing": "dr",
+    "dsr": "dr",
+    "gateway": "dr",
+    "gatewaying": "dr",
+    "tunnel": "tun",
+    "tunneling": "tun",
+    "full-nat": "fullnat",
+    "snat": "fullnat",
+    "proxy": "proxy-v2",
+    "proxy-protocol": "proxy-v2",
+    "off": "none",
+    "warn": "warning",
+    "err": "error",
+}
+"""What the words of this file are called elsewhere."""
+
 _WRONG = {
     "greater_than": "{value} is too small",
     "greater_than_equal": "{value} is too small",
@@ -125,20 +171,22 @@ def one_of(words: Iterable[str]) -> str:
 def unknown(word: str, known: Iterable[str]) -> str:
     """Return the message for a word that is not known, with the nearest one that is."""
     known = list(known)
-    return f"{shown(word)} is unknown{_nearest(word, known)}, expected {one_of(known)}"
+    return f"{shown(word)} is unknown{_hint(word, known)}, expected {one_of(known)}"
 
 
 def unknown_key(key: Key, tables: Mapping[str, Iterable[str]], table: str) -> Fault:
     """Return the fault of a key that ``table`` does not have, with where it may belong.
 
+    All keys of the table are listed where neither another table nor another word suggests itself.
     ``tables`` holds the keys of every table by the table's name; "" is the top of the file.
     """
     word = str(key[-1])
     known = list(tables[table])
     others = [name for name, keys in tables.items() if name != table and word in keys]
-    home = f" (it belongs to {' and '.join(others)})" if others else ""
+    hint = f" (it belongs to {' and '.join(others)})" if others else _hint(word, known)
     where = f"a key of {table}" if table else "a table"
-    return Fault(key, f"unknown{home or _nearest(word, known)}, expected {where}: {_list(known)}")
+    which = f" (see {DOCUMENT})" if hint else f": {_list(known)}"
+    return Fault(key, f"unknown{hint}, expected {where}{which}")
 
 
 def worded(error: ErrorDetails, expected: str) -> str:
@@ -157,9 +205,13 @@ def worded(error: ErrorDetails, expected: str) -> str:
             return f"{wrong}, expected {expected}"
 
 
-def _nearest(word: str, known: Iterable[str]) -> str:
-    matches = get_close_matches(word, list(known), n=1)
-    return f" (did you mean {matches[0]}?)" if matches else ""
+def _hint(word: str, known: Iterable[str]) -> str:
+    """Return the question for the word that was meant; empty where none is near."""
+    alike = {each.casefold().replace("_", "-"): each for each in known}
+    plain = word.casefold().replace("_", "-").replace(" ", "-")
+    meant = [_SYNONYMS.get(plain, ""), *get_close_matches(plain, alike, n=1)]
+    found = next((alike[each] for each in meant if each in alike), None)
+    return f" (did you mean {found}?)" if found else ""
 
 
 def _list(words: Iterable[str]) -> str:

@@ -132,8 +132,10 @@ def ports(value: object) -> PortRange:
     if not found:
         raise ValueError(f"{shown(text)} is no range, expected {PORTS}")
     low, high = int(found[1]), int(found[2])
+    if low > high:
+        raise ValueError(f"{shown(text)} is reversed, expected {PORTS}")
     if not 1 <= low <= high <= 0xFFFF:
-        raise ValueError(f"{shown(text)} is empty or goes too far, expected {PORTS}")
+        raise ValueError(f"{shown(text)} goes too far, expected {PORTS}")
     return PortRange(low, high)
 
 
@@ -224,6 +226,12 @@ def bits(value: object) -> object:
 def _misspelt(text: str) -> str:
     """Return what is wrong with a text that names no endpoint."""
     host, _, port = text.rpartition(":")
+    with suppress(ValueError):
+        bare = ip_address(text.removeprefix("[").removesuffix("]"))
+        with suppress(ValueError):
+            meant = endpoint_text(*parse_endpoint(f"[{host}]:{port}"))
+            return f"{shown(text)} has no brackets, expected such as {meant}"
+        return f"{shown(text)} has no port, expected one, such as {endpoint_text(bare.packed, 80)}"
     with suppress(ValueError):
         parse_endpoint(f"{host}:0")
         return f"port {shown(port)} is wrong, expected a number from 0 to 65535"
