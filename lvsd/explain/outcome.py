@@ -22,6 +22,7 @@ REASONS: Final = {
     Reason.NO_SERVER: "no real server is usable",
     Reason.SERVER_GONE: "its real server was removed",
     Reason.TABLE_FULL: "the connection table is full",
+    Reason.SERVICE_FULL: "its service has as many connections as it may have",
     Reason.TTL_EXPIRED: "its TTL has come to its end",
     Reason.TOO_BIG: "it is too long for the way to the real server",
     Reason.BAD_CHECKSUM: "the ICMP checksum is wrong",

@@ -14,7 +14,9 @@ from markdown_it import MarkdownIt
 
 from forwarders import FORWARDERS
 from lvsd.config.load import check
+from lvsd.core.verdict import Reason
 from lvsd.explain import picks
+from lvsd.explain.outcome import REASONS
 from schedulers import BUILT_IN
 
 if TYPE_CHECKING:
@@ -230,3 +232,16 @@ def _made(page: Path) -> list[str]:
     """Return the first words of the commands that make a page's tables."""
     made = re.compile(r"^<!-- made: (lvsd explain --\w+ \w+)", re.MULTILINE)
     return made.findall(page.read_text("utf-8"))
+
+
+def test_every_reason_to_drop_is_explained_to_operators_and_by_explain() -> None:
+    page = (DOCS / "lvsadm.md").read_text("utf-8")
+    table = page.partition("## Why packets are dropped")[2].partition("Two of ipvsadm")[0]
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in table.splitlines()
+        if "|" in line
+    ]
+    assert [row[0] for row in rows[2:]] == [f"`{reason.value}`" for reason in Reason]
+    assert all(len(row) == 3 and all(row) for row in rows[2:])
+    assert list(REASONS) == list(Reason)
