@@ -21,7 +21,7 @@ BPF := $(patsubst %.c,%.o,$(wildcard lvsd/*/bpf/*.bpf.c lvsd/*/*/bpf/*.bpf.c))
 # Tests in namespaces mostly wait: one more at a time than there are processors.
 NETNS_JOBS ?= $(shell echo $$(($$(nproc) + 1)))
 
-.PHONY: help system venv bpf lock demo test check lint unit netns kernel test-packages test-kernel \
+.PHONY: help system venv bpf lock demo test check lint unit thorough netns kernel test-packages test-kernel \
 	test-stock-kernel repeat record fuzz bench bench-compare docs pictures clean
 
 help: ## list the targets
@@ -60,7 +60,7 @@ lock: venv ## renew requirements/*.lock from pyproject.toml
 demo: venv ## real HTTP requests through lvsd: the four modes, then four schedulers
 	$(BIN)/lvsd demo
 
-test: lint docs unit netns kernel ## everything that CI runs (root)
+test: lint docs unit thorough netns kernel ## everything that CI runs (root)
 
 check: lint unit ## what every change should pass: quick, no root
 
@@ -75,6 +75,9 @@ lint: venv ## ruff and mypy --strict
 
 unit: venv test-packages ## tests that move no packet and need no root
 	$(PYTEST) -n auto tests/unit tests/property tests/golden
+
+thorough: venv test-packages ## tests/property, each with three times the examples; PROFILE=random
+	$(PYTEST) -n auto --hypothesis-profile=$(or $(PROFILE),thorough) tests/property
 
 netns: venv test-packages ## real traffic in network namespaces (root); NETNS_JOBS=1
 	$(PYTEST) -n $(NETNS_JOBS) --dist loadfile tests/netns

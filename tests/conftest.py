@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
+from hypothesis import settings
+
 # Other programs, and other tests, may leave us a fraction of a processor. A longer deadline for
 # what must come costs nothing where it comes at once. Set before lvsd.lab.wait is imported.
 os.environ.setdefault("LVSD_TEST_PATIENCE", "3")
@@ -17,6 +19,18 @@ for _number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
     if signal.getsignal(_number) == signal.SIG_IGN:
         signal.signal(_number, lambda *_: None)
 signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
+
+# How often Hypothesis tries each property: see tests/property/examples.py. The examples are the
+# same in each run, but for "random", which finds others each time. Nothing has a deadline, because
+# other programs may take the processor. `--hypothesis-profile=thorough` chooses another.
+settings.register_profile(
+    "everyday", deadline=None, derandomize=True, database=None, max_examples=33
+)
+settings.register_profile("thorough", settings.get_profile("everyday"), max_examples=100)
+settings.register_profile(
+    "random", settings.get_profile("thorough"), derandomize=False, print_blob=True
+)
+settings.load_profile("everyday")
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

@@ -10,7 +10,6 @@ import errno
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -18,6 +17,7 @@ from lvsd.core.verdict import Departure
 from lvsd.io import frame_sender
 from lvsd.io.frame_sender import FrameSender
 from lvsd.io.routes import Way
+from tests.property.examples import examples
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -169,5 +169,5 @@ class Waiting(RuleBasedStateMachine):
             each.stop()
 
 
-Waiting.TestCase.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
+Waiting.TestCase.settings = examples(200, stateful_step_count=30)
 TestPacketsThatWaitForANeighbour = Waiting.TestCase

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from math import floor
 from typing import TypeAlias
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -21,6 +20,7 @@ from lvsd.core.service import RealServer, Service
 from lvsd.core.states import Direction
 from lvsd.core.verdict import Verdict
 from lvsd.packet.address import pack
+from tests.property.examples import examples
 from tests.unit.core.test_states import CHUNK_NAMES, SCTP_RULES, TCP_RULES, by_rule, tcp_event
 from tests.unit.core.world import CHUNKS, FirstAdded, Segment, World, raw
 
@@ -402,8 +402,6 @@ class Against6(Against):
     version = 6
 
 
-Against.TestCase.settings = Against6.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=60, deadline=None
-)
+Against.TestCase.settings = Against6.TestCase.settings = examples(150, stateful_step_count=60)
 TestIpv4AgreesWithTheModel = Against.TestCase
 TestIpv6AgreesWithTheModel = Against6.TestCase

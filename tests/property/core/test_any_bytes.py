@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lvsd.core.verdict import Hook, Reason, Verdict
+from tests.property.examples import examples
 from tests.unit.core.world import ETHERNET, World, icmp_error, raw
 
 
@@ -40,7 +41,7 @@ def damaged(draw: st.DrawFn) -> bytes:
     return bytes(packet[:end]) + draw(st.binary(max_size=4))
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(
     packets=st.lists(st.one_of(damaged(), st.binary(max_size=120)), max_size=20),
     hooks=st.lists(st.sampled_from(Hook), min_size=20, max_size=20),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from tests.fuzz.ways import WAYS, exercise_ways
 from tests.property.core.test_any_bytes import PACKETS, damaged
+from tests.property.examples import examples
 
 if TYPE_CHECKING:
     from forwarders.base import Forwarder
@@ -20,7 +21,7 @@ def test_a_packet_goes_every_way(packet: bytes) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(packet=damaged())
 def test_a_damaged_packet_raises_nothing_on_any_way(way: Forwarder, packet: bytes) -> None:
     exercise_ways(packet, [way])

@@ -5,12 +5,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lvsd.core.admission import Share
 from lvsd.core.connection import Connection, ConnectionTable
 from lvsd.core.states import tcp
+from tests.property.examples import examples
 
 NO_PATH = cast(
     "Any",
@@ -19,7 +20,7 @@ NO_PATH = cast(
 KEYS = st.sampled_from((b"one", b"two", b"three"))
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.lists(st.tuples(KEYS, KEYS), max_size=20), st.randoms(use_true_random=False), st.data())
 def test_the_newest_living_claimant_has_the_key(
     pairs: list[tuple[bytes, bytes]], random: Any, data: st.DataObject

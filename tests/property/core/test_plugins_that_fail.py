@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
@@ -19,6 +18,7 @@ from forwarders import Nat
 from lvsd.core.service import RealServer
 from lvsd.errors import PluginError
 from tests.property.core.test_ways import FORWARDERS, SERVERS, SERVICES, Ways
+from tests.property.examples import examples
 from tests.unit.core.world import FirstAdded
 
 if TYPE_CHECKING:
@@ -211,8 +211,8 @@ class FailingWays6(FailingWays):
     version = 6
 
 
-FailingWays.TestCase.settings = FailingWays6.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None
+FailingWays.TestCase.settings = FailingWays6.TestCase.settings = examples(
+    150, stateful_step_count=40
 )
 TestPluginsThatFailOverIpv4 = FailingWays.TestCase
 TestPluginsThatFailOverIpv6 = FailingWays6.TestCase

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -22,6 +21,7 @@ from lvsd.core.settings import Settings
 from lvsd.core.verdict import Departure, Hook, Verdict
 from lvsd.packet.address import pack, text
 from lvsd.packet.view import Packet, split_key
+from tests.property.examples import examples
 from tests.unit.core.world import Segment, World, icmp_error, raw
 
 if TYPE_CHECKING:
@@ -341,8 +341,6 @@ class Ways6(Ways):
     version = 6
 
 
-Ways.TestCase.settings = Ways6.TestCase.settings = settings(
-    max_examples=200, stateful_step_count=40, deadline=None
-)
+Ways.TestCase.settings = Ways6.TestCase.settings = examples(200, stateful_step_count=40)
 TestEveryWayOverIpv4 = Ways.TestCase
 TestEveryWayOverIpv6 = Ways6.TestCase

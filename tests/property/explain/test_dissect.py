@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6EchoRequest, ICMPv6TimeExceeded, IPv6
@@ -16,6 +16,7 @@ from scapy.packet import Raw
 from lvsd.explain.dissect import checksum_faults, checksums, dissect, dissect_packet
 from lvsd.packet.client_address import option_protocol, proxy_header, toa
 from lvsd.packet.view import Packet
+from tests.property.examples import examples
 from tests.property.packet.packets import Shape, addresses, endpoints, shapes
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from lvsd.explain.model import Frame, Layer
 
-EXAMPLES: Final = settings(max_examples=200, deadline=None)
+EXAMPLES: Final = examples(200)
 GUE_PORT: Final = 6080
 MACS: Final = {"src": "02:00:00:00:00:01", "dst": "02:00:00:00:00:02"}
 ETHER: Final = Ether(**MACS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import IP, defragment
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, defragment6
@@ -12,9 +12,10 @@ from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, defragment6
 from lvsd.packet.checksum import checksum
 from lvsd.packet.fragment import fragments
 from lvsd.packet.view import Packet
+from tests.property.examples import examples
 from tests.property.packet.packets import Shape, endpoints, shapes, u32
 
-EXAMPLES = settings(max_examples=150, deadline=None)
+EXAMPLES = examples(150)
 LEAST: Final = {4: 68, 6: 216}
 """An MTU that leaves room behind all the headers that `shapes` draws."""
 

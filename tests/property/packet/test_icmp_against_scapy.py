@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import ICMP
 from scapy.layers.inet6 import (
@@ -14,9 +14,10 @@ from scapy.packet import Raw
 
 from lvsd.packet import icmp
 from lvsd.packet.view import Fault, Packet
+from tests.property.examples import examples
 from tests.property.packet.packets import Shape, addresses, endpoints, error, ip_header, shapes
 
-EXAMPLES = settings(max_examples=150, deadline=None)
+EXAMPLES = examples(150)
 
 
 @EXAMPLES

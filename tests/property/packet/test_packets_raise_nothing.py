@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzz.exercise import exercise
+from tests.property.examples import examples
 from tests.property.packet.packets import Shape, endpoints, error, shapes
 
-EXAMPLES = settings(max_examples=300, deadline=None)
+EXAMPLES = examples(300)
 POISON: Final = 0xA5
 
 
@@ -39,7 +40,7 @@ def test_valid_packets_with_mutated_headers_raise_nothing(
     exercise(bytes(packet))
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(shapes(max_payload=20), st.data())
 def test_truncation_at_each_length_raises_nothing(shape: Shape, data: st.DataObject) -> None:
     whole = drawn(shape, data)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarders.plan import SetDestination, SetSource
 from lvsd.packet.rewrite import Change, compile_steps, edit
 from lvsd.packet.view import ICMPV6, Endpoint, Packet, key
+from tests.property.examples import examples
 from tests.property.packet.packets import Shape, addresses, echo, endpoints, shapes
 
-EXAMPLES = settings(max_examples=250, deadline=None)
+EXAMPLES = examples(250)
 
 
 @st.composite
@@ -102,7 +103,7 @@ def test_the_plain_way_and_the_general_one_agree(
     assert rewrite(packet) == edit(packet, Change.between(shape.number, None, (virtual, real)))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(moves(shapes(protocols=("tcp", "udp"), max_payload=400)), st.integers(10, 20))
 def test_the_fragments_of_a_rewritten_datagram_are_its_fragments_rewritten(
     move: tuple[Shape, Endpoint, Endpoint, Endpoint, Endpoint], eights: int
@@ -115,7 +116,7 @@ def test_the_fragments_of_a_rewritten_datagram_are_its_fragments_rewritten(
     assert after == shape.fragments(client, real, eights * 8)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.sampled_from((4, 6)), st.data(), st.binary(max_size=60))
 def test_a_ping_gets_its_new_destination_and_icmpv6_its_checksum(
     version: int, data: st.DataObject, payload: bytes

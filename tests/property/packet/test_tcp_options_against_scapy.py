@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 
 from lvsd.packet.tcp_options import END, MSS, clamp_mss, find, options
 from lvsd.packet.view import Endpoint, Packet
+from tests.property.examples import examples
 from tests.property.packet.packets import Shape, endpoints, shapes, u16
 
-EXAMPLES = settings(max_examples=200, deadline=None)
+EXAMPLES = examples(200)
 KINDS = {"NOP": 1, "MSS": 2, "WScale": 3, "SAckOK": 4, "Timestamp": 8}
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import TCP
 
 from lvsd.packet.client_address import parse_proxy_header, read_toa
+from tests.property.examples import examples
 from tests.unit.packet.translations import CLIENT, VIRTUAL, Side, dissect, load
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ fates = st.sampled_from(("arrives", "arrives", "lost", "late", "half"))
 steps = st.tuples(st.sampled_from(("request", "reply")), st.booleans(), st.integers(0, 60), fates)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     st.sampled_from((4, 6)),
     st.sampled_from(("toa", "proxy-v2", "none")),

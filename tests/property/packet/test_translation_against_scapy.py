@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import TCP
 
@@ -15,13 +15,14 @@ from lvsd.packet.client_address import ClientAddressCounts
 from lvsd.packet.exchange import whole
 from lvsd.packet.tcp_translation import TcpTranslation
 from lvsd.packet.view import Packet
+from tests.property.examples import examples
 from tests.property.packet.packets import Shape, endpoints, error, shapes, u32
 from tests.unit.packet.translations import Ends, load, translated, write
 
 if TYPE_CHECKING:
     from lvsd.packet.translation import Translation
 
-EXAMPLES: Final = settings(max_examples=120, deadline=None)
+EXAMPLES: Final = examples(120)
 MASK: Final = 0xFFFFFFFF
 SYN: Final = 0x02
 MTU: Final = 9000
@@ -89,7 +90,7 @@ def test_the_plain_way_and_the_general_one_agree(move: tuple[Shape, Ends]) -> No
         assert whole(packet, general._to_server) == out
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(moves(protocols=("tcp", "udp")), st.sampled_from(WAYS), st.data())
 def test_garbage_raises_nothing(
     move: tuple[Shape, Ends], way: ClientAddress, data: st.DataObject

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import Any, Final
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6
@@ -15,9 +15,10 @@ from scapy.packet import Raw
 from forwarders.plan import Encapsulate, TunnelKind
 from lvsd.packet.tunnel import compile_tunnel, unwrap
 from lvsd.packet.view import Packet
+from tests.property.examples import examples
 from tests.property.packet.packets import Shape, addresses, endpoints, ports, shapes, u16
 
-EXAMPLES = settings(max_examples=200, deadline=None)
+EXAMPLES = examples(200)
 KINDS: Final[tuple[TunnelKind, ...]] = ("ipip", "gue", "gre")
 
 

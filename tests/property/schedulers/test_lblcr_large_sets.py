@@ -8,18 +8,20 @@ grow.
 from __future__ import annotations
 
 import random
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from lvsd.bench.rules import LiteralLblcr
 from schedulers.lblcr import LocalityBasedLeastConnectionReplication
+from tests.property.examples import examples
 from tests.property.schedulers.test_same_picks import Step, World, histories, play
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 class LowLimits(LocalityBasedLeastConnectionReplication):
@@ -33,7 +35,7 @@ class LowLimits(LocalityBasedLeastConnectionReplication):
 def check_rankings(lblcr: LocalityBasedLeastConnectionReplication) -> None:
     """Check that the rankings are counted, not too many, and have their sets' members."""
     ranked = [homes for homes in lblcr._ranked if homes.ranking]
-    cached = [homes for bucket in lblcr._buckets for homes in bucket.values()]
+    cached = chain.from_iterable(map(dict.values, lblcr._buckets))
     assert len(ranked) == len(lblcr._ranked) <= lblcr.MOST_RANKED
     assert all(homes in ranked for homes in cached if homes.ranking)
     for homes in ranked:
@@ -42,7 +44,7 @@ def check_rankings(lblcr: LocalityBasedLeastConnectionReplication) -> None:
 
 
 @given(data=st.data())
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(suppress_health_check=[HealthCheck.too_slow])
 def test_lblcr_with_low_limits_picks_what_its_rule_picks(data: st.DataObject) -> None:
     weights = st.integers(0, 2)
     start = data.draw(st.lists(weights, min_size=4, max_size=12))
@@ -53,7 +55,7 @@ def test_lblcr_with_low_limits_picks_what_its_rule_picks(data: st.DataObject) ->
 
 
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(deadline=None, max_examples=25)
+@examples(25)
 def test_lblcr_with_low_limits_picks_what_its_rule_picks_through_a_long_life(seed: int) -> None:
     fast = LowLimits()
     world = World(fast, LiteralLblcr())
@@ -94,19 +96,17 @@ def busy_history(seed: int, servers: int, destinations: int, steps: int) -> Iter
 
     for _ in range(servers):
         yield "add", (weight(),)
-    for _ in range(steps):
-        client, destination = lots.randrange(256), lots.randrange(destinations)
-        choices: list[tuple[int, list[Step]]] = [
-            (150, [("pick", (client, destination))]),
-            (500, [("connect", (client, destination))]),
-            (300, [ending(), ending(), ending()]),
-            (3, [ending() for _ in range(3 * servers)]),
-            (20, [("count", (which(), "activate"))]),
-            (20, [("bound", (which(), lots.randrange(5), lots.randrange(5)))]),
-            (30, [("weigh", (which(), weight()))]),
-            (10, [("remove", (which(),)), ("add", (weight(),))]),
-            (10, [("remove", (which(),)), ("bring_back", (which(),))]),
-            (5, [("wait", (lots.choice([60.0, 86400.0, 86401.0]),))]),
-        ]
-        shares = [share for share, _ in choices]
-        yield from lots.choices([steps for _, steps in choices], shares)[0]
+    choices: dict[Callable[[], list[Step]], int] = {
+        lambda: [("pick", (lots.randrange(256), lots.randrange(destinations)))]: 150,
+        lambda: [("connect", (lots.randrange(256), lots.randrange(destinations)))]: 500,
+        lambda: [ending() for _ in range(3)]: 300,
+        lambda: [ending() for _ in range(3 * servers)]: 3,
+        lambda: [("count", (which(), "activate"))]: 20,
+        lambda: [("bound", (which(), lots.randrange(5), lots.randrange(5)))]: 20,
+        lambda: [("weigh", (which(), weight()))]: 30,
+        lambda: [("remove", (which(),)), ("add", (weight(),))]: 10,
+        lambda: [("remove", (which(),)), ("bring_back", (which(),))]: 10,
+        lambda: [("wait", (lots.choice([60.0, 86400.0, 86401.0]),))]: 5,
+    }
+    for make in lots.choices(list(choices), list(choices.values()), k=steps):
+        yield from make()

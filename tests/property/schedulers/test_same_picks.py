@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from lvsd.bench.rules import RULES
 from schedulers import BUILT_IN
 from schedulers.base import Flow, Scheduler, Server
+from tests.property.examples import examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -170,7 +171,7 @@ def play(world: World, weights: list[int], history: list[Step]) -> None:
 
 @pytest.mark.parametrize(("name", "flags"), VARIANTS)
 @given(data=st.data())
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(suppress_health_check=[HealthCheck.too_slow])
 def test_a_fast_scheduler_picks_what_its_rule_picks(
     name: str, flags: frozenset[str], data: st.DataObject
 ) -> None:
@@ -193,27 +194,25 @@ def long_history(seed: int, steps: int) -> Iterator[Step]:
     def which() -> int:
         return lots.randrange(4 * MOST_SERVERS)
 
-    for _ in range(steps):
-        client, destination = lots.randrange(256), lots.randrange(4)
-        choices: list[tuple[int, Step]] = [
-            (15, ("pick", (client, destination))),
-            (35, ("connect", (client, destination))),
-            (30, ("count", (which(), lots.choice(["deactivate", "close", "close"])))),
-            (4, ("count", (which(), "activate"))),
-            (4, ("bound", (which(), lots.randrange(5), lots.randrange(5)))),
-            (3, ("weigh", (which(), weight()))),
-            (2, ("add", (weight(),))),
-            (2, ("bring_back", (which(),))),
-            (2, ("remove", (which(),))),
-            (3, ("wait", (lots.choice([1.0, 60.0, 86399.0, 86400.0, 86401.0]),))),
-        ]
-        shares = [share for share, _ in choices]
-        yield lots.choices([step for _, step in choices], shares)[0]
+    choices: dict[Callable[[], Step], int] = {
+        lambda: ("pick", (lots.randrange(256), lots.randrange(4))): 15,
+        lambda: ("connect", (lots.randrange(256), lots.randrange(4))): 35,
+        lambda: ("count", (which(), lots.choice(["deactivate", "close", "close"]))): 30,
+        lambda: ("count", (which(), "activate")): 4,
+        lambda: ("bound", (which(), lots.randrange(5), lots.randrange(5))): 4,
+        lambda: ("weigh", (which(), weight())): 3,
+        lambda: ("add", (weight(),)): 2,
+        lambda: ("bring_back", (which(),)): 2,
+        lambda: ("remove", (which(),)): 2,
+        lambda: ("wait", (lots.choice([1.0, 60.0, 86399.0, 86400.0, 86401.0]),)): 3,
+    }
+    for make in lots.choices(list(choices), list(choices.values()), k=steps):
+        yield make()
 
 
 @pytest.mark.parametrize(("name", "flags"), VARIANTS)
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(deadline=None, max_examples=15)
+@examples(15)
 def test_a_fast_scheduler_picks_what_its_rule_picks_through_a_long_crowded_life(
     name: str, flags: frozenset[str], seed: int
 ) -> None:
@@ -225,7 +224,7 @@ def test_a_fast_scheduler_picks_what_its_rule_picks_through_a_long_crowded_life(
 
 @pytest.mark.parametrize("name", ["lblc", "lblcr"])
 @given(history=st.data())
-@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+@examples(50, suppress_health_check=[HealthCheck.too_slow])
 def test_a_small_cache_is_swept_as_the_rule_says(name: str, history: st.DataObject) -> None:
     """The cache holds 8 entries in place of 16384, so that it overflows."""
     fast = type("Small", (BUILT_IN[name],), {"MAX_ENTRIES": 8})()

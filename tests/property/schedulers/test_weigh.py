@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from schedulers import BUILT_IN
 from schedulers.base import Flow, Scheduler, Server
+from tests.property.examples import examples
 from tests.property.schedulers.test_lblcr_large_sets import LowLimits, busy_history
 from tests.property.schedulers.test_same_picks import (
     MOST_SERVERS,
@@ -93,7 +94,7 @@ def test_every_built_in_scheduler_is_asked_and_has_a_rule_in_a_sentence() -> Non
 
 @pytest.mark.parametrize(("name", "flags"), VARIANTS)
 @given(data=st.data())
-@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+@examples(50, suppress_health_check=[HealthCheck.too_slow])
 def test_the_least_number_is_picked_and_asking_changes_nothing(
     name: str, flags: frozenset[str], data: st.DataObject
 ) -> None:
@@ -116,7 +117,7 @@ def test_the_least_number_is_picked_through_a_long_crowded_life(
 
 @pytest.mark.parametrize("name", ["rr", "wrr"])
 @given(weights=st.lists(st.integers(0, 12), min_size=1, max_size=6), before=st.integers(0, 40))
-@settings(deadline=None, max_examples=100)
+@examples(100)
 def test_a_turn_comes_after_as_many_picks_as_was_said(
     name: str, weights: list[int], before: int
 ) -> None:
