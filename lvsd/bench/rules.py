@@ -10,7 +10,7 @@ are held against these in tests/property/schedulers, both against the kernel in 
 from __future__ import annotations
 
 from fractions import Fraction
-from functools import reduce
+from functools import lru_cache, reduce
 from math import gcd
 from operator import xor
 from typing import TYPE_CHECKING, ClassVar
@@ -311,6 +311,7 @@ class LiteralMh(Literal):
         return None
 
 
+@lru_cache(maxsize=1 << 14)
 def siphash13(value: int, key_word: int) -> int:
     """Return the low 32 bits of SipHash-1-3 of four bytes; both words of the key are alike."""
     mask = 2**64 - 1
