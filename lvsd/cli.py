@@ -43,7 +43,7 @@ from lvsd.errors import (
 from lvsd.printable import printable, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 CONTROL = Path("/run/lvsd/control.sock")
 PLACES = ("config", "directory", "control")
@@ -138,7 +138,8 @@ def _dispatch(words: list[str]) -> int:
 
 
 def _run(path: Path) -> int:
-    import structlog  # noqa: PLC0415 - 'lvsd --help' is quick
+    with _pretended_missing("rich"):  # structlog would load it, for tracebacks that lvsd has plain
+        import structlog  # noqa: PLC0415 - 'lvsd --help' is quick
 
     from lvsd import log  # noqa: PLC0415 - likewise
     from lvsd.config.doubts import of_file  # noqa: PLC0415 - likewise
@@ -153,6 +154,22 @@ def _run(path: Path) -> int:
     from lvsd.daemon import run  # noqa: PLC0415 - a bad configuration is said without it
 
     return run(config)
+
+
+@contextlib.contextmanager
+def _pretended_missing(module: str) -> Iterator[None]:
+    """Have a module that is not loaded yet fail to import inside the block, as if not installed.
+
+    Without rich a start takes an eighth less of a processor's time, and the daemon 4 MB less.
+    """
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]  # how the import system is told so
+    try:
+        yield
+    finally:
+        del sys.modules[module]
 
 
 def _test(path: Path, *, as_json: bool) -> int:
