@@ -18,6 +18,9 @@ STOCK_TESTS ?= tests/netns/traffic tests/netns/io \
 
 BPF := $(patsubst %.c,%.o,$(wildcard lvsd/*/bpf/*.bpf.c lvsd/*/*/bpf/*.bpf.c))
 
+# Tests start lvsd over and over: Python keeps what it has compiled, whatever the environment says.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Tests in namespaces mostly wait: one more at a time than there are processors.
 NETNS_JOBS ?= $(shell echo $$(($$(nproc) + 1)))
 
