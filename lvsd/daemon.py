@@ -42,10 +42,10 @@ from lvsd.running import obstacles, own_ports
 from lvsd.running.complaints import Complaints
 from lvsd.running.farewell import reset_translated
 from lvsd.running.jobs import Job, Jobs
-from lvsd.running.learning import COMPLAINT, Learning, learn_ways
+from lvsd.running.learning import COMPLAINT, Learning, learn_all
 from lvsd.running.pressure import Pressure
 from lvsd.running.unwinding import Reserve, Unwinding
-from lvsd.running.virtual_addresses import VirtualAddresses
+from lvsd.running.virtual_addresses import ASTRAY, VirtualAddresses
 from lvsd.running.watchdog import Watchdog
 from lvsd.signals import StoppedError, StopRequest
 from lvsd.turns import Turns
@@ -145,7 +145,10 @@ class Daemon:
         self.learning = Job(COMPLAINT, lambda _: self.ways.soon(), LEARN_PERIOD_S)
         self.announcer = Announcer()
         self.addresses = VirtualAddresses(virtual_addresses(config), self.announcer)
-        self.addressing = Job("cannot look after the virtual addresses", self.addresses.look)
+        self.readdressing = Learning(
+            lambda: self.addresses.looking(time.monotonic()), self.turns, self.complaints, ASTRAY
+        )
+        self.addressing = Job(ASTRAY, lambda _: self.readdressing.soon())
         self.watchdog = Watchdog(self.source, self.manager)
         self.jobs = Jobs(self._jobs(), self.complaints, time.monotonic)
 
@@ -231,6 +234,7 @@ class Daemon:
         # diverted, our own TCP would answer established connections with a RST.
         then("put back what was changed", lambda: _say_put_back(changes.undo()))
         then("let go of virtual addresses", self.addresses.stop)
+        then("end to look after virtual addresses", self.readdressing.stop)
         self._change_machine(changes)
         then("end to look up routes", self.ways.stop)
         if any(virtual_addresses(self.config)):
@@ -267,15 +271,8 @@ class Daemon:
         return diverted(self.director.services)
 
     def _learning_steps(self) -> Iterator[None]:
-        """Look up our addresses, all links' MTUs, and the ways to real servers, step by step.
-
-        Raise KernelError.
-        """
-        yield from learn_ways(self.director)
-        self.director.strays.learn()
-        self.packets.refresh()
-        yield
-        yield from self.frames.refreshing()
+        """Learn what is there, and do by it, step by step. Raise KernelError."""
+        yield from learn_all(self.director, self.packets, self.frames)
         if self._diverting:  # else not all of our addresses are there
             self.divert.update(self.diverted)
             yield

@@ -11,9 +11,11 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final
 
 from lvsd.io.netlink import NETLINK_ROUTE, linked
-from lvsd.io.routes import RTN_LOCAL, look_up
+from lvsd.io.routes import RTN_LOCAL, entry_kinds
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from lvsd.io.netlink import Link
 
 PATIENCE_S: Final = 1.0
@@ -27,17 +29,27 @@ def wait_until_local(address: bytes, patience_s: float = PATIENCE_S) -> bool:
     That is at once for IPv4, and never on an interface that is down. Raise OSError without
     netlink.
     """
+    return not wait_until_all_local([address], patience_s)
+
+
+def wait_until_all_local(addresses: Iterable[bytes], patience_s: float = PATIENCE_S) -> list[bytes]:
+    """Wait until packets to all these addresses are delivered here; return those that are not.
+
+    Patience ends when so long not one more has become local. Raise OSError without netlink.
+    """
+    left = list(addresses)
     end = monotonic() + patience_s
     with linked(NETLINK_ROUTE) as link:
-        while not _is_local(link, address):
-            if monotonic() >= end:
-                return False
+        while still := _not_local(link, left):
+            if len(still) < len(left):
+                end = monotonic() + patience_s
+            elif monotonic() >= end:
+                return still
+            left = still
             sleep(_PAUSE_S)
-    return True
+    return []
 
 
-def _is_local(link: Link, address: bytes) -> bool:
-    try:
-        return look_up(link, address) == RTN_LOCAL
-    except OSError:  # there is no route at all
-        return False
+def _not_local(link: Link, addresses: list[bytes]) -> list[bytes]:
+    kinds = entry_kinds(link, addresses)
+    return [each for each, kind in zip(addresses, kinds, strict=True) if kind != RTN_LOCAL]

@@ -10,8 +10,8 @@ Nothing is put back that is not as we left it: whoever changed it since meant it
 from __future__ import annotations
 
 import errno
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, TypeVar
+from contextlib import closing, contextmanager, suppress
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from lvsd.errors import KernelError, PrivilegeError
 from lvsd.io import addresses, links, nft, sysctls
@@ -25,21 +25,23 @@ from lvsd.io.journal import (
     remove,
 )
 from lvsd.io.leftovers import is_ours, queue_of_table, remove_leftovers, table_stands
-from lvsd.io.local_routes import wait_until_local
+from lvsd.io.local_routes import wait_until_all_local
+from lvsd.io.netlink import NETLINK_ROUTE, linked
 from lvsd.io.queue_statistics import program_of, queues
 from lvsd.io.routes import local_addresses
 from lvsd.io.undo import undo
 from lvsd.packet.address import text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from lvsd.io.netlink import Link
     from lvsd.io.queue_statistics import QueueStatistics
 
 __all__ = ["Machine", "cleanup", "journal_path", "put_back", "take_over"]
 
-_Change = TypeVar("_Change", AddressChange, LinkChange, TableChange)
+_Change = TypeVar("_Change", LinkChange, TableChange)
 
 
 class Machine:
@@ -88,54 +90,87 @@ class Machine:
             raise _refusal("set accept_ra = 2", error) from error
         self.set_sysctl(name, 1)
 
-    def add_address(self, interface: str, address: bytes, *, wait: bool = True) -> None:
+    def add_address(self, interface: str, address: bytes) -> None:
         """Put an address on an interface as /32 or /128, unless it is on it already.
 
         One that was there before stays at `restore`. IPv6 skips duplicate address detection, so
         that it can be used at once; where the interface is up, packets to it are taken when this
-        returns, or, unless it is to ``wait``, a moment later. Raise KernelError, with ``errno``
-        ENODEV without the interface, or PrivilegeError.
+        returns. Raise KernelError, with ``errno`` ENODEV without the interface, or PrivilegeError.
         """
-        operation = f"put {text(address)} on {interface}"
+        self.add_addresses([(interface, address)])
+
+    def add_addresses(self, wanted: Collection[tuple[str, bytes]]) -> None:
+        """Do so with many, interfaces' names and packed addresses. Raise at the first refusal."""
+        with closing(self.adding_addresses(wanted)) as adding:
+            for _, error in adding:
+                if error is not None:
+                    raise error
+        self.wait_for_addresses(wanted)
+
+    def adding_addresses(
+        self, wanted: Collection[tuple[str, bytes]]
+    ) -> Generator[tuple[tuple[str, bytes], KernelError | None], None, None]:
+        """Put addresses on interfaces step by step; yield each with why it could not be, or None.
+
+        All are in the journal, with one write, before the first is put there; close it before
+        `undo`, as what it has not put there leaves the journal then. Packets are taken a moment
+        later, see `wait_for_addresses`. Raise KernelError or PrivilegeError when nothing can be
+        done at all.
+        """
+        todo = self._note_addresses(wanted)
+        never_made = {id(each.change) for each in todo if each.change is not None}
         try:
-            index = links.index_of(interface)
-            change = AddressChange(interface, text(address), index)
-            known = next((each for each in self._journal.addresses if each == change), None)
-            if known is not None:
-                known.index = index  # the interface may have been made anew
-            elif (index, address) in local_addresses():
-                return
-            try:
-                with self._noted(self._journal.addresses, change):
-                    addresses.add(interface, address)
-            except FileExistsError:
-                if known is None:
-                    raise
-            if wait and links.is_up(interface):
-                wait_until_local(address)
+            with linked(NETLINK_ROUTE) as link:
+                for each in todo:
+                    error = _put(link, each)
+                    if error is None:
+                        never_made.discard(id(each.change))
+                    yield each.place, error
         except OSError as error:
-            if error.errno == errno.EACCES:  # without rights it is EPERM (rtnetlink_rcv_msg)
-                remedy = f"switch it on by `sysctl -w net.ipv6.conf.{interface}.disable_ipv6=0`"
-                raise KernelError(operation, "IPv6 is switched off there", remedy) from error
-            raise _refusal(operation, error) from error
+            raise _refusal("put addresses on interfaces", error) from error
+        finally:
+            if never_made:
+                self._journal.addresses = [
+                    each for each in self._journal.addresses if id(each) not in never_made
+                ]
+                with suppress(KernelError):  # a note about what was never made does no harm
+                    self._save()
 
-    def note_addresses(self, wanted: Collection[tuple[str, bytes]]) -> None:
-        """Have addresses that `add_address` is about to add in the journal, with one write.
-
-        They are interfaces' names and packed addresses; those that are there already are left out.
-        With a write for each, a thousand addresses take ten seconds. Raise KernelError.
-        """
+    def _note_addresses(self, wanted: Collection[tuple[str, bytes]]) -> list[_ToPut]:
+        """Return which addresses are to be put there, all of them in the journal."""
         try:
             there = local_addresses()
-            indexes = {name: links.index_of(name) for name in {name for name, _ in wanted}}
+            indexes = {name: _index(name) for name in {name for name, _ in wanted}}
         except OSError as error:
             raise _refusal("look at the interfaces", error) from error
-        self._journal.addresses += [
-            AddressChange(name, text(address), indexes[name])
-            for name, address in wanted
-            if (indexes[name], address) not in there
-        ]
-        self._save()
+        known = {(each.interface, each.address): each for each in self._journal.addresses}
+        todo = []
+        for place in wanted:
+            index, (interface, address) = indexes[place[0]], place
+            ours = known.get((interface, text(address)))
+            if not index:
+                todo.append(_ToPut(place, 0, None))
+            elif ours is not None:
+                ours.index = index  # the interface may have been made anew
+                todo.append(_ToPut(place, index, None))
+            elif (index, address) not in there:
+                change = AddressChange(interface, text(address), index)
+                todo.append(_ToPut(place, index, change))
+        if new := [each.change for each in todo if each.change is not None]:
+            self._journal.addresses += new
+            self._save()
+        return todo
+
+    def wait_for_addresses(self, added: Collection[tuple[str, bytes]]) -> None:
+        """Wait until packets to addresses are taken, where their interfaces are up.
+
+        Raise KernelError.
+        """
+        try:
+            up = {name for name in {name for name, _ in added} if links.is_up(name)}
+            wait_until_all_local(address for name, address in added if name in up)
+        except OSError as error:
+            raise _refusal("wait for addresses", error) from error
 
     def add_link(self, name: str, kind: str, *data: bytes) -> None:
         """Make an interface, see `links.add`, unless there is one of that name and kind.
@@ -236,6 +271,37 @@ class Machine:
 
     def _save(self) -> None:
         self._journal.write(self._path)
+
+
+class _ToPut(NamedTuple):
+    """An address to put on an interface: ``interface_index`` 0 without it."""
+
+    place: tuple[str, bytes]
+    interface_index: int
+    change: AddressChange | None
+    """Its note in the journal; None if that was there before: then the address may be there."""
+
+
+def _index(interface: str) -> int:
+    """Return the index of an interface, 0 without it. Raise OSError."""
+    state = links.state(interface)
+    return state.interface if state else 0
+
+
+def _put(link: Link, wanted: _ToPut) -> KernelError | None:
+    """Put an address on an interface; return why that cannot be."""
+    interface, address = wanted.place
+    operation = f"put {text(address)} on {interface}"
+    try:
+        addresses.add_by(link, wanted.interface_index, address)
+    except OSError as error:
+        if error.errno == errno.EEXIST and wanted.change is None:
+            return None
+        if error.errno == errno.EACCES:  # without rights it is EPERM (rtnetlink_rcv_msg)
+            remedy = f"switch it on by `sysctl -w net.ipv6.conf.{interface}.disable_ipv6=0`"
+            return KernelError(operation, "IPv6 is switched off there", remedy)
+        return _refusal(operation, error)
+    return None
 
 
 def put_back(journal: Path) -> list[str]:

@@ -300,12 +300,12 @@ def _hop(values: dict[int, bytes]) -> tuple[bytes | None, ...]:
     return tuple(values.get(each) for each in (_RTA_OIF, _RTA_GATEWAY, _RTA_VIA))
 
 
-def look_up(link: Link, address: bytes) -> int:
-    """Return the type (RTN_*) of the routing table's entry for an address.
+def entry_kinds(link: Link, addresses: Sequence[bytes]) -> list[int | None]:
+    """Return the type (RTN_*) of the routing table's entry for each address, None without one.
 
-    Raise OSError, also where there is no route.
+    Raise OSError.
     """
-    return _kind(link.get(_question(address, _RTM_F_FIB_MATCH)))
+    return [each and _kind(each) for each in _look_up_all(link, addresses)]
 
 
 def _look_up_all(

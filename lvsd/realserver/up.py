@@ -134,8 +134,7 @@ def _set(settings: Settings, machine: Machine) -> None:
     limits = mss.wanted(settings)
     if limits and mss.in_force() != limits:
         machine.replace_table(mss.TABLE, mss.commands(limits))
-    for vip in settings.vips:
-        machine.add_address(settings.interface, vip)
+    machine.add_addresses([(settings.interface, vip) for vip in settings.vips])
 
 
 def _ready(text: str, say: Say) -> None:

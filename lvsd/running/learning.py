@@ -18,10 +18,24 @@ if TYPE_CHECKING:
 
     from lvsd.core.director import Director
     from lvsd.core.service import RealServer
+    from lvsd.io.frame_sender import FrameSender
+    from lvsd.io.packet_sender import PacketSender
     from lvsd.running.complaints import Complaints
     from lvsd.turns import Turns
 
 COMPLAINT = "cannot look up routes"
+
+
+def learn_all(director: Director, packets: PacketSender, frames: FrameSender) -> Iterator[None]:
+    """Learn this host's links and addresses, and all ways to real servers, step by step.
+
+    Raise KernelError.
+    """
+    yield from learn_ways(director)
+    director.strays.learn()
+    packets.refresh()
+    yield
+    yield from frames.refreshing()
 
 
 def learn_ways(director: Director) -> Iterator[None]:
@@ -48,11 +62,19 @@ def learn_ways(director: Director) -> Iterator[None]:
 
 
 class Learning:
-    """Does ``steps``, all at once or in slices; a failure is left to ``complaints``."""
+    """Does ``steps``, all at once or in slices; a failure is left to ``complaints``.
+
+    ``complaint`` is what the log says of it, a sentence without a full stop.
+    """
 
     def __init__(
-        self, steps: Callable[[], Iterator[None]], turns: Turns, complaints: Complaints
+        self,
+        steps: Callable[[], Iterator[None]],
+        turns: Turns,
+        complaints: Complaints,
+        complaint: str = COMPLAINT,
     ) -> None:
+        self._complaint = complaint
         self._steps = steps
         self._turns = turns
         self._complaints = complaints
@@ -91,9 +113,9 @@ class Learning:
             try:
                 await self._in_slices(self._steps())
             except Exception as error:  # noqa: BLE001 - lvsd goes on with what is known
-                self._complaints.fault(COMPLAINT, error)
+                self._complaints.fault(self._complaint, error)
             else:
-                self._complaints.over(COMPLAINT)
+                self._complaints.over(self._complaint)
 
     async def _in_slices(self, steps: Iterator[None]) -> None:
         more = True

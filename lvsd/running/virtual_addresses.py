@@ -8,6 +8,7 @@ put there, and when its link comes up or gets another MAC (`lvsd.io.announcer`).
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -18,11 +19,13 @@ from lvsd.io.routes import local_addresses
 from lvsd.packet.address import text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from lvsd.io.announcer import Announcer
     from lvsd.io.machine import Machine
     from lvsd.running.obstacles import Obstacle
+
+ASTRAY: Final = "cannot look after the virtual addresses"
 
 CHECK_S: Final = 60.0
 """How often to look without being told of a change."""
@@ -30,6 +33,8 @@ FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
 CONTESTED_S: Final = 8.0
 """A pause from which on somebody is at work: it doubles each time that the address is gone."""
+NAMED: Final = 5
+"""Addresses put back at once that the log names one by one; of more it says how many."""
 QUIET_S: Final = 60.0
 """How long an address has to stay where it is for its next loss to be the first one again."""
 
@@ -70,6 +75,10 @@ class _Kept:
         self.said_at = float("-inf")
 
     @property
+    def place(self) -> tuple[str, bytes]:
+        return self.interface, self.address
+
+    @property
     def name(self) -> str:
         return f"{text(self.address)} on {self.interface}"
 
@@ -93,6 +102,8 @@ class VirtualAddresses:
         self._announcer = announcer
         self._machine: Machine | None = None
         self._next_look = 0.0
+        self._steps: Generator[None, None, None] = _nothing()
+        """The look that is going on, if any."""
 
     def changed(self) -> None:
         """Take note that links or addresses changed: have the next `look` look."""
@@ -108,26 +119,35 @@ class VirtualAddresses:
         """
         self._machine = machine
         found = self._links()
-        ready = [each for each in self._kept if found[each.interface] is not None]
-        if ready:
-            machine.note_addresses([(each.interface, each.address) for each in ready])
-        for each in ready:
-            before_each()
-            machine.add_address(each.interface, each.address)
+        ready = [each.place for each in self._kept if found[each.interface] is not None]
+        before_each()
+        with closing(machine.adding_addresses(ready)) as adding:
+            for _, error in adding:
+                if error is not None:
+                    raise error
+                before_each()
+        machine.wait_for_addresses(ready)
         self.changed()
-        self.look(now)
+        for _ in self.looking(now):
+            before_each()
 
-    def look(self, now: float) -> None:
+    def looking(self, now: float) -> Iterator[None]:
         """Put back what is missing, and announce what is new; nothing unless it is time to look.
 
-        Raise KernelError when nothing can be seen; what is wrong with one address is among the
-        `obstacles`.
+        Step by step: a thousand addresses take half a second. Raise KernelError when nothing can
+        be seen; what is wrong with one address is among the `obstacles`.
         """
+        self._steps = self._looking(now)
+        return self._steps
+
+    def _looking(self, now: float) -> Generator[None, None, None]:
         if not self._kept or self._machine is None or now < self._next_look:
             return
         found, there = self._links(), local_addresses()
         self._next_look = now + CHECK_S
+        missing: dict[tuple[str, bytes], tuple[_Kept, links.LinkState]] = {}
         for each in self._kept:
+            yield
             link = found[each.interface]
             if link is None:
                 each.wait()
@@ -137,11 +157,13 @@ class VirtualAddresses:
                 each.problem = each.problem or (_TAKEN, each.name, _WHO)
                 self._look_at(each.again)
             else:
-                self._put(each, self._machine, link, now)
+                missing[each.place] = each, link
+        yield from self._putting(missing, now)
 
     def stop(self) -> None:
         """Put nothing back any more: the machine is about to be as it was."""
         self._machine = None
+        self._steps.close()
 
     def obstacles(self) -> Iterator[Obstacle]:
         """Yield the addresses that are missing, or contested."""
@@ -165,19 +187,37 @@ class VirtualAddresses:
             remedy = "see whether `ip link` works in this namespace"
             raise KernelError("look at the interfaces", error, remedy) from error
 
-    def _put(self, each: _Kept, machine: Machine, link: links.LinkState, now: float) -> None:
-        try:
-            machine.add_address(each.interface, each.address, wait=False)
-        except KernelError as error:
-            each.problem = "cannot put a virtual address on its interface", each.name, str(error)
-            self._later(each, now)
+    def _putting(
+        self, missing: dict[tuple[str, bytes], tuple[_Kept, links.LinkState]], now: float
+    ) -> Iterator[None]:
+        """Put addresses on their interfaces, step by step, and say so at the end."""
+        if not missing or self._machine is None:
             return
+        back: dict[str, list[str]] = {}
+        try:
+            with closing(self._machine.adding_addresses(tuple(missing))) as adding:
+                for place, error in adding:
+                    each, link = missing[place]
+                    if error is not None:
+                        what = "cannot put a virtual address on its interface"
+                        each.problem = what, each.name, str(error)
+                        self._later(each, now)
+                    else:
+                        self._is_back(each, link, now, back)
+                    yield
+        finally:
+            _say(back)
+
+    def _is_back(
+        self, each: _Kept, link: links.LinkState, now: float, back: dict[str, list[str]]
+    ) -> None:
+        """Announce an address that was just put there, and note it unless that was said lately."""
         each.since = now
         self._later(each, now)
         if now >= each.said_at + QUIET_S:
             each.said_at = now
-            how = "somebody took it away" if each.link else "its interface is there now"
-            log.warning("put a virtual address on its interface", address=each.name, why=how)
+            why = "somebody took it away" if each.link else "its interface is there now"
+            back.setdefault(why, []).append(each.name)
         each.link = None
         self._stays(each, link, now)
 
@@ -199,3 +239,18 @@ class VirtualAddresses:
 
     def _look_at(self, when: float) -> None:
         self._next_look = min(self._next_look, when)
+
+
+def _nothing() -> Generator[None, None, None]:
+    yield from ()
+
+
+def _say(back: dict[str, list[str]]) -> None:
+    """Log which addresses were put on their interfaces, by why they had been missing."""
+    for why, names in back.items():
+        if len(names) <= NAMED:
+            for name in names:
+                log.warning("put a virtual address on its interface", address=name, why=why)
+        else:
+            what = "put virtual addresses on their interfaces"
+            log.warning(what, addresses=len(names), such_as=names[0], why=why)

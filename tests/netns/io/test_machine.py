@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -126,6 +127,33 @@ def test_many_addresses_are_in_the_journal_with_one_write(
     assert local_addresses() == before
 
 
+def test_the_journal_forgets_those_of_many_addresses_that_were_never_put_there(
+    journal: Path,
+) -> None:
+    machine = Machine(journal)
+    multicast = pack("ff02::7")  # no interface takes that
+    wanted = [("eth0", VIP4), ("eth0", multicast), ("nowhere", VIP6), ("eth0", VIP6)]
+    noted = []
+    with closing(machine.adding_addresses(wanted)) as adding:
+        found = []
+        for place, error in adding:
+            noted.append(Journal.read(journal))
+            found.append((place, error and error.errno))
+            if len(found) == 3:
+                break
+    assert found == [
+        (("eth0", VIP4), None),
+        (("eth0", multicast), errno.EADDRNOTAVAIL),
+        (("nowhere", VIP6), errno.ENODEV),
+    ]
+    addresses_noted = [[each.address for each in left.addresses] for left in noted if left]
+    assert addresses_noted == [["198.51.100.7", "ff02::7", "2001:db8:7::7"]] * 3
+    left = Journal.read(journal)
+    assert left
+    assert left.addresses == [AddressChange("eth0", "198.51.100.7")]
+    assert machine.restore() == ["removed 198.51.100.7 from eth0"]
+
+
 def test_a_sysctl_that_somebody_else_changed_since_is_left_alone(journal: Path) -> None:
     machine = Machine(journal)
     machine.set_sysctl(TTL, 65)
@@ -183,7 +211,7 @@ def test_the_journal_names_a_change_before_it_is_made(
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr("lvsd.io.sysctls.write", look)
-    monkeypatch.setattr("lvsd.io.addresses.add", look)
+    monkeypatch.setattr("lvsd.io.addresses.add_by", look)
     machine = Machine(journal)
     with pytest.raises(PrivilegeError):
         machine.add_address("eth0", VIP4)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 from structlog.testing import capture_logs
@@ -15,6 +16,9 @@ from lvsd.running import virtual_addresses
 from lvsd.running.virtual_addresses import VirtualAddresses
 from lvsd.signals import StoppedError
 
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
 VIP = pack("192.0.2.1")
 UP = LinkState(7, is_running=True, mac=bytes(6))
 DOWN = UP._replace(is_running=False)
@@ -23,30 +27,31 @@ DOWN = UP._replace(is_running=False)
 class World:
     """An interface, and an operator who takes addresses off it while ``hostile``."""
 
-    def __init__(self) -> None:
+    def __init__(self, vips: Sequence[bytes] = (VIP,)) -> None:
         self.now = 1000.0
         self.link: LinkState | None = UP
         self.there: set[tuple[int, bytes]] = set()
         self.hostile = False
         self.refusal: KernelError | None = None
-        self.noted: list[tuple[str, bytes]] = []
         self.put: list[float] = []
         self.announced: list[float] = []
         self.sent = 0
-        self.kept = VirtualAddresses([("front", VIP), ("front", VIP)], self)  # type: ignore[arg-type]
+        self.kept = VirtualAddresses([("front", each) for each in (*vips, *vips)], self)  # type: ignore[arg-type]
 
-    def add_address(self, interface: str, address: bytes, *, wait: bool = True) -> None:
+    def adding_addresses(
+        self, wanted: Sequence[tuple[str, bytes]]
+    ) -> Generator[tuple[tuple[str, bytes], KernelError | None], None, None]:
         """Stand for the machine."""
-        del interface, wait
-        if self.refusal is not None:
-            raise self.refusal
-        self.put.append(self.now)
-        if not self.hostile:
-            self.there.add((7, address))
+        for place in wanted:
+            if self.refusal is None:
+                self.put.append(self.now)
+                if not self.hostile:
+                    self.there.add((7, place[1]))
+            yield place, self.refusal
 
-    def note_addresses(self, wanted: list[tuple[str, bytes]]) -> None:
+    def wait_for_addresses(self, wanted: Sequence[tuple[str, bytes]]) -> None:
         """Stand for the machine."""
-        self.noted = wanted
+        del wanted
 
     def announce(self, _link: LinkState, _address: bytes, now: float) -> None:
         """Stand for the announcer."""
@@ -62,8 +67,13 @@ class World:
             for _ in range(seconds):
                 self.now += 1
                 self.kept.changed()
-                self.kept.look(self.now)
+                self.look(self.now)
         return [str(line["event"]) for line in logs]
+
+    def look(self, now: float) -> None:
+        """Do all steps of a look."""
+        for _ in self.kept.looking(now):
+            pass
 
     def problems(self) -> list[Any]:
         """Return what the obstacles are."""
@@ -172,9 +182,57 @@ def test_where_nothing_can_be_seen_it_looks_again_at_once(
     with monkeypatch.context() as blind:
         blind.setattr(virtual_addresses, "local_addresses", refuse)
         with pytest.raises(KernelError):
-            world.kept.look(world.now)
-    world.kept.look(world.now + 1)
+            world.look(world.now)
+    world.look(world.now + 1)
     assert len(world.put) == 2
+
+
+def _many(monkeypatch: pytest.MonkeyPatch, number: int) -> World:
+    """Return a world in which so many addresses were there and have been taken away."""
+    world = World([pack(f"192.0.2.{host}") for host in range(1, number + 1)])
+    monkeypatch.setattr(links, "state", lambda _: world.link)
+    monkeypatch.setattr(virtual_addresses, "local_addresses", lambda: frozenset(world.there))
+    world.start()
+    world.there.clear()
+    world.put.clear()
+    return world
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (5, [f"192.0.2.{host} on front" for host in range(1, 6)]),
+        (100, [("192.0.2.1 on front", 100)]),
+    ],
+)
+def test_a_few_addresses_that_are_back_are_named_and_many_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, number: int, said: list[object]
+) -> None:
+    world = _many(monkeypatch, number)
+    with capture_logs() as logs:
+        world.kept.changed()
+        world.look(world.now + 1)
+    assert len(world.put) == number
+    found = [each.get("address") or (each["such_as"], each["addresses"]) for each in logs]
+    assert found == said
+
+
+def test_many_addresses_are_put_back_one_to_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = _many(monkeypatch, 100)
+    world.kept.changed()
+    put = [len(world.put) for _ in world.kept.looking(world.now + 1)]
+    assert len(put) >= 100
+    assert {after - before for before, after in pairwise(put)} == {0, 1}
+
+
+def test_a_stop_ends_the_look_that_is_going_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = _many(monkeypatch, 100)
+    world.kept.changed()
+    steps = world.kept.looking(world.now + 1)
+    while len(world.put) < 10:
+        next(steps)
+    world.kept.stop()
+    assert (list(steps), len(world.put)) == ([], 10)
 
 
 def test_after_the_stop_nothing_is_put_back(world: World) -> None:
@@ -191,5 +249,5 @@ def test_without_a_change_it_looks_once_a_minute(
     looks: list[str] = []
     monkeypatch.setattr(links, "state", looks.append)
     for second in range(120):
-        world.kept.look(world.now + second)
+        world.look(world.now + second)
     assert looks == ["front"]
