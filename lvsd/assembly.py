@@ -21,7 +21,7 @@ from lvsd.core.timeouts import Timing
 from lvsd.io.ruleset import Diverted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
     from lvsd.config import model
     from lvsd.core.sequence_numbers import Origin
@@ -134,6 +134,17 @@ def diverted(services: ServiceTable) -> Diverted:
     Connections outlive the removal of their server and of their service. The host, or a client,
     would reset what it got of them.
     """
+    steps = diverting(services)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: Diverted = end.value
+            return found
+
+
+def diverting(services: ServiceTable) -> Generator[None, None, Diverted]:
+    """Find out the same step by step; return it at the end."""
     endpoints: set[Endpoint] = set()
     marks: set[int] = set()
     replies: dict[str, set[Endpoint]] = {"nat": set(), "own": set(), "fullnat": set()}
@@ -141,11 +152,15 @@ def diverted(services: ServiceTable) -> Diverted:
     tunnel_ends: set[bytes] = set()
     ipsec: set[bytes] = set()
     ipsec_servers: set[bytes] = set()
+    vips: set[bytes] = set()
+    addresses: set[bytes] = set()
     for service in _services(services):
+        yield
         key = service.key
         if key.fwmark:
             marks.add(key.fwmark)
         else:
+            vips.add(key.vip)
             endpoints.add((key.vip, key.protocol, key.vport))
             if is_ftp(service):
                 endpoints.add((key.vip, TCP, 0))
@@ -153,6 +168,8 @@ def diverted(services: ServiceTable) -> Diverted:
         if _with_ipsec(service):
             ipsec.add(key.vip)
     for server, way in ways(services):
+        yield
+        addresses.add(server.address)
         if way.bypasses:
             if way.needs_source and server.source is not None:
                 tunnel_ends.add(server.source)
@@ -161,7 +178,8 @@ def diverted(services: ServiceTable) -> Diverted:
         replies[kind] |= set(reply_endpoints(server))
         if _with_ipsec(server.service) and kind == "nat":
             ipsec_servers.add(server.address)
-    return Diverted(
+    yield
+    found = Diverted(
         endpoints=frozenset(endpoints),
         marks=frozenset(marks),
         servers=frozenset(replies["nat"]),
@@ -171,20 +189,16 @@ def diverted(services: ServiceTable) -> Diverted:
         tunnel_ends=frozenset(tunnel_ends),
         ipsec=frozenset(ipsec),
         ipsec_servers=frozenset(ipsec_servers),
-        not_forwarded=frozenset(_not_forwarded(services)),
+        not_forwarded=frozenset(vips - addresses),
     )
+    yield
+    return found
 
 
 def _services(services: ServiceTable) -> Iterable[Service]:
     """Return the services, and those that removed servers with connections belonged to."""
     departed = (server.service for server in services.departed())
     return dict.fromkeys((*services, *departed))
-
-
-def _not_forwarded(services: ServiceTable) -> set[bytes]:
-    """Return the VIPs that nothing is forwarded to: all that are no real servers as well."""
-    vips = {service.key.vip for service in _services(services) if not service.key.fwmark}
-    return vips - {server.address for server, _ in ways(services)}
 
 
 def _with_ipsec(service: Service) -> bool:

@@ -22,7 +22,7 @@ import structlog
 import uvloop
 
 from lvsd import __version__, notify
-from lvsd.assembly import assemble, diverted, forwarded, local_ranges, virtual_addresses
+from lvsd.assembly import assemble, diverted, diverting, forwarded, local_ranges, virtual_addresses
 from lvsd.control.server import ControlServer
 from lvsd.control.stale import remove_stale
 from lvsd.core.sequence_numbers import NEW
@@ -274,7 +274,7 @@ class Daemon:
         """Learn what is there, and do by it, step by step. Raise KernelError."""
         yield from learn_all(self.director, self.packets, self.frames)
         if self._diverting:  # else not all of our addresses are there
-            self.divert.update(self.diverted)
+            self.divert.update((yield from diverting(self.director.services)))
             yield
             self.complaints.obstacles(self._obstacles())
 

@@ -27,15 +27,22 @@ def is_ftp(service: Service) -> bool:
 def ways(services: ServiceTable) -> Iterator[tuple[RealServer, Forwarder]]:
     """Yield each real server with each way that it is reached.
 
-    Connections keep theirs when the server gets another, or is removed.
+    Connections keep theirs when the server gets another, or is removed. Services and servers may
+    come and go between two; what comes and goes meanwhile may be left out, or be there twice.
     """
-    present = (server for service in services for server in service.servers)
-    for server in (*present, *services.departed()):
-        found = {path.way for path in server.paths.values() if path.users}
-        if server.available:
-            found.add(server.way)
-        for way in found:
-            yield server, way
+    for service in tuple(services):
+        for server in tuple(service.servers):
+            yield from _ways(server)
+    for server in tuple(services.departed()):
+        yield from _ways(server)
+
+
+def _ways(server: RealServer) -> Iterator[tuple[RealServer, Forwarder]]:
+    found = {path.way for path in server.paths.values() if path.users}
+    if server.available:
+        found.add(server.way)
+    for way in found:
+        yield server, way
 
 
 def reply_endpoints(server: RealServer) -> Iterator[Endpoint]:

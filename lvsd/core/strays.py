@@ -35,6 +35,8 @@ from lvsd.packet.view import SCTP, TCP, UDP, split_key
 from schedulers.base import Flow
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from lvsd.core.director import Director
     from lvsd.core.replies import Endpoint
     from lvsd.core.service import Service
@@ -70,8 +72,14 @@ class Strays:
 
     def learn(self) -> None:
         """Look up what real servers' replies come from: to be called when services change."""
+        for _ in self.learning():
+            pass
+
+    def learning(self) -> Iterator[None]:
+        """Do so step by step; until the last step what was known before is."""
         found: dict[Endpoint, list[Service]] = {}
         for server, way in ways(self._director.services):
+            yield
             if not (way.bypasses or way.per_connection):
                 for endpoint in reply_endpoints(server):
                     found.setdefault(endpoint, []).append(server.service)

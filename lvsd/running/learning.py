@@ -32,7 +32,7 @@ def learn_all(director: Director, packets: PacketSender, frames: FrameSender) ->
     Raise KernelError.
     """
     yield from learn_ways(director)
-    director.strays.learn()
+    yield from director.strays.learning()
     packets.refresh()
     yield
     yield from frames.refreshing()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from structlog.testing import capture_logs
 
 from forwarders import Tun
+from lvsd.assembly import diverted, diverting
+from lvsd.core import replies
 from lvsd.core.service import ANY_MTU
 from lvsd.errors import KernelError
 from lvsd.io import routes
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     import pytest
+
+    from forwarders.base import Forwarder
+    from lvsd.core.service import RealServer
 
 
 def _learning(steps: Callable[[], Iterator[None]]) -> Learning:
@@ -123,3 +129,41 @@ def test_servers_may_go_while_the_ways_to_them_are_learned_and_the_gone_ones_are
         each.address == pack(world.rip(2)) for each in servers
     ]
     assert {each.mtu for each in servers} == {ANY_MTU}
+
+
+def test_no_step_of_what_follows_a_route_change_looks_at_more_than_one_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    world.serve(servers=200)
+    looked: list[RealServer] = []
+
+    def ways(server: RealServer) -> Iterator[tuple[RealServer, Forwarder]]:
+        looked.append(server)
+        yield server, server.way
+
+    monkeypatch.setattr(replies, "_ways", ways)
+    for steps in (world.director.strays.learning(), diverting(world.director.services)):
+        looked.clear()
+        counts = [len(looked) for _ in steps]
+        assert len(looked) == 200
+        assert {after - before for before, after in pairwise(counts)} <= {0, 1}
+
+
+def test_what_is_diverted_is_the_same_in_steps_while_servers_go() -> None:
+    world = World()
+    service = world.serve(servers=20)
+    before = diverted(world.director.services)
+    steps = diverting(world.director.services)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found = end.value
+            break
+        if service.servers:
+            server = service.servers[-1]
+            service.remove(server.address, server.port)
+    assert found.endpoints == before.endpoints
+    assert found.servers >= diverted(world.director.services).servers
+    assert found.servers <= before.servers
