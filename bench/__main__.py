@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int | None:
 
 def _sections(argv: Sequence[str]) -> None:
     from lvsd.arguments import Parser  # noqa: PLC0415 - micro's workers need no revision's
-    from lvsd.terminal import console  # noqa: PLC0415 - likewise
+    from lvsd.terminal import console  # noqa: PLC0415 - same reason
 
     parser = Parser(prog="python -m bench", description=DESCRIPTION, allow_abbrev=False)
     parser.add_argument("section", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))

@@ -141,9 +141,9 @@ def _run(path: Path) -> int:
     with _pretended_missing("rich"):  # structlog would load it, for tracebacks that lvsd has plain
         import structlog  # noqa: PLC0415 - 'lvsd --help' is quick
 
-    from lvsd import log  # noqa: PLC0415 - likewise
-    from lvsd.config.doubts import of_file  # noqa: PLC0415 - likewise
-    from lvsd.config.load import load, located  # noqa: PLC0415 - likewise
+    from lvsd import log  # noqa: PLC0415 - same reason
+    from lvsd.config.doubts import of_file  # noqa: PLC0415 - same reason
+    from lvsd.config.load import load, located  # noqa: PLC0415 - same reason
 
     config = load(path)
     log.configure(config.daemon.log_level, config.daemon.log_format)
@@ -214,7 +214,7 @@ def _control_socket(options: argparse.Namespace) -> Path:
         if found.fault:
             whence = "as the file still says" if found.said else "the default"
             directory = found.control.parent
-            _complain(found.fault, f"lvsd: cleaning up by {directory} all the same, {whence}")
+            _complain(found.fault, f"lvsd: cleaning up by {directory} anyway, {whence}")
         return found.control
     if options.control is not None:
         control: Path = options.control.absolute()

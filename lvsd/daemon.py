@@ -197,7 +197,7 @@ class Daemon:
         daemon = self.config.daemon
         journal = journal_path(daemon.control.parent)
         for line in machine.take_over(journal):
-            log.warning("put right what a killed lvsd left", done=line)
+            log.warning("cleaned up what a killed lvsd left", done=line)
         changes = machine.Machine(journal)
         then("put everything back", lambda: self._finish(changes))
         then("close the queue", self.source.close)
@@ -215,28 +215,28 @@ class Daemon:
         then("close the control socket", control.stop)
         await control.start()
         watch = routes.Watch(self.network_changed)
-        then("end to watch routes", watch.close)
+        then("stop watching routes", watch.close)
         watch.start(loop)
         self.ways.now(self._stop.check)
         self.source.start(loop)
-        then("end to read the queue", self.source.stop)
+        then("stop reading the queue", self.source.stop)
         then(
             "reset FULLNAT connections", partial(reset_translated, self.director, self.send_waiting)
         )
-        then("end to divert packets", self._stop_diverting)
+        then("stop diverting packets", self._stop_diverting)
         self.divert.up(self.diverted)
         self._diverting = True
-        then("end to watch the ruleset", self.ruleset.close)
+        then("stop watching the ruleset", self.ruleset.close)
         self.ruleset.start(loop)
         if not self.divert.is_owned:
-            log.warning("a flush of the ruleset costs packets: this kernel is older than 5.12")
+            log.warning("flushing the ruleset will lose packets: this kernel is older than 5.12")
         # Last to come and first to go: while the VIP is an address of ours and packets are not
         # diverted, our own TCP would answer established connections with a RST.
         then("put back what was changed", lambda: _say_put_back(changes.undo()))
-        then("let go of virtual addresses", self.addresses.stop)
-        then("end to look after virtual addresses", self.readdressing.stop)
+        then("stop keeping virtual addresses", self.addresses.stop)
+        then("stop looking after virtual addresses", self.readdressing.stop)
         self._change_machine(changes)
-        then("end to look up routes", self.ways.stop)
+        then("stop looking up routes", self.ways.stop)
         if any(virtual_addresses(self.config)):
             self.ways.now(self._stop.check)  # our addresses are more now
         self.learning.due = time.monotonic() + LEARN_PERIOD_S
@@ -365,10 +365,10 @@ class Daemon:
         dog = self.watchdog
         if dog.pause_s:
             yield Job("cannot read the statistics of the queue", dog.look, 0.0, dog.beat)
-        yield Job("cannot see to it that packets are diverted", lambda _: self.ruleset.check())
+        yield Job("cannot keep packets diverted", lambda _: self.ruleset.check())
         yield self.addressing
         yield Job("cannot announce the virtual addresses", self.announcer.tick)
-        yield Job("cannot tell of packets that the queue lost", self.pressure.tick)
+        yield Job("cannot report packets that the queue lost", self.pressure.tick)
         yield Job("cannot ask neighbours", self.frames.tick)
         yield Job("cannot look for obstacles", lambda _: self._report())
         yield self.learning

@@ -1,7 +1,7 @@
 """Every error that lvsd raises, divided by who can mend it.
 
 ====================  =====================================  ===================
-error                 who mends it                           exit status
+error                 who fixes it                           exit status
 ====================  =====================================  ===================
 `ConfigError`         the operator, in the configuration     78 (EX_CONFIG)
 `UsageError`          whoever typed the command line         64 (EX_USAGE)

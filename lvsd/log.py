@@ -46,7 +46,7 @@ def configure(level: str, format: str) -> None:  # noqa: A002 - the configuratio
     """
     number = logging.getLevelNamesMapping()[level.upper()]
     if format == "auto":
-        format = detect()  # noqa: A001 - likewise
+        format = detect()  # noqa: A001 - same reason
     stamp: list[Processor] = []
     if format != "journal":
         stamp = [structlog.processors.TimeStamper(fmt="iso", utc=True)]
@@ -97,7 +97,7 @@ def _is_terminal() -> bool:
         return False
 
 
-def _renderers(format: str) -> list[Processor]:  # noqa: A002 - likewise
+def _renderers(format: str) -> list[Processor]:  # noqa: A002 - same reason
     match format:
         case "text":
             colours = _is_terminal() and "NO_COLOR" not in os.environ

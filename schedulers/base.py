@@ -182,8 +182,8 @@ class Scheduler(ABC):
     def edit(self, server: Server) -> None:  # noqa: B027 - nothing to do is a right answer
         """Take notice of a server's new weight or thresholds."""
 
-    def changed(self, server: Server) -> None:  # noqa: B027 - likewise
+    def changed(self, server: Server) -> None:  # noqa: B027 - same reason
         """Take notice of a server's new connection counts or overload flag."""
 
-    def tick(self, now: float) -> None:  # noqa: B027 - likewise
+    def tick(self, now: float) -> None:  # noqa: B027 - same reason
         """Do periodic work; called about once a second."""

@@ -53,7 +53,7 @@ def _schedulers(options: argparse.Namespace, command: str) -> int:
     _check_outputs(options, asked)
 
     from lvsd.bench.document import document  # noqa: PLC0415 - '--help' is quick
-    from lvsd.bench.report import tables  # noqa: PLC0415 - likewise
+    from lvsd.bench.report import tables  # noqa: PLC0415 - same reason
 
     with redirect_stdout(sys.stderr):
         results = _run(asked)
@@ -61,8 +61,8 @@ def _schedulers(options: argparse.Namespace, command: str) -> int:
     if options.json:
         sys.stdout.write(json.dumps(document(asked, results), indent=1) + "\n")
     else:
-        from lvsd.bench.tables import show  # noqa: PLC0415 - likewise
-        from lvsd.terminal import console  # noqa: PLC0415 - likewise
+        from lvsd.bench.tables import show  # noqa: PLC0415 - same reason
+        from lvsd.terminal import console  # noqa: PLC0415 - same reason
 
         show([table for part in parts.values() for table in part], console())
     if options.markdown is not None:
@@ -82,11 +82,11 @@ def _check_outputs(options: argparse.Namespace, asked: Plan) -> None:
 
         check(asked.candidates)
     if options.plot is not None:
-        from lvsd.bench.folder import check_plot  # noqa: PLC0415 - likewise
+        from lvsd.bench.folder import check_plot  # noqa: PLC0415 - same reason
 
         check_plot(options.plot)
     if options.markdown is not None:
-        from lvsd.bench.tables import check_page  # noqa: PLC0415 - likewise
+        from lvsd.bench.tables import check_page  # noqa: PLC0415 - same reason
 
         check_page(options.markdown)
 
@@ -98,9 +98,9 @@ def _run(asked: Plan) -> Results:
     if not sys.stderr.isatty():
         return run(asked, lambda _text: None)
 
-    from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415 - likewise
+    from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415 - same reason
 
-    from lvsd.terminal import console  # noqa: PLC0415 - likewise
+    from lvsd.terminal import console  # noqa: PLC0415 - same reason
 
     columns = BarColumn(bar_width=16), TextColumn("{task.description}")
     with Progress(*columns, console=console(sys.stderr), transient=True) as progress:
@@ -121,7 +121,7 @@ def _teller(progress: Progress, task: TaskID) -> Callable[[str], None]:
 
 def _write_page(page: Path, parts: dict[str, list[Table]], command: str) -> None:
     from lvsd.bench.document import machine  # noqa: PLC0415 - '--help' is quick
-    from lvsd.bench.tables import markdown, write_page  # noqa: PLC0415 - likewise
+    from lvsd.bench.tables import markdown, write_page  # noqa: PLC0415 - same reason
 
     head = f"`{command}`, {machine()}:\n\n"
     bodies = {part: head + "\n\n".join(map(markdown, tables)) for part, tables in parts.items()}

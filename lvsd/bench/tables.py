@@ -82,7 +82,7 @@ def check_page(page: Path) -> None:
     if "<!-- bench:" not in text:
         raise UsageError(
             f"--markdown {page}: no markers in the page; a part's tables go between"
-            " <!-- bench:speed --> and <!-- end -->, likewise memory, quality, kernel"
+            " <!-- bench:speed --> and <!-- end -->, and the same for memory, quality, kernel"
         )
     try:
         with page.open("a", encoding="utf-8"):

@@ -75,7 +75,7 @@ class ControlServer:
         """Listen. A socket that a dead daemon left is replaced.
 
         Raise KernelError if another daemon lives there or the path cannot be had, its kind
-        `PrivilegeError` for want of permission.
+        `PrivilegeError` without permission.
         """
         try:
             listener = self._bind()

@@ -22,7 +22,7 @@ PROBLEMS: Final = 1
 MOST_PATIENT_S: Final = 60.0
 
 DESCRIPTION: Final = """\
-Say what keeps packets from getting through, and the command that mends it. To be run on the
+Say what keeps packets from getting through, and the command that fixes it. To be run on the
 director, in its network namespace, beside the daemon or with its configuration alone. It asks
 real servers by ARP, neighbour discovery, ICMP echoes and TCP SYNs, for three seconds at most, and
 changes nothing.
@@ -37,9 +37,9 @@ def main(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
 
     from lvsd.doctor.checks import CHECKS  # noqa: PLC0415 - '--help' is quick
-    from lvsd.doctor.finding import Level  # noqa: PLC0415 - likewise
-    from lvsd.doctor.gather import gather  # noqa: PLC0415 - likewise
-    from lvsd.doctor.report import as_json, as_text, results  # noqa: PLC0415 - likewise
+    from lvsd.doctor.finding import Level  # noqa: PLC0415 - same reason
+    from lvsd.doctor.gather import gather  # noqa: PLC0415 - same reason
+    from lvsd.doctor.report import as_json, as_text, results  # noqa: PLC0415 - same reason
 
     found = results(CHECKS, gather(options.config, options.control, options.wait))
     if options.json:

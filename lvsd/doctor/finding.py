@@ -1,4 +1,4 @@
-"""What a check says: how bad, what, where, and the command that mends it."""
+"""What a check says: how bad, what, where, and the command that fixes it."""
 
 from __future__ import annotations
 

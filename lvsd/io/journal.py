@@ -152,7 +152,7 @@ class Journal:
     def _write_to(self, name: str, directory: int) -> None:
         """Write a new file of this name, and see that it is on the disk. Raise OSError."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(name, flags, 0o600, dir_fd=directory), "w") as file:  # noqa: PTH123 - likewise
+        with open(os.open(name, flags, 0o600, dir_fd=directory), "w") as file:  # noqa: PTH123 - same reason
             json.dump(asdict(self), file, indent=1)
             file.flush()
             os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""What a real server has, and what it lacks, each with the command that mends it."""
+"""What a real server has, and what it lacks, each with the command that fixes it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _STRICT: Final = "1"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at; ``remedy`` is the command that mends it, if it is wrong."""
+    """One thing that was looked at; ``remedy`` is the command that fixes it, if it is wrong."""
 
     good: bool
     what: str

@@ -37,7 +37,7 @@ def of_services(director: Director, unreachable: Mapping[bytes, str]) -> Iterato
         for address in service.local.addresses:
             if address not in own:
                 remedy = f"ip address add {text(address)}/{8 * len(address)} dev INTERFACE"
-                yield "a local address is none of this host", text(address), remedy
+                yield "a local address is not on this host", text(address), remedy
         for server in service.servers:
             if server.source is None:
                 lost.append(server)

@@ -1,4 +1,4 @@
-"""What an operator has to be told while packets or connections are lost for want of room.
+"""What an operator has to be told while packets or connections are lost because there is no room.
 
 A counter that grows is a spell: the log has a line when it begins, one a minute while it lasts,
 with numbers, and one when it is over.

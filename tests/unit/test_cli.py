@@ -370,7 +370,7 @@ def test_cleanup_goes_on_though_the_configuration_is_broken(
     assert [each.parent for each in asked] == [Path(directory)]
     fault, note = capsys.readouterr().err.splitlines()
     assert fault.startswith(str(path))
-    assert note == f"lvsd: cleaning up by {directory} all the same, {whence}"
+    assert note == f"lvsd: cleaning up by {directory} anyway, {whence}"
 
 
 OWN_ARGUMENTS = {

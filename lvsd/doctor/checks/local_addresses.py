@@ -38,7 +38,7 @@ def look(snapshot: Snapshot) -> Iterator[Finding]:
             foreign = True
             yield Finding(
                 Level.PROBLEM,
-                f"the local address {text(address)} is none of this host",
+                f"the local address {text(address)} is not on this host",
                 where=f"service {service.name}",
                 remedy=f"ip address add {text(address)}/{8 * len(address)} "
                 f"dev {_interface(snapshot, service)}",
@@ -48,7 +48,7 @@ def look(snapshot: Snapshot) -> Iterator[Finding]:
         now = f"{fullest:.0%} of the ports are in use now" if fullest else "since it began"
         yield Finding(
             Level.PROBLEM if fullest >= FULL else Level.WARNING,
-            f"connections were refused for want of a local port: {refused} packets; {now}",
+            f"connections were refused because no local port was free: {refused} packets; {now}",
             where="services " + ", ".join(service.name for service in served),
             remedy="local_addresses = [...]  # one more",
             at="the configuration, [[service]]",

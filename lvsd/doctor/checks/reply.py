@@ -1,4 +1,4 @@
-"""Replies find back: NAT's to the director as a gateway, FULLNAT's to its local addresses.
+"""Replies come back: NAT's to the director as a gateway, FULLNAT's to its local addresses.
 
 Seen by echoes. Where a server answers none, nothing can be told by them; then it counts whether
 the daemon has seen a reply within the last minute.
@@ -56,7 +56,7 @@ def _astray(snapshot: Snapshot, server: Server, local: bytes) -> Finding:
     source = snapshot.machine.sources[server.address] or b""
     return Finding(
         Level.PROBLEM,
-        f"{name} does not find back to the local address {text(local)}, but to {text(source)}",
+        f"{name} has no route back to the local address {text(local)}, only to {text(source)}",
         where=f"server {name} (fullnat)",
         remedy=f"ip route replace {text(local)}/{8 * len(local)} via {_gateway(snapshot, server)}",
         at=name,
@@ -109,4 +109,4 @@ def _gateway(snapshot: Snapshot, server: Server) -> str:
     return text(source) if way and way.gateway is None and source else "GATEWAY"
 
 
-CHECK = Check("reply", "replies of NAT and FULLNAT find back here", look)
+CHECK = Check("reply", "replies of NAT and FULLNAT come back here", look)

@@ -93,7 +93,7 @@ class Status:
     trusted: tuple[str, ...]
     kinds: Kinds
     whole: bool
-    """All three programs are there; `up` mends it where not."""
+    """All three programs are there; `up` adds those that are missing."""
     current: bool
     """They are those of this lvsd; `up` replaces others."""
     counts: Counts

@@ -244,7 +244,7 @@ def test_exhausted_ports_are_a_problem() -> None:
 
     [(level, what)] = of(found, "local addresses")
     assert level == "problem"
-    assert what.startswith("connections were refused for want of a local port: ")
+    assert what.startswith("connections were refused because no local port was free: ")
     assert what.endswith("; 100% of the ports are in use now")
 
 

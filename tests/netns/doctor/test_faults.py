@@ -194,7 +194,7 @@ def test_a_fullnat_server_that_does_not_find_a_local_address_is_a_problem(
         found = mixed.findings()
 
     source = getattr(mixed.lab.director.interface("back"), family)
-    what = f"{address} does not find back to the local address {local}, but to {source}"
+    what = f"{address} has no route back to the local address {local}, only to {source}"
     remedy = f"ip route replace {local}/{length} via GATEWAY"
     assert of(found, "reply") == [("problem", what, remedy, address)]
 
@@ -224,7 +224,7 @@ def test_a_local_address_that_is_none_of_the_directors_is_a_problem(
     with changed(mixed.lab.director, address.format("delete"), address.format("add") + life):
         found = mixed.findings()
 
-    what = f"the local address {local} is none of this host"
+    what = f"the local address {local} is not on this host"
     remedy = f"ip address add {local}/{32 if family == 'v4' else 128} dev back"
     assert of(found, "local addresses") == [("problem", what, remedy, "")]
 

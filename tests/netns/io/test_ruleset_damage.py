@@ -289,7 +289,7 @@ def test_a_watch_leaves_other_tables_and_its_own_changes_alone(
             assert mended == []
             nft(f"add set inet {vulnerable(divert)} theirs {{ type mark; }}")
             async with asyncio.timeout(PATIENCE_S):
-                while not mended:  # noqa: ASYNC110 - likewise
+                while not mended:  # noqa: ASYNC110 - same reason
                     await asyncio.sleep(0.001)
 
     run(main())
@@ -305,7 +305,7 @@ def test_after_many_flushes_in_a_row_the_tables_stand_and_it_was_said_once(diver
             )
             await flusher.wait()
             async with asyncio.timeout(PATIENCE_S):
-                while sorted(comparable(ruleset())) != before:  # noqa: ASYNC110 - likewise
+                while sorted(comparable(ruleset())) != before:  # noqa: ASYNC110 - same reason
                     await asyncio.sleep(0.01)
             assert len(watched.mended) == 1
 

@@ -86,7 +86,7 @@ def test_local_addresses_of_others_are_logged_and_clients_refused(
     refused = call(site, family, FOREIGN)
 
     assert (refused, site.drops["no_local_port"] - before) == (errno.ECONNREFUSED, 1)
-    logged = warnings(site, "a local address is none of this host")
+    logged = warnings(site, "a local address is not on this host")
     [remedy] = [line["remedy"] for line in logged if line["address"] == ALIEN[family]]
     assert remedy.startswith(f"ip address add {ALIEN[family]}/")
 

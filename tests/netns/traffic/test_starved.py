@@ -123,7 +123,7 @@ def test_an_end_without_any_descriptor_leaves_the_journal_for_the_next_start(lab
     assert (status, last.startswith("lvsd: stop lvsd: it could not")) == (os.EX_OSERR, True)
     assert changes(before, state(lab.director)) != {}
     site = start(lab)
-    assert "put right what a killed lvsd left" in site.daemon.log
+    assert "cleaned up what a killed lvsd left" in site.daemon.log
     assert site.daemon.stop(LATE_S) == 0
     assert changes(before, state(lab.director)) == {}
 

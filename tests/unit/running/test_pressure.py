@@ -1,4 +1,4 @@
-"""Losses for want of room are said when they begin, once a minute, and when they are over."""
+"""Losses for lack of room are said when they begin, once a minute, and when they are over."""
 
 from __future__ import annotations
 
