@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bench.loads import Load
-    from lvsd.core.director import Director
+    from lvsd.core.balancer import Balancer
 
 SERVERS = (3, 1000)
 NAMES = {TCP: "TCP", UDP: "UDP", SCTP: "SCTP"}
@@ -41,7 +41,7 @@ class Row:
     slug: str
     version: int
     protocol: int
-    prepare: Callable[[int, int, int], tuple[Director, Load]]
+    prepare: Callable[[int, int, int], tuple[Balancer, Load]]
     packets: int
     opens: bool = False
 
@@ -118,25 +118,27 @@ def _opening() -> Iterator[Row]:
         yield Row(title, f"open-{name}", 4, TCP, prepare, CONNECTIONS, opens=True)
 
 
-def _again(director: Director, load: Load) -> Turn:
+def _again(balancer: Balancer, load: Load) -> Turn:
     """Return a turn of the same load by the same director."""
-    return lambda loops: sum(_seconds(director, load) for _ in range(loops))
+    return lambda loops: sum(_seconds(balancer, load) for _ in range(loops))
 
 
-def _anew(prepare: Callable[[], tuple[Director, Load]]) -> Turn:
+def _anew(prepare: Callable[[], tuple[Balancer, Load]]) -> Turn:
     """Return a turn that prepares a director for each load; that takes no time of it."""
     return lambda loops: sum(_seconds(*prepare()) for _ in range(loops))
 
 
-def _seconds(director: Director, load: Load) -> float:
-    handle = director.handle
-    departures = director.departures
+def _seconds(balancer: Balancer, load: Load) -> float:
+    handle = balancer.handle
+    departures = balancer.outbox.departures
     begin = process_time()
     for packet, hook in load:
         handle(packet, hook, 0, 1, NOW)
         if departures:
             departures.clear()
     elapsed = process_time() - begin
-    if director.drops or director.passed:
-        raise ValueError(f"not all was forwarded: {director.dropped()}, {director.passed} passed")
+    if balancer.tally.drops or balancer.tally.passed:
+        raise ValueError(
+            f"not all was forwarded: {balancer.dropped()}, {balancer.tally.passed} passed"
+        )
     return elapsed

@@ -31,13 +31,13 @@ class Packets:
     """Handles packets for ever, a turn of the loop at a time."""
 
     def __init__(self) -> None:
-        self.director, self.load = established(4, TCP, 10)
+        self.balancer, self.load = established(4, TCP, 10)
         self.handled = 0
         self.at = 0
 
     def turn(self) -> None:
         """Handle so many packets."""
-        handle = self.director.handle
+        handle = self.balancer.handle
         for data, hook in self.load[self.at : self.at + TURN]:
             handle(data, hook, 0, 2, NOW)
         self.handled += TURN
@@ -69,7 +69,7 @@ async def _measure(clients: int, seconds: float) -> float:
     packets = Packets()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "control.sock")
-        server = ControlServer(packets.director, path, turns=Turns(lambda: packets.handled))
+        server = ControlServer(packets.balancer, path, turns=Turns(lambda: packets.handled))
         await server.start()
         other = multiprocessing.get_context("spawn").Process(
             target=_list, args=(str(path), clients), daemon=True

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 from bench.packets import ADDRESSES_AT, ENDS, L4, MTU, RPORT, VPORT, build
 from forwarders import FORWARDERS
-from lvsd.core.director import Director
+from lvsd.core.balancer import Balancer
 from lvsd.core.local_ports import LocalPool
 from lvsd.core.path import leave, path_to
 from lvsd.core.service import RealServer, Service, ServiceKey
@@ -32,9 +32,9 @@ Load: TypeAlias = list[tuple[bytes, Hook]]
 
 def world(
     version: int, protocol: int, servers: int, scheduler: str = "wlc", mode: str = "nat"
-) -> Director:
+) -> Balancer:
     """Return a director with one service, its paths compiled."""
-    director = Director(now=NOW)
+    balancer = Balancer(now=NOW)
     _, vip, rip = ENDS[version]
     local = bytes((*rip[:-1], 254))
     pool = LocalPool((local,))
@@ -42,15 +42,15 @@ def world(
     forwarder = FORWARDERS[mode]()
     rport = RPORT if forwarder.maps_port else VPORT
     weight = CONNECTIONS if scheduler == "ovf" else 1  # ovf has room for its weight only
-    director.services.add(service)
+    balancer.services.add(service)
     first = int.from_bytes(rip, "big")
     for number in range(servers):
         address = (first + number).to_bytes(len(rip), "big")
         server = service.add(RealServer(address, rport, weight, forwarder=forwarder))
         server.set_way(MTU, local, is_local=False)
         if not forwarder.per_connection:
-            leave(path_to(server, director.protocols[protocol], (vip, VPORT), rport))
-    return director
+            leave(path_to(server, balancer.flows.timeouts.protocols[protocol], (vip, VPORT), rport))
+    return balancer
 
 
 @cache
@@ -95,42 +95,42 @@ def reply(request: bytes) -> bytes:
 
 def established(
     version: int, protocol: int, servers: int, mode: str = "nat"
-) -> tuple[Director, Load]:
+) -> tuple[Balancer, Load]:
     """Return a director with `CONNECTIONS` connections, and a request and a reply of each.
 
     FULLNAT's clients have been told to the server, and it knows.
     """
-    director = world(version, protocol, servers, mode=mode)
+    balancer = world(version, protocol, servers, mode=mode)
     load: Load = []
     opening_ = requests(version, protocol, opens=True)
     following = requests(version, protocol, opens=False)
     for first, second in zip(opening_, following, strict=True):
-        _forwarded(director, first)
-        forwarded = _forwarded(director, second)
+        _forwarded(balancer, first)
+        forwarded = _forwarded(balancer, second)
         load.append((second, Hook.PREROUTING))
         if mode in {"nat", "fullnat"}:
             answer = reply(forwarded)
             load.append((answer, Hook.FORWARD))
-            director.handle(answer, Hook.FORWARD, 0, 1, NOW)
-    director.departures.clear()
-    return director, load
+            balancer.handle(answer, Hook.FORWARD, 0, 1, NOW)
+    balancer.outbox.departures.clear()
+    return balancer, load
 
 
-def _forwarded(director: Director, request: bytes) -> bytes:
+def _forwarded(balancer: Balancer, request: bytes) -> bytes:
     """Return what a request becomes. Raise TypeError if it is not forwarded."""
-    outcome = director.handle(request, Hook.PREROUTING, 0, 1, NOW)
+    outcome = balancer.handle(request, Hook.PREROUTING, 0, 1, NOW)
     if outcome is Verdict.TAKEN:
-        outcome = director.departures[-1].data
-        director.departures.clear()
+        outcome = balancer.outbox.departures[-1].data
+        balancer.outbox.departures.clear()
     if not isinstance(outcome, bytes):
         raise TypeError(f"the director did not forward a request: {outcome}")
     return outcome
 
 
-def icmp_errors(version: int, protocol: int, servers: int) -> tuple[Director, Load]:
+def icmp_errors(version: int, protocol: int, servers: int) -> tuple[Balancer, Load]:
     """Return the same director, and an ICMP error of each client about a reply."""
-    director, load = established(version, protocol, servers)
-    return director, [(_icmp_error(request), hook) for request, hook in load[::2]]
+    balancer, load = established(version, protocol, servers)
+    return balancer, [(_icmp_error(request), hook) for request, hook in load[::2]]
 
 
 def _icmp_error(request: bytes) -> bytes:
@@ -153,9 +153,9 @@ def _icmp_error(request: bytes) -> bytes:
 
 def opening(
     version: int, protocol: int, servers: int, scheduler: str = "wlc", mode: str = "nat"
-) -> tuple[Director, Load]:
+) -> tuple[Balancer, Load]:
     """Return a director without connections, and packets that open `CONNECTIONS`."""
-    director = world(version, protocol, servers, scheduler, mode)
-    return director, [
+    balancer = world(version, protocol, servers, scheduler, mode)
+    return balancer, [
         (packet, Hook.PREROUTING) for packet in requests(version, protocol, opens=True)
     ]

@@ -26,7 +26,7 @@ from bench.loads import NOW, world
 from bench.packets import ADDRESSES_AT, ENDS, L4, build
 from bench.report import Table, count
 from forwarders import FORWARDERS
-from lvsd.core.director import Director
+from lvsd.core.balancer import Balancer
 from lvsd.core.service import RealServer, Service, ServiceKey
 from lvsd.core.verdict import Hook
 from lvsd.packet.view import TCP
@@ -35,7 +35,7 @@ from schedulers import BUILT_IN
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from lvsd.core.connection import ConnectionTable
+    from lvsd.core.connection_table import ConnectionTable
 
 CONNECTIONS = 1_000_000
 EXPIRING = 100_000
@@ -125,21 +125,21 @@ def measure(version: int, connections: int, expiring: int) -> Result:
     The connections that stay are established; those that end wait for the server's answer.
     """
     gc.disable()  # nor does the daemon let the collector walk its connections
-    director = world(version, TCP, 3)
-    director.settings.max_connections = connections
+    balancer = world(version, TCP, 3)
+    balancer.settings.max_connections = connections
     clients = _clients(version)
     gc.collect()
     before = _resident()
-    slowest = _open(director, clients, connections - expiring, NOW, (SYN, ACK))
-    _finish(director, NOW + SYN_RECV_S + 1)
+    slowest = _open(balancer, clients, connections - expiring, NOW, (SYN, ACK))
+    _finish(balancer, NOW + SYN_RECV_S + 1)
     later = NOW + 100
-    slowest = max(slowest, _open(director, clients, expiring, later, (SYN,)))
+    slowest = max(slowest, _open(balancer, clients, expiring, later, (SYN,)))
     resident = (_resident() - before) / connections
-    estimated = _estimate(director.table)
-    (idle,) = _finish(director, later + SYN_RECV_S - 1)
-    times = _finish(director, later + SYN_RECV_S + 1)
-    if director.table.count != connections - expiring:
-        raise ValueError(f"{director.table.count} connections are left")
+    estimated = _estimate(balancer.flows.table)
+    (idle,) = _finish(balancer, later + SYN_RECV_S - 1)
+    times = _finish(balancer, later + SYN_RECV_S + 1)
+    if balancer.flows.table.count != connections - expiring:
+        raise ValueError(f"{balancer.flows.table.count} connections are left")
     return Result(
         version=version,
         resident_bytes=resident,
@@ -155,32 +155,32 @@ def measure(version: int, connections: int, expiring: int) -> Result:
 def any_port_bytes(version: int, connections: int) -> float:
     """Return the resident bytes of a connection when clients ask one VIP for all its ports."""
     gc.disable()
-    director = Director(now=NOW)
-    director.settings.max_connections = 2 * connections
+    balancer = Balancer(now=NOW)
+    balancer.settings.max_connections = 2 * connections
     _, vip, rip = ENDS[version]
     service = Service(ServiceKey(TCP, vip, 0), BUILT_IN["wlc"](), persistence_s=PERSISTENCE_S)
-    director.services.add(service)
+    balancer.services.add(service)
     service.add(RealServer(rip, 0, forwarder=FORWARDERS["nat"]()))
     clients = _clients(version, port_at=L4[version] + 2)
     gc.collect()
     before = _resident()
-    _open(director, clients, connections, NOW, (SYN, ACK))
-    if director.table.count != connections:
-        raise ValueError(f"there are {director.table.count} connections")
+    _open(balancer, clients, connections, NOW, (SYN, ACK))
+    if balancer.flows.table.count != connections:
+        raise ValueError(f"there are {balancer.flows.table.count} connections")
     return (_resident() - before) / connections
 
 
 def fullnat_bytes(version: int, connections: int = FULLNAT_CONNECTIONS) -> float:
     """Return the resident bytes of an established FULLNAT connection, its translation included."""
     gc.disable()
-    director = world(version, TCP, 3, mode="fullnat")
-    director.settings.max_connections = connections
+    balancer = world(version, TCP, 3, mode="fullnat")
+    balancer.settings.max_connections = connections
     clients = _clients(version)
     gc.collect()
     before = _resident()
-    _open(director, clients, connections, NOW, (SYN, ACK))
-    if director.table.count != connections:
-        raise ValueError(f"there are {director.table.count} connections")
+    _open(balancer, clients, connections, NOW, (SYN, ACK))
+    if balancer.flows.table.count != connections:
+        raise ValueError(f"there are {balancer.flows.table.count} connections")
     return (_resident() - before) / connections
 
 
@@ -200,7 +200,7 @@ def _clients(version: int, port_at: int | None = None) -> Iterator[bytearray]:
 
 
 def _open(
-    director: Director, clients: Iterator[bytearray], number: int, now: float, flags: Sequence[int]
+    balancer: Balancer, clients: Iterator[bytearray], number: int, now: float, flags: Sequence[int]
 ) -> float:
     """Open so many connections; return the milliseconds that the slowest packet took."""
     slowest = 0.0
@@ -209,19 +209,19 @@ def _open(
             packet[L4[packet[0] >> 4] + 13] = flag
             data = bytes(packet)
             start = perf_counter()
-            director.handle(data, Hook.PREROUTING, 0, 1, now)
+            balancer.handle(data, Hook.PREROUTING, 0, 1, now)
             slowest = max(slowest, perf_counter() - start)
-            director.departures.clear()
+            balancer.outbox.departures.clear()
     return slowest * 1000
 
 
-def _finish(director: Director, now: float) -> list[float]:
+def _finish(balancer: Balancer, now: float) -> list[float]:
     """Run the timers until nothing more is due; return the milliseconds that each tick took."""
     times = []
     more = True
     while more:
         start = perf_counter()
-        more = director.tick(now)
+        more = balancer.tick(now)
         times.append((perf_counter() - start) * 1000)
     return times
 

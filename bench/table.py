@@ -15,7 +15,7 @@ from lvsd.core.verdict import Hook
 from lvsd.packet.view import TCP
 
 if TYPE_CHECKING:
-    from lvsd.core.director import Director
+    from lvsd.core.balancer import Balancer
 
 SERVERS = 3
 SYN_RECV_S = 60
@@ -32,8 +32,8 @@ def cases() -> list[Case]:
 
 
 def _idle() -> Turn:
-    director = _opened()
-    return calls(lambda: director.tick(NOW))
+    balancer = _opened()
+    return calls(lambda: balancer.tick(NOW))
 
 
 def _expiring() -> Turn:
@@ -50,27 +50,27 @@ def _ticks_of_new(*, postponed: bool, left: int) -> Turn:
     def turn(loops: int) -> float:
         taken = 0.0
         for _ in range(loops):
-            director = _opened()
+            balancer = _opened()
             if postponed:
-                _open(director, NOW + LATER_S)
+                _open(balancer, NOW + LATER_S)
             begin = process_time()
-            while director.tick(NOW + SYN_RECV_S + 1):
+            while balancer.tick(NOW + SYN_RECV_S + 1):
                 pass
             taken += process_time() - begin
-            if director.table.count != left:
-                raise ValueError(f"{director.table.count} connections are left, not {left}")
+            if balancer.flows.table.count != left:
+                raise ValueError(f"{balancer.flows.table.count} connections are left, not {left}")
         return taken
 
     return turn
 
 
-def _opened() -> Director:
+def _opened() -> Balancer:
     """Return a director with `CONNECTIONS` that wait for the server's answer."""
-    director = world(4, TCP, SERVERS)
-    _open(director, NOW)
-    return director
+    balancer = world(4, TCP, SERVERS)
+    _open(balancer, NOW)
+    return balancer
 
 
-def _open(director: Director, now: float) -> None:
+def _open(balancer: Balancer, now: float) -> None:
     for packet in requests(4, TCP, opens=True):
-        director.handle(packet, Hook.PREROUTING, 0, 1, now)
+        balancer.handle(packet, Hook.PREROUTING, 0, 1, now)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from forwarders import Nat, Tun
 from lvsd.config.plugins import make_scheduler
-from lvsd.core.director import Director
+from lvsd.core.balancer import Balancer
 from lvsd.core.local_ports import LocalPool
 from lvsd.core.related import ISAKMP_PORT
 from lvsd.core.replies import is_ftp, reply_endpoints, ways
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PROTOCOLS = {"tcp": TCP, "udp": UDP, "sctp": SCTP}
 
 
-def assemble(config: model.Config, now: float, origin: Origin = NEW) -> Director:
+def assemble(config: model.Config, now: float, origin: Origin = NEW) -> Balancer:
     """Return a director that has the configuration's services and settings."""
     sysctl = config.sysctl
     settings = Settings(
@@ -42,21 +42,21 @@ def assemble(config: model.Config, now: float, origin: Origin = NEW) -> Director
         sloppy_sctp=sysctl.sloppy_sctp,
         max_connections=config.daemon.max_connections,
     )
-    director = Director(settings, now=now, origin=origin)
+    balancer = Balancer(settings, now=now, origin=origin)
     timeouts = config.timeouts
-    director.set_timeouts(timeouts.tcp_s, timeouts.tcp_fin_s, timeouts.udp_s)
+    balancer.set_timeouts(timeouts.tcp_s, timeouts.tcp_fin_s, timeouts.udp_s)
     for entry in config.services:
         service = make_service(entry)
-        director.services.add(service)
+        balancer.services.add(service)
         for server in entry.servers:
             service.add(make_server(entry, server))
-    director.tunnel_ports = frozenset(
+    balancer.network.tunnel_ports = frozenset(
         server.forwarder.port
-        for service in director.services
+        for service in balancer.services
         for server in service.servers
         if isinstance(server.forwarder, Tun) and server.forwarder.port
     )
-    return director
+    return balancer
 
 
 def forwarded(config: model.Config) -> set[int]:

@@ -121,7 +121,7 @@ class Daemon:
     def __init__(self, config: model.Config, stop: StopRequest, origin: Origin = NEW) -> None:
         self.config = config
         self._stop = stop
-        self.director = assemble(config, time.monotonic(), origin)
+        self.balancer = assemble(config, time.monotonic(), origin)
         self.answers = IcmpSender()
         self.packets = PacketSender()
         self.frames = FrameSender(time.monotonic, self._return_too_long)
@@ -133,13 +133,13 @@ class Daemon:
         self.ruleset = RulesetWatch(self.divert, self.complaints.mended, time.monotonic)
         self.source = QueueSource(
             config.daemon.queue,
-            self.director.handle,
+            self.balancer.handle,
             clock=time.monotonic,
             queue_length=config.daemon.queue_length,
             after_turn=self.send_waiting,
             on_error=self.complaints.of_packets,
         )
-        self.pressure = Pressure(self.director, self.source.lost)
+        self.pressure = Pressure(self.balancer, self.source.lost)
         self.turns = Turns(lambda: self.source.received)
         self.ways = Learning(self._learning_steps, self.turns, self.complaints)
         self.learning = Job(COMPLAINT, lambda _: self.ways.soon(), LEARN_PERIOD_S)
@@ -178,7 +178,7 @@ class Daemon:
                 task.add_done_callback(lambda _: stopped.set())
             await stopped.wait()
             self.manager.send(notify.STOPPING)
-            log.info("stopping", connections=self.director.table.count)
+            log.info("stopping", connections=self.balancer.flows.table.count)
             for task in running:
                 if task.done() and not task.cancelled():
                     task.result()  # an error ended it, and with it the daemon
@@ -204,13 +204,13 @@ class Daemon:
         self.source.open()
         then("close the ICMP sockets", self.answers.close)
         self.answers.open()
-        self.director.outbox.limits.target_every_s.update(target_every_s())
+        self.balancer.outbox.limits.target_every_s.update(target_every_s())
         then("close the raw sockets", self.packets.close)
         self.packets.open()
         then("close the packet sockets", self.frames.close)
         self.frames.open(loop)
         control = ControlServer(
-            self.director, daemon.control, counters=self.counters, turns=self.turns
+            self.balancer, daemon.control, counters=self.counters, turns=self.turns
         )
         then("close the control socket", control.stop)
         await control.start()
@@ -221,7 +221,7 @@ class Daemon:
         self.source.start(loop)
         then("stop reading the queue", self.source.stop)
         then(
-            "reset FULLNAT connections", partial(reset_translated, self.director, self.send_waiting)
+            "reset FULLNAT connections", partial(reset_translated, self.balancer, self.send_waiting)
         )
         then("stop diverting packets", self._stop_diverting)
         self.divert.up(self.diverted)
@@ -262,17 +262,17 @@ class Daemon:
             for family in sorted(self._forwarded):
                 changes.forward(family)
         if self.config.sysctl.reserve_local_ports:
-            own_ports.share(self.director.local_ports, local_ranges(self.config), changes)
+            own_ports.share(self.balancer.flows.local_ports, local_ranges(self.config), changes)
         self.addresses.start(changes, time.monotonic(), self._stop.check)
 
     @property
     def diverted(self) -> Diverted:
         """What the present services need to have diverted."""
-        return diverted(self.director.services)
+        return diverted(self.balancer.services)
 
     def _learning_steps(self) -> Iterator[None]:
         """Learn what is there, and do by it, step by step. Raise KernelError."""
-        yield from learn_all(self.director, self.packets, self.frames)
+        yield from learn_all(self.balancer, self.packets, self.frames)
         if self._diverting:  # else not all of our addresses are there
             self.divert.update((yield from diverting(self.director.services)))
             yield
@@ -290,17 +290,17 @@ class Daemon:
 
     def _obstacles(self) -> Iterator[obstacles.Obstacle]:
         """Yield what will keep packets from real servers. Raise OSError."""
-        yield from obstacles.of_services(self.director, self.frames.problems())
+        yield from obstacles.of_services(self.balancer, self.frames.problems())
         switched_on = self._forwarded if self.config.sysctl.forwarding else ()
         yield from obstacles.of_forwarding(self._forwarded, switched_on)
         yield from self.addresses.obstacles()
 
     def send_waiting(self) -> None:
         """Send what the last packets brought about: packets by our own sockets, ICMP errors."""
-        director = self.director
-        while director.departures:
-            departures = director.departures.copy()
-            director.departures.clear()
+        balancer = self.balancer
+        while balancer.outbox.departures:
+            departures = balancer.outbox.departures.copy()
+            balancer.outbox.departures.clear()
             now = time.monotonic()
             for each in departures:
                 if each.neighbour is None:
@@ -308,19 +308,19 @@ class Daemon:
                 else:
                     mtu = self.frames.send(each, each.neighbour, now)
                 if mtu:
-                    director.too_long(each, mtu)
-        for answer in director.answers:
+                    balancer.forwarding.too_long(each, mtu)
+        for answer in balancer.outbox.answers:
             self.answers.send(answer.message, answer.destination)
-        director.answers.clear()
+        balancer.outbox.answers.clear()
 
     def _return_too_long(self, waited: Departure, mtu: int) -> None:
         """Cut a packet that waited for a MAC while its way became narrower, or tell its sender."""
-        self.director.too_long(waited, mtu)
+        self.balancer.forwarding.too_long(waited, mtu)
         asyncio.get_running_loop().call_soon(self.send_waiting)
 
     def _report(self) -> None:
         """Log what schedulers raised while they were told of something, and what is amiss."""
-        for service in self.director.services:
+        for service in self.balancer.services:
             if service.fault is not None:
                 self.complaints.of_packets(service.fault)
                 service.fault = None
@@ -329,13 +329,13 @@ class Daemon:
 
     def counters(self) -> dict[str, dict[str, int]]:
         """Return what is counted around the director, for the control socket."""
-        told = self.director.client_address
+        told = self.balancer.flows.client_address
         return {
             "queue": asdict(self.source.stats),
-            "refusals": asdict(self.director.strays.refusals),
+            "refusals": asdict(self.balancer.strays.refusals),
             "table": self.pressure.counters(),
-            "table_lost_by_service": self.director.admission.lost(),
-            "icmp": asdict(self.answers.stats) | self.director.outbox.limits.counters(),
+            "table_lost_by_service": self.balancer.flows.admission.lost(),
+            "icmp": asdict(self.answers.stats) | self.balancer.outbox.limits.counters(),
             "packets": asdict(self.packets.stats),
             "frames": asdict(self.frames.stats),
             "virtual_addresses": self.addresses.counters(),
@@ -352,7 +352,7 @@ class Daemon:
             more = self.jobs.attempt(timers)
 
     def _tick(self, now: float) -> bool:
-        more = self.director.tick(now)
+        more = self.balancer.tick(now)
         self.send_waiting()
         return more
 
@@ -374,7 +374,7 @@ class Daemon:
         yield self.learning
 
     def _facts(self) -> dict[str, object]:
-        services = self.director.services
+        services = self.balancer.services
         return {
             "version": __version__,
             "services": len(services),

@@ -44,7 +44,7 @@ class RequestError(ControlError):
 class Context:
     """What methods work on; ``started`` is the director's ``now`` when the daemon began."""
 
-    director: DirectorView
+    balancer: DirectorView
     started: float
     counters: Counters = dict
 
@@ -97,37 +97,37 @@ class ServiceParams(NoParams):
 
 def list_services(context: Context, params: ServiceParams) -> Iterator[ServiceEntry]:
     """Describe one service or all, with their real servers."""
-    services = context.director.services
+    services = context.balancer.services
     chosen = list(services) if params.service is None else [services.get(params.service.key)]
-    now = context.director.now
+    now = context.balancer.now
     return (service_entry(service, now) for service in chosen)
 
 
 def list_connections(context: Context, _: NoParams) -> Iterator[ConnectionEntry]:
     """Describe every connection and template."""
-    director = context.director
-    return (connection_entry(each, director.now) for each in director.connections())
+    balancer = context.balancer
+    return (connection_entry(each, balancer.now) for each in balancer.connections())
 
 
 def timeouts(context: Context, _: NoParams) -> TimeoutsEntry:
     """Tell the timeouts that can be set."""
-    return timeouts_entry(context.director.timeouts())
+    return timeouts_entry(context.balancer.timeouts())
 
 
 def zero(context: Context, params: ServiceParams) -> None:
     """Set the counters of one service, or of all, to zero."""
-    context.director.zero(None if params.service is None else params.service.key)
+    context.balancer.zero(None if params.service is None else params.service.key)
 
 
 def status(context: Context, _: NoParams) -> StatusEntry:
     """Tell how the daemon is."""
-    director = context.director
+    balancer = context.balancer
     return {
         "version": lvsd.__version__,
-        "uptime_s": int(director.now - context.started),
-        "services": len(director.services),
-        "counters": dict(director.counters()),
-        "drops": dict(director.dropped()),
+        "uptime_s": int(balancer.now - context.started),
+        "services": len(balancer.services),
+        "counters": dict(balancer.counters()),
+        "drops": dict(balancer.dropped()),
         "groups": {name: dict(values) for name, values in context.counters().items()},
     }
 

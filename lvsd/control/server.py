@@ -56,7 +56,7 @@ class ControlServer:
 
     def __init__(
         self,
-        director: DirectorView,
+        balancer: DirectorView,
         path: Path,
         *,
         counters: Counters = dict,
@@ -65,8 +65,8 @@ class ControlServer:
     ) -> None:
         self.path = path
         self._turns = turns or Turns()
-        began = director.now if started is None else started
-        self._context = Context(director, began, counters)
+        began = balancer.now if started is None else started
+        self._context = Context(balancer, began, counters)
         self._server: asyncio.AbstractServer | None = None
         self._clients: set[asyncio.Task[None]] = set()
         self._inode: int | None = None

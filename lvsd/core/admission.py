@@ -29,10 +29,12 @@ from lvsd.core.verdict import Reason
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from lvsd.core.connection import Connection, ConnectionTable, Template
+    from lvsd.core.connection import Connection
+    from lvsd.core.connection_table import ConnectionTable
     from lvsd.core.service import Service
     from lvsd.core.service_table import ServiceTable
     from lvsd.core.settings import Settings
+    from lvsd.core.templates import Template
 
 NEXT: Final = 2
 """The most entries that a new connection needs: itself, and a template."""

@@ -15,6 +15,7 @@ from lvsd.packet.view import TCP, split_key
 
 if TYPE_CHECKING:
     from lvsd.core.connection import Connection
+    from lvsd.core.path import Path
     from lvsd.core.stats import Stats
     from lvsd.packet.view import Packet
 
@@ -86,6 +87,13 @@ def note_repeated(connection: Connection, packet: Packet) -> None:
         and path.protocol.number == TCP
     ):
         path.server.unanswered += 1
+
+
+def note_answered(path: Path) -> None:
+    """Note that a client and a server have a connection: whatever spoke against it is over."""
+    if path.protocol.number == TCP:
+        path.server.unanswered = 0
+        path.server.refusals.count = 0
 
 
 def note_reset(connection: Connection, state: int, now: float) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from lvsd.core.connection import TranslatedConnection
 from lvsd.packet.view import split_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lvsd.core.connection import Connection, ConnectionTable, Template
+    from lvsd.core.connection import Connection
+    from lvsd.core.connection_table import ConnectionTable
+    from lvsd.core.templates import Template
 
 
 RETIRED_PORT = 0xFFFF
@@ -65,7 +66,7 @@ def connection_row(connection: Connection) -> Row:
     local = None
     if connection.path.key[-1].maps_port:
         (_, rport), far = split_key(connection.reply_key)
-        local = far if isinstance(connection, TranslatedConnection) else None
+        local = None if connection.local is None else far
     return Row(
         connection.protocol,
         client,

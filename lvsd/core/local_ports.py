@@ -16,7 +16,6 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from lvsd.core.connection import TranslatedConnection
 from lvsd.packet.view import key as make_key
 
 if TYPE_CHECKING:
@@ -193,7 +192,7 @@ class LocalPorts:
 
     def oldest_opening(
         self, pool: LocalPool, protocol: int, real: End, owned: Container[bytes] | None
-    ) -> TranslatedConnection | None:
+    ) -> Connection | None:
         """Return the connection whose port is to be given up, so that `take` finds one; or None.
 
         It is the oldest of one address that is still opening: TCP before ESTABLISHED, UDP of one
@@ -207,11 +206,12 @@ class LocalPorts:
                     return connection
         return None
 
-    def _opening(self, key: bytes) -> TranslatedConnection | None:
+    def _opening(self, key: bytes) -> Connection | None:
         """Return the connection whose replies have this key, if it still opens."""
         connection = self._by_key.get(key)
         if (
-            isinstance(connection, TranslatedConnection)
+            connection is not None
+            and connection.local is not None
             and connection.reply_key == key
             and connection.path.protocol.opening[connection.state]
         ):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from lvsd.core import states
-from lvsd.core.connection import TranslatedConnection
 from lvsd.core.icmp_limits import ErrorLimits, Kind
 from lvsd.core.verdict import Departure
 from lvsd.packet import icmp
@@ -58,7 +57,7 @@ class Outbox:
         the way is too narrow for any piece of it.
         """
         server = path.server
-        if isinstance(connection, TranslatedConnection):
+        if connection.translation is not None:
             changed = connection.translation.request(packet, server.mtu)
             sent = bool(changed)
             for data in changed:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from forwarders.base import Hop
 from forwarders.plan import Deliver, Encapsulate, NextHop, Plan
-from lvsd.core.connection import TranslatedConnection
 from lvsd.core.states import Direction
 from lvsd.core.stats import Stats
 from lvsd.packet.rewrite import compile_steps, one_hop_on
@@ -144,7 +143,7 @@ class Path:
 
         What the rewriters were compiled from; where plans name the client, they are made anew.
         """
-        if not isinstance(connection, TranslatedConnection):
+        if connection.translation is None:
             return self._shared_plan()
         (vip, vport), (real, local) = split_key(connection.key)[1], connection.ends
         return self.way.plan(Hop(vip, vport, *real, local, connection.client))

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Final
 
 from lvsd.core import states
 from lvsd.core.icmp_limits import Kind
-from lvsd.core.persistence import template_key
 from lvsd.core.replies import reply_endpoints, ways
+from lvsd.core.templates import template_key
 from lvsd.core.verdict import Departure, Hook, Reason, Verdict
 from lvsd.packet import icmp
 from lvsd.packet.numbers import Chunk
@@ -37,9 +37,13 @@ from schedulers.base import Flow
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lvsd.core.director import Director
+    from lvsd.core.connection_table import ConnectionTable
+    from lvsd.core.network import Network
+    from lvsd.core.outbox import Outbox
     from lvsd.core.replies import Endpoint
     from lvsd.core.service import Service
+    from lvsd.core.service_table import ServiceTable
+    from lvsd.core.tally import Tally
     from lvsd.packet.view import Packet
 
 DIRECT_KEPT: Final = 16_384
@@ -60,14 +64,26 @@ class RefusalCounts:
 
 
 class Strays:
-    """Handles such packets for a director."""
+    """Handles such packets."""
 
-    def __init__(self, director: Director) -> None:
-        self._director = director
-        self._services: dict[Endpoint, list[Service]] = {}
+    def __init__(
+        self,
+        services: ServiceTable,
+        table: ConnectionTable,
+        network: Network,
+        outbox: Outbox,
+        tally: Tally,
+        now: float,
+    ) -> None:
+        self._services = services
+        self._table = table
+        self._network = network
+        self._outbox = outbox
+        self._tally = tally
+        self._replying: dict[Endpoint, list[Service]] = {}
         self._direct: dict[bytes, None] = {}
         self._tokens = REFUSALS_AT_ONCE
-        self._filled = director.now
+        self._filled = now
         self.refusals = RefusalCounts()
 
     def learn(self) -> None:
@@ -78,12 +94,12 @@ class Strays:
     def learning(self) -> Iterator[None]:
         """Do so step by step; until the last step what was known before is."""
         found: dict[Endpoint, list[Service]] = {}
-        for server, way in ways(self._director.services):
+        for server, way in ways(self._services):
             yield
             if not (way.bypasses or way.per_connection):
                 for endpoint in reply_endpoints(server):
                     found.setdefault(endpoint, []).append(server.service)
-        self._services = found
+        self._replying = found
 
     # --- from clients -----------------------------------------------------------------------
 
@@ -94,42 +110,40 @@ class Strays:
         packet would be routed: to a router that sends it here again, until its TTL ends. What
         bears a service's ``mark`` is as good as sent to a VIP.
         """
-        director = self._director
-        destination, own = packet.destination, director.local_addresses
-        if own is None or destination in own:
-            return director.let_pass()
-        services = director.services
+        destination, services = packet.destination, self._services
+        if self._network.has(destination):
+            return self._tally.let_pass()
         if destination in services.vips or services.has_mark(mark, packet.version):
             if packet.protocol == UDP:
-                director.outbox.answer(packet, Kind.UNREACHABLE, now, icmp.port_unreachable)
+                self._outbox.answer(packet, Kind.UNREACHABLE, now, icmp.port_unreachable)
             return self._refuse(packet, now)
-        return director.let_pass()
+        return self._tally.let_pass()
 
     # --- from real servers ------------------------------------------------------------------
 
     def reply(self, packet: Packet, hook: int, now: float) -> Verdict:
         """Let a real server's packet pass, or refuse it if its connection is lost."""
-        director, direct, key = self._director, self._direct, packet.key
+        direct, key = self._direct, packet.key
         if packet.fragment or hook == Hook.INPUT:  # the host knows its own connections
-            return director.let_pass()
+            return self._tally.let_pass()
         if key in direct or _begins(packet):
             direct.pop(key, None)
             if len(direct) >= DIRECT_KEPT:
                 del direct[next(iter(direct))]
             direct[key] = None
-            return director.let_pass()
+            return self._tally.let_pass()
         if self._is_lost(packet):
             return self._refuse(packet, now)
-        return director.let_pass()
+        return self._tally.let_pass()
 
     def _is_lost(self, packet: Packet) -> bool:
         """Whether a packet that begins nothing belongs to a connection that there was."""
         (source, port), (client, _) = split_key(packet.key)
         protocol = packet.protocol
-        exact = self._services.get((source, protocol, port), [])
+        exact = self._replying.get((source, protocol, port), [])
         if exact and protocol != UDP and not is_refusal(packet):
             return True
-        of_any_port = self._services.get((source, protocol, 0), [])
+        of_any_port = self._replying.get((source, protocol, 0), [])
         return any(
             self._keeps(service, protocol, client, source) for service in (*exact, *of_any_port)
         )
@@ -140,14 +154,13 @@ class Strays:
             return False
         vport = service.key.vport or 1  # any but 0: of any port
         key = template_key(service, Flow(client, 0, service.key.vip, vport), protocol)
-        template = self._director.table.templates.get(key)
+        template = self._table.templates.get(key)
         return template is not None and template.server.address == server
 
     # --- both -------------------------------------------------------------------------------
 
     def _refuse(self, packet: Packet, now: float) -> Verdict:
         """Drop a packet, and send the answer that a host would give."""
-        director = self._director
         if packet.protocol in {TCP, SCTP} and icmp.may_answer(packet):
             gained = max(0.0, now - self._filled) * REFUSALS_PER_S
             self._filled = max(now, self._filled)
@@ -157,8 +170,8 @@ class Strays:
             elif (answer := refusal(packet)) is not None:
                 self._tokens -= 1
                 self.refusals.sent += 1
-                director.departures.append(Departure(answer))
-        return director.drop(Reason.NO_CONNECTION)
+                self._outbox.departures.append(Departure(answer))
+        return self._tally.drop(Reason.NO_CONNECTION)
 
 
 def _begins(packet: Packet) -> bool:

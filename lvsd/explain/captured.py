@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from forwarders.plan import Plan
-    from lvsd.core.director import Director
+    from lvsd.core.balancer import Balancer
     from lvsd.explain.captures.pcap import Captured
     from lvsd.explain.model import Choice, Direction, Frame, Sum
     from lvsd.io.ruleset import Diverted
@@ -58,7 +58,7 @@ class Seen:
 
 
 def explain_capture(
-    director: Director,
+    balancer: Balancer,
     diverted: Diverted,
     packets: Iterable[Captured],
     *,
@@ -69,16 +69,16 @@ def explain_capture(
     ``diverted`` is what comes to lvsd at all, ``mark`` the firewall mark of every packet (0:
     none). The ways to the real servers are as `assume_ways` makes them.
     """
-    look = _Look(director, diverted, mark)
+    look = _Look(balancer, diverted, mark)
     for number, captured in enumerate(packets, 1):
         yield look.at(number, captured)
 
 
-def assume_ways(director: Director, sources: Iterable[bytes]) -> None:
+def assume_ways(balancer: Balancer, sources: Iterable[bytes]) -> None:
     """Give each real server a way of `MTU` bytes, from the address (packed) of its family."""
     by_length = {len(source): source for source in sources}
-    director.link_mtus = {INTERFACE: MTU}
-    for service in director.services:
+    balancer.network.link_mtus = {INTERFACE: MTU}
+    for service in balancer.services:
         for server in service.servers:
             server.set_way(MTU, by_length[len(server.address)], is_local=False)
 
@@ -86,16 +86,16 @@ def assume_ways(director: Director, sources: Iterable[bytes]) -> None:
 class _Look:
     """A director that captured packets come to."""
 
-    def __init__(self, director: Director, diverted: Diverted, mark: int) -> None:
-        self._director = director
+    def __init__(self, balancer: Balancer, diverted: Diverted, mark: int) -> None:
+        self._balancer = balancer
         self._diverted = diverted
         self._mark = mark
-        self._now = director.now
+        self._now = balancer.now
 
     def at(self, number: int, captured: Captured) -> Seen:
         """Return what becomes of a packet."""
         self._now = max(self._now, captured.time_s)
-        while self._director.tick(self._now):
+        while self._balancer.tick(self._now):
             pass
         frame = self._frame(captured.packet, captured.frame or b"")
         came = Hop("director", "", "receives", frame)
@@ -121,32 +121,32 @@ class _Look:
             )
         if not concerns(data, self._diverted, self._mark):
             return GOES_BY
-        drops = Drops(self._director)
-        self._director.handle(data, Hook.PREROUTING, self._mark, INTERFACE, self._now)
+        drops = Drops(self._balancer)
+        self._balancer.handle(data, Hook.PREROUTING, self._mark, INTERFACE, self._now)
         return drops.told() or LEFT
 
     def _handled(
         self, number: int, captured: Captured, came: Hop, packet: Packet, hook: Hook
     ) -> Seen:
         """Return what the director does with a packet that reaches it."""
-        director = self._director
-        before = belonging(director.table.by_key, packet)
+        balancer = self._balancer
+        before = belonging(balancer.flows.table.by_key, packet)
         made = None if before.connection else self._weigh(packet)
         data = one_hop_on(packet) if hook == Hook.FORWARD else captured.packet  # the kernel did
-        drops = Drops(director)
-        verdict = director.handle(data, hook, self._mark, INTERFACE, self._now)
-        after = belonging(director.table.by_key, packet)
+        drops = Drops(balancer)
+        verdict = balancer.handle(data, hook, self._mark, INTERFACE, self._now)
+        after = belonging(balancer.flows.table.by_key, packet)
         about = after.connection or before.connection
         if isinstance(verdict, bytes):
             leaving = [one_hop_on(loaded(verdict)) if hook == Hook.PREROUTING else verdict]
             neighbours: list[bytes | None] = [None]
         else:
-            leaving = [departure.data for departure in director.departures]
-            neighbours = [departure.neighbour for departure in director.departures]
-            director.departures.clear()
+            leaving = [departure.data for departure in balancer.outbox.departures]
+            neighbours = [departure.neighbour for departure in balancer.outbox.departures]
+            balancer.outbox.departures.clear()
         if not leaving:
             taken = verdict is Verdict.TAKEN
-            outcome = drops.told() or (kept(director) if taken else LEFT)
+            outcome = drops.told() or (kept(balancer) if taken else LEFT)
         elif isinstance(verdict, bytes) or about is None:
             outcome = sent(Exit.VERDICT)
         else:
@@ -180,7 +180,7 @@ class _Look:
         """Return what real servers stand for, where the packet may open a connection."""
         (source, sport), (destination, dport) = split_key(packet.key)
         protocol = packet.protocol
-        service = self._director.services.lookup(protocol, destination, dport, self._mark)
+        service = self._balancer.services.lookup(protocol, destination, dport, self._mark)
         if service is None:
             return None
         return weigh(service, Flow(source, sport, destination, dport), self._now, _name)
@@ -189,7 +189,7 @@ class _Look:
         """Return a packet behind the MACs that a frame starts with, or behind none, taken apart."""
         whole = len(start) > len(_NO_MACS)
         data = start if whole else framed(start or _NO_MACS, packet)
-        return dissect(data, gue_ports=self._director.tunnel_ports)
+        return dissect(data, gue_ports=self._balancer.network.tunnel_ports)
 
 
 def _title(packet: Packet) -> str:

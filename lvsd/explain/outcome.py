@@ -11,8 +11,8 @@ from lvsd.packet.address import endpoint
 from lvsd.packet.numbers import PROTOCOL_NAMES
 
 if TYPE_CHECKING:
+    from lvsd.core.balancer import Balancer
     from lvsd.core.connection import Connection
-    from lvsd.core.director import Director
     from lvsd.core.path import Exit
 
 REASONS: Final = {
@@ -42,18 +42,18 @@ IN_PIECES: Final = "The director sends it on in pieces, by a socket."
 class Drops:
     """What a director drops from now on."""
 
-    def __init__(self, director: Director) -> None:
-        self._director = director
-        self._before = director.drops.copy()
-        director.answers.clear()
+    def __init__(self, balancer: Balancer) -> None:
+        self._balancer = balancer
+        self._before = balancer.tally.drops.copy()
+        balancer.outbox.answers.clear()
 
     def told(self) -> str:
         """Return a sentence that says why a packet was dropped; empty if none was."""
-        dropped = self._director.drops - self._before
+        dropped = self._balancer.tally.drops - self._before
         if not dropped:
             return ""
         why = " and ".join(f"{REASONS[reason]} ({reason.value})" for reason in dropped)
-        told = "; its sender is told by ICMP" if self._director.answers else ""
+        told = "; its sender is told by ICMP" if self._balancer.outbox.answers else ""
         return f"The director drops it: {why}{told}."
 
 
@@ -74,9 +74,9 @@ def entry_of(connection: Connection, now: float) -> Entry:
     )
 
 
-def kept(director: Director) -> str:
+def kept(balancer: Balancer) -> str:
     """Return a sentence about a packet that went no further: an ICMP error about a tunnel."""
-    if director.answers:
+    if balancer.outbox.answers:
         return "The director keeps it: it is about the tunnel. The client is told by ICMP."
     return "The director keeps it: it notes the MTU of the tunnel's way."
 

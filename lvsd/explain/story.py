@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from lvsd.core.director import Director
+from lvsd.core.balancer import Balancer
 from lvsd.core.local_ports import LocalPool
 from lvsd.core.path import Exit
 from lvsd.core.sequence_numbers import Origin
@@ -66,7 +66,7 @@ class _Story:
         self.protocol = PROTOCOLS[case.protocol]
         self.network = Network(case)
         self.now = 0.0
-        self.director = Director(origin=Origin(SECRET))
+        self.balancer = Balancer(origin=Origin(SECRET))
         self.service = self._service()
         self.client = Peer(
             self.protocol, CLIENT_SEQUENCE, CLIENT_CLOCK, near=case.client, far=case.virtual
@@ -78,7 +78,7 @@ class _Story:
         self.journeys: list[Journey] = []
 
     def _service(self) -> Service:
-        case, director = self.case, self.director
+        case, balancer = self.case, self.balancer
         service = Service(
             ServiceKey(self.protocol, *case.virtual, family=case.version),
             case.scheduler,
@@ -86,9 +86,12 @@ class _Story:
             mss_clamp=case.mss_clamp,
             local=LocalPool((case.local,)),
         )
-        director.services.add(service)
-        director.link_mtus = {network.FRONT_INDEX: network.MTU, network.BACK_INDEX: network.MTU}
-        director.tunnel_ports = frozenset(port for port in self.network.gue_ports if port)
+        balancer.services.add(service)
+        balancer.network.link_mtus = {
+            network.FRONT_INDEX: network.MTU,
+            network.BACK_INDEX: network.MTU,
+        }
+        balancer.network.tunnel_ports = frozenset(port for port in self.network.gue_ports if port)
         for each in case.servers:
             server = RealServer(
                 each.address, each.port, weight=each.weight, forwarder=case.forwarder
@@ -133,8 +136,8 @@ class _Story:
         other.near, other.far = (address, port), self.case.virtual
         for flags in (SYN, ACK) if self.protocol == TCP else (0,):
             self._handle(other.send(flags), Hook.PREROUTING, network.FRONT_INDEX)
-        self.director.departures.clear()
-        self.director.answers.clear()
+        self.balancer.outbox.departures.clear()
+        self.balancer.outbox.answers.clear()
 
     def _name(self, server: Server) -> str:
         name = self.case.name_of(server.address, server.port)
@@ -143,13 +146,13 @@ class _Story:
     # --- packets ----------------------------------------------------------------------------
 
     def _handle(self, packet: bytes, hook: Hook, indev: int) -> bytes | Verdict:
-        return self.director.handle(packet, hook, 0, indev, self.now)
+        return self.balancer.handle(packet, hook, 0, indev, self.now)
 
     def _request(self, line: Line) -> None:
         packet = self.client.send(line.flags, line.payload)
         frame = self.network.frame(packet, CLIENT, DIRECTOR_FRONT)
         hops = [Hop(*CLIENT, "sends", frame), Hop(*DIRECTOR_FRONT, "receives", frame)]
-        drops = Drops(self.director)
+        drops = Drops(self.balancer)
         verdict = self._handle(packet, Hook.PREROUTING, network.FRONT_INDEX)
         connection = self._connection()
         if connection is not None and self.plan is None:
@@ -160,8 +163,8 @@ class _Story:
             leaving = [(None, one_hop_on(loaded(verdict)))]
         elif verdict is Verdict.TAKEN:
             how = connection.path.exit if connection else Exit.TRANSLATED
-            leaving = [_of(departure) for departure in self.director.departures]
-            self.director.departures.clear()
+            leaving = [_of(departure) for departure in self.balancer.outbox.departures]
+            self.balancer.outbox.departures.clear()
         else:
             told = drops.told() or LEFT
             self.journeys.append(Journey(line.title, line.direction, tuple(hops), told))
@@ -175,7 +178,7 @@ class _Story:
 
     def _answers(self) -> None:
         """Note the ICMP errors that the director sends to the client."""
-        for answer in self.director.answers:
+        for answer in self.balancer.outbox.answers:
             packet = answer_packet(answer, self.network.front)
             frame = self.network.frame(packet, DIRECTOR_FRONT, CLIENT)
             hops = (Hop(*DIRECTOR_FRONT, "sends", frame), Hop(*CLIENT, "receives", frame))
@@ -236,14 +239,14 @@ class _Story:
         verdict = self._handle(packet, hook, network.BACK_INDEX)
         if isinstance(verdict, bytes):
             return verdict, sent(Exit.VERDICT)
-        departure = self.director.departures.pop()
+        departure = self.balancer.outbox.departures.pop()
         return departure.data, sent(Exit.TRANSLATED)
 
     # --- what is noted ----------------------------------------------------------------------
 
     def _connection(self) -> Connection | None:
         found = key(self.protocol, *self.case.client, *self.case.virtual)
-        return self.director.table.by_key.get(found)
+        return self.balancer.flows.table.by_key.get(found)
 
     def _opened(self, connection: Connection) -> None:
         server = connection.path.server

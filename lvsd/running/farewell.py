@@ -15,7 +15,7 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lvsd.core.director import Director
+    from lvsd.core.balancer import Balancer
 
 FAREWELL_S: Final = 3.0
 """How long a stop sends RSTs at most, in seconds; some 10,000 connections a second are told."""
@@ -23,18 +23,18 @@ FAREWELL_S: Final = 3.0
 log = structlog.get_logger("lvsd")
 
 
-async def reset_translated(director: Director, send_waiting: Callable[[], None]) -> None:
+async def reset_translated(balancer: Balancer, send_waiting: Callable[[], None]) -> None:
     """Reset all FULLNAT connections; ``send_waiting`` sends what that brings about.
 
     Call it when packets are no longer diverted, so that none are opened meanwhile.
     """
-    connections = director.table.count
+    connections = balancer.flows.table.count
     enough = time.monotonic() + FAREWELL_S
-    for _ in director.endings.reset_translated():
+    for _ in balancer.flows.reset_translated():
         send_waiting()
         await asyncio.sleep(0)
         if time.monotonic() >= enough:
             break
     send_waiting()
-    if ended := connections - director.table.count:
+    if ended := connections - balancer.flows.table.count:
         log.info("reset FULLNAT connections", connections=ended)

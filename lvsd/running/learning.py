@@ -16,7 +16,7 @@ from lvsd.io import routes
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from lvsd.core.director import Director
+    from lvsd.core.balancer import Balancer
     from lvsd.core.service import RealServer
     from lvsd.io.frame_sender import FrameSender
     from lvsd.io.packet_sender import PacketSender
@@ -26,33 +26,33 @@ if TYPE_CHECKING:
 COMPLAINT = "cannot look up routes"
 
 
-def learn_all(director: Director, packets: PacketSender, frames: FrameSender) -> Iterator[None]:
+def learn_all(balancer: Balancer, packets: PacketSender, frames: FrameSender) -> Iterator[None]:
     """Learn this host's links and addresses, and all ways to real servers, step by step.
 
     Raise KernelError.
     """
-    yield from learn_ways(director)
-    yield from director.strays.learning()
+    yield from learn_ways(balancer)
+    yield from balancer.strays.learning()
     packets.refresh()
     yield
     yield from frames.refreshing()
 
 
-def learn_ways(director: Director) -> Iterator[None]:
+def learn_ways(balancer: Balancer) -> Iterator[None]:
     """Learn this host's links and addresses, and the way to each real server, step by step.
 
     Between two steps packets may be handled, and servers come and go. Raise KernelError.
     """
-    director.link_mtus = routes.link_mtus()
+    balancer.network.link_mtus = routes.link_mtus()
     own = frozenset(address for _, address in routes.local_addresses())
-    director.local_addresses = own
+    balancer.network.local_addresses = own
     yield
     servers: dict[bytes, list[RealServer]] = {}
-    for service in tuple(director.services):
+    for service in tuple(balancer.services):
         for server in service.servers:
             servers.setdefault(server.address, []).append(server)
         yield
-    for server in tuple(director.services.departed()):
+    for server in tuple(balancer.services.departed()):
         servers.setdefault(server.address, []).append(server)
     yield
     for address, mtu, source in routes.mtus_and_sources(servers):

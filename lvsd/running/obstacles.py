@@ -10,7 +10,7 @@ from lvsd.packet.address import endpoint, text
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from lvsd.core.director import Director
+    from lvsd.core.balancer import Balancer
     from lvsd.core.service import RealServer
 
 Obstacle: TypeAlias = tuple[str, str, str]
@@ -25,15 +25,15 @@ NAMED: Final = 5
 _SILENT: Final = "clients repeat their SYNs: a real server seems not to answer them"
 
 
-def of_services(director: Director, unreachable: Mapping[bytes, str]) -> Iterator[Obstacle]:
+def of_services(balancer: Balancer, unreachable: Mapping[bytes, str]) -> Iterator[Obstacle]:
     """Yield the obstacles on the ways to real servers.
 
     ``unreachable`` says why frames to an address cannot be sent. Servers without a route, which a
     change of routes can make of all of them, are one obstacle where they are more than `NAMED`.
     """
     lost: list[RealServer] = []
-    own = director.local_addresses or frozenset()
-    for service in director.services:
+    own = balancer.network.local_addresses or frozenset()
+    for service in balancer.services:
         for address in service.local.addresses:
             if address not in own:
                 remedy = f"ip address add {text(address)}/{8 * len(address)} dev INTERFACE"

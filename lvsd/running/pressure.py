@@ -13,7 +13,7 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lvsd.core.director import Director
+    from lvsd.core.balancer import Balancer
 
 SAY_EVERY_S: Final = 60.0
 """How often a spell that lasts is told of; and after so long without anything new it is over."""
@@ -74,8 +74,8 @@ class Spell:
 class Pressure:
     """Watches a director's table and its queue; ``queue_lost`` tells how many packets that lost."""
 
-    def __init__(self, director: Director, queue_lost: Callable[[], int]) -> None:
-        self._director = director
+    def __init__(self, balancer: Balancer, queue_lost: Callable[[], int]) -> None:
+        self._balancer = balancer
         self._queue_lost = queue_lost
         self._table = Spell()
         self._queue = Spell()
@@ -83,12 +83,12 @@ class Pressure:
 
     def counters(self) -> dict[str, int]:
         """Return what ``lvsadm --status`` has of the table."""
-        admission = self._director.admission
+        admission = self._balancer.flows.admission
         return {**admission.counters(), "short_of_room": int(self._table.since is not None)}
 
     def tick(self, now: float) -> None:
         """Log what there is to say by ``now``; to be called about once a second."""
-        admission = self._director.admission
+        admission = self._balancer.flows.admission
         table = self._table.look(admission.evicted + admission.refused, now)
         if table is not None:
             self._tell_of_table(*table)
@@ -112,7 +112,7 @@ class Pressure:
             log.info("there is room for new connections again", lost=count)
             return
         most = sorted(lost, key=lambda each: each[1] + each[2], reverse=True)[:SERVICES_NAMED]
-        admission = self._director.admission
+        admission = self._balancer.flows.admission
         own = admission.all_at_their_own_bound(name for name, _, _ in lost)
         log.warning(
             OWN_BOUND if own else FULL,
@@ -129,7 +129,7 @@ class Pressure:
         """Return what each service lost since this was last asked: its name, evicted, refused."""
         lost: list[tuple[str, int, int]] = []
         told: dict[str, tuple[int, int]] = {}
-        for service in self._director.services:
+        for service in self._balancer.services:
             name = service.label
             share = service.share
             evicted, refused = self._told.get(name, (0, 0))

@@ -10,7 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from forwarders import Dr, Fullnat, Nat, Tun
-from lvsd.core.director import Director
+from lvsd.core.balancer import Balancer
 from lvsd.core.local_ports import LocalPool
 from lvsd.core.service import RealServer, Service, ServiceKey
 from lvsd.core.verdict import Departure, Hook, Verdict
@@ -66,58 +66,58 @@ def exercise_one_way(data: bytes) -> None:
 
 
 def _exercise(packet: Packet, forwarder: Forwarder, family: int) -> None:
-    director, service = _world(packet, forwarder, family)
+    balancer, service = _world(packet, forwarder, family)
     opening = _opening(packet)
     if opening is not None:
-        director.handle(opening, Hook.PREROUTING, 0, LINK, NOW)
-        _departed(director)
+        balancer.handle(opening, Hook.PREROUTING, 0, LINK, NOW)
+        _departed(balancer)
     for link in (LINK, LINK + 1):  # of the second no MTU is known: nothing is put together there
-        outcome = director.handle(packet.data, Hook.PREROUTING, 0, link, NOW)
+        outcome = balancer.handle(packet.data, Hook.PREROUTING, 0, link, NOW)
         assert isinstance(outcome, bytes | Verdict)
-        sent = _departed(director)
+        sent = _departed(balancer)
         for each in sent:
             assert len(each.data) <= MTU
         if isinstance(outcome, bytes):
             sent.append(Departure(outcome))
         for each in sent[:2]:
-            _follow(director, each)
-    director.tick(NOW + 100_000)
-    director.tick(NOW + 200_000)
-    assert (director.table.by_key, director.table.count) == ({}, 0)
-    assert director.local_ports.free == {}
+            _follow(balancer, each)
+    balancer.tick(NOW + 100_000)
+    balancer.tick(NOW + 200_000)
+    assert (balancer.flows.table.by_key, balancer.flows.table.count) == ({}, 0)
+    assert balancer.flows.local_ports.free == {}
     assert (service.servers[0].total, service.servers[0].active) == (0, 0)
 
 
-def _follow(director: Director, sent: Departure) -> None:
+def _follow(balancer: Balancer, sent: Departure) -> None:
     """Let a packet that was sent be answered, complained of, and found too long."""
     there = Packet()
     assert there.load(sent.data) is None
     for message in (icmp.too_big(there, NARROW), icmp.time_exceeded(there)):
-        director.handle(_towards_source(there, message), Hook.PREROUTING, 0, LINK, NOW)
-    director.handle(_turned(there), Hook.FORWARD, 0, LINK, NOW)
-    _departed(director)
+        balancer.handle(_towards_source(there, message), Hook.PREROUTING, 0, LINK, NOW)
+    balancer.handle(_turned(there), Hook.FORWARD, 0, LINK, NOW)
+    _departed(balancer)
     if len(sent.data) > NARROW:
-        director.too_long(sent, NARROW)
-        for piece in _departed(director):
+        balancer.forwarding.too_long(sent, NARROW)
+        for piece in _departed(balancer):
             assert len(piece.data) <= NARROW
 
 
-def _departed(director: Director) -> list[Departure]:
+def _departed(balancer: Balancer) -> list[Departure]:
     """Take what is to be sent; all of it must be packets."""
-    sent = director.departures.copy()
-    director.departures.clear()
-    director.answers.clear()
+    sent = balancer.outbox.departures.copy()
+    balancer.outbox.departures.clear()
+    balancer.outbox.answers.clear()
     for each in sent:
         assert Packet().load(each.data) is None
     return sent
 
 
-def _world(packet: Packet, forwarder: Forwarder, family: int) -> tuple[Director, Service]:
+def _world(packet: Packet, forwarder: Forwarder, family: int) -> tuple[Balancer, Service]:
     """Return a director with a service at a packet's destination; its real server's address."""
-    director = Director(now=NOW)
-    director.link_mtus[LINK] = MTU
-    director.tunnel_ports = frozenset({GUE_PORT})
-    director.settings.sloppy_tcp = director.settings.sloppy_sctp = True
+    balancer = Balancer(now=NOW)
+    balancer.network.link_mtus[LINK] = MTU
+    balancer.network.tunnel_ports = frozenset({GUE_PORT})
+    balancer.settings.sloppy_tcp = balancer.settings.sloppy_sctp = True
     protocol = packet.protocol if packet.protocol in OPENING else UDP
     vport = packet.destination_port or 1
     service = Service(
@@ -126,11 +126,11 @@ def _world(packet: Packet, forwarder: Forwarder, family: int) -> tuple[Director,
         local=LocalPool((LIP[packet.version],)),
         mss_clamp=True,
     )
-    director.services.add(service)
+    balancer.services.add(service)
     server = RealServer(RIP[family], vport, forwarder=forwarder)
     server.set_way(MTU, LIP[family], is_local=False)
     service.add(server)
-    return director, service
+    return balancer, service
 
 
 @cache

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from forwarders import FORWARDERS, Tun
 from lvsd.control import lvsadm, methods, options
-from lvsd.core.director import Director
+from lvsd.core.balancer import Balancer
 from lvsd.core.service import RealServer, Service, ServiceKey
 from lvsd.core.verdict import Hook
 from lvsd.errors import ControlError
@@ -58,8 +58,8 @@ TICK_S = 1.0
 class _InProcess:
     """lvsadm's client without a socket between it and the director."""
 
-    def __init__(self, director: Director) -> None:
-        self._context = methods.Context(director, started=0.0)
+    def __init__(self, balancer: Balancer) -> None:
+        self._context = methods.Context(balancer, started=0.0)
 
     def call(self, method: str, **params: object) -> Any:
         """Return the answer."""
@@ -75,8 +75,8 @@ class Ours:
     """lvsd's director, and what is asked of it."""
 
     def __init__(self, now: float) -> None:
-        self.director = Director(now=now)
-        self.director.link_mtus.update(dict.fromkeys(INTERFACES.values(), rig.MTU))
+        self.balancer = Balancer(now=now)
+        self.balancer.network.link_mtus.update(dict.fromkeys(INTERFACES.values(), rig.MTU))
         self._mtu = rig.MTU
         self._ticked = now
 
@@ -89,9 +89,9 @@ class Ours:
             case Look():
                 return Observation(now, self._sight(now))
             case Listing(arguments):
-                self.director.now = now
+                self.balancer.now = now
                 request = options.parse(arguments.split())
-                lines = lvsadm.answer(request, _InProcess(self.director))
+                lines = lvsadm.answer(request, _InProcess(self.balancer))
                 return Observation(now, "".join(f"{line}\n" for line in lines))
             case Wait():
                 return Observation(now, None)
@@ -105,13 +105,13 @@ class Ours:
         """Run the timers once a second, as the daemon does, and now."""
         while self._ticked < now:
             self._ticked = min(self._ticked + TICK_S, now)
-            while self.director.tick(self._ticked):
+            while self.balancer.tick(self._ticked):
                 pass
 
     # --- the operator -----------------------------------------------------------------------
 
     def _change(self, operation: scenario.Operation) -> None:
-        services = self.director.services
+        services = self.balancer.services
         match operation:
             case AddService(service):
                 services.add(_service(service))
@@ -126,18 +126,18 @@ class Ours:
             case RemoveServer(service, server):
                 services.get(_key(service)).remove(pack(server.address), server.port)
             case Sysctl(name, value):
-                present = getattr(self.director.settings, name)
-                setattr(self.director.settings, name, type(present)(value))
+                present = getattr(self.balancer.settings, name)
+                setattr(self.balancer.settings, name, type(present)(value))
             case Timeouts(tcp_s, tcp_fin_s, udp_s):
-                self.director.set_timeouts(tcp_s, tcp_fin_s, udp_s)
+                self.balancer.set_timeouts(tcp_s, tcp_fin_s, udp_s)
             case Mtu(side, mtu):
                 self._set_mtu(side, mtu)
 
     def _set_mtu(self, side: Side, mtu: int) -> None:
-        self.director.link_mtus[INTERFACES[side]] = mtu
+        self.balancer.network.link_mtus[INTERFACES[side]] = mtu
         if side is Side.SERVER:
             self._mtu = mtu
-            for service in self.director.services:
+            for service in self.balancer.services:
                 for server in service.servers:
                     self._reach(server)
 
@@ -161,7 +161,7 @@ class Ours:
     # --- packets ----------------------------------------------------------------------------
 
     def _send(self, operation: Send, now: float) -> tuple[Seen, ...]:
-        director = self.director
+        balancer = self.balancer
         side = operation.side
         data = operation.data
         if HOOKS[side] is Hook.FORWARD:
@@ -169,7 +169,7 @@ class Ours:
             packet = Packet()
             if packet.load(data) is None:
                 data = one_hop_on(packet)
-        outcome = director.handle(data, HOOKS[side], operation.mark, INTERFACES[side], now)
+        outcome = balancer.handle(data, HOOKS[side], operation.mark, INTERFACES[side], now)
         seen = []
         if isinstance(outcome, bytes):
             if side is Side.CLIENT:
@@ -178,17 +178,17 @@ class Ours:
                 outcome = one_hop_on(packet)
             other = Side.SERVER if side is Side.CLIENT else Side.CLIENT
             seen.append(Seen(other, _mac(other, outcome), outcome))
-        for departure in director.departures:
+        for departure in balancer.outbox.departures:
             mac = _mac(Side.SERVER, departure.data, departure.neighbour)
             seen.append(Seen(Side.SERVER, mac, departure.data))
-        director.departures.clear()
-        director.answers.clear()
+        balancer.outbox.departures.clear()
+        balancer.outbox.answers.clear()
         return tuple(seen)
 
     # --- what there is ----------------------------------------------------------------------
 
     def _sight(self, now: float) -> Sight:
-        entries = [_entry(row, now) for row in self.director.connections()]
+        entries = [_entry(row, now) for row in self.balancer.connections()]
         counts = [
             Counts(
                 _label(service.key),
@@ -199,7 +199,7 @@ class Ours:
                 server.inactive,
                 server.templates,
             )
-            for service in self.director.services
+            for service in self.balancer.services
             for server in service.servers
         ]
         return Sight(tuple(sorted(entries)), tuple(counts))

@@ -119,8 +119,8 @@ def test_the_kernel_has_to_forward_for_nat_only(
 
 def test_a_director_knows_the_ports_of_its_tunnels() -> None:
     config = _config("tun", tunnel="gue", tunnel_port=6080)
-    assert assemble(config, 0.0).tunnel_ports == {6080}
-    assert assemble(_config("tun"), 0.0).tunnel_ports == frozenset()
+    assert assemble(config, 0.0).network.tunnel_ports == {6080}
+    assert assemble(_config("tun"), 0.0).network.tunnel_ports == frozenset()
 
 
 def test_a_service_gets_its_pool_of_local_ports() -> None:

@@ -60,7 +60,7 @@ def test_what_is_too_long_for_its_way_is_cut_and_sent(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch, neighbour: bytes | None
 ) -> None:
     taken = _senders(daemon, monkeypatch, lambda _: 576)
-    daemon.director.departures.append(Departure(DATAGRAM, neighbour, DATAGRAM, 1))
+    daemon.balancer.outbox.departures.append(Departure(DATAGRAM, neighbour, DATAGRAM, 1))
     daemon.send_waiting()
     assert [len(piece) for piece in taken] == [572, 572, 324]
 
@@ -70,17 +70,17 @@ def test_sending_ends_whatever_the_senders_say_of_their_mtu(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch, mtu: Callable[[bytes], int]
 ) -> None:
     taken = _senders(daemon, monkeypatch, mtu)
-    daemon.director.departures.append(Departure(DATAGRAM, None, DATAGRAM, 1))
+    daemon.balancer.outbox.departures.append(Departure(DATAGRAM, None, DATAGRAM, 1))
     daemon.send_waiting()
-    assert (taken, daemon.director.departures) == ([], [])
-    assert daemon.director.dropped()["too_big"] > 0
+    assert (taken, daemon.balancer.outbox.departures) == ([], [])
+    assert daemon.balancer.tally.dropped()["too_big"] > 0
 
 
 def test_what_is_left_to_send_when_the_sockets_are_closed_is_counted(daemon: Daemon) -> None:
-    daemon.director.departures.append(Departure(DATAGRAM))
+    daemon.balancer.outbox.departures.append(Departure(DATAGRAM))
     daemon.send_waiting()
     assert daemon.counters()["packets"]["failed"] == 1
-    assert daemon.director.departures == []
+    assert daemon.balancer.outbox.departures == []
 
 
 def test_a_kernel_that_does_not_answer_about_routes_leaves_what_is_known(
@@ -90,14 +90,14 @@ def test_a_kernel_that_does_not_answer_about_routes_leaves_what_is_known(
         raise KernelError("list the links", "busy", "try again")
 
     monkeypatch.setattr(routes, "link_mtus", refuse)
-    daemon.director.link_mtus = {1: 1500}
+    daemon.balancer.network.link_mtus = {1: 1500}
 
     async def relearn() -> None:
         daemon.relearn_routes()
         await daemon.ways.done()
 
     asyncio.run(relearn())
-    assert daemon.director.link_mtus == {1: 1500}
+    assert daemon.balancer.network.link_mtus == {1: 1500}
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def test_every_packet_leaves_the_state_the_counts_and_the_timeout_of_the_table(
             outcome = world.handle(replace(request, what=what))
         else:
             outcome = world.reply(replace(world.to_server(request).reversed, what=what))
-        rows = list(world.director.connections())
+        rows = list(world.balancer.connections())
         state = "pass" if outcome is Verdict.PASS else rows[0].state_name
         left = rows[0].expires - world.now if rows else 0
         active, inactive = counts(server)

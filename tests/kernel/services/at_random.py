@@ -28,7 +28,8 @@ from tests.kernel.scenario import (
 from tests.kernel.services.story import GONE_S, OPENING, Story, Way, packet
 
 if TYPE_CHECKING:
-    from lvsd.core.connection import Connection, Template
+    from lvsd.core.connection import Connection
+    from lvsd.core.templates import Template
 
 STEPS = 50
 LOOKS = 0.2
@@ -123,7 +124,7 @@ class Hazard(Story):
                 return
 
     def _is_calm(self, at: float) -> bool:
-        table = self.ours.director.table
+        table = self.ours.balancer.flows.table
         lives_until: dict[Template, float] = {}
         for connection in table:
             late_s = _late_s(connection.path.timeouts[connection.state])
@@ -295,7 +296,7 @@ class Hazard(Story):
 
     def reply(self) -> None:
         """Let a real server answer a connection, if its answers come by."""
-        known = [each for each in self.ours.director.table if each.path.reply is not None]
+        known = [each for each in self.ours.balancer.flows.table if each.path.reply is not None]
         if known:
             self._answer(self.chance.choice(known))
 
@@ -303,7 +304,7 @@ class Hazard(Story):
         packed, cport = connection.client
         row = next(
             row
-            for row in self.ours.director.connections()
+            for row in self.ours.balancer.connections()
             if (row.client, row.client_port, row.vport, row.protocol)
             == (packed, cport, int.from_bytes(connection.key[-2:], "big"), connection.protocol)
             and not row.template

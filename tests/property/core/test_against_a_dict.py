@@ -307,7 +307,7 @@ class Against(RuleBasedStateMachine):
     def a_service_goes_and_comes_back(self, protocol: str, vip: int) -> None:
         """Remove a service, and add it again with the same servers."""
         old = self.services[protocol, vip]
-        self.world.director.services.remove(old.key)
+        self.world.balancer.services.remove(old.key)
         self.services[protocol, vip] = self.world.serve(
             protocol,
             vip=vip,
@@ -328,7 +328,7 @@ class Against(RuleBasedStateMachine):
     @invariant()
     def the_same_connections_in_the_same_states(self) -> None:
         """Compare the connections, and when they end."""
-        rows = [row for row in self.world.director.connections() if not row.template]
+        rows = [row for row in self.world.balancer.connections() if not row.template]
         assert sorted(
             (row.protocol, row.client, row.client_port, row.vip, row.state_name, row.expires)
             for row in rows
@@ -349,7 +349,7 @@ class Against(RuleBasedStateMachine):
         """Compare the templates, their servers, and how many connections each has."""
         assert {
             key[1]: (id(each.server), each.expires, each.controlled)
-            for key, each in self.world.director.table.templates.items()
+            for key, each in self.world.balancer.flows.table.templates.items()
         } == {
             pack(self.world.client(client)): (
                 id(promise.server),
@@ -371,7 +371,7 @@ class Against(RuleBasedStateMachine):
     @invariant()
     def every_key_leads_to_a_living_connection(self) -> None:
         """Look for keys that point at the dead, and for connections that no key finds."""
-        table = self.world.director.table
+        table = self.world.balancer.flows.table
         living = set(table)
         assert table.count == len(living) == len(self.links)
         assert set(table.by_key.values()) <= living
@@ -384,7 +384,7 @@ class Against(RuleBasedStateMachine):
         for _ in range(3):
             self.world.now += 10_000
             self.world.tick()
-        table = self.world.director.table
+        table = self.world.balancer.flows.table
         assert (table.by_key, table.templates, table.count) == ({}, {}, 0)
         assert table._shadowed == {}
         assert table._wheel._buckets == {}

@@ -53,7 +53,7 @@ def test_any_bytes_get_a_verdict_and_nothing_leaks(
     packets: list[bytes], hooks: list[Hook], mark: int, *, sloppy: bool, nodest: bool
 ) -> None:
     world = World()
-    director = world.director
+    balancer = world.balancer
     world.settings.sloppy_tcp = world.settings.sloppy_sctp = sloppy
     world.settings.expire_nodest_conn = nodest
     for version in (4, 6):
@@ -64,21 +64,21 @@ def test_any_bytes_get_a_verdict_and_nothing_leaks(
         world.serve(fwmark=7, persistence_s=30)
     outcomes = []
     for data, hook in zip(packets, hooks, strict=False):
-        outcomes.append(director.handle(data, hook, mark, ETHERNET, world.now))
+        outcomes.append(balancer.handle(data, hook, mark, ETHERNET, world.now))
         world.now += 0.25
     assert all(isinstance(each, bytes | Verdict) for each in outcomes)
-    assert outcomes.count(Verdict.DROP) == director.drops.total()
-    assert director.drops.keys() <= set(Reason)
-    assert outcomes.count(Verdict.PASS) >= director.passed
-    list(director.connections())
+    assert outcomes.count(Verdict.DROP) == balancer.tally.drops.total()
+    assert balancer.tally.drops.keys() <= set(Reason)
+    assert outcomes.count(Verdict.PASS) >= balancer.tally.passed
+    list(balancer.connections())
     for _ in range(2):
         world.now += 10_000
         world.tick()
-    assert director.table.by_key == {}
-    assert len(director.table) == 0
-    assert director.table._wheel._buckets == {}
+    assert balancer.flows.table.by_key == {}
+    assert len(balancer.flows.table) == 0
+    assert balancer.flows.table._wheel._buckets == {}
     assert [
         (server.active, server.total, server.templates)
-        for service in director.services
+        for service in balancer.services
         for server in service.servers
     ] == [(0, 0, 0)] * 10

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lvsd.core.admission import Share
-from lvsd.core.connection import Connection, ConnectionTable
+from lvsd.core.connection import Connection
+from lvsd.core.connection_table import ConnectionTable
 from lvsd.core.states import tcp
 from tests.property.examples import examples
 
@@ -28,7 +29,7 @@ def test_the_newest_living_claimant_has_the_key(
     table = ConnectionTable(0.0)
     living: list[Connection] = []
     for key, reply_key in pairs:
-        connection = Connection(key, reply_key, NO_PATH, None, 0)
+        connection = Connection(key, reply_key, NO_PATH)
         table.add(connection)
         living.append(connection)
         _check(table, living)

@@ -199,7 +199,7 @@ class FailingWays(Ways):
     def teardown(self) -> None:
         """Let all timers run out: nothing must be left, of any server that there ever was."""
         super().teardown()
-        assert list(self.world.director.services.departed()) == []
+        assert list(self.world.balancer.services.departed()) == []
         for server in self.mood.servers:
             assert (server.active, server.total, server.templates) == (0, 0, 0)
             assert not any(path.users for path in server.paths.values())

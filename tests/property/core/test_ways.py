@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from forwarders import Dr, Fullnat, Nat, Tun
-from lvsd.core.connection import TranslatedConnection
 from lvsd.core.local_ports import LocalPool
 from lvsd.core.settings import Settings
 from lvsd.core.verdict import Departure, Hook, Verdict
@@ -55,7 +54,7 @@ class Ways(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = World(self.version, Settings(max_connections=ROOM), now=1000.5)
-        self.world.director.tunnel_ports = frozenset({6080})
+        self.world.balancer.network.tunnel_ports = frozenset({6080})
         self.lip = "10.0.0.200" if self.version == 4 else "fd00::c8"
         self.own = [self.world.vip(1), self.lip]
         self._own()
@@ -65,7 +64,7 @@ class Ways(RuleBasedStateMachine):
             self._serve(name)
 
     def _own(self) -> None:
-        self.world.director.local_addresses = frozenset(map(pack, self.own))
+        self.world.balancer.network.local_addresses = frozenset(map(pack, self.own))
 
     def _serve(self, name: str) -> None:
         pool = LocalPool((pack(self.lip),), PORTS[0], PORTS[-1])
@@ -95,15 +94,15 @@ class Ways(RuleBasedStateMachine):
 
     def _handle(self, data: bytes, hook: Hook = Hook.PREROUTING) -> None:
         """Hand over a packet; keep what is sent for it, and forget the errors."""
-        director = self.world.director
-        drops = director.drops.total()
+        balancer = self.world.balancer
+        drops = balancer.tally.drops.total()
         outcome = self.world.handle(data, hook=hook)
         assert isinstance(outcome, bytes | Verdict)
-        assert (outcome is Verdict.DROP) == (director.drops.total() > drops)
+        assert (outcome is Verdict.DROP) == (balancer.tally.drops.total() > drops)
         if isinstance(outcome, bytes):
             self.sent.append(Departure(outcome))
         self.sent = [*self.sent, *self.world.sent()][-8:]
-        director.answers.clear()
+        balancer.outbox.answers.clear()
 
     # --- packets ------------------------------------------------------------------------
 
@@ -147,8 +146,8 @@ class Ways(RuleBasedStateMachine):
     def what_was_sent_turns_out_too_long(self, which: int, mtu: int) -> None:
         """Let a sender return a packet, with the MTU of its way."""
         if which < len(self.sent) and len(self.sent[which].data) > mtu:
-            self.world.director.too_long(self.sent[which], mtu)
-            assert all(len(each.data) <= mtu for each in self.world.director.departures)
+            self.world.balancer.forwarding.too_long(self.sent[which], mtu)
+            assert all(len(each.data) <= mtu for each in self.world.balancer.outbox.departures)
             self.world.sent()
 
     def _about(self, which: int) -> Segment | None:
@@ -207,7 +206,7 @@ class Ways(RuleBasedStateMachine):
     @rule(name=SERVICES)
     def a_service_goes_and_comes_back(self, name: str) -> None:
         """Remove a service, and add it again with the same servers."""
-        self.world.director.services.remove(self.services[name].key)
+        self.world.balancer.services.remove(self.services[name].key)
         self._serve(name)
 
     @rule(nodest=st.booleans(), quiescent=st.booleans(), reuse=st.integers(0, 3))
@@ -238,8 +237,8 @@ class Ways(RuleBasedStateMachine):
         """Look for two connections that a real server could not tell apart."""
         ends = Counter(
             each.reply_key
-            for each in self.world.director.table
-            if isinstance(each, TranslatedConnection)
+            for each in self.world.balancer.flows.table
+            if each.translation is not None
         )
         assert set(ends.values()) <= {1}
         assert {split_key(key)[1][1] for key in ends} <= set(PORTS)
@@ -249,22 +248,22 @@ class Ways(RuleBasedStateMachine):
         """Compare what is given towards each real server with the connections that have it."""
         living = Counter(
             (each.protocol, *each.ends[0], each.ends[1][0])
-            for each in self.world.director.table
-            if isinstance(each, TranslatedConnection)
+            for each in self.world.balancer.flows.table
+            if each.translation is not None
         )
         given = {
             (towards.protocol, *towards.real, towards.address): free.given
-            for towards, free in self.world.director.local_ports.free.items()
+            for towards, free in self.world.balancer.flows.local_ports.free.items()
         }
         assert given == living
 
     @invariant()
     def counts_are_those_of_living_connections(self) -> None:
         """Count connections per server, path and template."""
-        director = self.world.director
-        living = list(director.table)
-        assert len(living) == director.table.count
-        assert len(director.table) <= ROOM
+        balancer = self.world.balancer
+        living = list(balancer.flows.table)
+        assert len(living) == balancer.flows.table.count
+        assert len(balancer.flows.table) <= ROOM
         self._shares_add_up(living)
         servers = Counter(each.path.server for each in living)
         active = Counter(each.path.server for each in living if each.active)
@@ -276,13 +275,13 @@ class Ways(RuleBasedStateMachine):
                 assert {path: path.users for path in server.paths.values() if path.users} == {
                     path: count for path, count in users.items() if path.server is server
                 }
-        for template in director.table.templates.values():
+        for template in balancer.flows.table.templates.values():
             assert template.controlled == controlled[template]
 
     def _shares_add_up(self, living: list[Connection]) -> None:
         """Count what services have of the table, and see that who opens lies in the right wheel."""
-        director = self.world.director
-        table = director.table
+        balancer = self.world.balancer
+        table = balancer.flows.table
         templates = (*table.templates.values(), *table.retired)
         entries = Counter(each.path.server.service.share for each in living)
         entries.update(each.server.service.share for each in templates)
@@ -293,13 +292,13 @@ class Ways(RuleBasedStateMachine):
         opening = {each for each in living if each.path.protocol.opening[each.state]}
         assert {each for share in shares for each in share.opening.walk()} == opening
         present = [each.share for each in self.services.values()]
-        if director.admission._basis[1] == director.services.version:
+        if balancer.flows.admission._basis[1] == balancer.services.version:
             assert table.shares.unused == sum(share.unused for share in present)
 
     @invariant()
     def every_key_leads_to_a_living_connection(self) -> None:
         """Look for keys that point at the dead, and for connections that no key finds."""
-        table = self.world.director.table
+        table = self.world.balancer.flows.table
         living = set(table)
         assert set(table.by_key.values()) <= living
         for connection in living:
@@ -308,15 +307,15 @@ class Ways(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Let all timers run out: nothing must be left."""
-        director = self.world.director
+        balancer = self.world.balancer
         for _ in range(3):
             self.world.now += 10_000
             self.world.tick()
-        table = director.table
+        table = balancer.flows.table
         assert (table.by_key, table.templates, table.count) == ({}, {}, 0)
         assert table._shadowed == {}
         assert table._wheel._buckets == {}
-        assert director.local_ports.free == {}
+        assert balancer.flows.local_ports.free == {}
         assert table.shares.opening == {}
         for service in self.services.values():
             assert service.departed == {}

@@ -11,7 +11,7 @@ import uvloop
 
 from forwarders.nat import Nat
 from lvsd.control.server import ControlServer
-from lvsd.core.director import Director
+from lvsd.core.balancer import Balancer
 from lvsd.core.service import TCP, RealServer, Service, ServiceKey
 from lvsd.packet.address import pack
 from schedulers.rr import RoundRobin
@@ -28,22 +28,22 @@ WEB = ServiceKey(TCP, pack("192.0.2.10"), 80)
 
 
 @pytest.fixture
-def director() -> Director:
-    director = Director(now=NOW)
+def balancer() -> Balancer:
+    balancer = Balancer(now=NOW)
     web = Service(WEB, RoundRobin(), name="web", persistence_s=300, prefix=24)
-    director.services.add(web)
+    balancer.services.add(web)
     for host in (11, 12):
         server = RealServer(pack(f"10.0.0.{host}"), 8080, weight=host, upper=9, forwarder=Nat())
         web.add(server)
         server.meter.stats.connections = host
         server.meter.stats.in_bytes = 1000 * host
-    director.services.add(Service(ServiceKey(fwmark=7, family=6), RoundRobin()))
-    return director
+    balancer.services.add(Service(ServiceKey(fwmark=7, family=6), RoundRobin()))
+    return balancer
 
 
 @pytest.fixture
-def server(director: Director, tmp_path: Path) -> ControlServer:
-    return ControlServer(director, tmp_path / "control.sock", counters=lambda: GROUPS)
+def server(balancer: Balancer, tmp_path: Path) -> ControlServer:
+    return ControlServer(balancer, tmp_path / "control.sock", counters=lambda: GROUPS)
 
 
 @pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])

@@ -7,8 +7,8 @@ from tests.unit.core.world import World
 
 
 def _shown(world: World) -> int:
-    (row,) = world.director.connections()
-    return connection_entry(row, world.director.now)["expires_s"]
+    (row,) = world.balancer.connections()
+    return connection_entry(row, world.balancer.now)["expires_s"]
 
 
 def test_a_second_more_may_be_shown_until_the_clock_of_listings_moves() -> None:

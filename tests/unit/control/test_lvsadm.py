@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lvsd.control.server import ControlServer
-    from lvsd.core.director import Director
+    from lvsd.core.balancer import Balancer
 
     RunWith = Callable[[Callable[[], Coroutine[Any, Any, Any]]], Any]
     Lvsadm = Callable[[str], tuple[int, str, str]]
@@ -61,13 +61,13 @@ def test_json_of_timeouts_has_their_units(run: Lvsadm) -> None:
     assert json.loads(output) == {"tcp_s": 900, "tcp_fin_s": 120, "udp_s": 300}
 
 
-def test_status_has_every_reason_for_a_drop(run: Lvsadm, director: Director) -> None:
+def test_status_has_every_reason_for_a_drop(run: Lvsadm, balancer: Balancer) -> None:
     status, output, _ = run("--status")
     head, *lines = output.splitlines()
     assert status == 0
     assert head.endswith("up 0 s, 2 services")
     drops = lines[lines.index("drops:") + 1 : lines.index("queue:")]
-    assert [line.split()[0] for line in drops] == sorted(director.dropped())
+    assert [line.split()[0] for line in drops] == sorted(balancer.dropped())
 
 
 def test_status_has_what_is_counted_around_the_director(run: Lvsadm) -> None:
@@ -88,9 +88,9 @@ def test_json_of_status_has_its_groups(run: Lvsadm) -> None:
     }
 
 
-def test_zero_prints_nothing(run: Lvsadm, director: Director) -> None:
+def test_zero_prints_nothing(run: Lvsadm, balancer: Balancer) -> None:
     assert run("-Z") == (0, "", "")
-    [web, _] = director.services
+    [web, _] = balancer.services
     assert [server.meter.totals.connections for server in web.servers] == [0, 0]
 
 

@@ -12,7 +12,7 @@ import lvsd
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lvsd.core.director import Director
+    from lvsd.core.balancer import Balancer
 
     Exchange = Callable[..., list[dict[str, Any]]]
 
@@ -115,16 +115,16 @@ def test_an_unknown_service_is_refused(
     ]
 
 
-def test_zero_of_one_service_zeroes_its_servers(exchange: Exchange, director: Director) -> None:
+def test_zero_of_one_service_zeroes_its_servers(exchange: Exchange, balancer: Balancer) -> None:
     assert exchange(request("zero", service=WEB)) == [{"result": None}]
-    [web, _] = director.services
+    [web, _] = balancer.services
     assert [server.meter.totals.connections for server in web.servers] == [0, 0]
     assert [server.meter.raw.connections for server in web.servers] == [12, 11]
 
 
-def test_zero_of_all_takes_no_parameters(exchange: Exchange, director: Director) -> None:
+def test_zero_of_all_takes_no_parameters(exchange: Exchange, balancer: Balancer) -> None:
     assert exchange(b'{"method": "zero"}\n') == [{"result": None}]
-    [web, _] = director.services
+    [web, _] = balancer.services
     assert [server.meter.totals.in_bytes for server in web.servers] == [0, 0]
 
 
@@ -134,13 +134,13 @@ def test_timeouts_are_the_three_that_can_be_set(exchange: Exchange) -> None:
     ]
 
 
-def test_status_counts_from_the_start_of_the_daemon(exchange: Exchange, director: Director) -> None:
-    director.now += 61.5
+def test_status_counts_from_the_start_of_the_daemon(exchange: Exchange, balancer: Balancer) -> None:
+    balancer.now += 61.5
     [answer] = exchange(request("status"))
     result = answer["result"]
     assert (result["version"], result["uptime_s"], result["services"]) == (lvsd.__version__, 61, 2)
-    assert result["drops"] == director.dropped()
-    assert result["counters"] == director.counters()
+    assert result["drops"] == balancer.dropped()
+    assert result["counters"] == balancer.counters()
 
 
 def test_status_tells_what_is_counted_around_the_director_by_group(exchange: Exchange) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
     from pathlib import Path
 
-    from lvsd.core.director import Director
+    from lvsd.core.balancer import Balancer
 
     RunWith = Callable[[Callable[[], Coroutine[Any, Any, Any]]], Any]
     Exchange = Callable[..., list[dict[str, Any]]]
@@ -33,15 +33,15 @@ CONNECTIONS = b'{"method": "connections"}\n'
 ANSWER = {"result": {"tcp_s": 900, "tcp_fin_s": 120, "udp_s": 300}}
 
 
-def crowd(director: Director, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+def crowd(balancer: Balancer, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     """Give a director many connections."""
     client, vip, rip = map(pack, ("198.51.100.7", "192.0.2.10", "10.0.0.11"))
 
     def connections() -> Iterator[Row]:
         for port in range(count):
-            yield Row(6, client, port, vip, 80, rip, 8080, "ESTABLISHED", director.now + 900.0)
+            yield Row(6, client, port, vip, 80, rip, 8080, "ESTABLISHED", balancer.now + 900.0)
 
-    monkeypatch.setattr(director, "connections", connections)
+    monkeypatch.setattr(balancer, "connections", connections)
 
 
 # --- the socket -----------------------------------------------------------------------------
@@ -56,8 +56,8 @@ def test_the_socket_is_for_root_and_its_group_only(
     assert run_with(scenario) == 0o660
 
 
-def test_a_missing_directory_is_made(director: Director, tmp_path: Path) -> None:
-    server = ControlServer(director, tmp_path / "run" / "lvsd" / "control.sock")
+def test_a_missing_directory_is_made(balancer: Balancer, tmp_path: Path) -> None:
+    server = ControlServer(balancer, tmp_path / "run" / "lvsd" / "control.sock")
 
     async def scenario() -> None:
         await server.start()
@@ -84,11 +84,11 @@ def test_a_dead_daemons_socket_is_replaced(server: ControlServer, exchange: Exch
 
 
 def test_a_living_daemons_socket_is_left_alone(
-    director: Director, server: ControlServer, run_with: RunWith
+    balancer: Balancer, server: ControlServer, run_with: RunWith
 ) -> None:
     async def scenario() -> str:
         with pytest.raises(KernelError) as refused:
-            await ControlServer(director, server.path).start()
+            await ControlServer(balancer, server.path).start()
         reader, writer = await asyncio.open_unix_connection(server.path)
         writer.write(TIMEOUTS)
         assert json.loads(await reader.readline()) == ANSWER
@@ -102,9 +102,9 @@ def test_a_living_daemons_socket_is_left_alone(
 
 
 def test_a_successors_socket_is_left_alone(
-    director: Director, server: ControlServer, run_with: RunWith
+    balancer: Balancer, server: ControlServer, run_with: RunWith
 ) -> None:
-    successor = ControlServer(director, server.path)
+    successor = ControlServer(balancer, server.path)
 
     async def scenario() -> None:
         server.path.unlink()
@@ -121,8 +121,8 @@ def test_a_file_that_is_no_socket_is_left_alone(server: ControlServer) -> None:
     assert server.path.read_text() == "precious"
 
 
-def test_a_path_too_long_for_a_socket_is_a_kernel_error(director: Director, tmp_path: Path) -> None:
-    server = ControlServer(director, tmp_path / ("x" * 200))
+def test_a_path_too_long_for_a_socket_is_a_kernel_error(balancer: Balancer, tmp_path: Path) -> None:
+    server = ControlServer(balancer, tmp_path / ("x" * 200))
     with pytest.raises(KernelError, match="too long"):
         asyncio.run(server.start())
 
@@ -167,28 +167,28 @@ def test_a_request_that_is_too_long_ends_it(exchange: Exchange) -> None:
 
 
 def test_a_fault_of_ours_is_answered_and_the_server_goes_on(
-    director: Director, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+    balancer: Balancer, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(director, "connections", fail)
+    monkeypatch.setattr(balancer, "connections", fail)
     failed, answered = exchange(CONNECTIONS, TIMEOUTS)
     assert failed["error"]["code"] == "internal"
     assert answered == ANSWER
 
 
 def test_a_fault_in_the_middle_of_a_list_takes_the_place_of_its_last_line(
-    director: Director, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+    balancer: Balancer, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    crowd(director, monkeypatch, 2)
-    good = director.connections
+    crowd(balancer, monkeypatch, 2)
+    good = balancer.connections
 
     def fail() -> Iterator[Row]:
         yield from good()
         raise ZeroDivisionError
 
-    monkeypatch.setattr(director, "connections", fail)
+    monkeypatch.setattr(balancer, "connections", fail)
     monkeypatch.setattr(turns_module, "SLICE_S", 0.0)
     *lines, last = exchange(CONNECTIONS)
     assert [line["more"] for line in lines] == [True, True]
@@ -199,12 +199,12 @@ def test_a_fault_in_the_middle_of_a_list_takes_the_place_of_its_last_line(
 
 
 def test_a_long_list_comes_in_slices_with_the_loops_turn_between(
-    director: Director,
+    balancer: Balancer,
     server: ControlServer,
     run_with: RunWith,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    crowd(director, monkeypatch, 200)
+    crowd(balancer, monkeypatch, 200)
     monkeypatch.setattr(turns_module, "SLICE_S", 0.0)
     turns = 0
 
@@ -232,12 +232,12 @@ def test_a_long_list_comes_in_slices_with_the_loops_turn_between(
 
 
 def test_a_client_that_does_not_read_is_cut_off(
-    director: Director,
+    balancer: Balancer,
     server: ControlServer,
     run_with: RunWith,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    crowd(director, monkeypatch, 1_000_000)
+    crowd(balancer, monkeypatch, 1_000_000)
     monkeypatch.setattr(server_module, "STALL_S", 0.01)
 
     async def scenario() -> None:
@@ -306,12 +306,12 @@ async def clients(server: ControlServer, count: int) -> None:
 
 
 def test_a_client_that_goes_away_in_the_middle_of_a_list_is_no_fault_of_lvsds(
-    director: Director,
+    balancer: Balancer,
     server: ControlServer,
     run_with: RunWith,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    crowd(director, monkeypatch, 500)
+    crowd(balancer, monkeypatch, 500)
     monkeypatch.setattr(turns_module, "SLICE_S", 0.0)
 
     async def scenario() -> None:

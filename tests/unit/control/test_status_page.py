@@ -25,7 +25,7 @@ def _names(stats: type[SourceStats | IcmpStats]) -> set[str]:
     ("group", "names"),
     [
         ("queue", _names(SourceStats)),
-        ("table", set(Pressure(World().director, int).counters())),
+        ("table", set(Pressure(World().balancer, int).counters())),
         ("icmp", _names(IcmpStats) | set(ErrorLimits().counters())),
     ],
 )

@@ -39,7 +39,7 @@ def _answered(world: World, segment: Segment) -> bool:
     """Tell whether a packet is one of a connection that the table has, without moving it."""
     packet = Packet()
     packet.load(raw(segment))
-    return packet.key in world.director.table.by_key
+    return packet.key in world.balancer.flows.table.by_key
 
 
 @OPENERS
@@ -62,7 +62,7 @@ def test_the_oldest_opening_connection_gives_way_first(version: int, protocol: s
         sent += _flood(world, 1, start=number + 100, protocol=protocol)
         world.now += 1
     assert [_answered(world, each) for each in sent] == [False] * 5 + [True] * ROOM
-    assert world.director.admission.evicted == 5
+    assert world.balancer.flows.admission.evicted == 5
 
 
 def test_what_is_established_or_was_answered_never_gives_way(version: int) -> None:
@@ -78,7 +78,7 @@ def test_what_is_established_or_was_answered_never_gives_way(version: int) -> No
     _flood(world, 5 * ROOM, start=1000, vport=80)
     _flood(world, 5 * ROOM, start=1000, protocol="udp", vport=53)
     assert [_answered(world, each) for each in (ack, query, twice)] == [True] * 3
-    assert web.share.entries + dns.share.entries == len(world.director.table) == ROOM
+    assert web.share.entries + dns.share.entries == len(world.balancer.flows.table) == ROOM
 
 
 def test_a_flood_of_its_own_service_does_not_keep_a_client_out(version: int) -> None:
@@ -111,7 +111,7 @@ def test_established_connections_of_one_service_leave_the_others_their_part(vers
     for vport in (81, 82, 83):
         for cport in range(101, reserved + 101):
             world.establish(cport=cport, vport=vport)
-    assert len(world.director.table) == ROOM
+    assert len(world.balancer.flows.table) == ROOM
     assert services[0].share.refused == 3 * reserved
 
 
@@ -121,7 +121,7 @@ def test_only_a_larger_service_gives_way_to_another(version: int) -> None:
     for cport in range(101, ROOM * 3 // 4 + 99):
         world.establish(cport=cport, vport=81)
     waiting = _flood(world, ROOM // 4 + 1, vport=80)
-    assert len(world.director.table) == ROOM - 1
+    assert len(world.balancer.flows.table) == ROOM - 1
     _flood(world, 10, start=500, vport=81)
     assert all(_answered(world, each) for each in waiting)
     assert small.share.evicted == 0
@@ -143,7 +143,7 @@ def test_a_service_that_is_full_of_established_connections_refuses(version: int)
         world.establish(cport=cport)
     assert world.handle(world.from_client(cport=4)) is Verdict.DROP
     assert world.drops() == {"service_full": 1}
-    assert service.share.refused == world.director.admission.refused == 1
+    assert service.share.refused == world.balancer.flows.admission.refused == 1
 
 
 def test_a_template_of_a_client_that_never_answered_goes_with_its_connection(version: int) -> None:
@@ -151,8 +151,8 @@ def test_a_template_of_a_client_that_never_answered_goes_with_its_connection(ver
     service = world.serve(persistence_s=300)
     for client in range(1, 3 * ROOM):
         world.handle(world.from_client(client=client))
-    assert service.servers[0].templates == world.director.table.template_count == ROOM // 2
-    assert world.director.admission.evicted == 3 * ROOM - 1 - ROOM // 2
+    assert service.servers[0].templates == world.balancer.flows.table.template_count == ROOM // 2
+    assert world.balancer.flows.admission.evicted == 3 * ROOM - 1 - ROOM // 2
 
 
 def test_a_template_of_a_client_that_once_answered_stays(version: int) -> None:
@@ -163,12 +163,12 @@ def test_a_template_of_a_client_that_once_answered_stays(version: int) -> None:
     world.wait(11)
     for client in range(2, 3 * ROOM):
         world.handle(world.from_client(client=client))
-    assert [each.assured for each in world.director.table.templates.values()].count(True) == 1
-    assert service.share.entries == len(world.director.table) <= ROOM
+    assert [each.assured for each in world.balancer.flows.table.templates.values()].count(True) == 1
+    assert service.share.entries == len(world.balancer.flows.table) <= ROOM
 
 
 def _shares(world: World, *services: Service) -> list[int]:
-    assert sum(each.share.entries for each in services) == len(world.director.table)
+    assert sum(each.share.entries for each in services) == len(world.balancer.flows.table)
     return [each.share.entries for each in services]
 
 
@@ -180,7 +180,7 @@ def test_entries_are_counted_exactly_however_they_end(version: int) -> None:
     world.handle(world.from_client(cport=3, protocol="udp", vport=53))
     assert _shares(world, web, dns) == [3, 1]
     world.settings.expire_nodest_conn = True
-    world.director.services.remove(dns.key)
+    world.balancer.services.remove(dns.key)
     world.wait(2)
     assert _shares(world, web, dns) == [3, 0]
     closing = world.establish(cport=4)
@@ -189,7 +189,7 @@ def test_entries_are_counted_exactly_however_they_end(version: int) -> None:
     assert _shares(world, web) == [2]
     world.wait(1000)
     assert _shares(world, web) == [0]
-    assert not world.director.table.shares.opening
+    assert not world.balancer.flows.table.shares.opening
 
 
 def test_what_a_removed_service_left_is_counted_by_the_one_that_comes_back(version: int) -> None:
@@ -197,13 +197,13 @@ def test_what_a_removed_service_left_is_counted_by_the_one_that_comes_back(versi
     web = world.serve()
     for cport in range(1, 6):
         world.handle(world.from_client(cport=cport))
-    world.director.services.remove(web.key)
+    world.balancer.services.remove(web.key)
     again = world.serve()
     assert again.share.entries == 5
     world.handle(world.from_client(cport=6))
     assert again.share.entries == 6
     world.wait(61)
-    assert again.share.entries == len(world.director.table) == 0
+    assert again.share.entries == len(world.balancer.flows.table) == 0
 
 
 def test_another_bound_of_the_table_is_divided_anew(version: int) -> None:
@@ -214,7 +214,7 @@ def test_another_bound_of_the_table_is_divided_anew(version: int) -> None:
     world.settings.max_connections = 4 * ROOM
     world.handle(world.from_client(vport=81))
     assert [one.share.reserved, other.share.reserved] == [ROOM] * 2
-    world.director.services.remove(other.key)
+    world.balancer.services.remove(other.key)
     world.handle(world.from_client(vport=80, cport=9))
     assert [one.share.reserved, other.share.reserved] == [2 * ROOM, 0]
 

@@ -32,8 +32,8 @@ def _data(request: Segment) -> Segment:
 
 def test_all_ports_share_one_path(version: int, protocol: str) -> None:
     world, _ = _open(version, protocol)
-    assert [each.path.users for each in world.director.table] == [len(VPORTS)] * len(VPORTS)
-    (service,) = world.director.services
+    assert [each.path.users for each in world.balancer.flows.table] == [len(VPORTS)] * len(VPORTS)
+    (service,) = world.balancer.services
     assert len(service.servers[0].paths) == 1
 
 
@@ -93,13 +93,13 @@ def test_errors_about_a_request_and_a_reply_are_rewritten_outside_and_inside(
 
 def test_a_listing_shows_each_connections_own_ports(version: int, protocol: str) -> None:
     world, _ = _open(version, protocol)
-    ports = [(row.vport, row.rport) for row in world.director.connections() if not row.template]
+    ports = [(row.vport, row.rport) for row in world.balancer.connections() if not row.template]
     assert ports == [(vport, vport) for vport in VPORTS]
 
 
 def test_a_removed_server_no_longer_counts_what_any_port_sends(version: int, protocol: str) -> None:
     world, requests = _open(version, protocol)
-    (service,) = world.director.services
+    (service,) = world.balancer.services
     before = service.meter.totals
     server = world.remove_server(service, rport=0)
     for request in requests:

@@ -26,7 +26,7 @@ def test_a_packet_that_is_too_big_is_quoted_as_it_was_sent(
     service.servers[0].mtu = 1400
     request = replace(world.from_client(), payload=bytes(1400))
     assert world.handle(request) is Verdict.DROP
-    (answer,) = world.director.answers
+    (answer,) = world.balancer.outbox.answers
     quote = answer.message[8:]
     assert quote == raw(request)[: len(quote)]
 

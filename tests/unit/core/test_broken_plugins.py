@@ -73,7 +73,7 @@ def test_a_broken_scheduler_does_not_hold_up_other_services() -> None:
     listening = Listening()
     world.serve(vip=2, scheduler=listening)
     world.tick()
-    assert listening.ticks == [world.director.now]
+    assert listening.ticks == [world.balancer.now]
 
 
 class Raising(FirstAdded):
@@ -123,7 +123,7 @@ class Lying(FirstAdded):
 
 
 def _nothing_is_left(world: World, *servers: RealServer) -> bool:
-    table, services = world.director.table, world.director.services
+    table, services = world.balancer.flows.table, world.balancer.services
     users = [path.users for each in servers for path in each.paths.values()]
     counts = [(each.total, each.active, each.templates) for each in servers]
     return (len(table), list(services.departed()), sum(users), set(counts)) == (
@@ -157,7 +157,7 @@ def test_a_packet_whose_pick_raises_is_dropped_counted_and_kept_for_the_log(
     service = world.serve(scheduler=Raising("pick"), persistence_s=persistence_s)
     assert world.handle(world.from_client()) is Verdict.DROP
     assert world.drops() == {"plugin_fault": 1}
-    assert world.director.answers == []
+    assert world.balancer.outbox.answers == []
     assert str(service.fault) == "pick"
     assert _nothing_is_left(world, *service.servers)
 
@@ -226,8 +226,8 @@ def test_a_server_is_gone_though_the_scheduler_fails_to_let_go_of_it(
     world.establish()
     servers = list(service.servers)
     if whole_service:
-        world.director.services.remove(service.key)
-        assert (service.servers, len(world.director.services)) == ([], 0)
+        world.balancer.services.remove(service.key)
+        assert (service.servers, len(world.balancer.services)) == ([], 0)
     else:
         world.remove_server(service, 1)
         assert world.handle(world.from_client(cport=40001)) is Verdict.DROP
@@ -287,7 +287,7 @@ def test_a_forwarder_that_raises_holds_no_port_path_or_count(forwarder: Forwarde
         assert world.handle(world.from_client(cport=cport)) is Verdict.DROP
     assert world.drops() == {"plugin_fault": 2}
     assert str(service.fault) == "plan"
-    assert world.director.local_ports.free == {}
+    assert world.balancer.flows.local_ports.free == {}
     assert _nothing_is_left(world, *service.servers)
 
 

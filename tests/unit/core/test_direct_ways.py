@@ -34,7 +34,7 @@ def _one_hop_on(segment: Segment) -> bytes:
 
 
 def _only_server(world: World) -> RealServer:
-    ((server,),) = (service.servers for service in world.director.services)
+    ((server,),) = (service.servers for service in world.balancer.services)
     return server
 
 
@@ -145,7 +145,7 @@ def test_a_packet_too_long_for_the_server_is_refused_with_the_mtu(version: int) 
     world.leave(world.from_client())
     assert world.handle(replace(world.from_client("PA"), payload=bytes(1380))) is Verdict.DROP
     assert world.drops() == {"too_big": 1}
-    (answer,) = world.director.answers
+    (answer,) = world.balancer.outbox.answers
     assert int.from_bytes(answer.message[4:8], "big") == 1400
 
 
@@ -155,9 +155,9 @@ def test_what_turns_out_too_long_when_it_is_sent_is_refused_with_the_mtu(version
     world.leave(world.from_client())
     world.handle(replace(world.from_client("PA"), payload=bytes(1400)))
     (departure,) = world.sent()
-    world.director.too_long(departure, 1350)
+    world.balancer.forwarding.too_long(departure, 1350)
     assert world.sent() == []
-    (answer,) = world.director.answers
+    (answer,) = world.balancer.outbox.answers
     outer = 20 if version == 4 else 40
     assert int.from_bytes(answer.message[4:8], "big") == 1350 - outer
     assert answer.destination == pack(world.client())
@@ -194,7 +194,7 @@ def test_a_way_that_claims_to_take_the_packet_it_refused_gets_it_no_more(version
     world.serve(forwarder=Dr())
     world.handle(world.from_client())
     (departure,) = world.sent()
-    world.director.too_long(departure, 1500)
+    world.balancer.forwarding.too_long(departure, 1500)
     assert (world.sent(), world.drops()) == ([], {"too_big": 1})
 
 
@@ -227,8 +227,8 @@ def test_a_server_without_a_route_is_refused_and_counted(version: int) -> None:
     _only_server(world).set_way(1500, None, is_local=False)
     assert world.handle(world.from_client()) is Verdict.DROP
     assert world.drops() == {"no_route": 1}
-    assert len(world.director.answers) == 1
-    assert world.director.table.count == 0
+    assert len(world.balancer.outbox.answers) == 1
+    assert world.balancer.flows.table.count == 0
 
 
 def test_a_full_sized_packet_gets_the_mtu_that_the_tunnel_leaves(version: int) -> None:
@@ -238,7 +238,7 @@ def test_a_full_sized_packet_gets_the_mtu_that_the_tunnel_leaves(version: int) -
     headers = 40 if version == 4 else 60
     full = replace(world.from_client("PA"), payload=bytes(1500 - headers))
     assert world.handle(full) is Verdict.DROP
-    (answer,) = world.director.answers
+    (answer,) = world.balancer.outbox.answers
     outer = 20 if version == 4 else 40
     assert int.from_bytes(answer.message[4:8], "big") == 1500 - outer - 8 - 4
 
@@ -276,7 +276,7 @@ def test_an_icmp_error_about_the_tunnel_becomes_one_for_the_client(version: int)
     else:
         error = IPv6(src=ROUTER[6], dst=world.source) / ICMPv6PacketTooBig(mtu=1400)
     assert world.handle(bytes(error / Raw(outer))) is Verdict.TAKEN
-    (answer,) = world.director.answers
+    (answer,) = world.balancer.outbox.answers
     assert answer.destination == pack(world.client())
     less = 20 if version == 4 else 40
     assert int.from_bytes(answer.message[4:8], "big") == 1400 - less
@@ -294,7 +294,7 @@ def test_an_expired_ttl_within_the_tunnel_is_told_the_client(version: int) -> No
     else:
         error = IPv6(src=ROUTER[6], dst=world.source) / ICMPv6TimeExceeded()
     assert world.handle(bytes(error / Raw(outer))) is Verdict.TAKEN
-    (answer,) = world.director.answers
+    (answer,) = world.balancer.outbox.answers
     assert answer.message[0] == (11 if version == 4 else 3)
     assert answer.message[8:] == _one_hop_on(request)
 
@@ -308,7 +308,7 @@ def test_an_icmp_error_that_quotes_too_little_of_a_tunnel_passes(version: int) -
     else:
         error = IPv6(src=ROUTER[6], dst=world.source) / ICMPv6TimeExceeded()
     assert world.handle(bytes(error / Raw(outer))) is Verdict.PASS
-    assert world.director.answers == []
+    assert world.balancer.outbox.answers == []
 
 
 # --- Local ----------------------------------------------------------------------------------
@@ -320,7 +320,7 @@ def test_a_server_that_is_the_director_gets_the_packet_as_it_is(
 ) -> None:
     world = World(version)
     world.serve(forwarder=forwarder)
-    world.director.local_addresses = frozenset({pack(world.vip()), pack(world.rip())})
+    world.balancer.network.local_addresses = frozenset({pack(world.vip()), pack(world.rip())})
     _only_server(world).set_way(1500, pack(world.rip()), is_local=True)
     assert world.handle(replace(world.from_client(), ttl=1)) is Verdict.PASS
     assert world.states() == ["SYN_RECV"]
@@ -330,7 +330,7 @@ def test_a_server_that_is_the_director_gets_the_packet_as_it_is(
 def test_a_packet_for_the_director_is_not_routed_where_the_vip_is_foreign(version: int) -> None:
     world = World(version)
     world.serve(forwarder=Dr())
-    world.director.local_addresses = frozenset({pack(world.rip())})
+    world.balancer.network.local_addresses = frozenset({pack(world.rip())})
     _only_server(world).set_way(1500, pack(world.rip()), is_local=True)
     assert world.handle(world.from_client()) is Verdict.DROP
     assert world.drops() == {"not_local": 1}
@@ -343,7 +343,7 @@ def test_a_living_connection_follows_a_server_that_moves_to_the_director_and_awa
     world = World(version)
     world.serve(forwarder=forwarder)
     server = _only_server(world)
-    world.director.local_addresses = frozenset({pack(world.vip()), pack(world.rip())})
+    world.balancer.network.local_addresses = frozenset({pack(world.vip()), pack(world.rip())})
     sent = world.leave(world.from_client())
     server.set_way(1500, pack(world.rip()), is_local=True)
     assert world.handle(world.from_client()) is Verdict.PASS

@@ -28,9 +28,9 @@ def test_a_removed_servers_replies_are_taken_until_its_last_connection_ends(vers
     world.establish()
     world.remove_server(service)
     endpoint = pack(world.rip()), 6, 8080
-    assert diverted(world.director.services).servers == {endpoint}
+    assert diverted(world.balancer.services).servers == {endpoint}
     world.wait(901)
-    assert not diverted(world.director.services).servers
+    assert not diverted(world.balancer.services).servers
 
 
 @pytest.mark.parametrize("again", [False, True])
@@ -40,26 +40,26 @@ def test_a_removed_services_packets_are_taken_until_its_last_connection_ends(
     world = World(version)
     service = world.serve()
     world.establish()
-    world.director.services.remove(service.key)
+    world.balancer.services.remove(service.key)
     if again:  # and removed again, now without servers of its own
         world.serve(servers=0)
-        world.director.services.remove(service.key)
-    state = diverted(world.director.services)
+        world.balancer.services.remove(service.key)
+    state = diverted(world.balancer.services)
     assert state.endpoints == {(pack(world.vip()), 6, 80)}
     assert state.servers == {(pack(world.rip()), 6, 8080)}
     assert state.not_forwarded == {pack(world.vip())}
     world.wait(901)
-    assert diverted(world.director.services) == Diverted()
+    assert diverted(world.balancer.services) == Diverted()
 
 
 def test_a_removed_mark_is_taken_until_its_last_connection_ends(version: int) -> None:
     world = World(version)
     service = world.serve(fwmark=7)
     world.handle(world.from_client(), mark=7)
-    world.director.services.remove(service.key)
-    assert diverted(world.director.services).marks == {7}
+    world.balancer.services.remove(service.key)
+    assert diverted(world.balancer.services).marks == {7}
     world.wait(901)
-    assert diverted(world.director.services) == Diverted()
+    assert diverted(world.balancer.services) == Diverted()
 
 
 def test_a_removed_services_local_addresses_are_taken_though_another_is_in_its_place(
@@ -69,9 +69,9 @@ def test_a_removed_services_local_addresses_are_taken_though_another_is_in_its_p
     pool = LocalPool((pack(LIP[version]),))
     service = world.serve(forwarder=Fullnat(), local=pool)
     world.leave(world.from_client())
-    world.director.services.remove(service.key)
+    world.balancer.services.remove(service.key)
     world.serve(servers=0)
-    state = diverted(world.director.services)
+    state = diverted(world.balancer.services)
     assert state.local_addresses == {pack(LIP[version])}
     assert state.fullnat_servers == {(pack(world.rip()), 6, 8080)}
 
@@ -83,12 +83,12 @@ def test_replies_of_passive_ftps_data_connections_are_taken(
     world = World(version)
     pool = LocalPool((pack(LIP[version]),))
     service = world.serve(vport=21, rport=21, persistence_s=300, forwarder=forwarder, local=pool)
-    state = diverted(world.director.services)
+    state = diverted(world.balancer.services)
     from_any_port = {(pack(world.rip()), 6, 0)}
     assert state.servers | state.fullnat_servers == from_any_port
     without = Service(service.key, service.scheduler)
     service.edit(without)
-    state = diverted(world.director.services)
+    state = diverted(world.balancer.services)
     assert state.servers | state.fullnat_servers == from_any_port
     assert (pack(world.vip()), 6, 0) in state.endpoints
 
@@ -96,7 +96,7 @@ def test_replies_of_passive_ftps_data_connections_are_taken(
 def test_replies_of_a_persistent_mark_are_taken_from_any_port(version: int) -> None:
     world = World(version)
     world.serve(fwmark=7, persistence_s=300)
-    state = diverted(world.director.services)
+    state = diverted(world.balancer.services)
     assert state.servers == {(pack(world.rip()), number, 0) for number in (6, 17, 132)}
 
 
@@ -108,9 +108,9 @@ def test_replies_of_the_former_way_are_taken_beside_those_of_the_new_one(version
     server = service.servers[0]
     endpoint = pack(world.rip()), 6, 8080
     server.set_forwarder(Nat())
-    state = diverted(world.director.services)
+    state = diverted(world.balancer.services)
     assert state.servers == state.fullnat_servers == {endpoint}
     server.set_forwarder(Dr())
-    state = diverted(world.director.services)
+    state = diverted(world.balancer.services)
     assert not state.servers
     assert state.fullnat_servers == {endpoint}

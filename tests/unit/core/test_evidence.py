@@ -18,7 +18,7 @@ VERSIONS = pytest.mark.parametrize("version", [4, 6])
 
 
 def only_server(world: World) -> RealServer:
-    [service] = world.director.services
+    [service] = world.balancer.services
     [server] = service.servers
     return server
 
@@ -72,7 +72,7 @@ def test_a_row_of_refusals_ends_with_a_pause() -> None:
     world = World()
     world.serve()
     world.handle(world.from_client())
-    [connection] = world.director.table
+    [connection] = world.balancer.flows.table
     refusals = Refusals()
     for now in (100.0, 101.0, 101.0 + PAUSE_S):
         refusals.note(connection, now)

@@ -11,9 +11,10 @@ from scapy.layers.inet6 import ICMPv6PacketTooBig, IPv6
 from scapy.packet import Raw
 
 from forwarders import Fullnat
-from lvsd.core.ending import ENDED_TOGETHER, SENT_AT_ONCE
+from lvsd.core.flows import SENT_AT_ONCE
 from lvsd.core.local_ports import SPARE_OPENING, LocalPool
 from lvsd.core.sequence_numbers import GAP, TICKS_PER_S
+from lvsd.core.upkeep import ENDED_TOGETHER
 from lvsd.core.verdict import Verdict
 from lvsd.packet.address import pack
 from tests.unit.core.world import Segment, World, raw
@@ -32,7 +33,7 @@ FAR = 1 << 30
 
 def _world(version: int, *, ports: tuple[int, int] = (5000, 5999)) -> World:
     world = World(version)
-    world.director.local_addresses = frozenset({pack(LIP[version]), pack(world.vip())})
+    world.balancer.network.local_addresses = frozenset({pack(LIP[version]), pack(world.vip())})
     _serve(world, ports=ports)
     return world
 
@@ -89,7 +90,7 @@ def test_each_connection_has_a_local_port_of_its_own(version: int) -> None:
 def test_a_listing_names_the_local_end(version: int) -> None:
     world = _world(version)
     world.leave(world.from_client())
-    (row,) = world.director.connections()
+    (row,) = world.balancer.connections()
     assert row.local == (pack(LIP[version]), 5000)
     assert (row.rip, row.rport) == (pack(world.rip()), 8080)
 
@@ -100,8 +101,8 @@ def test_without_a_free_port_a_client_is_told_and_the_refusal_counted(version: i
         _opened(world, cport)
     assert world.handle(world.from_client(cport=3)) is Verdict.DROP
     assert world.drops() == {"no_local_port": 1}
-    assert len(world.director.answers) == 1
-    assert world.director.table.count == 2
+    assert len(world.balancer.outbox.answers) == 1
+    assert world.balancer.flows.table.count == 2
 
 
 def test_without_a_free_port_the_oldest_that_is_still_opening_makes_room(version: int) -> None:
@@ -111,7 +112,7 @@ def test_without_a_free_port_the_oldest_that_is_still_opening_makes_room(version
     world.leave(world.from_client(cport=3))
     got = [_parsed(world, world.leave(world.from_client(cport=cport))) for cport in (4, 5, 6)]
     assert [each.sport for each in got] == [5001, 5002, 5001]
-    clients = sorted(row.client_port for row in world.director.connections())
+    clients = sorted(row.client_port for row in world.balancer.connections())
     assert (clients, world.drops()) == ([1, 5, 6], {})
 
 
@@ -134,7 +135,7 @@ def test_of_udp_those_of_one_packet_make_room(version: int) -> None:
     for cport in (2, 3):
         request = world.from_client(protocol="udp", vport=53, cport=cport)
         assert _parsed(world, world.leave(request)).sport == 5001
-    clients = sorted(row.client_port for row in world.director.connections())
+    clients = sorted(row.client_port for row in world.balancer.connections())
     assert clients == [1, 3]
 
 
@@ -145,7 +146,7 @@ def test_only_those_that_go_to_the_same_server_make_room(version: int) -> None:
     world.leave(world.from_client(vport=81))
     _opened(world, 1)
     assert world.handle(world.from_client(cport=2)) is Verdict.DROP
-    assert world.director.table.count == 2
+    assert world.balancer.flows.table.count == 2
 
 
 def test_what_a_list_remembers_of_opening_connections_is_bounded(version: int) -> None:
@@ -155,7 +156,7 @@ def test_what_a_list_remembers_of_opening_connections_is_bounded(version: int) -
         world.leave(stays)
         _, ack = _opened(world, 2)
         world.leave(replace(ack, what="R"))
-    (free,) = world.director.local_ports.free.values()
+    (free,) = world.balancer.flows.local_ports.free.values()
     assert len(free.opening or ()) <= 2 * 10 + SPARE_OPENING + 1
 
 
@@ -168,7 +169,7 @@ def test_a_port_is_free_again_when_its_connection_has_ended(version: int) -> Non
 
 def test_a_local_address_that_is_not_the_hosts_is_not_used(version: int) -> None:
     world = _world(version)
-    world.director.local_addresses = frozenset({pack(world.vip())})
+    world.balancer.network.local_addresses = frozenset({pack(world.vip())})
     assert world.handle(world.from_client()) is Verdict.DROP
     assert world.drops() == {"no_local_port": 1}
 
@@ -208,7 +209,7 @@ def _again(world: World) -> bytes:
 
 def test_an_expired_connection_is_reset_at_both_ends(version: int) -> None:
     world = _world(version)
-    world.director.set_timeouts(90, 0, 0)
+    world.balancer.set_timeouts(90, 0, 0)
     got, _ = _opened(world)
     world.wait(92)
     to_client, to_server = (_parsed(world, each.data) for each in world.sent())
@@ -225,12 +226,12 @@ def test_resets_of_many_connections_do_not_leave_all_at_once(version: int) -> No
         _opened(world, cport)
     world.now += 901
     sent = []
-    while world.director.tick(world.now):
+    while world.balancer.tick(world.now):
         sent.append(len(world.sent()))
     sent.append(len(world.sent()))
     assert max(sent) < SENT_AT_ONCE + 2 * ENDED_TOGETHER
     assert sum(sent) == 2 * 1000
-    assert world.director.table.count == 0
+    assert world.balancer.flows.table.count == 0
 
 
 def test_a_connection_that_was_closed_is_not_reset(version: int) -> None:
@@ -300,14 +301,14 @@ def test_a_reply_at_its_last_hop_is_refused(version: int) -> None:
     header = type(got)(src=got.dst, dst=got.src)
     setattr(header, "ttl" if version == 4 else "hlim", 1)
     assert world.handle(bytes(header / TCP(sport=8080, dport=got.sport))) is Verdict.DROP
-    (answer,) = world.director.answers
+    (answer,) = world.balancer.outbox.answers
     assert answer.destination == pack(world.rip())
 
 
 def test_a_path_says_whose_plan_it_is(version: int) -> None:
     world = _world(version)
     world.leave(world.from_client())
-    (connection,) = world.director.table
+    (connection,) = world.balancer.flows.table
     assert repr(connection.path) == f"Path({PLAIN!r})"
 
 
@@ -317,9 +318,9 @@ def test_what_fullnat_cannot_translate_is_refused_and_counted(version: int) -> N
     service = world.serve(fwmark=7, forwarder=PLAIN, local=pool)
     assert world.handle(world.from_client(protocol="sctp"), mark=7) is Verdict.DROP
     assert world.drops() == {"not_translated": 1}
-    assert len(world.director.answers) == 1
-    assert (world.director.table.count, service.servers[0].total) == (0, 0)
-    assert world.director.local_ports.free == {}
+    assert len(world.balancer.outbox.answers) == 1
+    assert (world.balancer.flows.table.count, service.servers[0].total) == (0, 0)
+    assert world.balancer.flows.local_ports.free == {}
 
 
 def test_a_persistent_client_that_reuses_its_port_is_told_to_the_server_again(
@@ -333,7 +334,7 @@ def test_a_persistent_client_that_reuses_its_port_is_told_to_the_server_again(
     second, _ = _opened(world)
     assert second.dst == first.dst
     assert second.sport != first.sport
-    assert world.director.client_address.told == 2
+    assert world.balancer.flows.client_address.told == 2
 
 
 def test_tcp_and_udp_have_the_same_ports_to_give(version: int) -> None:

@@ -27,7 +27,7 @@ def test_ipsec_is_the_hosts_though_its_key_exchange_goes_through_fullnat(
     version: int, protocol: str
 ) -> None:
     world = World(version)
-    world.director.local_addresses = frozenset({pack(LIP[version]), pack(world.vip())})
+    world.balancer.network.local_addresses = frozenset({pack(LIP[version]), pack(world.vip())})
     pool = LocalPool((pack(LIP[version]),))
     world.serve("udp", 500, forwarder=Fullnat("none"), local=pool)
     world.leave(world.from_client(protocol="udp", cport=500, vport=500))

@@ -9,7 +9,7 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 
 from forwarders import Fullnat
-from lvsd.core.ending import SENT_AT_ONCE
+from lvsd.core.flows import SENT_AT_ONCE
 from lvsd.core.local_ports import LocalPool
 from lvsd.core.sequence_numbers import Origin
 from lvsd.core.verdict import Verdict
@@ -25,7 +25,7 @@ OLD = 3_000_000_000
 
 def _world(version: int, told: str = "none", *, port: int = 0) -> World:
     world = World(version, origin=Origin(b"secret", 1_800_000_000.0, port))
-    world.director.local_addresses = frozenset({pack(LIP[version])})
+    world.balancer.network.local_addresses = frozenset({pack(LIP[version])})
     pool = LocalPool((pack(LIP[version]),), 5000, 6999)
     world.serve(forwarder=Fullnat(told), local=pool)  # type: ignore[arg-type]  # one of its words
     return world
@@ -126,11 +126,11 @@ def test_a_stop_resets_all_that_may_still_carry_data_at_both_ends(version: int) 
         _opened(world, cport)
     world.leave(world.from_client(cport=30999))
     sent = []
-    for _ in world.director.endings.reset_translated():
-        sent.append(len(world.director.departures))
+    for _ in world.balancer.flows.reset_translated():
+        sent.append(len(world.balancer.outbox.departures))
         packets = [_parsed(world, each.data) for each in world.sent()]
         assert {str(each[TCP].flags) for each in packets} == {"R"}
     sent.append(len(world.sent()))
     assert max(sent) <= SENT_AT_ONCE + 1
     assert sum(sent) == 2 * 999
-    assert world.director.table.count == 0
+    assert world.balancer.flows.table.count == 0

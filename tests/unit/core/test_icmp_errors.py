@@ -81,7 +81,7 @@ def test_an_error_of_a_router_on_the_way_to_the_client_keeps_its_source(version:
 def test_errors_are_counted_in_and_out(version: int) -> None:
     world = World(version)
     request = _open(world, "tcp")
-    (service,) = world.director.services
+    (service,) = world.balancer.services
     first = service.meter.totals
     inward = icmp_error("unreachable", world.client(), world.vip(), request.reversed)
     outward = icmp_error("unreachable", world.rip(), world.client(), world.to_server(request))
@@ -100,16 +100,16 @@ def test_errors_are_counted_in_and_out(version: int) -> None:
 def test_an_error_leaves_state_and_timer_alone(version: int) -> None:
     world = World(version)
     request = _open(world, "tcp")
-    (before,) = world.director.connections()
+    (before,) = world.balancer.connections()
     world.now += 10
     world.handle(icmp_error("unreachable", world.client(), world.vip(), request.reversed))
-    assert list(world.director.connections()) == [before]
+    assert list(world.balancer.connections()) == [before]
 
 
 def test_an_error_about_a_removed_servers_reply_still_reaches_it(version: int) -> None:
     world = World(version)
     request = _open(world, "tcp")
-    (service,) = world.director.services
+    (service,) = world.balancer.services
     world.remove_server(service)
     error = icmp_error("too big", world.client(), world.vip(), request.reversed)
     assert isinstance(world.handle(error), bytes)

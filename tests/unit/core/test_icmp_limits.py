@@ -105,20 +105,20 @@ def test_refused_clients_keep_nobody_from_learning_the_mtu_or_that_a_ttl_has_end
         world.now += 0.0002
         flood = world.from_client(vport=81, client=1 + number % 200, cport=5000 + number)
         world.handle(flood)
-        world.director.answers.clear()
+        world.balancer.outbox.answers.clear()
         if number % 20:
             continue
         world.handle(replace(big, source=world.client(number // 20 + 1), source_port=number + 1000))
-        told += len(world.director.answers)
-        world.director.answers.clear()
+        told += len(world.balancer.outbox.answers)
+        world.balancer.outbox.answers.clear()
         expired = replace(
             world.from_client(protocol="udp", vport=53, client=number // 20 + 1, cport=30000), ttl=1
         )
         world.handle(expired)
-        ended += len(world.director.answers)
-        world.director.answers.clear()
+        ended += len(world.balancer.outbox.answers)
+        world.balancer.outbox.answers.clear()
     assert (told, ended) == (50, 50)
-    assert world.director.outbox.limits.counters()["limited_unreachable"] > 700
+    assert world.balancer.outbox.limits.counters()["limited_unreachable"] > 700
 
 
 @VERSIONS
@@ -129,7 +129,7 @@ def test_an_mtu_is_told_as_often_as_a_packet_is_too_big(version: int) -> None:
     service.servers[0].mtu = 1400
     for _ in range(100):
         world.handle(ack)
-    assert len(world.director.answers) == 100
+    assert len(world.balancer.outbox.answers) == 100
 
 
 def test_a_host_without_a_limit_for_each_target_has_only_the_one_for_all() -> None:

@@ -22,7 +22,7 @@ def test_a_packet_of_a_real_server_without_a_connection_passes_unanswered(versio
     world.serve("udp")
     stray = world.to_server(world.from_client(protocol="udp")).reversed
     assert world.reply(stray) is Verdict.PASS
-    assert (world.director.answers, world.drops()) == ([], {})
+    assert (world.balancer.outbox.answers, world.drops()) == ([], {})
 
 
 def test_a_mark_without_a_usable_server_is_refused(version: int) -> None:
@@ -30,7 +30,7 @@ def test_a_mark_without_a_usable_server_is_refused(version: int) -> None:
     world.serve(fwmark=7, servers=0)
     assert world.handle(world.from_client(), mark=7) is Verdict.DROP
     assert world.drops() == {"no_server": 1}
-    assert len(world.director.answers) == 1
+    assert len(world.balancer.outbox.answers) == 1
 
 
 def test_what_ftp_says_of_its_data_port_reaches_the_client_as_it_is(version: int) -> None:

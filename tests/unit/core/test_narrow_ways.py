@@ -33,7 +33,7 @@ def _serve(world: World, forwarder: Forwarder, protocol: str = "tcp", **options:
 
 def _told_mtu(world: World) -> int:
     """Return the MTU in the last ICMP error to a client."""
-    return int.from_bytes(world.director.answers[-1].message[4:8], "big")
+    return int.from_bytes(world.balancer.outbox.answers[-1].message[4:8], "big")
 
 
 def _too_big(world: World, destination: str, mtu: int, about: bytes) -> bytes:
@@ -69,14 +69,14 @@ def test_a_way_that_shrinks_with_every_attempt_ends_in_a_counted_drop(
 ) -> None:
     world = World(version)
     _serve(world, forwarder, "udp")
-    world.director.link_mtus.clear()
+    world.balancer.network.link_mtus.clear()
     datagram = replace(world.from_client(protocol="udp"), payload=bytes(1200), dont_fragment=False)
     assert world.handle(datagram) is Verdict.TAKEN
     rounds = 0
     while departures := world.sent():
         rounds += 1
         for each in departures:
-            world.director.too_long(each, len(each.data) - 8)
+            world.balancer.forwarding.too_long(each, len(each.data) - 8)
     assert rounds <= 1300 / 8
     assert world.drops().keys() == {"too_big"}
 
@@ -135,7 +135,7 @@ def test_where_a_way_has_no_room_but_for_the_least_packet_toa_stays_away() -> No
     world.sent()
     assert len(world.leave(data)) == 1280
     assert service.servers[0].mtu == 1280
-    assert world.director.client_address.no_room == 1
+    assert world.balancer.flows.client_address.no_room == 1
 
 
 @every_version

@@ -137,10 +137,10 @@ def test_a_connection_scheduled_anew_leaves_its_old_servers_counts(version: int)
     assert isinstance(first, RealServer)
     assert isinstance(second, RealServer)
     assert (counts(first), counts(second)) == ((0, 0), (1, 0))
-    assert world.director.table.count == 1
+    assert world.balancer.flows.table.count == 1
     world.wait(121)
     assert (counts(first), counts(second)) == ((0, 0), (0, 0))
-    assert world.director.table.by_key == {}
+    assert world.balancer.flows.table.by_key == {}
 
 
 @pytest.mark.parametrize("mode", [1, 3])
@@ -181,7 +181,7 @@ def test_a_connection_under_a_template_is_never_scheduled_anew_for_its_state(ver
     syn = _closed(world)
     world.handle(syn)
     assert world.states() == ["SYN_RECV"]
-    (service,) = world.director.services
+    (service,) = world.balancer.services
     assert service.meter.totals.connections == 1
 
 
@@ -190,7 +190,7 @@ def test_one_packet_scheduling_is_for_udp_only(version: int, kind: str) -> None:
     world = World(version)
     world.serve(kind, one_packet=True)
     world.handle(world.from_client(protocol=kind))
-    assert world.director.table.count == 1
+    assert world.balancer.flows.table.count == 1
 
 
 def test_one_packet_scheduling_keeps_no_entry(version: int) -> None:
@@ -198,7 +198,7 @@ def test_one_packet_scheduling_keeps_no_entry(version: int) -> None:
     service = world.serve("udp", one_packet=True, servers=3)
     request = world.from_client(protocol="udp")
     assert [world.chosen(request) for _ in range(4)] == [world.rip(n) for n in (3, 2, 1, 3)]
-    assert world.director.counters() == {
+    assert world.balancer.counters() == {
         "connections": 0,
         "templates": 0,
         "passed": 0,
@@ -221,8 +221,8 @@ def test_one_packet_scheduling_under_persistence_keeps_the_template_only(version
     service = world.serve("udp", one_packet=True, persistence_s=300, servers=3)
     request = world.from_client(protocol="udp")
     assert len({world.chosen(request) for _ in range(4)}) == 1
-    assert world.director.counters()["templates"] == 1
-    (template,) = world.director.table.templates.values()
+    assert world.balancer.counters()["templates"] == 1
+    (template,) = world.balancer.flows.table.templates.values()
     assert template.controlled == 0
     assert [server.total for server in service.servers] == [0, 0, 0]
 
@@ -271,6 +271,6 @@ def test_connections_between_the_same_ends_share_a_path(version: int) -> None:
     world.serve()
     world.establish(cport=1)
     world.establish(cport=2)
-    one, other = world.director.table
+    one, other = world.balancer.flows.table
     assert one.path is other.path
     assert one.path.users == 2

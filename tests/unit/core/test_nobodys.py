@@ -67,7 +67,7 @@ def _world(version: int, **service: Any) -> World:
     if not service:
         world.serve("sctp")
         world.serve("udp", 500)
-    world.director.local_addresses = frozenset({pack(world.source)})
+    world.balancer.network.local_addresses = frozenset({pack(world.source)})
     return world
 
 
@@ -76,13 +76,13 @@ def test_it_ends_here_where_routing_would_send_it_round(version: int, kind: str)
     world = _world(version)
     assert world.handle(NOBODYS[kind](world)) is Verdict.DROP
     assert world.drops() == {"no_connection": 1}
-    assert world.director.counters()["passed"] == 0
+    assert world.balancer.counters()["passed"] == 0
 
 
 @KINDS
 def test_the_host_has_it_if_the_vip_is_its_own(version: int, kind: str) -> None:
     world = _world(version)
-    world.director.local_addresses = frozenset({pack(world.vip())})
+    world.balancer.network.local_addresses = frozenset({pack(world.vip())})
     assert world.handle(NOBODYS[kind](world)) is Verdict.PASS
     assert world.drops() == {}
 
@@ -100,7 +100,7 @@ def test_a_ping_that_is_marked_ends_here_too(version: int) -> None:
     world = _world(version, fwmark=7)
     ping = _packet(world, ICMP() if version == 4 else ICMPv6EchoRequest())
     assert world.handle(ping, mark=7) is Verdict.DROP
-    world.director.local_addresses = frozenset({pack(world.vip())})
+    world.balancer.network.local_addresses = frozenset({pack(world.vip())})
     assert world.handle(ping, mark=7) is Verdict.PASS
 
 
@@ -114,7 +114,7 @@ def test_an_error_that_is_forwarded_to_somebody_else_passes(version: int) -> Non
 
 def test_the_vip_of_a_service_that_is_gone_is_nobodys_address(version: int) -> None:
     world = _world(version)
-    for service in list(world.director.services):
-        world.director.services.remove(service.key)
-    assert world.director.services.vips == {}
+    for service in list(world.balancer.services):
+        world.balancer.services.remove(service.key)
+    assert world.balancer.services.vips == {}
     assert world.handle(NOBODYS["a segment"](world)) is Verdict.PASS

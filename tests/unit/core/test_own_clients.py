@@ -24,7 +24,7 @@ BYPASSING = pytest.mark.parametrize("forwarder", [Dr(), Tun("ipip")])
 def _world(version: int, *, held: bool, **service: Any) -> World:
     world = World(version)
     own = {pack(world.source), pack(LIP[version])} | ({pack(world.vip())} if held else set())
-    world.director.local_addresses = frozenset(own)
+    world.balancer.network.local_addresses = frozenset(own)
     world.serve(local=LocalPool((pack(LIP[version]),)), **service)
     return world
 
@@ -65,7 +65,7 @@ def test_where_no_answer_could_come_back_the_host_has_the_packet(
 
 def test_no_connection_is_half_made_where_only_some_servers_could_answer(version: int) -> None:
     world = _world(version, held=True)
-    (service,) = world.director.services
+    (service,) = world.balancer.services
     world.add_server(service, 2, forwarder=Dr())
     for cport in range(4):
         request = replace(_request(world, held=True), source_port=cport + 1)
@@ -101,7 +101,7 @@ def test_a_lost_connection_of_its_own_is_the_hosts_to_refuse_if_it_has_the_vip(
 
 def test_what_a_program_marks_is_a_request_of_the_mark(version: int) -> None:
     world = World(version)
-    world.director.local_addresses = frozenset()
+    world.balancer.network.local_addresses = frozenset()
     world.serve(fwmark=7)
     request = _request(world, held=False)
     assert isinstance(world.handle(request, hook=Hook.OUTPUT, mark=7), bytes)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from lvsd.core.persistence import mask
+from lvsd.core.templates import mask
 from lvsd.core.verdict import Verdict
 from lvsd.packet.address import pack
 from tests.unit.core.world import FirstAdded, World, counts
@@ -15,11 +15,11 @@ both_versions = pytest.mark.parametrize("version", [4, 6])
 
 
 def _rports(world: World) -> list[int]:
-    return [row.rport for row in world.director.connections() if not row.template]
+    return [row.rport for row in world.balancer.connections() if not row.template]
 
 
 def _template_keys(world: World) -> list[tuple[int, bytes, bytes, int]]:
-    return list(world.director.table.templates)
+    return list(world.balancer.flows.table.templates)
 
 
 @both_versions
@@ -132,7 +132,7 @@ def test_the_timer_starts_anew_with_each_connection(version: int) -> None:
     for cport in (1, 2, 3):
         assert world.chosen(world.from_client(protocol="udp", cport=cport)) == world.rip(2)
         world.wait(390)
-    (template,) = world.director.table.templates.values()
+    (template,) = world.balancer.flows.table.templates.values()
     assert template.expires - world.now == 10
 
 
@@ -143,7 +143,7 @@ def test_the_timer_does_not_start_anew_with_a_packet_of_a_connection(version: in
     ack = world.establish()
     world.wait(100)
     world.handle(ack)
-    (template,) = world.director.table.templates.values()
+    (template,) = world.balancer.flows.table.templates.values()
     assert template.expires - world.now == 200
 
 
@@ -153,9 +153,9 @@ def test_a_template_without_connections_ends_with_its_timer(version: int) -> Non
     service = world.serve("udp", persistence_s=400)
     world.handle(world.from_client(protocol="udp"))
     world.wait(399)
-    assert world.director.counters()["templates"] == 1
+    assert world.balancer.counters()["templates"] == 1
     world.wait(2)
-    assert world.director.counters()["templates"] == 0
+    assert world.balancer.counters()["templates"] == 0
     assert service.servers[0].templates == 0
 
 
@@ -165,10 +165,10 @@ def test_a_template_whose_connections_live_goes_on_in_steps_of_a_minute(version:
     world.serve(servers=2, persistence_s=30)
     world.establish()
     world.wait(31)
-    (template,) = world.director.table.templates.values()
+    (template,) = world.balancer.flows.table.templates.values()
     assert template.expires == 1000 + 30 + 60
     world.wait(800)
-    assert world.director.counters()["templates"] == 1
+    assert world.balancer.counters()["templates"] == 1
     assert world.chosen(world.from_client(cport=2)) == world.rip(2)
 
 
@@ -181,7 +181,7 @@ def test_a_template_that_lived_on_starts_anew_with_a_minute_only(version: int) -
     world.handle(ack)
     world.wait(11)
     world.handle(world.from_client(cport=2))
-    (template,) = world.director.table.templates.values()
+    (template,) = world.balancer.flows.table.templates.values()
     assert template.expires - world.now == 60
 
 
@@ -194,7 +194,7 @@ def test_a_template_that_expires_together_with_its_last_connection_ends_with_it(
     for client in range(1, 20):
         world.handle(world.from_client(client=client))
     world.wait(61)
-    assert len(world.director.table) == 0
+    assert len(world.balancer.flows.table) == 0
 
 
 @both_versions
@@ -205,10 +205,10 @@ def test_a_template_that_lived_on_ends_within_a_minute_of_its_last_connection(
     world.serve(persistence_s=30)
     world.establish()
     world.wait(901)
-    assert world.director.counters()["connections"] == 0
-    assert world.director.counters()["templates"] == 1
+    assert world.balancer.counters()["connections"] == 0
+    assert world.balancer.counters()["templates"] == 1
     world.wait(61)
-    assert world.director.counters()["templates"] == 0
+    assert world.balancer.counters()["templates"] == 0
 
 
 @both_versions
@@ -218,7 +218,7 @@ def test_a_template_to_a_removed_server_is_replaced(version: int) -> None:
     world.establish()
     removed = world.remove_server(service, 2)
     assert world.chosen(world.from_client(cport=2)) == world.rip(1)
-    (template,) = world.director.table.templates.values()
+    (template,) = world.balancer.flows.table.templates.values()
     assert template.server is service.servers[0]
     assert removed.templates == 1
     world.wait(1000)
@@ -262,7 +262,7 @@ def test_a_template_does_not_count_as_a_connection(version: int) -> None:
     service = world.serve("udp", persistence_s=400)
     world.handle(world.from_client(protocol="udp"))
     world.wait(301)
-    assert world.director.counters()["templates"] == 1
+    assert world.balancer.counters()["templates"] == 1
     assert counts(service.servers[0]) == (0, 0)
 
 
@@ -271,7 +271,7 @@ def test_no_usable_server_leaves_no_template(version: int) -> None:
     world = World(version)
     world.serve(servers=0, persistence_s=300)
     assert world.handle(world.from_client()) is Verdict.DROP
-    assert world.director.counters()["templates"] == 0
+    assert world.balancer.counters()["templates"] == 0
 
 
 @both_versions
@@ -280,7 +280,7 @@ def test_tcp_assures_a_template_when_it_is_established(version: int) -> None:
     world.serve(persistence_s=300)
     syn = world.from_client()
     world.handle(syn)
-    (template,) = world.director.table.templates.values()
+    (template,) = world.balancer.flows.table.templates.values()
     assert not template.assured
     world.handle(replace(syn, what="A"))
     assert template.assured
@@ -293,7 +293,7 @@ def test_udp_assures_a_template_by_a_reply(version: int) -> None:
     request = world.from_client(protocol="udp")
     world.handle(request)
     world.handle(request)
-    (template,) = world.director.table.templates.values()
+    (template,) = world.balancer.flows.table.templates.values()
     assert not template.assured
     world.answer(request)
     assert template.assured
@@ -334,7 +334,7 @@ def _retired(version: int) -> World:
 
 @both_versions
 def test_a_listing_shows_the_highest_port_for_a_template_that_is_not_found(version: int) -> None:
-    rows = [row for row in _retired(version).director.connections() if row.template]
+    rows = [row for row in _retired(version).balancer.connections() if row.template]
     assert [(row.rip, row.vport, row.rport) for row in rows] == [
         (pack(World(version).rip(1)), 80, 8080),
         (pack(World(version).rip(2)), 65535, 65535),
@@ -344,10 +344,10 @@ def test_a_listing_shows_the_highest_port_for_a_template_that_is_not_found(versi
 @both_versions
 def test_a_template_that_is_not_found_counts_until_its_time_is_out(version: int) -> None:
     world = _retired(version)
-    director = world.director
-    assert (director.counters()["templates"], len(director.table)) == (2, 4)
+    balancer = world.balancer
+    assert (balancer.counters()["templates"], len(balancer.flows.table)) == (2, 4)
     world.wait(1000)
-    assert len(director.table) == 0
+    assert len(balancer.flows.table) == 0
 
 
 @both_versions
@@ -359,7 +359,7 @@ def test_a_template_that_lives_on_does_not_fall_behind(version: int) -> None:
     born = world.now
     world.now = float(int(world.now))
     world.wait(300)
-    (template,) = world.director.table.templates.values()
+    (template,) = world.balancer.flows.table.templates.values()
     assert template.expires == born + 30 + 5 * 60
 
 

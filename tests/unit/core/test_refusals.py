@@ -29,7 +29,7 @@ PROTOCOLS = pytest.mark.parametrize("protocol", ["tcp", "udp", "sctp"])
 
 def _told(world: World) -> Any:
     """Return the one ICMP message that waits, and check whom it is for."""
-    (answer,) = world.director.answers
+    (answer,) = world.balancer.outbox.answers
     assert answer.destination == pack(world.client())
     if world.version == 4:
         return ICMP(answer.message)
@@ -68,7 +68,7 @@ def test_who_cannot_be_told_is_not_told(version: int, source: tuple[str, str]) -
     world.serve(servers=0)
     request = replace(world.from_client(), source=source[version == 6])
     assert world.handle(request) is Verdict.DROP
-    assert world.director.answers == []
+    assert world.balancer.outbox.answers == []
 
 
 def test_only_so_many_answers_wait(version: int) -> None:
@@ -78,7 +78,7 @@ def test_only_so_many_answers_wait(version: int) -> None:
     service.servers[0].mtu = 1400
     for _ in range(ANSWERS_KEPT + 10):
         world.handle(ack)
-    assert len(world.director.answers) == ANSWERS_KEPT
+    assert len(world.balancer.outbox.answers) == ANSWERS_KEPT
     assert world.drops() == {"too_big": ANSWERS_KEPT + 10}
 
 
@@ -90,7 +90,7 @@ def test_a_full_table_refuses_new_connections_and_keeps_the_old_ones(version: in
     world.establish(cport=2)
     assert world.handle(world.from_client(cport=3)) is Verdict.DROP
     assert world.drops() == {"table_full": 1}
-    assert world.director.answers == []
+    assert world.balancer.outbox.answers == []
     assert world.handle(ack) == raw(world.to_server(ack))
     assert counts(service.servers[0]) == (2, 0)
 
@@ -124,8 +124,8 @@ def test_templates_take_room_in_the_table_and_never_more_than_there_is(
     world.serve(persistence_s=300)
     for client in range(1, 10):
         world.handle(world.from_client(client=client))
-    assert len(world.director.table) <= room
-    assert world.director.counters()["templates"] == room // 2
+    assert len(world.balancer.flows.table) <= room
+    assert world.balancer.counters()["templates"] == room // 2
 
 
 @PROTOCOLS
@@ -201,7 +201,7 @@ def test_a_packet_put_together_from_fragments_is_never_too_big(version: int) -> 
     world = World(version)
     service = world.serve("udp")
     service.servers[0].mtu = 1400
-    world.director.link_mtus[ETHERNET] = 1500
+    world.balancer.network.link_mtus[ETHERNET] = 1500
     request = replace(world.from_client(protocol="udp"), payload=bytes(3000))
     assert world.handle(request) == raw(world.to_server(request))
 
@@ -249,7 +249,7 @@ def test_no_bytes_and_cut_packets_are_malformed(version: int) -> None:
     for length in range(len(syn)):
         assert world.handle(syn[:length]) is Verdict.DROP
     assert world.drops() == {"malformed": len(syn)}
-    assert world.director.answers == []
+    assert world.balancer.outbox.answers == []
 
 
 @pytest.mark.parametrize("protocol", [2, 47, 50, 89, 255])
@@ -280,7 +280,7 @@ def test_a_ping_passes(version: int) -> None:
 def test_every_reason_is_reported_also_when_it_has_not_come_up(version: int) -> None:
     world = World(version)
     world.handle(b"")
-    assert world.director.dropped() == {
+    assert world.balancer.dropped() == {
         "malformed": 1,
         "fragment": 0,
         "no_connection": 0,
@@ -307,19 +307,19 @@ def test_an_icmp_error_whose_ttl_expires_is_dropped_in_silence(version: int) -> 
     error[8 if version == 4 else 7] = 1
     assert world.handle(bytes(error)) is Verdict.DROP
     assert world.drops() == {"ttl_expired": 1}
-    assert world.director.answers == []
+    assert world.balancer.outbox.answers == []
 
 
 def test_a_stray_packet_is_left_to_the_host_that_has_the_virtual_address(version: int) -> None:
     world = World(version)
     world.serve()
-    world.director.local_addresses = frozenset({pack(world.vip())})
+    world.balancer.network.local_addresses = frozenset({pack(world.vip())})
     assert world.handle(world.from_client("A")) is Verdict.PASS
 
 
 def test_a_stray_packet_is_dropped_where_routing_would_send_it_round(version: int) -> None:
     world = World(version)
     world.serve()
-    world.director.local_addresses = frozenset()
+    world.balancer.network.local_addresses = frozenset()
     assert world.handle(world.from_client("A")) is Verdict.DROP
     assert world.drops() == {"no_connection": 1}

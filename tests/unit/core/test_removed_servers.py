@@ -167,7 +167,7 @@ def test_the_connections_of_a_removed_service_live_on_when_it_is_added_again(ver
     world = World(version)
     service = world.serve()
     ack = world.establish()
-    world.director.services.remove(service.key)
+    world.balancer.services.remove(service.key)
     assert world.handle(ack) is Verdict.DROP
     again = world.serve()
     assert world.handle(ack) == raw(world.to_server(ack))
@@ -178,7 +178,7 @@ def test_a_service_added_again_counts_from_zero(version: int) -> None:
     world = World(version)
     service = world.serve()
     ack = world.establish()
-    world.director.services.remove(service.key)
+    world.balancer.services.remove(service.key)
     again = world.serve()
     world.handle(ack)
     size = len(raw(ack))
@@ -192,7 +192,7 @@ def test_a_server_forgotten_while_its_service_was_away_does_not_come_back(versio
     service = world.serve()
     world.establish()
     server = service.servers[0]
-    world.director.services.remove(service.key)
+    world.balancer.services.remove(service.key)
     world.wait(901)
     assert world.serve().servers[0] is not server
 
@@ -203,7 +203,7 @@ def test_a_server_of_a_removed_service_is_dropped_for_without_expire_nodest_conn
     world = World(version)
     service = world.serve()
     ack = world.establish()
-    world.director.services.remove(service.key)
+    world.balancer.services.remove(service.key)
     assert world.handle(replace(ack, what="S")) is Verdict.DROP
 
 
@@ -248,7 +248,7 @@ def test_with_expire_nodest_conn_templates_go_with_their_last_connections(versio
     server = world.remove_server(service, 1)
     world.establish(client=2)
     world.wait(1)
-    assert len(world.director.table) == 2
+    assert len(world.balancer.flows.table) == 2
     assert (counts(server), server.templates) == ((0, 0), 0)
     assert world.add_server(service, 1) is not server
 
@@ -261,7 +261,7 @@ def test_with_expire_nodest_conn_a_template_without_connections_goes_too(version
     world.wait(301)
     server = world.remove_server(service)
     world.wait(1)
-    assert (len(world.director.table), server.templates) == (0, 0)
+    assert (len(world.balancer.flows.table), server.templates) == (0, 0)
 
 
 def test_what_was_left_before_expire_nodest_conn_goes_with_the_next_removal(version: int) -> None:
@@ -284,9 +284,9 @@ def test_with_expire_nodest_conn_the_connections_of_a_removed_service_end(versio
     world.settings.expire_nodest_conn = True
     service = world.serve(persistence_s=300)
     world.establish()
-    world.director.services.remove(service.key)
+    world.balancer.services.remove(service.key)
     world.wait(1)
-    assert len(world.director.table) == 0
+    assert len(world.balancer.flows.table) == 0
 
 
 def test_a_server_that_came_back_in_time_keeps_its_connections(version: int) -> None:

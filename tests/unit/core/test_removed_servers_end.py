@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lvsd.core import ending
+from lvsd.core import upkeep
 from tests.unit.core.world import World
 
 pytestmark = pytest.mark.parametrize("version", [4, 6])
@@ -31,8 +31,8 @@ def test_the_removal_itself_ends_none_and_the_next_second_all(version: int) -> N
 def test_a_turn_looks_at_so_many_and_says_that_there_are_more(
     version: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ending, "ENDED_TOGETHER", 1)
-    monkeypatch.setattr(ending, "ENDED_AT_ONCE", 3)
+    monkeypatch.setattr(upkeep, "ENDED_TOGETHER", 1)
+    monkeypatch.setattr(upkeep, "ENDED_AT_ONCE", 3)
     world = _left(version)
-    assert world.director.tick(world.now)
+    assert world.balancer.tick(world.now)
     assert len(world.states()) == 1

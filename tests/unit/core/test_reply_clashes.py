@@ -50,7 +50,7 @@ def test_replies_stay_with_the_newer_one_when_the_older_has_ended(version: int) 
     world = World(version)
     _, newer, reply = _clash(world)
     world.wait(201)
-    assert world.director.table.count == 1
+    assert world.balancer.flows.table.count == 1
     assert world.reply(reply) == raw(newer.reversed)
 
 
@@ -59,8 +59,8 @@ def test_nothing_is_left_when_both_have_ended(version: int) -> None:
     _, _, reply = _clash(world)
     world.wait(301)
     assert world.reply(reply) is Verdict.PASS
-    assert world.director.table.by_key == {}
-    assert world.director.table._shadowed == {}
+    assert world.balancer.flows.table.by_key == {}
+    assert world.balancer.flows.table._shadowed == {}
 
 
 def test_a_server_that_is_its_own_client_over_its_own_address_leaves_nothing_behind(
@@ -73,5 +73,5 @@ def test_a_server_that_is_its_own_client_over_its_own_address_leaves_nothing_beh
     )
     world.handle(request)
     world.wait(301)
-    assert world.director.table.by_key == {}
+    assert world.balancer.flows.table.by_key == {}
     assert service.servers[0].total == 0

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.parametrize("version", [4, 6])
 def _lookup(
     world: World, vport: int, *, protocol: int = 6, vip: int = 1, mark: int = 0
 ) -> Service | None:
-    return world.director.services.lookup(protocol, pack(world.vip(vip)), vport, mark)
+    return world.balancer.services.lookup(protocol, pack(world.vip(vip)), vport, mark)
 
 
 def test_a_mark_goes_before_the_endpoint(version: int) -> None:
@@ -42,7 +42,7 @@ def test_a_mark_is_good_for_every_protocol(version: int) -> None:
 
 def test_a_mark_of_the_other_ip_version_is_another_service(version: int) -> None:
     world = World(version)
-    world.director.services.add(Service(ServiceKey(fwmark=7, family=10 - version), FirstAdded()))
+    world.balancer.services.add(Service(ServiceKey(fwmark=7, family=10 - version), FirstAdded()))
     assert _lookup(world, 80, mark=7) is None
 
 
@@ -92,7 +92,7 @@ def test_a_removed_service_is_not_found(version: int) -> None:
     world = World(version)
     for vport in (0, 21, 80):
         service = world.serve(vport=vport, persistence_s=60)
-        world.director.services.remove(service.key)
+        world.balancer.services.remove(service.key)
     assert [_lookup(world, vport) for vport in (80, 2000)] == [None, None]
 
 
@@ -101,22 +101,22 @@ def test_a_service_cannot_be_added_twice(version: int) -> None:
     web, marked = world.serve(vport=80), world.serve(fwmark=7)
     for service in (web, marked):
         with pytest.raises(ControlError, match="Service already exists"):
-            world.director.services.add(Service(service.key, FirstAdded()))
-    assert list(world.director.services) == [web, marked]
+            world.balancer.services.add(Service(service.key, FirstAdded()))
+    assert list(world.balancer.services) == [web, marked]
 
 
 def test_a_service_that_is_not_there_cannot_be_had(version: int) -> None:
     world = World(version)
     for key in (ServiceKey(6, pack(world.vip()), 80), ServiceKey(fwmark=7)):
         with pytest.raises(ControlError, match="No such service"):
-            world.director.services.get(key)
+            world.balancer.services.get(key)
 
 
 def test_a_packet_to_another_port_of_the_vip_passes(version: int) -> None:
     world = World(version)
     world.serve(vport=80)
     assert world.handle(world.from_client(vport=81)) is Verdict.PASS
-    assert world.director.passed == 1
+    assert world.balancer.tally.passed == 1
 
 
 def test_ftp_without_persistence_lets_its_data_ports_pass(version: int) -> None:

@@ -40,7 +40,7 @@ def _request(world: World, protocol: str, what: str | None = None) -> Segment:
 
 
 def _left(world: World) -> float:
-    (row,) = world.director.connections()
+    (row,) = world.balancer.connections()
     return row.expires - world.now
 
 
@@ -59,7 +59,7 @@ def test_its_other_timeouts_are_those_of_all() -> None:
     world = _world(4, "tcp", Nat(), OWN)
     _request(world, "tcp", "S")
     assert _left(world) == 60  # SYN_RECV
-    world.director.set_timeouts(1000, 77, 0)
+    world.balancer.set_timeouts(1000, 77, 0)
     _request(world, "tcp", "A")
     assert _left(world) == 60
     reply = replace(_request(world, "tcp", "A"), what="FA")
@@ -71,7 +71,7 @@ def test_a_service_that_says_nothing_follows_what_is_set_for_all() -> None:
     world = _world(4, "udp", Nat(), Timing())
     _request(world, "udp")
     assert _left(world) == 300
-    world.director.set_timeouts(0, 0, 10)
+    world.balancer.set_timeouts(0, 0, 10)
     _request(world, "udp")
     assert _left(world) == 10
 
@@ -94,21 +94,21 @@ def test_an_answered_datagram_has_a_timeout_of_its_own(
         world.sent()
         left.append(_left(world))
     assert left == [udp_s or 300, 3, 3] * 2
-    assert [row.state_name for row in world.director.connections()] == ["UDP"]
+    assert [row.state_name for row in world.balancer.connections()] == ["UDP"]
 
 
 def test_one_that_is_answered_ends_after_it_and_frees_its_port() -> None:
     world = _world(4, "udp", Fullnat("none"), Timing(udp_answered_s=3))
     world.reply(_request(world, "udp"))
     world.wait(5)
-    assert world.director.table.count == 0
-    assert world.director.local_ports.free == {}
+    assert world.balancer.flows.table.count == 0
+    assert world.balancer.flows.local_ports.free == {}
 
 
 def test_what_is_set_for_all_reaches_services_with_a_timeout_for_answers() -> None:
     world = _world(4, "udp", Nat(), Timing(udp_answered_s=3))
     _request(world, "udp")
-    world.director.set_timeouts(0, 0, 10)
+    world.balancer.set_timeouts(0, 0, 10)
     answer = _request(world, "udp")
     assert _left(world) == 10
     world.reply(answer)
@@ -124,7 +124,7 @@ def test_where_answers_do_not_pass_there_is_none_for_them() -> None:
 def test_an_edit_changes_the_timeouts_of_connections_that_there_are() -> None:
     world = _world(4, "udp", Nat(), Timing())
     _request(world, "udp")
-    (service,) = world.director.services
+    (service,) = world.balancer.services
     other = World()
     service.edit(other.serve("udp", timing=Timing(udp_s=20, udp_answered_s=3)))
     answer = _request(world, "udp")
@@ -132,6 +132,6 @@ def test_an_edit_changes_the_timeouts_of_connections_that_there_are() -> None:
     world.reply(answer)
     assert _left(world) == 20  # it began without
     world.handle(world.from_client(protocol="udp", cport=40001))
-    assert {row.expires - world.now for row in world.director.connections()} == {20}
+    assert {row.expires - world.now for row in world.balancer.connections()} == {20}
     world.reply(replace(answer, destination_port=40001))
-    assert {row.expires - world.now for row in world.director.connections()} == {20, 3}
+    assert {row.expires - world.now for row in world.balancer.connections()} == {20, 3}

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forwarders import Dr, Nat
-from lvsd.core.ending import SAMPLED_AT_ONCE
 from lvsd.core.service import ServiceKey
 from lvsd.core.stats import Estimator, Meter, Rates, Totals
+from lvsd.core.upkeep import SAMPLED_AT_ONCE
 from lvsd.core.verdict import Verdict
 from lvsd.errors import ControlError
 from tests.unit.core.world import World, raw
@@ -143,7 +143,7 @@ def test_zero_of_one_service_leaves_the_others() -> None:
     one, other = world.serve(vport=80), world.serve(vport=81)
     world.establish(vport=80)
     world.establish(vport=81)
-    world.director.zero(one.key)
+    world.balancer.zero(one.key)
     assert one.meter.totals == one.servers[0].meter.totals == Totals()
     assert other.meter.totals.connections == other.servers[0].meter.totals.connections == 1
 
@@ -153,13 +153,13 @@ def test_zero_of_all_services_takes_the_marked_ones_too() -> None:
     services = [world.serve(), world.serve(fwmark=7)]
     world.establish()
     world.handle(world.from_client(vip=5), mark=7)
-    world.director.zero()
+    world.balancer.zero()
     assert [service.meter.totals for service in services] == [Totals()] * 2
 
 
 def test_zero_of_a_service_that_is_not_there_says_so() -> None:
     with pytest.raises(ControlError, match="No such service"):
-        World().director.zero(ServiceKey(fwmark=1))
+        World().balancer.zero(ServiceKey(fwmark=1))
 
 
 def test_rates_are_sampled_every_two_seconds_of_the_directors_clock() -> None:
@@ -190,7 +190,7 @@ def test_many_meters_are_sampled_in_several_ticks_each_once() -> None:
         world.handle(world.from_client(protocol="udp", vport=service.key.vport))
     world.now += 2
     ticks = 0
-    while world.director.tick(world.now):
+    while world.balancer.tick(world.now):
         ticks += 1
     assert ticks == 1
     assert {service.meter.rates for service in services} == {Rates(in_bytes=4)}
@@ -217,6 +217,6 @@ def test_an_icmp_error_of_ours_counts_as_the_vips_where_replies_bypass_us(
     syn = world.from_client("S")
     world.handle(syn)
     assert world.handle(replace(syn, what="A", ttl=1)) is Verdict.DROP
-    [answer] = world.director.answers
+    [answer] = world.balancer.outbox.answers
     totals = service.servers[0].meter.totals
     assert (totals.out_packets, totals.out_bytes) == (errors, errors * (20 + len(answer.message)))

@@ -25,7 +25,7 @@ LIP = {4: "10.0.0.200", 6: "fd00::c8"}
 
 def _world(version: int) -> World:
     world = World(version)
-    world.director.local_addresses = frozenset({pack(world.source), pack(LIP[version])})
+    world.balancer.network.local_addresses = frozenset({pack(world.source), pack(LIP[version])})
     return world
 
 
@@ -55,7 +55,7 @@ def test_a_client_whose_connection_is_lost_gets_a_reset_from_the_vip(
     reset = told[TCP]
     assert (reset.sport, reset.dport, str(reset.flags), reset.seq) == (80, 40000, "R", 2000)
     assert world.drops() == {"no_connection": 1}
-    assert world.director.strays.refusals.sent == 1
+    assert world.balancer.strays.refusals.sent == 1
 
 
 def test_a_client_whose_connection_expired_gets_a_reset(version: int) -> None:
@@ -89,7 +89,7 @@ def test_a_datagram_for_a_service_that_is_gone_is_answered_by_icmp(version: int)
     world = _world(version)
     world.serve()
     assert world.handle(world.from_client(protocol="udp")) is Verdict.DROP
-    (answer,) = world.director.answers
+    (answer,) = world.balancer.outbox.answers
     kind = ICMP(answer.message)
     assert (kind.type, kind.code) == ((3, 3) if version == 4 else (1, 4))
 
@@ -97,7 +97,7 @@ def test_a_datagram_for_a_service_that_is_gone_is_answered_by_icmp(version: int)
 def test_the_host_answers_itself_where_the_vip_is_its_own(version: int) -> None:
     world = _world(version)
     world.serve()
-    world.director.local_addresses = frozenset({pack(world.vip())})
+    world.balancer.network.local_addresses = frozenset({pack(world.vip())})
     assert world.handle(world.from_client("A")) is Verdict.PASS
     assert world.sent() == []
 
@@ -209,7 +209,7 @@ def test_refusals_are_limited_and_counted(version: int) -> None:
     for cport in range(1000, 1000 + at_once + 50):
         world.handle(world.from_client("A", cport=cport))
     assert len(world.sent()) == at_once
-    counts = world.director.strays.refusals
+    counts = world.balancer.strays.refusals
     assert (counts.sent, counts.limited) == (at_once, 50)
     assert world.drops() == {"no_connection": at_once + 50}
     world.now += 10.5 / REFUSALS_PER_S
@@ -225,7 +225,7 @@ def test_the_direct_connection_that_was_silent_longest_is_forgotten(version: int
     assert world.reply(first) is world.reply(second) is Verdict.PASS
     assert world.reply(replace(first, what="A")) is Verdict.PASS
     address, port = world.rip(), 8080
-    direct = world.director.strays._direct
+    direct = world.balancer.strays._direct
     for number in range(DIRECT_KEPT - 1 - len(direct)):
         direct[number.to_bytes(4, "big")] = None
     assert world.reply(_stray(world, "SA", cport=3)) is Verdict.PASS

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from forwarders import Dr
-from lvsd.core.ending import ENDED_AT_ONCE
 from lvsd.core.listing import Row
 from lvsd.core.service import RealServer
+from lvsd.core.upkeep import ENDED_AT_ONCE
 from lvsd.packet.address import pack
 from tests.unit.core.world import World, counts
 
@@ -60,15 +60,15 @@ def test_a_packet_from_either_side_starts_the_timeout_anew(
 
 
 def test_the_defaults_are_those_of_ipvs(version: int) -> None:
-    assert World(version).director.timeouts() == (900, 120, 300)
+    assert World(version).balancer.timeouts() == (900, 120, 300)
 
 
 def test_set_changes_three_timeouts_and_zero_leaves_one_be(version: int) -> None:
-    director = World(version).director
-    director.set_timeouts(100, 0, 20)
-    assert director.timeouts() == (100, 120, 20)
-    director.set_timeouts(0, 30, 0)
-    assert director.timeouts() == (100, 30, 20)
+    balancer = World(version).balancer
+    balancer.set_timeouts(100, 0, 20)
+    assert balancer.timeouts() == (100, 120, 20)
+    balancer.set_timeouts(0, 30, 0)
+    assert balancer.timeouts() == (100, 30, 20)
 
 
 def test_a_shorter_timeout_holds_from_a_connections_next_packet_on(version: int) -> None:
@@ -76,11 +76,11 @@ def test_a_shorter_timeout_holds_from_a_connections_next_packet_on(version: int)
     world.serve()
     ack = world.establish(cport=1)
     world.establish(cport=2)
-    world.director.set_timeouts(50, 0, 0)
+    world.balancer.set_timeouts(50, 0, 0)
     world.wait(10)
     world.handle(ack)
     world.wait(51)
-    assert [row.client_port for row in world.director.connections()] == [2]
+    assert [row.client_port for row in world.balancer.connections()] == [2]
     world.wait(840)
     assert world.states() == []
 
@@ -90,7 +90,7 @@ def test_a_shorter_timeout_holds_for_udp_which_never_changes_its_state(version: 
     world.serve("udp")
     request = world.from_client(protocol="udp")
     world.handle(request)
-    world.director.set_timeouts(0, 0, 5)
+    world.balancer.set_timeouts(0, 0, 5)
     world.answer(request)
     world.wait(6)
     assert world.states() == []
@@ -101,7 +101,7 @@ def test_a_longer_timeout_holds_from_a_connections_next_packet_on(version: int) 
     world.serve("udp")
     request = world.from_client(protocol="udp")
     world.handle(request)
-    world.director.set_timeouts(0, 0, 1000)
+    world.balancer.set_timeouts(0, 0, 1000)
     world.handle(request)
     world.wait(999)
     assert world.states() == ["UDP"]
@@ -115,9 +115,9 @@ def test_a_tick_ends_so_many_connections_and_says_that_more_are_due(version: int
     for cport in range(1000, 1000 + some):
         world.handle(replace(request, source_port=cport))
     world.now += 302
-    assert world.director.tick(world.now)
+    assert world.balancer.tick(world.now)
     assert len(world.states()) == service.servers[0].total == 10
-    assert not world.director.tick(world.now)
+    assert not world.balancer.tick(world.now)
     assert world.states() == []
 
 
@@ -128,8 +128,8 @@ def test_a_connection_that_waits_for_its_end_is_saved_by_a_packet(version: int) 
     for cport in range(1000, 1001 + ENDED_AT_ONCE):
         world.handle(replace(request, source_port=cport))
     world.now += 302
-    world.director.tick(world.now)
-    (waiting,) = world.director.connections()
+    world.balancer.tick(world.now)
+    (waiting,) = world.balancer.connections()
     world.handle(replace(request, source_port=waiting.client_port))
     world.tick()
     assert world.states() == ["UDP"]
@@ -143,8 +143,8 @@ def test_a_million_idle_seconds_end_everything_and_nothing_is_left(version: int)
     world.tick()
     world.now += 61
     world.tick()
-    assert len(world.director.table) == 0
-    assert world.director.table._wheel._buckets == {}
+    assert len(world.balancer.flows.table) == 0
+    assert world.balancer.flows.table._wheel._buckets == {}
     assert service.servers[0].templates == 0
 
 
@@ -152,7 +152,7 @@ def test_a_listing_says_all_of_a_connection(version: int) -> None:
     world = World(version)
     world.serve()
     world.establish()
-    assert list(world.director.connections()) == [
+    assert list(world.balancer.connections()) == [
         Row(
             6,
             pack(world.client()),
@@ -172,7 +172,7 @@ def test_a_listing_says_all_of_a_template(version: int, vport: int, rport: int) 
     world = World(version)
     world.serve(vport=vport, persistence_s=300)
     world.establish()
-    template = next(iter(world.director.connections()))
+    template = next(iter(world.balancer.connections()))
     assert template == Row(
         6,
         pack(world.client()),
@@ -191,7 +191,7 @@ def test_a_listing_names_the_mark_of_a_template(version: int) -> None:
     world = World(version)
     world.serve(fwmark=7, persistence_s=300)
     world.handle(world.from_client(), mark=7)
-    template, connection = world.director.connections()
+    template, connection = world.balancer.connections()
     assert (template.protocol, template.fwmark, template.state_name) == (0, 7, "NONE")
     assert (connection.protocol, connection.fwmark) == (6, 7)
 
@@ -200,7 +200,7 @@ def test_a_connection_knows_its_client(version: int) -> None:
     world = World(version)
     world.serve()
     world.establish()
-    (connection,) = world.director.table
+    (connection,) = world.balancer.flows.table
     assert connection.client == (pack(world.client()), 40000)
 
 
@@ -214,4 +214,4 @@ def test_a_listing_shows_the_port_of_a_marks_server_even_where_packets_keep_thei
     world.handle(world.from_client(), mark=7)
     service.persistence_s = 300
     world.handle(world.from_client(cport=2), mark=7)
-    assert [row.rport for row in world.director.connections() if not row.template] == [8080, 80]
+    assert [row.rport for row in world.balancer.connections() if not row.template] == [8080, 80]

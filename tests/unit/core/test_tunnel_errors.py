@@ -43,5 +43,5 @@ def test_the_client_is_told_in_the_words_of_its_own_family(
     header = (IP if outside == 4 else IPv6)(src=ROUTER[outside], dst=ours)
     error = header / OUTSIDE[what][outside] / Raw(outer)
     assert world.handle(bytes(error)) is Verdict.TAKEN
-    (answer,) = world.director.answers
+    (answer,) = world.balancer.outbox.answers
     assert tuple(answer.message[:2]) == INSIDE[what][inside]

@@ -16,7 +16,7 @@ from scapy.layers.sctp import SCTP
 from scapy.packet import Raw
 
 from forwarders import Nat
-from lvsd.core.director import Director
+from lvsd.core.balancer import Balancer
 from lvsd.core.sequence_numbers import NEW, Origin
 from lvsd.core.service import RealServer, Service, ServiceKey
 from lvsd.core.settings import Settings
@@ -191,13 +191,13 @@ class World:
     settings: Settings = field(default_factory=Settings)
     now: float = 1000.0
     origin: Origin = NEW
-    director: Director = field(init=False)
+    balancer: Balancer = field(init=False)
     source: str = field(init=False)
     """The director's address towards the real servers."""
 
     def __post_init__(self) -> None:
-        self.director = Director(self.settings, now=self.now, origin=self.origin)
-        self.director.link_mtus[ETHERNET] = 1500
+        self.balancer = Balancer(self.settings, now=self.now, origin=self.origin)
+        self.balancer.network.link_mtus[ETHERNET] = 1500
         self.source = "10.0.0.254" if self.version == 4 else "fd00::fe"
 
     def client(self, number: int = 1) -> str:
@@ -247,7 +247,7 @@ class World:
             one_packet=one_packet,
             **options,
         )
-        self.director.services.add(service)
+        self.balancer.services.add(service)
         for number in range(1, servers + 1):
             self.add_server(service, number, rport, forwarder=forwarder)
         return service
@@ -266,7 +266,7 @@ class World:
         server = RealServer(pack(self.rip(number)), port, weight, forwarder=forwarder)
         server.set_way(1500, pack(self.source), is_local=False)
         added = service.add(server)
-        self.director.strays.learn()
+        self.balancer.strays.learn()
         return added
 
     def remove_server(self, service: Service, number: int = 1, rport: int = 8080) -> RealServer:
@@ -300,7 +300,7 @@ class World:
     ) -> bytes | Verdict:
         """Hand a packet to the director."""
         data = segment if isinstance(segment, bytes) else raw(segment)
-        return self.director.handle(data, hook, mark, ETHERNET, self.now)
+        return self.balancer.handle(data, hook, mark, ETHERNET, self.now)
 
     def reply(self, segment: Segment | bytes) -> bytes | Verdict:
         """Hand a packet of a real server to the director."""
@@ -333,14 +333,14 @@ class World:
 
     def tick(self) -> None:
         """Run the director's timers at the present time, to the end."""
-        while self.director.tick(self.now):
+        while self.balancer.tick(self.now):
             pass
 
     # --- what there is ----------------------------------------------------------------------
 
     def states(self) -> list[str]:
         """Return the states of all connections."""
-        return [row.state_name for row in self.director.connections() if not row.template]
+        return [row.state_name for row in self.balancer.connections() if not row.template]
 
     def chosen(self, request: Segment) -> str:
         """Return the address of the real server that a request goes to."""
@@ -351,8 +351,8 @@ class World:
 
     def sent(self) -> list[Departure]:
         """Return what is to leave by a socket, and take it as sent."""
-        departures = self.director.departures.copy()
-        self.director.departures.clear()
+        departures = self.balancer.outbox.departures.copy()
+        self.balancer.outbox.departures.clear()
         return departures
 
     def leave(self, segment: Segment | bytes, *, hook: Hook = Hook.PREROUTING) -> bytes:
@@ -363,7 +363,7 @@ class World:
 
     def drops(self) -> dict[str, int]:
         """Return the reasons for which packets were dropped, and how many."""
-        return {reason.value: count for reason, count in self.director.drops.items() if count}
+        return {reason.value: count for reason, count in self.balancer.tally.drops.items() if count}
 
 
 def counts(server: RealServer) -> tuple[int, int]:

@@ -117,13 +117,13 @@ def test_servers_may_go_while_the_ways_to_them_are_learned_and_the_gone_ones_are
     monkeypatch.setattr(routes, "local_addresses", lambda: {(7, pack(world.rip(2)))})
     monkeypatch.setattr(routes, "mtus_and_sources", answers)
     servers = list(service.servers)
-    steps = learn_ways(world.director)
+    steps = learn_ways(world.balancer)
     next(steps)
     used = next(each for each in servers if each.total)
     service.remove(used.address, used.port)
     for _ in steps:
         service.remove_all()
-    assert world.director.link_mtus == {7: 1400}
+    assert world.balancer.network.link_mtus == {7: 1400}
     assert {each.source for each in servers} == {source}
     assert [each.is_local for each in servers] == [
         each.address == pack(world.rip(2)) for each in servers

@@ -28,10 +28,10 @@ def test_servers_without_a_route_are_one_obstacle_where_they_are_many(
 ) -> None:
     world = World()
     service = world.serve(servers=servers)
-    assert list(obstacles.of_services(world.director, {})) == []
+    assert list(obstacles.of_services(world.balancer, {})) == []
     for server in service.servers:
         server.set_way(1500, None, is_local=False)
-    found = list(obstacles.of_services(world.director, {}))
+    found = list(obstacles.of_services(world.balancer, {}))
     assert [whom for _, whom, _ in found] == named
     assert {(what, remedy) for what, _, remedy in found} == {
         ("no route to a real server", "see `ip route`")

@@ -50,7 +50,7 @@ def test_a_spell_that_comes_and_goes_is_one_spell() -> None:
 
 def _logged(world: World, *, seconds: int, flood: int) -> list[MutableMapping[str, Any]]:
     lost = 0
-    pressure = Pressure(world.director, lambda: lost)
+    pressure = Pressure(world.balancer, lambda: lost)
     cport = 1000
     with capture_logs() as logs:
         for second in range(seconds):
@@ -79,7 +79,10 @@ def test_a_full_table_is_said_with_numbers_and_the_service_that_floods_it() -> N
     assert [each["event"] for each in again] == [FULL] * len(again)
     assert len(again) <= 2
     assert (last["event"], last["log_level"]) == (ROOM_AGAIN, "info")
-    assert last["lost"] == world.director.admission.evicted + world.director.admission.refused
+    assert (
+        last["lost"]
+        == world.balancer.flows.admission.evicted + world.balancer.flows.admission.refused
+    )
 
 
 def test_a_service_at_its_own_bound_is_not_taken_for_a_full_table() -> None:
@@ -98,7 +101,7 @@ def test_that_room_is_short_is_a_counter_while_it_lasts() -> None:
     world = World()
     world.settings.max_connections = 4
     world.serve("udp", vport=53, name="dns")
-    pressure = Pressure(world.director, lambda: 0)
+    pressure = Pressure(world.balancer, lambda: 0)
     assert pressure.counters()["short_of_room"] == 0
     for cport in range(1000, 1010):
         world.handle(world.from_client(protocol="udp", vport=53, cport=cport))

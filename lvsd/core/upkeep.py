@@ -1,4 +1,4 @@
-"""The end of connections and templates: what is due, so much of it at a time.
+"""What is done about once a second: expired entries end, schedulers tick, meters are sampled.
 
 A tick that does all there is to do would keep packets waiting; each says whether there is more.
 """
@@ -9,54 +9,40 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from lvsd.core import states
-from lvsd.core.connection import LINGER_S, Connection, TranslatedConnection
+from lvsd.core.connection import Connection
+from lvsd.core.flows import SENT_AT_ONCE
 from lvsd.core.stats import ESTIMATOR_PERIOD_S
-from lvsd.core.verdict import Departure
-from lvsd.packet.view import TCP
+from lvsd.core.templates import LINGER_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from lvsd.core.connection import ConnectionTable, Template
+    from lvsd.core.flows import Flows
     from lvsd.core.service_table import ServiceTable
     from lvsd.core.settings import Settings
     from lvsd.core.stats import Meter
+    from lvsd.core.templates import Template
 
 ENDED_AT_ONCE = 4096
-"""Entries that one `Endings.tick` looks at; more would keep packets waiting (bench/memory.py)."""
+"""Entries that one `Upkeep.tick` looks at; more would keep packets waiting (bench/memory.py)."""
 
 ENDED_TOGETHER = 256
 """Entries that it looks at before it looks at what there is to send by now."""
 
-SENT_AT_ONCE = 512
-"""Packets to send, RSTs of FULLNAT connections that ended, after which it leaves the rest to the
-next: making and sending one takes some 10 us, and interfaces have room for a thousand."""
-
 SAMPLED_AT_ONCE = 1000
-"""Meters that one `Endings.tick` samples, for the same reason; a busy one takes 2 us."""
+"""Meters that one `Upkeep.tick` samples, for the same reason; a busy one takes 2 us."""
 
 
-class Endings:
-    """Ends what has expired, and what removed servers left, and samples the meters.
-
-    ``end`` forgets a connection; what is to be said of its end goes into ``departures``.
-    """
+class Upkeep:
+    """Ends what has expired, and what removed servers left, and samples the meters."""
 
     def __init__(
-        self,
-        table: ConnectionTable,
-        services: ServiceTable,
-        settings: Settings,
-        departures: list[Departure],
-        end: Callable[[Connection], None],
-        now: float,
+        self, flows: Flows, services: ServiceTable, settings: Settings, now: float
     ) -> None:
-        self._table = table
+        self._flows = flows
+        self._table = flows.table
         self._services = services
         self._settings = settings
-        self._departures = departures
-        self._end = end
         self._next_sample = now + ESTIMATOR_PERIOD_S
         self._unsampled: list[Meter] = []
         self._search: Iterator[Connection | Template] | None = None
@@ -65,13 +51,13 @@ class Endings:
         """Do what is due by ``now``, in seconds; return whether there is more."""
         more = True
         looked_at = 0
-        enough = len(self._departures) + SENT_AT_ONCE
+        enough = len(self._flows.departures) + SENT_AT_ONCE
         templates: list[Template] = []
         try:
-            while more and looked_at < ENDED_AT_ONCE and len(self._departures) < enough:
+            while more and looked_at < ENDED_AT_ONCE and len(self._flows.departures) < enough:
                 entries, more = self._table.expired(now, ENDED_TOGETHER)
                 looked_at += ENDED_TOGETHER
-                self._end_expired(deque(entries), templates)
+                self._end_expired(deque(entries), templates, now)
         finally:
             for template in templates:  # after connections: it outlives those that it controls
                 self._end_template(template, now)
@@ -83,7 +69,7 @@ class Endings:
         return more or self._search is not None or bool(self._unsampled)
 
     def _end_expired(
-        self, entries: deque[Connection | Template], templates: list[Template]
+        self, entries: deque[Connection | Template], templates: list[Template], now: float
     ) -> None:
         """End the connections that the table's timers let go, and add the templates to a list.
 
@@ -93,10 +79,7 @@ class Endings:
             while entries:
                 entry = entries.popleft()
                 if isinstance(entry, Connection):
-                    try:
-                        self._reset(entry)
-                    finally:
-                        self._end(entry)
+                    self._flows.expire(entry, now)
                 else:
                     templates.append(entry)
         finally:
@@ -127,12 +110,12 @@ class Endings:
             if isinstance(entry, Connection):
                 if entry.path.server.available:
                     continue
-                self._end(entry)
+                self._flows.end(entry)
                 template = entry.template
             else:
                 template = entry
             if template and not (template.server.available or template.controlled):
-                self.forget(template)
+                self._flows.forget(template)
         if looked_at < limit:
             self._search = None
 
@@ -150,33 +133,6 @@ class Endings:
             meter.sample(now)
         del self._unsampled[:SAMPLED_AT_ONCE]
 
-    def _reset(self, connection: Connection) -> None:
-        """Tell both ends of a translated connection that it is over, unless both had closed it.
-
-        Either would go on with it later, and get no answer.
-        """
-        if (
-            isinstance(connection, TranslatedConnection)
-            and connection.protocol == TCP
-            and connection.state in states.TCP_OPEN
-        ):
-            for data in connection.translation.resets() or ():
-                self._departures.append(Departure(data))
-
-    def make_room(self, connection: TranslatedConnection) -> None:
-        """End a connection that is still opening; its server is told, if that has answered."""
-        self._departures += map(Departure, connection.translation.reset_server())
-        self._end(connection)
-
-    def reset_translated(self) -> Iterator[None]:
-        """End all FULLNAT connections, and tell both ends; yield when there is enough to send."""
-        for entry in self._table.walk():
-            if isinstance(entry, TranslatedConnection):
-                self._reset(entry)
-                self._end(entry)
-            if len(self._departures) >= SENT_AT_ONCE:
-                yield
-
     def _end_template(self, template: Template, now: float) -> None:
         """Forget a template that has expired, unless it still controls connections."""
         if template.controlled:
@@ -185,10 +141,4 @@ class Endings:
             template.expires += steps * LINGER_S
             self._table.rearm(template)
         else:
-            self.forget(template)
-
-    def forget(self, template: Template) -> None:
-        """Forget a template, and what is counted for it."""
-        self._table.remove_template(template)
-        template.server.templates -= 1
-        template.server.service.released(template.server)
+            self._flows.forget(template)

@@ -1,0 +1,112 @@
+"""The whole core: what is wanted, the connections that there are, and who decides about packets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lvsd.core.director import Director
+from lvsd.core.flows import Flows
+from lvsd.core.forwarding import Forwarding
+from lvsd.core.listing import rows
+from lvsd.core.network import Network
+from lvsd.core.outbox import Outbox
+from lvsd.core.related import Related
+from lvsd.core.sequence_numbers import NEW
+from lvsd.core.service_table import ServiceTable
+from lvsd.core.settings import Settings
+from lvsd.core.strays import Strays
+from lvsd.core.tally import Tally
+from lvsd.core.upkeep import Upkeep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lvsd.core.listing import Row
+    from lvsd.core.sequence_numbers import Origin
+    from lvsd.core.service import ServiceKey
+
+
+class Balancer:
+    """All parts of the core, each made once and handed to those that need it.
+
+    ``now`` is in seconds, on any clock that does not go back; it is that of the last `tick`.
+    ``origin`` is where FULLNAT's numbers and ports begin. What there is to send waits in the
+    ``outbox``, to be taken by whoever can send, after each packet or some.
+    """
+
+    def __init__(
+        self, settings: Settings | None = None, *, now: float = 0.0, origin: Origin = NEW
+    ) -> None:
+        self.settings = settings or Settings()
+        self.now = now
+        self.services = ServiceTable()
+        self.network = Network()
+        self.outbox = Outbox()
+        self.tally = Tally()
+        self.flows = Flows(self.services, self.settings, self.outbox.departures, origin, now)
+        table = self.flows.table
+        self.forwarding = Forwarding(table.by_key, self.network, self.outbox, self.tally)
+        self.strays = Strays(self.services, table, self.network, self.outbox, self.tally, now)
+        self.related = Related(
+            self.flows, self.network, self.forwarding, self.strays, self.outbox, self.tally
+        )
+        self.director = Director(
+            self.services,
+            self.flows,
+            self.settings,
+            self.network,
+            self.forwarding,
+            self.related,
+            self.strays,
+            self.tally,
+        )
+        self.handle = self.director.handle
+        self._upkeep = Upkeep(self.flows, self.services, self.settings, now)
+
+    def tick(self, now: float) -> bool:
+        """Do what is due by ``now``; to be called about once a second.
+
+        Return True when there is more to do than can be at once: call again, after the packets
+        that wait.
+        """
+        self.now = now
+        return self._upkeep.tick(now)
+
+    # --- the operator's questions -----------------------------------------------------------
+
+    def connections(self) -> Iterator[Row]:
+        """Yield a row per connection and template; packets may be handled meanwhile."""
+        return rows(self.flows.table)
+
+    def timeouts(self) -> tuple[int, int, int]:
+        """Return the timeouts that ``--set`` changes, in seconds: TCP, TCP after a FIN, UDP."""
+        return self.flows.timeouts.get()
+
+    def set_timeouts(self, tcp_s: int, tcp_fin_s: int, udp_s: int) -> None:
+        """Change those timeouts, of each connection from its next packet on; 0 leaves one be."""
+        servers = [server for service in self.services for server in service.servers]
+        self.flows.timeouts.set(tcp_s, tcp_fin_s, udp_s, [*servers, *self.services.departed()])
+
+    def zero(self, key: ServiceKey | None = None) -> None:
+        """Count from zero for one service and its servers, or for all of them.
+
+        Raise ControlError if there is no such service.
+        """
+        for service in [self.services.get(key)] if key else list(self.services):
+            service.meter.zero()
+            for server in service.servers:
+                server.meter.zero()
+
+    def counters(self) -> dict[str, int]:
+        """Return how many connections, templates and packets there are or were."""
+        table = self.flows.table
+        return {
+            "connections": table.count,
+            "templates": table.template_count,
+            "passed": self.tally.passed,
+            "dropped": self.tally.drops.total(),
+        }
+
+    def dropped(self) -> dict[str, int]:
+        """Return the number of packets dropped, for every reason there is."""
+        return self.tally.dropped()

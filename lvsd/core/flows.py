@@ -1,0 +1,357 @@
+"""The life of every connection: each of its steps is taken here, and nowhere else.
+
+===========  =====================================================================================
+`reserve`    room in the table, a real server, a path to it and for FULLNAT a local end; counted
+             as the server's, so that the next decision sees it
+`bind`       its client and its first state; from now on packets find it
+`adopt`      both at once, for a connection that somebody else knew: a peer, a file, an engine
+             before this one
+`move`       another state, which the counts of its server follow
+`unlink`     packets no longer find it; its server still has it
+`end`        what it held is given back
+===========  =====================================================================================
+
+A step that fails takes back what it took. `Observer` objects are told of each connection that was
+opened, moved or ended, and are asked before one expires; nothing here knows who they are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from forwarders.base import Hop
+from lvsd.core import states
+from lvsd.core.admission import Admission
+from lvsd.core.connection import Connection
+from lvsd.core.connection_table import ConnectionTable
+from lvsd.core.evidence import note_answered
+from lvsd.core.local_ports import LocalPorts
+from lvsd.core.observers import Observers
+from lvsd.core.path import leave, path_to
+from lvsd.core.sequence_numbers import SequenceNumbers
+from lvsd.core.templates import Template, choose
+from lvsd.core.timeouts import Timeouts
+from lvsd.core.verdict import Departure, Reason
+from lvsd.packet.client_address import ClientAddressCounts
+from lvsd.packet.translator import Translator
+from lvsd.packet.view import TCP, UDP, split_key
+from lvsd.packet.view import key as make_key
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterator
+
+    from lvsd.core.local_ports import FreePorts
+    from lvsd.core.path import Path
+    from lvsd.core.sequence_numbers import Origin
+    from lvsd.core.service import RealServer, Service
+    from lvsd.core.service_table import ServiceTable
+    from lvsd.core.settings import Settings
+    from schedulers.base import Flow
+
+TRANSLATED: Final = frozenset({TCP, UDP})
+"""The protocols that FULLNAT knows."""
+
+SENT_AT_ONCE: Final = 512
+"""Packets to send, RSTs of FULLNAT connections that ended, after which the rest is left to later:
+making and sending one takes some 10 us, and interfaces have room for a thousand."""
+
+_UNBOUND: Final = b""
+
+
+class Flows:
+    """All connections and templates of a director, and what they hold.
+
+    ``client_address`` counts what real servers were told of clients. What is to be said to either
+    end of a connection that ends goes into ``departures``.
+    """
+
+    def __init__(
+        self,
+        services: ServiceTable,
+        settings: Settings,
+        departures: list[Departure],
+        origin: Origin,
+        now: float,
+    ) -> None:
+        self._settings = settings
+        self.departures = departures
+        self._numbers = SequenceNumbers(origin)
+        self.table = ConnectionTable(now)
+        self.timeouts = Timeouts()
+        self.local_ports = LocalPorts(self.table.by_key, origin.port)
+        self.client_address = ClientAddressCounts()
+        self.observers = Observers()
+        self.admission = Admission(self.table, services, settings, self.make_room, self.forget)
+
+    # --- a connection begins ------------------------------------------------------------------
+
+    def reserve(
+        self,
+        service: Service,
+        flow: Flow,
+        protocol: int,
+        owned: Container[bytes] | None,
+        now: float,
+    ) -> Connection | Reason:
+        """Return a connection that has no client yet, or why there can be none.
+
+        It is to be bound or ended. ``flow`` is what the service's scheduler may look at, ``owned``
+        are the addresses of this host (None: all are). Where there is none, or a plug-in fails,
+        nothing is counted or held.
+        """
+        no_room = self.admission.admit(service, 1 + bool(service.persistence_s))
+        if no_room:
+            return no_room
+        chosen = choose(service, flow, protocol, self.table, self._settings, now)
+        if isinstance(chosen, Reason):
+            return chosen
+        template = None
+        vport = flow.destination_port
+        if isinstance(chosen, Template):
+            template, chosen = chosen, chosen.server
+        mapped = template is None or vport == service.key.vport
+        rport = (chosen.port or vport) if mapped else vport
+        connection = self._reserve(chosen, flow, protocol, rport, owned)
+        if template is not None and not isinstance(connection, Reason):
+            connection.template = template
+            template.controlled += 1
+        return connection
+
+    def _reserve(
+        self,
+        server: RealServer,
+        flow: Flow,
+        protocol: int,
+        rport: int,
+        owned: Container[bytes] | None,
+    ) -> Connection | Reason:
+        """Return a connection to a certain server that has no client yet, or why there is none."""
+        translated = server.forwarder.per_connection
+        if server.source is None and (translated or server.way.needs_source):
+            return Reason.NO_ROUTE
+        taken = None
+        if translated:
+            if protocol not in TRANSLATED:
+                return Reason.NOT_TRANSLATED
+            taken = self._take_port(server, protocol, rport, owned)
+            if taken is None:
+                return Reason.NO_LOCAL_PORT
+        try:
+            table = self.timeouts.protocol(protocol, server)
+            path = path_to(server, table, (flow.destination, flow.destination_port), rport)
+        except Exception as error:  # noqa: BLE001 - a forwarder's; it costs this connection
+            if taken is not None:
+                self._give_back_port(*taken)
+            server.service.fault = error
+            return Reason.PLUGIN_FAULT
+        connection = Connection(_UNBOUND, _UNBOUND, path)
+        if taken is not None:
+            connection.reply_key, connection.local = taken
+        server.open()
+        return connection
+
+    def _take_port(
+        self, server: RealServer, protocol: int, rport: int, owned: Container[bytes] | None
+    ) -> tuple[bytes, FreePorts] | None:
+        """Return the key of replies to a free local endpoint, and whose port it is; or None."""
+        pool, real = server.service.local, (server.address, rport)
+        taken = self.local_ports.take(pool, protocol, real, owned)
+        if taken is None:
+            opening = self.local_ports.oldest_opening(pool, protocol, real, owned)
+            if opening is not None:
+                self.make_room(opening)
+                taken = self.local_ports.take(pool, protocol, real, owned)
+        return taken
+
+    def _give_back_port(self, reply_key: bytes, ports: FreePorts) -> None:
+        self.local_ports.give_back(ports, split_key(reply_key)[1][1])
+
+    def bind(
+        self, connection: Connection, key: bytes, flow: Flow, event: int, mark: int, now: float
+    ) -> Reason | None:
+        """Give a reserved connection its client; return None, or why that failed: then it is ended.
+
+        ``key`` is that of the packet that opens it, ``flow`` the same taken apart, ``event`` what
+        the packet is to its state. One of a service that has each packet for itself
+        (``one_packet``) is not put into the table.
+        """
+        path = connection.path
+        service = path.server.service
+        connection.key = key
+        connection.fwmark = mark
+        try:
+            if connection.local is not None:
+                self._translate(connection, connection.local, flow, now)
+            elif path.reply is None:
+                connection.reply_key = key
+            else:
+                server, hop = path.server, path.hop
+                rport = flow.destination_port if hop.rport is None else hop.rport
+                connection.reply_key = make_key(
+                    path.protocol.number, server.address, rport, flow.source, flow.source_port
+                )
+        except Exception as error:  # noqa: BLE001 - a forwarder's; it costs this connection
+            self.end(connection)
+            service.fault = error
+            return Reason.PLUGIN_FAULT
+        path.server_stats.connections += 1
+        path.service_stats.connections += 1
+        self._settle(connection, path.request_states[event << 4], now)
+        if not (service.one_packet and path.protocol.number == UDP):
+            self.table.add(connection)
+            if self.observers:
+                self.observers.opened(connection)
+        return None
+
+    def _translate(self, connection: Connection, local: FreePorts, flow: Flow, now: float) -> None:
+        """Make the translation of a connection that is reserved with a local end."""
+        path, reply_key = connection.path, connection.reply_key
+        translator = path.translator or self._translator(path, flow, reply_key)
+        number = self._numbers.first(reply_key, now)
+        connection.translation = translator.translation(connection.key, reply_key, number)
+        self.local_ports.opens(local, reply_key)
+
+    def _translator(self, path: Path, flow: Flow, reply_key: bytes) -> Translator:
+        """Make a path's translator, of the plan of its first connection."""
+        real, local = split_key(reply_key)
+        hop = Hop(
+            flow.destination,
+            flow.destination_port,
+            *real,
+            local=local,
+            client=(flow.source, flow.source_port),
+        )
+        plan = path.server.forwarder.plan(hop)
+        translator = Translator(plan, path.protocol.number, self.client_address)
+        path.translator = translator
+        path.overhead = translator.growth
+        return translator
+
+    def _settle(self, connection: Connection, state: int, now: float) -> None:
+        """Let a connection that is in no table yet have its first state."""
+        path = connection.path
+        before = connection.state
+        connection.state = state
+        connection.expires = now + path.timeouts[state]
+        self._count(connection, path, before, state)
+        server = path.server
+        if not path.protocol.active[state]:  # else the scheduler has been told
+            server.service.changed(server)  # another one's, by a template that both found
+
+    # --- and goes on --------------------------------------------------------------------------
+
+    def move(self, connection: Connection, state: int) -> None:
+        """Move a connection to another state; `ConnectionTable.hasten` has to follow."""
+        path = connection.path
+        opening, before = path.protocol.opening, connection.state
+        if opening[state] != opening[before]:
+            self.table.lift(connection)
+        connection.state = state
+        self._count(connection, path, before, state)
+        if self.observers:
+            self.observers.moved(connection, before)
+
+    def _count(self, connection: Connection, path: Path, before: int, state: int) -> None:
+        """Let a server's counts follow a connection's state."""
+        protocol = path.protocol
+        active = protocol.active[state]
+        if active != protocol.active[before]:
+            server = path.server
+            if active:
+                server.activate()
+            else:
+                server.deactivate()
+            server.service.changed(server)
+        if state == protocol.established:
+            note_answered(path)
+            if connection.template is not None:
+                connection.template.assured = True
+
+    # --- and ends -----------------------------------------------------------------------------
+
+    def unlink(self, connection: Connection) -> None:
+        """Let packets no longer find a connection; it is still to be ended.
+
+        Until then its server has it, as the scheduler is to see: the kernel ends one that is
+        replaced with the next tick of the clock (ip_vs_conn_expire_now).
+        """
+        self.table.remove(connection)
+        connection.due = 0
+
+    def end(self, connection: Connection) -> None:
+        """Forget a connection, give back what it holds, and count it no longer."""
+        if connection.due:
+            self.unlink(connection)
+        if self.observers and connection.key:
+            self.observers.ended(connection)
+        path = connection.path
+        server = path.server
+        if connection.local is not None:
+            self.local_ports.give_back(connection.local, connection.ends[1][1])
+            translation = connection.translation
+            expected = None if translation is None else translation.server_acked
+            if expected is not None:
+                self._numbers.seen(connection.reply_key, expected)
+        if path.protocol.active[connection.state]:
+            server.deactivate()
+        server.close()
+        if connection.template is not None:
+            connection.template.controlled -= 1
+        leave(path)
+        server.service.released(server)
+        server.service.changed(server)
+
+    def expire(self, connection: Connection, now: float) -> None:
+        """End a connection whose time is over, and tell both ends of it, unless both had closed it.
+
+        It lives on where an observer has seen a packet of it since.
+        """
+        if self.observers:
+            seen = self.observers.last_seen(connection)
+            expires = seen + connection.path.timeouts[connection.state]
+            if expires > now:
+                connection.expires = expires
+                self.table.rearm(connection)
+                return
+        try:
+            self.reset(connection)
+        finally:
+            self.end(connection)
+
+    def reset(self, connection: Connection) -> None:
+        """Tell both ends of a translated connection that it is over, unless both had closed it.
+
+        Either would go on with it later, and get no answer.
+        """
+        translation = connection.translation
+        if (
+            translation is not None
+            and connection.protocol == TCP
+            and connection.state in states.TCP_OPEN
+        ):
+            for data in translation.resets() or ():
+                self.departures.append(Departure(data))
+
+    def reset_translated(self) -> Iterator[None]:
+        """End all FULLNAT connections, and tell both ends; yield when there is enough to send."""
+        for entry in self.table.walk():
+            if isinstance(entry, Connection) and entry.translation is not None:
+                self.reset(entry)
+                self.end(entry)
+            if len(self.departures) >= SENT_AT_ONCE:
+                yield
+
+    def make_room(self, connection: Connection) -> None:
+        """End a connection that is still opening, for another one.
+
+        Where it is translated its server is told, if that has answered.
+        """
+        if connection.translation is not None:
+            self.departures += map(Departure, connection.translation.reset_server())
+        self.end(connection)
+
+    def forget(self, template: Template) -> None:
+        """Forget a template, and what is counted for it."""
+        self.table.remove_template(template)
+        template.server.templates -= 1
+        template.server.service.released(template.server)
