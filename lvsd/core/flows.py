@@ -17,36 +17,34 @@ opened, moved or ended, and are asked before one expires; nothing here knows who
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from forwarders.base import Hop
 from lvsd.core import states
 from lvsd.core.admission import Admission
 from lvsd.core.connection import Connection
 from lvsd.core.connection_table import ConnectionTable
 from lvsd.core.evidence import note_answered
-from lvsd.core.local_ports import LocalPorts
 from lvsd.core.observers import Observers
 from lvsd.core.path import leave, path_to
-from lvsd.core.sequence_numbers import SequenceNumbers
 from lvsd.core.templates import Template, choose
 from lvsd.core.timeouts import Timeouts
+from lvsd.core.translations import Translations
 from lvsd.core.verdict import Departure, Reason
-from lvsd.packet.client_address import ClientAddressCounts
-from lvsd.packet.translator import Translator
 from lvsd.packet.view import TCP, UDP, split_key
 from lvsd.packet.view import key as make_key
+from schedulers.base import Flow
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
 
+    from forwarders.base import End
     from lvsd.core.local_ports import FreePorts
     from lvsd.core.path import Path
     from lvsd.core.sequence_numbers import Origin
     from lvsd.core.service import RealServer, Service
     from lvsd.core.service_table import ServiceTable
     from lvsd.core.settings import Settings
-    from schedulers.base import Flow
+    from lvsd.packet.translation import Memory
 
 TRANSLATED: Final = frozenset({TCP, UDP})
 """The protocols that FULLNAT knows."""
@@ -56,6 +54,22 @@ SENT_AT_ONCE: Final = 512
 making and sending one takes some 10 us, and interfaces have room for a thousand."""
 
 _UNBOUND: Final = b""
+
+
+class Known(NamedTuple):
+    """A connection as somebody else knew it.
+
+    ``key`` and ``reply_key`` as a `Connection` has them, ``state`` an index into its protocol's
+    states, ``expires`` on this director's clock, ``memory`` what its translation had learned.
+    """
+
+    key: bytes
+    reply_key: bytes
+    server: RealServer
+    state: int
+    expires: float
+    fwmark: int = 0
+    memory: Memory = ()
 
 
 class Flows:
@@ -75,11 +89,11 @@ class Flows:
     ) -> None:
         self._settings = settings
         self.departures = departures
-        self._numbers = SequenceNumbers(origin)
         self.table = ConnectionTable(now)
         self.timeouts = Timeouts()
-        self.local_ports = LocalPorts(self.table.by_key, origin.port)
-        self.client_address = ClientAddressCounts()
+        self._translations = Translations(self.table.by_key, origin, self.make_room)
+        self.local_ports = self._translations.local_ports
+        self.client_address = self._translations.client_address
         self.observers = Observers()
         self.admission = Admission(self.table, services, settings, self.make_room, self.forget)
 
@@ -126,22 +140,35 @@ class Flows:
         owned: Container[bytes] | None,
     ) -> Connection | Reason:
         """Return a connection to a certain server that has no client yet, or why there is none."""
-        translated = server.forwarder.per_connection
-        if server.source is None and (translated or server.way.needs_source):
+        if not _has_way(server):
             return Reason.NO_ROUTE
         taken = None
-        if translated:
+        if server.forwarder.per_connection:
             if protocol not in TRANSLATED:
                 return Reason.NOT_TRANSLATED
-            taken = self._take_port(server, protocol, rport, owned)
+            taken = self._translations.take(server, protocol, rport, owned)
             if taken is None:
                 return Reason.NO_LOCAL_PORT
+        virtual = flow.destination, flow.destination_port
+        return self._connection(server, protocol, virtual, rport, taken)
+
+    def _connection(
+        self,
+        server: RealServer,
+        protocol: int,
+        virtual: End,
+        rport: int,
+        taken: tuple[bytes, FreePorts] | None,
+    ) -> Connection | Reason:
+        """Return a connection by a path of its own, counted as its server's.
+
+        It has the local end that was ``taken``, if any; if there is none, nobody has that.
+        """
         try:
-            table = self.timeouts.protocol(protocol, server)
-            path = path_to(server, table, (flow.destination, flow.destination_port), rport)
+            path = path_to(server, self.timeouts.protocol(protocol, server), virtual, rport)
         except Exception as error:  # noqa: BLE001 - a forwarder's; it costs this connection
             if taken is not None:
-                self._give_back_port(*taken)
+                self._translations.give_back(*taken)
             server.service.fault = error
             return Reason.PLUGIN_FAULT
         connection = Connection(_UNBOUND, _UNBOUND, path)
@@ -149,22 +176,6 @@ class Flows:
             connection.reply_key, connection.local = taken
         server.open()
         return connection
-
-    def _take_port(
-        self, server: RealServer, protocol: int, rport: int, owned: Container[bytes] | None
-    ) -> tuple[bytes, FreePorts] | None:
-        """Return the key of replies to a free local endpoint, and whose port it is; or None."""
-        pool, real = server.service.local, (server.address, rport)
-        taken = self.local_ports.take(pool, protocol, real, owned)
-        if taken is None:
-            opening = self.local_ports.oldest_opening(pool, protocol, real, owned)
-            if opening is not None:
-                self.make_room(opening)
-                taken = self.local_ports.take(pool, protocol, real, owned)
-        return taken
-
-    def _give_back_port(self, reply_key: bytes, ports: FreePorts) -> None:
-        self.local_ports.give_back(ports, split_key(reply_key)[1][1])
 
     def bind(
         self, connection: Connection, key: bytes, flow: Flow, event: int, mark: int, now: float
@@ -181,7 +192,7 @@ class Flows:
         connection.fwmark = mark
         try:
             if connection.local is not None:
-                self._translate(connection, connection.local, flow, now)
+                self._translations.begin(connection, connection.local, flow, now)
             elif path.reply is None:
                 connection.reply_key = key
             else:
@@ -203,30 +214,6 @@ class Flows:
                 self.observers.opened(connection)
         return None
 
-    def _translate(self, connection: Connection, local: FreePorts, flow: Flow, now: float) -> None:
-        """Make the translation of a connection that is reserved with a local end."""
-        path, reply_key = connection.path, connection.reply_key
-        translator = path.translator or self._translator(path, flow, reply_key)
-        number = self._numbers.first(reply_key, now)
-        connection.translation = translator.translation(connection.key, reply_key, number)
-        self.local_ports.opens(local, reply_key)
-
-    def _translator(self, path: Path, flow: Flow, reply_key: bytes) -> Translator:
-        """Make a path's translator, of the plan of its first connection."""
-        real, local = split_key(reply_key)
-        hop = Hop(
-            flow.destination,
-            flow.destination_port,
-            *real,
-            local=local,
-            client=(flow.source, flow.source_port),
-        )
-        plan = path.server.forwarder.plan(hop)
-        translator = Translator(plan, path.protocol.number, self.client_address)
-        path.translator = translator
-        path.overhead = translator.growth
-        return translator
-
     def _settle(self, connection: Connection, state: int, now: float) -> None:
         """Let a connection that is in no table yet have its first state."""
         path = connection.path
@@ -237,6 +224,48 @@ class Flows:
         server = path.server
         if not path.protocol.active[state]:  # else the scheduler has been told
             server.service.changed(server)  # another one's, by a template that both found
+
+    def adopt(self, known: Known, now: float) -> Connection | Reason:
+        """Take in a connection as somebody else knew it; return it, or why it cannot go on.
+
+        It is counted as its server's, but not among the connections that were opened here. Raise
+        ValueError where it contradicts one that there is, or itself.
+        """
+        server = known.server
+        client, virtual = split_key(known.key)
+        real, _ = split_key(known.reply_key)
+        if known.key in self.table.by_key:
+            raise ValueError("there is a connection with this key")
+        if not _has_way(server):
+            return Reason.NO_ROUTE
+        no_room = self.admission.admit(server.service, 1)
+        if no_room:
+            return no_room
+        taken = None
+        if server.forwarder.per_connection:
+            claimed = self.local_ports.claim(server.service.local, known.reply_key)
+            taken = known.reply_key, claimed
+        rport = real[1] if server.forwarder.maps_port else virtual[1]
+        connection = self._connection(server, known.key[0], virtual, rport, taken)
+        if isinstance(connection, Reason):
+            return connection
+        connection.key, connection.reply_key = known.key, known.reply_key
+        connection.fwmark = known.fwmark
+        try:
+            if connection.local is not None:
+                self._translations.begin(connection, connection.local, Flow(*client, *virtual), now)
+            if connection.translation is not None:
+                connection.translation.remember(known.memory)
+        except Exception:
+            connection.key = _UNBOUND  # nobody has been told that there is one
+            self.end(connection)
+            raise
+        self._settle(connection, known.state, now)
+        connection.expires = known.expires
+        self.table.add(connection)
+        if self.observers:
+            self.observers.opened(connection)
+        return connection
 
     # --- and goes on --------------------------------------------------------------------------
 
@@ -287,11 +316,7 @@ class Flows:
         path = connection.path
         server = path.server
         if connection.local is not None:
-            self.local_ports.give_back(connection.local, connection.ends[1][1])
-            translation = connection.translation
-            expected = None if translation is None else translation.server_acked
-            if expected is not None:
-                self._numbers.seen(connection.reply_key, expected)
+            self._translations.end(connection, connection.local)
         if path.protocol.active[connection.state]:
             server.deactivate()
         server.close()
@@ -355,3 +380,9 @@ class Flows:
         self.table.remove_template(template)
         template.server.templates -= 1
         template.server.service.released(template.server)
+
+
+def _has_way(server: RealServer) -> bool:
+    """Whether packets can be sent to a real server: some ways begin at an address of ours."""
+    needs = server.forwarder.per_connection or server.way.needs_source
+    return server.source is not None or not needs

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from lvsd.packet.view import key as make_key
+from lvsd.packet.view import split_key
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping
@@ -78,7 +79,17 @@ class FreePorts:
     them no longer do.
     """
 
-    __slots__ = ("_first", "_fresh", "_ranges", "_returned", "_size", "given", "opening", "towards")
+    __slots__ = (
+        "_claimed",
+        "_first",
+        "_fresh",
+        "_ranges",
+        "_returned",
+        "_size",
+        "given",
+        "opening",
+        "towards",
+    )
 
     def __init__(self, towards: Towards, ranges: tuple[Range, ...], first: int) -> None:
         self.towards = towards
@@ -86,25 +97,42 @@ class FreePorts:
         self._size = self._fresh = sum(high - low + 1 for low, high in ranges)
         self._first = first
         self._returned: deque[int] | None = None
+        self._claimed: set[int] = set()
         self.given = 0
         self.opening: deque[bytes] | None = None
 
     def take(self) -> int | None:
         """Return a free port, None if all are given."""
-        if self._fresh:
+        while self._fresh:
             number = (self._first - self._fresh) % self._size
             self._fresh -= 1
             port = self._port(number)
-        elif self._returned:
-            port = self._returned.popleft()
-        else:
+            if port not in self._claimed:
+                self.given += 1
+                return port
+            self._claimed.remove(port)  # its turn is over: it comes back like any other
+        if not self._returned:
             return None
         self.given += 1
-        return port
+        return self._returned.popleft()
+
+    def claim(self, port: int) -> None:
+        """Give a certain port that no connection has.
+
+        One that is none of these is given all the same: the operator has changed the range since.
+        """
+        self.given += 1
+        if self._returned and port in self._returned:
+            self._returned.remove(port)
+        else:
+            self._claimed.add(port)
 
     def give_back(self, port: int) -> None:
         """Take back a port that was given."""
         self.given -= 1
+        if port in self._claimed:
+            self._claimed.remove(port)  # its turn is still to come
+            return
         if self._returned is None:
             self._returned = deque()
         self._returned.append(port)
@@ -151,14 +179,31 @@ class LocalPorts:
             towards = Towards(protocol, real, address, pool.low, pool.high)
             free = self.free.get(towards)
             if free is None:
-                ranges = self._ranges_of((pool.low, pool.high))
-                first = self._first + self._turns[address]
-                free = self.free[towards] = FreePorts(towards, ranges, first)
+                free = self.free[towards] = self._new(towards)
             key = self._take(free)
             if key is not None:
                 self._turns[address] += 1
                 return key, free
         return None
+
+    def claim(self, pool: LocalPool, reply_key: bytes) -> FreePorts:
+        """Give the local endpoint that replies with this key come to; return whose port it is.
+
+        Raise ValueError if a connection has it.
+        """
+        if reply_key in self._by_key:
+            raise ValueError("a connection has this local endpoint")
+        real, (address, port) = split_key(reply_key)
+        towards = Towards(reply_key[0], real, address, pool.low, pool.high)
+        free = self.free.get(towards)
+        if free is None:
+            free = self.free[towards] = self._new(towards)
+        free.claim(port)
+        return free
+
+    def _new(self, towards: Towards) -> FreePorts:
+        ranges = self._ranges_of((towards.low, towards.high))
+        return FreePorts(towards, ranges, self._first + self._turns[towards.address])
 
     def _take(self, free: FreePorts) -> bytes | None:
         """Return the key of a free port of a list.

@@ -12,9 +12,12 @@ All numbers are modulo 2**32 (RFC 9293, section 3.4), and nothing here knows of 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from lvsd.packet.numbers import TcpFlag
+
+if TYPE_CHECKING:
+    from lvsd.packet.translation import Memory
 
 MASK: Final = 0xFFFFFFFF
 HALF: Final = 1 << 31
@@ -62,6 +65,17 @@ class Renumbering:
         self.telling = telling
         self.client_acked: int | None = None
         self.server_acked: int | None = None
+
+    _REMEMBERED: ClassVar[tuple[str, ...]] = __slots__
+
+    def memory(self) -> Memory:
+        """Return all that it knows, for `remember`."""
+        return tuple(getattr(self, name) for name in self._REMEMBERED)
+
+    def remember(self, memory: Memory) -> None:
+        """Go on where another one was; raise ValueError where that was of another kind."""
+        for name, value in zip(self._REMEMBERED, memory, strict=True):
+            setattr(self, name, value)
 
     def request(self, seq: int, ack: int, flags: int) -> int:
         """Return the sequence number that the server gets."""
@@ -127,6 +141,7 @@ class RenumberingBehindHeader(Renumbering):
     """
 
     __slots__ = ("_ahead", "_header", "_led", "_young")
+    _REMEMBERED: ClassVar = (*Renumbering.__slots__, *__slots__)
 
     def __init__(self, isn: int, header: int) -> None:
         super().__init__(isn, telling=True)

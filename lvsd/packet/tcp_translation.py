@@ -20,7 +20,7 @@ from lvsd.packet.telling import Way
 from lvsd.packet.translation import Translation
 
 if TYPE_CHECKING:
-    from lvsd.packet.translation import Recipe
+    from lvsd.packet.translation import Memory, Recipe
     from lvsd.packet.view import Packet
 
 _FIN, _SYN, _RST, _PSH, _ACK, _URG = map(
@@ -121,6 +121,19 @@ class TcpTranslation(Translation):
         """Return what the server gets for an ICMP error about a reply."""
         move = self._stream.to_server
         return exchange_error(packet, inner, self._to_server, number_at=ACK_AT, move=move)
+
+    def memory(self) -> Memory:
+        """Return the numbers of both sides, and the SYN that the server has not answered."""
+        return (self._syn, *self._stream.memory())
+
+    def remember(self, memory: Memory) -> None:
+        """Go on where another one was; raise ValueError where that was of another kind."""
+        match memory:
+            case (bytes(syn), *numbers):
+                self._stream.remember(tuple(numbers))
+                self._syn = syn
+            case _:
+                raise ValueError(f"{memory} is of no translation of TCP")
 
     def resets(self) -> tuple[bytes, bytes] | None:
         """Return a RST to the client and one to the server, None if they would not be believed."""

@@ -9,7 +9,7 @@ connections of a path, in one `Recipe` (`lvsd.packet.translator` makes both).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from lvsd.packet.exchange import MODULUS, split_ends, turned
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from lvsd.packet.client_address import ClientAddressCounts
     from lvsd.packet.telling import Telling
     from lvsd.packet.view import Packet
+
+Memory: TypeAlias = tuple[int | bool | bytes | None, ...]
+"""What a translation has learned: plain values, which may go to a file or another process."""
 
 _V4_KEY: Final = 13
 """The length of a connection key of IPv4."""
@@ -115,6 +118,18 @@ class Translation(ABC):
         Nothing: the packet may be this connection's, or the server has answered it before.
         """
         return []
+
+    def memory(self) -> Memory:
+        """Return what it has learned of its connection, beyond its keys, for `remember`."""
+        return ()
+
+    def remember(self, memory: Memory) -> None:
+        """Go on where another one was whose `memory` this is.
+
+        Raise ValueError where that was of another kind.
+        """
+        if memory:
+            raise ValueError(f"there is nothing to remember {memory} by")
 
     def _told(self) -> bytes:
         """Return what tells the server of the client."""

@@ -14,7 +14,7 @@ from lvsd.packet.telling import Way
 from lvsd.packet.translation import Translation
 
 if TYPE_CHECKING:
-    from lvsd.packet.translation import Recipe
+    from lvsd.packet.translation import Memory, Recipe
     from lvsd.packet.view import Packet
 
 UOA_PACKETS: Final = 3
@@ -34,6 +34,18 @@ class UdpTranslation(Translation):
         way = recipe.telling.way
         self._header = self._told() if way is Way.PROXY else b""
         self._left = UOA_PACKETS if way in {Way.OPTION, Way.AHEAD} else 0
+
+    def memory(self) -> Memory:
+        """Return how many packets are still to tell the client's address."""
+        return (self._left,)
+
+    def remember(self, memory: Memory) -> None:
+        """Go on where another one was; raise ValueError where that was of another kind."""
+        match memory:
+            case (int(left),):
+                self._left = left
+            case _:
+                raise ValueError(f"{memory} is of no translation of UDP")
 
     def request(self, packet: Packet, mtu: int) -> list[bytes]:
         """Return what the server gets for a client's datagram; see `Translation.request`."""
