@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 from bench.packets import ADDRESSES_AT, ENDS, L4, MTU, RPORT, VPORT, build
 from forwarders import FORWARDERS
 from lvsd.core.balancer import Balancer
-from lvsd.core.local_ports import LocalPool
+from lvsd.core.local_pool import LocalPool
 from lvsd.core.path import leave, path_to
 from lvsd.core.service import RealServer, Service, ServiceKey
 from lvsd.core.verdict import Hook, Verdict

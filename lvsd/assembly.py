@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from forwarders import Nat, Tun
 from lvsd.config.plugins import make_scheduler
 from lvsd.core.balancer import Balancer
-from lvsd.core.local_ports import LocalPool
+from lvsd.core.local_pool import LocalPool
 from lvsd.core.related import ISAKMP_PORT
 from lvsd.core.replies import is_ftp, reply_endpoints, ways
 from lvsd.core.sequence_numbers import NEW

@@ -129,10 +129,11 @@ def _server_entry(server: RealServer, now: float) -> ServerEntry:
 
 def _evidence(server: RealServer, now: float) -> EvidenceEntry:
     hearing, refusals = server.meter.hearing, server.refusals
+    stats = server.meter.stats
     heard, since = hearing.heard_at, hearing.waiting_since
     return {
         "heard_ago_s": None if heard is None else _age(heard, now),
-        "waiting": 0 if since is None else hearing.waiting(server.meter.stats),
+        "waiting": 0 if since is None else hearing.waiting(stats.connections, stats.out_packets),
         "waiting_s": 0 if since is None else _age(since, now),
         "tried_ago_s": 0 if since is None else _age(hearing.tried_at, now),
         "refused": refusals.count,

@@ -84,8 +84,10 @@ class Balancer:
 
     def set_timeouts(self, tcp_s: int, tcp_fin_s: int, udp_s: int) -> None:
         """Change those timeouts, of each connection from its next packet on; 0 leaves one be."""
-        servers = [server for service in self.services for server in service.servers]
-        self.flows.timeouts.set(tcp_s, tcp_fin_s, udp_s, [*servers, *self.services.departed()])
+        self.flows.timeouts.set(tcp_s, tcp_fin_s, udp_s)
+        present = (server for service in self.services for server in service.servers)
+        for server in (*present, *self.services.departed()):
+            server.retime()
 
     def zero(self, key: ServiceKey | None = None) -> None:
         """Count from zero for one service and its servers, or for all of them.

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from forwarders.base import Hop
 from lvsd.packet.view import split_key
 
 if TYPE_CHECKING:
     from forwarders.base import End
-    from lvsd.core.local_ports import FreePorts
+    from forwarders.plan import Plan
+    from lvsd.core.free_ports import FreePorts
     from lvsd.core.path import Path
-    from lvsd.core.templates import Template
+    from lvsd.core.template import Template
     from lvsd.packet.translation import Translation
 
 
@@ -72,3 +74,14 @@ class Connection:
     def ends(self) -> tuple[End, End]:
         """The real server's endpoint and, where it is translated, ours towards it."""
         return split_key(self.reply_key)
+
+    @property
+    def plan(self) -> Plan:
+        """What happens to its packets, to be read: what the rewriters were compiled from.
+
+        Where plans name the client, it is made anew.
+        """
+        if self.translation is None:
+            return self.path.shared_plan()
+        (vip, vport), (real, local) = split_key(self.key)[1], self.ends
+        return self.path.way.plan(Hop(vip, vport, *real, local, self.client))

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lvsd.core.admission import Shares
-from lvsd.core.templates import Template
+from lvsd.core.shares import Shares
+from lvsd.core.template import Template
 from lvsd.core.timers import NEVER, Wheel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lvsd.core.connection import Connection
-    from lvsd.core.templates import TemplateKey
+    from lvsd.core.template import TemplateKey
 
 
 class ConnectionTable:

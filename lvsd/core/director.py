@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from lvsd.core import own_clients, states
-from lvsd.core.evidence import note_repeated, note_reset
 from lvsd.core.path import Exit
 from lvsd.core.service import FTP_PORT
 from lvsd.core.service_table import FTP_DATA_PORT
+from lvsd.core.symptoms import note_repeated, note_reset
 from lvsd.core.verdict import Hook, Reason, Verdict
 from lvsd.packet.view import SCTP, TCP, UDP, Packet, split_key
 from schedulers.base import Flow

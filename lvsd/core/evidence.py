@@ -8,16 +8,7 @@ the packet path nothing: they compare counters that it keeps anyway.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
-
-from lvsd.core.states import SYN, TCP_CLOSE, TCP_SYN_RECV
-from lvsd.packet.view import TCP, split_key
-
-if TYPE_CHECKING:
-    from lvsd.core.connection import Connection
-    from lvsd.core.path import Path
-    from lvsd.core.stats import Stats
-    from lvsd.packet.view import Packet
+from typing import Final
 
 PAUSE_S: Final = 60.0
 """Seconds without a refusal, after which the next one is the first of a new row."""
@@ -39,22 +30,22 @@ class Hearing:
     _connections: int = 0
     _heard_connections: int = 0
 
-    def sample(self, stats: Stats, now: float) -> None:
+    def sample(self, connections: int, out_packets: int, now: float) -> None:
         """Take in the counters, which only grow."""
-        if stats.connections != self._connections:
-            self._connections, self.tried_at = stats.connections, now
-        if stats.out_packets != self._out_packets:
-            self._out_packets = stats.out_packets
-            self._heard_connections = stats.connections
+        if connections != self._connections:
+            self._connections, self.tried_at = connections, now
+        if out_packets != self._out_packets:
+            self._out_packets = out_packets
+            self._heard_connections = connections
             self.heard_at, self.waiting_since = now, None
-        elif self.waiting_since is None and stats.connections != self._heard_connections:
+        elif self.waiting_since is None and connections != self._heard_connections:
             self.waiting_since = now
 
-    def waiting(self, stats: Stats) -> int:
+    def waiting(self, connections: int, out_packets: int) -> int:
         """Return how many connections began since it was last heard, as of now."""
-        if stats.out_packets != self._out_packets:
+        if out_packets != self._out_packets:
             return 0
-        return stats.connections - self._heard_connections
+        return connections - self._heard_connections
 
 
 @dataclass(slots=True)
@@ -68,36 +59,10 @@ class Refusals:
     last: float = 0.0
     port: int = 0
 
-    def note(self, connection: Connection, now: float) -> None:
-        """Count that a connection was refused, as the first of a new row after a pause."""
+    def note(self, port: int, now: float) -> None:
+        """Count that a connection to ``port`` was refused, after a pause as the first of a row."""
         if now - self.last > PAUSE_S:
             self.count = 0
         self.count += 1
         self.last = now
-        self.port = split_key(connection.reply_key)[0][1]
-
-
-def note_repeated(connection: Connection, packet: Packet) -> None:
-    """Note a SYN that was sent again to a server whose answers we do not see."""
-    path = connection.path
-    if (
-        path.key[-1].bypasses
-        and packet.flags & SYN
-        and connection.state == TCP_SYN_RECV
-        and path.protocol.number == TCP
-    ):
-        path.server.unanswered += 1
-
-
-def note_answered(path: Path) -> None:
-    """Note that a client and a server have a connection: whatever spoke against it is over."""
-    if path.protocol.number == TCP:
-        path.server.unanswered = 0
-        path.server.refusals.count = 0
-
-
-def note_reset(connection: Connection, state: int, now: float) -> None:
-    """Note that a server ended a connection before it was open, if it did: nobody listens there."""
-    path = connection.path
-    if connection.state == TCP_SYN_RECV and state == TCP_CLOSE and path.protocol.number == TCP:
-        path.server.refusals.note(connection, now)
+        self.port = port

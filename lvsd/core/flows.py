@@ -23,10 +23,11 @@ from lvsd.core import states
 from lvsd.core.admission import Admission
 from lvsd.core.connection import Connection
 from lvsd.core.connection_table import ConnectionTable
-from lvsd.core.evidence import note_answered
 from lvsd.core.observers import Observers
 from lvsd.core.path import leave, path_to
-from lvsd.core.templates import Template, choose
+from lvsd.core.persistence import choose
+from lvsd.core.symptoms import note_answered
+from lvsd.core.template import Template
 from lvsd.core.timeouts import Timeouts
 from lvsd.core.translations import Translations
 from lvsd.core.verdict import Departure, Reason
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterator
 
     from forwarders.base import End
-    from lvsd.core.local_ports import FreePorts
+    from lvsd.core.free_ports import FreePorts
     from lvsd.core.path import Path
     from lvsd.core.sequence_numbers import Origin
     from lvsd.core.service import RealServer, Service
@@ -164,8 +165,9 @@ class Flows:
 
         It has the local end that was ``taken``, if any; if there is none, nobody has that.
         """
+        table = self.timeouts.protocol(protocol, server.forwarder, server.service.timing)
         try:
-            path = path_to(server, self.timeouts.protocol(protocol, server), virtual, rport)
+            path = path_to(server, table, virtual, rport)
         except Exception as error:  # noqa: BLE001 - a forwarder's; it costs this connection
             if taken is not None:
                 self._translations.give_back(*taken)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from lvsd.core.local_ports import Range
+    from lvsd.core.local_pool import Range
 
 HOST_NEEDS: Final = 8192
 """Ports that the host has for its own connections at least, or half of them if there are fewer."""

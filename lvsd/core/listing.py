@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from lvsd.core.connection import Connection
     from lvsd.core.connection_table import ConnectionTable
-    from lvsd.core.templates import Template
+    from lvsd.core.template import Template
 
 
 RETIRED_PORT = 0xFFFF

@@ -13,137 +13,25 @@ SYNs would hold all of them otherwise.
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final
 
+from lvsd.core.free_ports import FreePorts, Towards
+from lvsd.core.local_pool import without
 from lvsd.packet.view import key as make_key
 from lvsd.packet.view import split_key
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Mapping
+    from collections.abc import Container, Mapping
 
     from forwarders.base import End
     from lvsd.core.connection import Connection
-
-PORTS: Final = (1025, 65535)
-"""The ports that a local address has to give, unless the operator says otherwise."""
+    from lvsd.core.local_pool import LocalPool, Range
 
 PROBES: Final = 256
 """Ports of a list that are looked at, at most: a list of another range may have given them."""
 
 SPARE_OPENING: Final = 64
 """So many keys of connections that no longer open may a list remember, besides one per port."""
-
-Range: TypeAlias = "tuple[int, int]"
-"""The lowest and the highest port."""
-
-
-@dataclass(slots=True)
-class LocalPool:
-    """The local addresses of one service, packed, taken in turn, and the range of their ports."""
-
-    addresses: tuple[bytes, ...] = ()
-    low: int = PORTS[0]
-    high: int = PORTS[1]
-    turn: int = 0
-
-    def configure(self, other: LocalPool) -> None:
-        """Give another one's addresses and ports from now on; what was given stays given."""
-        self.addresses, self.low, self.high = other.addresses, other.low, other.high
-
-    def usable(self, owned: Container[bytes] | None) -> Iterator[bytes]:
-        """Yield the addresses that are in ``owned`` (None: all), the next in turn first."""
-        addresses = self.addresses
-        for _ in addresses:
-            address = addresses[self.turn % len(addresses)]
-            self.turn += 1
-            if owned is None or address in owned:
-                yield address
-
-
-class Towards(NamedTuple):
-    """What ports are free towards: a local address's of a range, to a real server's endpoint."""
-
-    protocol: int
-    real: End
-    address: bytes
-    low: int
-    high: int
-
-
-class FreePorts:
-    """The ports that are free towards one real server.
-
-    Those that were never given come first, then those that came back first. ``given`` counts what
-    is out. ``opening`` has the keys of connections in the order that they began to open; some of
-    them no longer do.
-    """
-
-    __slots__ = (
-        "_claimed",
-        "_first",
-        "_fresh",
-        "_ranges",
-        "_returned",
-        "_size",
-        "given",
-        "opening",
-        "towards",
-    )
-
-    def __init__(self, towards: Towards, ranges: tuple[Range, ...], first: int) -> None:
-        self.towards = towards
-        self._ranges = ranges
-        self._size = self._fresh = sum(high - low + 1 for low, high in ranges)
-        self._first = first
-        self._returned: deque[int] | None = None
-        self._claimed: set[int] = set()
-        self.given = 0
-        self.opening: deque[bytes] | None = None
-
-    def take(self) -> int | None:
-        """Return a free port, None if all are given."""
-        while self._fresh:
-            number = (self._first - self._fresh) % self._size
-            self._fresh -= 1
-            port = self._port(number)
-            if port not in self._claimed:
-                self.given += 1
-                return port
-            self._claimed.remove(port)  # its turn is over: it comes back like any other
-        if not self._returned:
-            return None
-        self.given += 1
-        return self._returned.popleft()
-
-    def claim(self, port: int) -> None:
-        """Give a certain port that no connection has.
-
-        One that is none of these is given all the same: the operator has changed the range since.
-        """
-        self.given += 1
-        if self._returned and port in self._returned:
-            self._returned.remove(port)
-        else:
-            self._claimed.add(port)
-
-    def give_back(self, port: int) -> None:
-        """Take back a port that was given."""
-        self.given -= 1
-        if port in self._claimed:
-            self._claimed.remove(port)  # its turn is still to come
-            return
-        if self._returned is None:
-            self._returned = deque()
-        self._returned.append(port)
-
-    def _port(self, number: int) -> int:
-        """Return a port by its number among those of all ranges."""
-        for low, high in self._ranges:
-            if number <= high - low:
-                return low + number
-            number -= high - low + 1
-        raise IndexError(number)
 
 
 class LocalPorts:
@@ -275,17 +163,3 @@ class LocalPorts:
         if ranges is None:
             ranges = self._ranges[pool] = without(pool, self._kept)
         return ranges
-
-
-def without(whole: Range, parts: tuple[Range, ...]) -> tuple[Range, ...]:
-    """Return the ranges that are left of one without others, in order."""
-    at, end = whole
-    left = []
-    for low, high in sorted(parts):
-        if at < low <= end:
-            left.append((at, low - 1))
-        if low <= end:
-            at = max(at, high + 1)
-    if at <= end:
-        left.append((at, end))
-    return tuple(left)

@@ -11,13 +11,11 @@ from lvsd.core.states import Direction
 from lvsd.core.stats import Stats
 from lvsd.packet.rewrite import compile_steps, one_hop_on
 from lvsd.packet.tunnel import Tunnel, compile_tunnel
-from lvsd.packet.view import split_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from forwarders.base import Forwarder
-    from lvsd.core.connection import Connection
     from lvsd.core.service import PathKey, RealServer
     from lvsd.core.states import Protocol
     from lvsd.packet.translator import Translator
@@ -92,7 +90,7 @@ class Path:
     def __repr__(self) -> str:
         if self.way.per_connection:
             return f"Path({self.way!r})"
-        return f"Path({self._shared_plan()})"
+        return f"Path({self.shared_plan()})"
 
     @property
     def way(self) -> Forwarder:
@@ -108,7 +106,7 @@ class Path:
         way = self.way
         if way.per_connection or (way.needs_source and self.server.source is None):
             return
-        plan = self._shared_plan()
+        plan = self.shared_plan()
         overhead, tunnel = 0, None
         match plan.request:
             case (NextHop(),):
@@ -132,21 +130,12 @@ class Path:
             self.reply = compile_steps(plan.reply, protocol=number, source=(hop.rip, hop.rport))
         self.request = request
 
-    def _shared_plan(self) -> Plan:
+    def shared_plan(self) -> Plan:
+        """Return what happens to the packets of all its connections, where it is the same."""
         hop, source, way = self.hop, self.server.source, self.way
         if way.needs_source and source is not None:
             hop = Hop(hop.vip, hop.vport, hop.rip, hop.rport, local=(source, 0))
         return way.plan(hop)
-
-    def plan_of(self, connection: Connection) -> Plan:
-        """Return what happens to the packets of a connection that goes this way, to be read.
-
-        What the rewriters were compiled from; where plans name the client, they are made anew.
-        """
-        if connection.translation is None:
-            return self._shared_plan()
-        (vip, vport), (real, local) = split_key(connection.key)[1], connection.ends
-        return self.way.plan(Hop(vip, vport, *real, local, connection.client))
 
     def retime(self) -> None:
         """Take the timeouts as the protocol and the service have them now."""
@@ -192,7 +181,7 @@ def path_to(
         key: PathKey = protocol, vip, None, None, forwarder
     else:
         key = protocol, vip, vport, rport, forwarder
-    path = server.paths.get(key)
+    path: Path | None = server.paths.get(key)  # type: ignore[assignment]  # nothing else is there
     if path is None:
         hop = Hop(vip, key[2], server.address, key[3])
         path = server.paths[key] = Path(key, server, protocol, hop)

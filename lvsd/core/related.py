@@ -125,7 +125,7 @@ class Related:
         path = connection.path
         path.count_out(packet.end)
         if icmp.is_port_unreachable(packet):
-            path.server.refusals.note(connection, now)
+            path.server.refusals.note(connection.ends[0][1], now)
         if connection.translation is not None:
             if packet.ttl <= 1:
                 return self._tally.drop(Reason.TTL_EXPIRED)

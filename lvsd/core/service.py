@@ -7,12 +7,12 @@ servers is newest first, as the kernel's is, because that order decides ties.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from forwarders.local import Local
-from lvsd.core.admission import Share
 from lvsd.core.evidence import Refusals
-from lvsd.core.local_ports import LocalPool
+from lvsd.core.local_pool import LocalPool
+from lvsd.core.shares import Share
 from lvsd.core.stats import Meter
 from lvsd.core.timeouts import AS_ALL, Timing
 from lvsd.core.verdict import Reason
@@ -22,8 +22,7 @@ from schedulers.base import Server
 
 if TYPE_CHECKING:
     from forwarders.base import Forwarder
-    from lvsd.core.path import Path
-    from lvsd.core.states import Protocol
+    from lvsd.core import states
     from schedulers.base import Flow, Scheduler
 
 FTP_PORT = 21
@@ -44,8 +43,32 @@ class ServiceKey(NamedTuple):
     family: int = 4
 
 
-PathKey: TypeAlias = "tuple[Protocol, bytes, int | None, int | None, Forwarder]"
+PathKey: TypeAlias = "tuple[states.Protocol, bytes, int | None, int | None, Forwarder]"
 """Protocol, VIP, vport and rport (None, both: the port stays) and the forwarder."""
+
+
+class Compiled(Protocol):
+    """What is made for the connections to a real server, and changes with it (`lvsd.core.path`).
+
+    ``users`` is how many connections it has, ``way`` how it forwards them.
+    """
+
+    users: int
+
+    @property
+    def way(self) -> Forwarder: ...  # noqa: D102
+
+    def retime(self) -> None:
+        """Take the timeouts as they are now."""
+
+    def compile(self) -> None:
+        """Make the rewriters anew; raises what a forwarder raises."""
+
+    def bind(self) -> None:
+        """Count for the server and its service from now on."""
+
+    def unbind(self) -> None:
+        """Count for nobody."""
 
 
 class ServerConfiguration(NamedTuple):
@@ -85,7 +108,7 @@ class RealServer(Server):
     unanswered: int = 0
     refusals: Refusals = field(default_factory=Refusals)
     meter: Meter = field(default_factory=Meter)
-    paths: dict[PathKey, Path] = field(default_factory=dict)
+    paths: dict[PathKey, Compiled] = field(default_factory=dict)
 
     @property
     def way(self) -> Forwarder:

@@ -130,7 +130,7 @@ class Meter:
         counted = stats.connections + stats.in_packets + stats.out_packets
         if counted == self._idle_at:
             return
-        self.hearing.sample(stats, now)
+        self.hearing.sample(stats.connections, stats.out_packets, now)
         self._estimator.sample(self.raw)
         if self._estimator.idle:
             self._idle_at = counted

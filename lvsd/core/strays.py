@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Final
 
 from lvsd.core import states
 from lvsd.core.icmp_limits import Kind
+from lvsd.core.persistence import template_key
 from lvsd.core.replies import reply_endpoints, ways
-from lvsd.core.templates import template_key
 from lvsd.core.verdict import Departure, Hook, Reason, Verdict
 from lvsd.packet import icmp
 from lvsd.packet.numbers import Chunk

@@ -13,9 +13,7 @@ from lvsd.core import states
 from lvsd.core.states import TCP, UDP
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from lvsd.core.service import RealServer
+    from forwarders.base import Forwarder
     from lvsd.core.states import Protocol
 
 
@@ -62,12 +60,11 @@ class Timeouts:
         self.fullnat_tcp = states.fullnat_tcp()
         self.answered_udp = states.answered_udp()
 
-    def protocol(self, number: int, server: RealServer) -> Protocol:
-        """Return a protocol as new connections to a server have it."""
-        way = server.forwarder
+    def protocol(self, number: int, way: Forwarder, timing: Timing) -> Protocol:
+        """Return a protocol as new connections have it that are forwarded in a way."""
         if number == TCP and way.per_connection:
             return self.fullnat_tcp
-        if number == UDP and server.service.timing.udp_answered_s and not way.bypasses:
+        if number == UDP and timing.udp_answered_s and not way.bypasses:
             return self.answered_udp
         return self.protocols[number]
 
@@ -76,11 +73,8 @@ class Timeouts:
         tcp, udp = self.protocols[TCP].timeouts, self.protocols[UDP].timeouts
         return int(tcp[states.TCP_ESTABLISHED]), int(tcp[states.TCP_FIN_WAIT]), int(udp[0])
 
-    def set(self, tcp_s: int, tcp_fin_s: int, udp_s: int, servers: Iterable[RealServer]) -> None:
-        """Change those timeouts, of each connection from its next packet on; 0 leaves one be.
-
-        ``servers`` are all that have connections, or may have some.
-        """
+    def set(self, tcp_s: int, tcp_fin_s: int, udp_s: int) -> None:
+        """Change those timeouts; 0 leaves one be. `RealServer.retime` is to follow for all."""
         tcp, fullnat = self.protocols[TCP].timeouts, self.fullnat_tcp.timeouts
         for seconds, lists, state in (
             (tcp_s, (tcp, fullnat), states.TCP_ESTABLISHED),
@@ -91,5 +85,3 @@ class Timeouts:
                 each[state] = float(seconds) or each[state]
         for protocol in (self.protocols[UDP], self.answered_udp):
             protocol.timeouts[:] = [float(udp_s) or each for each in protocol.timeouts]
-        for server in servers:
-            server.retime()

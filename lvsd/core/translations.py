@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping
 
     from lvsd.core.connection import Connection
-    from lvsd.core.local_ports import FreePorts
+    from lvsd.core.free_ports import FreePorts
     from lvsd.core.path import Path
     from lvsd.core.sequence_numbers import Origin
     from lvsd.core.service import RealServer

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from lvsd.core.connection import Connection
 from lvsd.core.flows import SENT_AT_ONCE
 from lvsd.core.stats import ESTIMATOR_PERIOD_S
-from lvsd.core.templates import LINGER_S
+from lvsd.core.template import LINGER_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lvsd.core.service_table import ServiceTable
     from lvsd.core.settings import Settings
     from lvsd.core.stats import Meter
-    from lvsd.core.templates import Template
+    from lvsd.core.template import Template
 
 ENDED_AT_ONCE = 4096
 """Entries that one `Upkeep.tick` looks at; more would keep packets waiting (bench/memory.py)."""

@@ -21,8 +21,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lvsd.explain.captured import Seen
-from lvsd.explain.case import make
 from lvsd.explain.dissect import dissect
+from lvsd.explain.making import make
 from lvsd.explain.model import (
     Candidate,
     Cause,

@@ -152,7 +152,7 @@ class _Look:
         else:
             way = about.path.exit
             outcome = IN_PIECES if way is Exit.VERDICT else sent(way)
-        plan = about.path.plan_of(about) if about else None
+        plan = about.plan if about else None
         direction: Direction = "reply" if hook == Hook.FORWARD else "request"
         if about is not None:
             direction = "request" if about.key == before.key else "reply"

@@ -11,7 +11,7 @@ from rich.table import Table
 
 import schedulers
 from lvsd.errors import PluginError, UsageError
-from lvsd.explain.case import MOST_SERVERS, WEIGHTS
+from lvsd.explain.making import MOST_SERVERS, WEIGHTS
 from lvsd.explain.output import picks_svg
 from lvsd.explain.output.data import as_data
 from lvsd.explain.output.files import write_text

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from lvsd.core.balancer import Balancer
-from lvsd.core.local_ports import LocalPool
+from lvsd.core.local_pool import LocalPool
 from lvsd.core.path import Exit
 from lvsd.core.sequence_numbers import Origin
 from lvsd.core.service import RealServer, Service, ServiceKey
@@ -250,7 +250,7 @@ class _Story:
 
     def _opened(self, connection: Connection) -> None:
         server = connection.path.server
-        self.plan = connection.path.plan_of(connection)
+        self.plan = connection.plan
         self.real = self.case.name_of(server.address, server.port)
         self._picked = server
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 from forwarders import FORWARDERS
 from forwarders.base import Hop as Ends
 from lvsd.core.path import Exit
-from lvsd.explain.case import make
 from lvsd.explain.dissect import dissect
+from lvsd.explain.making import make
 from lvsd.explain.model import Explanation, Hop, Host, Journey, role_of
 from lvsd.explain.outcome import PAST, sent
 from lvsd.explain.story import explain_case

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lvsd.control.client import ControlClient
 from lvsd.errors import KernelError
-from lvsd.explain.case import CLIENT_PORT
+from lvsd.explain.making import CLIENT_PORT
 from lvsd.explain.model import Entry
 from lvsd.lab import modes, settings
 from lvsd.lab.wait import until

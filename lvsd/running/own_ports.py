@@ -13,7 +13,8 @@ from lvsd.io import sysctls
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from lvsd.core.local_ports import LocalPorts, Range
+    from lvsd.core.local_pool import Range
+    from lvsd.core.local_ports import LocalPorts
     from lvsd.io.machine import Machine
 
 RANGE: Final = "net.ipv4.ip_local_port_range"

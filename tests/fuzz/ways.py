@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from forwarders import Dr, Fullnat, Nat, Tun
 from lvsd.core.balancer import Balancer
-from lvsd.core.local_ports import LocalPool
+from lvsd.core.local_pool import LocalPool
 from lvsd.core.service import RealServer, Service, ServiceKey
 from lvsd.core.verdict import Departure, Hook, Verdict
 from lvsd.packet import icmp

@@ -4,17 +4,22 @@ A layer may import what its line in `LAYERS` names, and what lies below those na
 inside a function or under TYPE_CHECKING counts like any other, and so does importlib with a
 constant name. After a plain ``import lvsd``, each ``lvsd.name`` counts as an import of that name.
 What `LAZY` names may be imported inside a function only.
+
+Within a layer no modules import each other, be it for the type checker only.
 """
 
 from __future__ import annotations
 
 import ast
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 from lvsd.cli import MODULES
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable, Mapping
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("schedulers", "forwarders", "lvsd")
@@ -217,6 +222,80 @@ def modules() -> list[tuple[str, Path]]:
         (".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"), path)
         for path in files
     ]
+
+
+def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
+    """Return the modules that import each other, directly or by others, circle by circle."""
+    left = {name: set(targets) for name, targets in graph.items()}
+    while True:
+        leaves = {name for name, targets in left.items() if not targets & left.keys()}
+        if not leaves:
+            break
+        left = {name: targets for name, targets in left.items() if name not in leaves}
+    found: dict[tuple[str, ...], None] = {}
+    for name in sorted(left):
+        together = _reached(left, name) & {other for other in left if name in _reached(left, other)}
+        if together:
+            found[tuple(sorted(together))] = None
+    return [list(each) for each in found]
+
+
+def _reached(graph: Mapping[str, set[str]], start: str) -> set[str]:
+    """Return all that is reached from a name by one step or more."""
+    reached: set[str] = set()
+    waiting = [start]
+    while waiting:
+        new = (graph[waiting.pop()] & graph.keys()) - reached
+        reached |= new
+        waiting += new
+    return reached
+
+
+def imported_modules(found: Iterable[Import], names: Container[str]) -> set[str]:
+    """Return which modules of ``names`` are imported; of a module's name, the module is."""
+    ours: set[str] = set()
+    for _, target, lazy in found:
+        module = target if target in names else target.rpartition(".")[0]
+        if module in names and not lazy:
+            ours.add(module)
+    return ours
+
+
+def test_no_modules_import_each_other() -> None:
+    files = dict(modules())
+    graph = {
+        name: imported_modules(
+            imports(path.read_text(), name, is_package=path.name == "__init__.py"), files
+        )
+        - {name}
+        for name, path in files.items()
+    }
+    assert circles(graph) == []
+
+
+@pytest.mark.parametrize(
+    ("graph", "found"),
+    [
+        ({"a": {"b"}, "b": {"c"}, "c": set()}, []),
+        ({"a": {"b"}, "b": {"a", "c"}, "c": set()}, [["a", "b"]]),
+        (
+            {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": {"e"}, "e": {"d"}},
+            [["b", "c"], ["d", "e"]],
+        ),
+        ({"a": {"b"}, "b": {"c"}, "c": {"a"}}, [["a", "b", "c"]]),
+    ],
+)
+def test_the_check_finds_circles(graph: dict[str, set[str]], found: list[list[str]]) -> None:
+    assert circles(graph) == found
+
+
+def test_imports_for_the_type_checker_count_and_those_of_a_function_do_not() -> None:
+    source = (
+        "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    from a.b import c\n"
+        "def f():\n    from a import d\n"
+    )
+    assert imported_modules(imports(source, "x"), {"a.b", "a.d"}) == {"a.b"}
 
 
 def test_imports_go_one_way() -> None:

@@ -29,7 +29,7 @@ from tests.kernel.services.story import GONE_S, OPENING, Story, Way, packet
 
 if TYPE_CHECKING:
     from lvsd.core.connection import Connection
-    from lvsd.core.templates import Template
+    from lvsd.core.template import Template
 
 STEPS = 50
 LOOKS = 0.2

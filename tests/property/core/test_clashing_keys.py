@@ -8,9 +8,9 @@ from typing import Any, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lvsd.core.admission import Share
 from lvsd.core.connection import Connection
 from lvsd.core.connection_table import ConnectionTable
+from lvsd.core.shares import Share
 from lvsd.core.states import tcp
 from tests.property.examples import examples
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from forwarders import Dr, Fullnat, Nat, Tun
-from lvsd.core.local_ports import LocalPool
+from lvsd.core.local_pool import LocalPool
 from lvsd.core.settings import Settings
 from lvsd.core.verdict import Departure, Hook, Verdict
 from lvsd.packet.address import pack, text

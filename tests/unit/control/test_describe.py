@@ -12,7 +12,7 @@ from forwarders import Dr, Fullnat, Nat, Tun
 from lvsd.control.describe import connection_entry, service_entry
 from lvsd.control.protocol import ConnectionEntry, ServerEntry, ServiceEntry
 from lvsd.core.listing import Row
-from lvsd.core.local_ports import LocalPool
+from lvsd.core.local_pool import LocalPool
 from lvsd.core.service import TCP, RealServer, Service, ServiceKey
 from lvsd.packet.address import pack
 from schedulers.rr import RoundRobin

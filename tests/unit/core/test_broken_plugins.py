@@ -9,7 +9,7 @@ import pytest
 from scapy.layers.inet import IP
 
 from forwarders import Fullnat, Nat, Tun
-from lvsd.core.local_ports import LocalPool
+from lvsd.core.local_pool import LocalPool
 from lvsd.core.service import RealServer, Service
 from lvsd.core.settings import Settings
 from lvsd.core.verdict import Verdict

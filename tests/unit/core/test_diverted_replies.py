@@ -8,7 +8,7 @@ import pytest
 
 from forwarders import Dr, Fullnat, Nat
 from lvsd.assembly import diverted
-from lvsd.core.local_ports import LocalPool
+from lvsd.core.local_pool import LocalPool
 from lvsd.core.service import Service
 from lvsd.io.ruleset import Diverted
 from lvsd.packet.address import pack

@@ -12,7 +12,8 @@ from scapy.packet import Raw
 
 from forwarders import Fullnat
 from lvsd.core.flows import SENT_AT_ONCE
-from lvsd.core.local_ports import SPARE_OPENING, LocalPool
+from lvsd.core.local_pool import LocalPool
+from lvsd.core.local_ports import SPARE_OPENING
 from lvsd.core.sequence_numbers import GAP, TICKS_PER_S
 from lvsd.core.upkeep import ENDED_TOGETHER
 from lvsd.core.verdict import Verdict

@@ -9,7 +9,7 @@ from scapy.layers.ipsec import AH, ESP
 from scapy.packet import Raw
 
 from forwarders import Fullnat
-from lvsd.core.local_ports import LocalPool
+from lvsd.core.local_pool import LocalPool
 from lvsd.core.verdict import Verdict
 from lvsd.packet.address import pack
 from tests.unit.core.world import World

@@ -10,7 +10,7 @@ from scapy.layers.inet6 import IPv6
 
 from forwarders import Fullnat
 from lvsd.core.flows import SENT_AT_ONCE
-from lvsd.core.local_ports import LocalPool
+from lvsd.core.local_pool import LocalPool
 from lvsd.core.sequence_numbers import Origin
 from lvsd.core.verdict import Verdict
 from lvsd.packet.address import pack

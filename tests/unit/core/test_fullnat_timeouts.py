@@ -9,7 +9,7 @@ from scapy.layers.inet import IP
 from scapy.layers.inet6 import IPv6
 
 from forwarders import Fullnat
-from lvsd.core.local_ports import LocalPool
+from lvsd.core.local_pool import LocalPool
 from lvsd.packet.address import pack
 from tests.unit.core.world import Segment, World
 

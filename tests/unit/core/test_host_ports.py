@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lvsd.core.host_ports import HOST_NEEDS, Division, divide, parse, ranges, write
-from lvsd.core.local_ports import PORTS
+from lvsd.core.local_pool import PORTS
 
 HOST = (32768, 60999)
 """Linux's default."""

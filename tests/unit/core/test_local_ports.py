@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lvsd.core.local_ports import PORTS, PROBES, FreePorts, LocalPool, LocalPorts, without
+from lvsd.core.local_pool import PORTS, LocalPool, without
+from lvsd.core.local_ports import PROBES, LocalPorts
 from lvsd.packet.view import TCP, UDP, split_key
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from forwarders.base import End
     from lvsd.core.connection import Connection
+    from lvsd.core.free_ports import FreePorts
 
 REAL = (b"\x0a\0\0\x0b", 80)
 OTHER = (b"\x0a\0\0\x0c", 80)

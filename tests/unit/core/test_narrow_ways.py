@@ -11,7 +11,7 @@ from scapy.layers.inet6 import ICMPv6PacketTooBig, IPv6, IPv6ExtHdrFragment
 from scapy.packet import Raw
 
 from forwarders import Dr, Fullnat, Nat, Tun
-from lvsd.core.local_ports import LocalPool
+from lvsd.core.local_pool import LocalPool
 from lvsd.core.verdict import Verdict
 from lvsd.packet.address import pack
 from tests.unit.core.world import World, raw

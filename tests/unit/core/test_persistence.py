@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from lvsd.core.templates import mask
+from lvsd.core.persistence import mask
 from lvsd.core.verdict import Verdict
 from lvsd.packet.address import pack
 from tests.unit.core.world import FirstAdded, World, counts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lvsd.core.local_ports import PORTS
+from lvsd.core.local_pool import PORTS
 from lvsd.core.sequence_numbers import GAP, TICKS_PER_S, Origin, SequenceNumbers
 from lvsd.packet.view import TCP, key
 

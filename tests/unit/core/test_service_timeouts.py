@@ -10,7 +10,7 @@ from scapy.layers.inet import IP
 from scapy.layers.inet6 import IPv6
 
 from forwarders import Dr, Fullnat, Nat
-from lvsd.core.local_ports import LocalPool
+from lvsd.core.local_pool import LocalPool
 from lvsd.core.timeouts import Timing
 from lvsd.packet.address import pack
 from tests.unit.core.world import Segment, World

@@ -11,7 +11,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.sctp import SCTP
 
 from forwarders import Dr, Fullnat, Nat
-from lvsd.core.local_ports import LocalPool
+from lvsd.core.local_pool import LocalPool
 from lvsd.core.strays import DIRECT_KEPT, REFUSALS_AT_ONCE, REFUSALS_PER_S
 from lvsd.core.verdict import Hook, Verdict
 from lvsd.packet.address import pack

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lvsd.errors import UsageError
-from lvsd.explain.case import make
+from lvsd.explain.making import make
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

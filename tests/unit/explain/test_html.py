@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lvsd.explain.case import make
+from lvsd.explain.making import make
 from lvsd.explain.output.data import as_data
 from lvsd.explain.output.html import embedded, html
 from lvsd.explain.story import explain_case

@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from lvsd.errors import UsageError
-from lvsd.explain.case import make
+from lvsd.explain.making import make
 from lvsd.explain.output.canvas import BAND, Box, width_of
 from lvsd.explain.output.legs import by_plan, drawn
 from lvsd.explain.output.svg import svg

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from lvsd.core.local_ports import PORTS, LocalPorts
+from lvsd.core.local_pool import PORTS
+from lvsd.core.local_ports import LocalPorts
 from lvsd.errors import KernelError
 from lvsd.io import sysctls
 from lvsd.running import own_ports
@@ -15,7 +16,7 @@ from lvsd.running import own_ports
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
-    from lvsd.core.local_ports import Range
+    from lvsd.core.local_pool import Range
 
 
 class Recorder:

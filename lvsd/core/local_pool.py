@@ -1,0 +1,52 @@
+"""The local addresses of a FULLNAT service, and the ports that they have to give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterator
+
+Range: TypeAlias = "tuple[int, int]"
+"""The lowest and the highest port."""
+
+PORTS: Final = (1025, 65535)
+"""The ports that a local address has to give, unless the operator says otherwise."""
+
+
+@dataclass(slots=True)
+class LocalPool:
+    """The local addresses of one service, packed, taken in turn, and the range of their ports."""
+
+    addresses: tuple[bytes, ...] = ()
+    low: int = PORTS[0]
+    high: int = PORTS[1]
+    turn: int = 0
+
+    def configure(self, other: LocalPool) -> None:
+        """Give another one's addresses and ports from now on; what was given stays given."""
+        self.addresses, self.low, self.high = other.addresses, other.low, other.high
+
+    def usable(self, owned: Container[bytes] | None) -> Iterator[bytes]:
+        """Yield the addresses that are in ``owned`` (None: all), the next in turn first."""
+        addresses = self.addresses
+        for _ in addresses:
+            address = addresses[self.turn % len(addresses)]
+            self.turn += 1
+            if owned is None or address in owned:
+                yield address
+
+
+def without(whole: Range, parts: tuple[Range, ...]) -> tuple[Range, ...]:
+    """Return the ranges that are left of one without others, in order."""
+    at, end = whole
+    left = []
+    for low, high in sorted(parts):
+        if at < low <= end:
+            left.append((at, low - 1))
+        if low <= end:
+            at = max(at, high + 1)
+    if at <= end:
+        left.append((at, end))
+    return tuple(left)
