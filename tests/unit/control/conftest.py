@@ -10,6 +10,7 @@ import pytest
 import uvloop
 
 from forwarders.nat import Nat
+from lvsd import turns
 from lvsd.control.server import ControlServer
 from lvsd.core.balancer import Balancer
 from lvsd.core.service import TCP, RealServer, Service, ServiceKey
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
 NOW = 1000.0
 GROUPS = {"queue": {"received": 9, "kernel_dropped": 2}, "icmp": {"sent": 1}}
 WEB = ServiceKey(TCP, pack("192.0.2.10"), 80)
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let an answer have one slice, however slow the machine is, unless a test says otherwise."""
+    monkeypatch.setattr(turns, "SLICE_S", 3600.0)
 
 
 @pytest.fixture
