@@ -274,7 +274,7 @@ class Daemon:
         """Learn what is there, and do by it, step by step. Raise KernelError."""
         yield from learn_all(self.balancer, self.packets, self.frames)
         if self._diverting:  # else not all of our addresses are there
-            self.divert.update((yield from diverting(self.director.services)))
+            self.divert.update((yield from diverting(self.balancer.services)))
             yield
             self.complaints.obstacles(self._obstacles())
 

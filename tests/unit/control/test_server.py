@@ -238,6 +238,7 @@ def test_a_client_that_does_not_read_is_cut_off(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     crowd(balancer, monkeypatch, 1_000_000)
+    monkeypatch.setattr(turns_module, "SLICE_S", 0.001)
     monkeypatch.setattr(server_module, "STALL_S", 0.01)
 
     async def scenario() -> None:

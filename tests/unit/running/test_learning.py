@@ -143,7 +143,7 @@ def test_no_step_of_what_follows_a_route_change_looks_at_more_than_one_server(
         yield server, server.way
 
     monkeypatch.setattr(replies, "_ways", ways)
-    for steps in (world.director.strays.learning(), diverting(world.director.services)):
+    for steps in (world.balancer.strays.learning(), diverting(world.balancer.services)):
         looked.clear()
         counts = [len(looked) for _ in steps]
         assert len(looked) == 200
@@ -153,8 +153,8 @@ def test_no_step_of_what_follows_a_route_change_looks_at_more_than_one_server(
 def test_what_is_diverted_is_the_same_in_steps_while_servers_go() -> None:
     world = World()
     service = world.serve(servers=20)
-    before = diverted(world.director.services)
-    steps = diverting(world.director.services)
+    before = diverted(world.balancer.services)
+    steps = diverting(world.balancer.services)
     while True:
         try:
             next(steps)
@@ -165,5 +165,5 @@ def test_what_is_diverted_is_the_same_in_steps_while_servers_go() -> None:
             server = service.servers[-1]
             service.remove(server.address, server.port)
     assert found.endpoints == before.endpoints
-    assert found.servers >= diverted(world.director.services).servers
+    assert found.servers >= diverted(world.balancer.services).servers
     assert found.servers <= before.servers
