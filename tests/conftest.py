@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 
@@ -40,3 +41,9 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     pytest-xdist collect different tests.
     """
     return argname if isinstance(val, bytes | bytearray | memoryview) else None
+
+
+def pytest_collection_finish() -> None:
+    """Let collections of garbage pass over what pytest and the tests' modules hold: it stays."""
+    gc.collect()
+    gc.freeze()
