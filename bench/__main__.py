@@ -1,6 +1,6 @@
 """``python -m bench``: measure, print tables, write docs/performance.md's figures.
 
-``micro`` and ``compare`` are commands of their own.
+``micro``, ``compare`` and ``scheduler-page`` are commands of their own.
 """
 
 from __future__ import annotations
@@ -20,19 +20,20 @@ if TYPE_CHECKING:
 SECTIONS = ("packet", "core", "memory", "end-to-end", "modes")
 """Each is the module of that name, with a function ``tables() -> list[Table]``."""
 
-COMMANDS = ("micro", "compare")
+COMMANDS = ("micro", "compare", "scheduler-page")
 """Each is the module of that name, with a function ``main`` that takes the words behind it."""
 
 DESCRIPTION = """\
-Measure, print tables, and write them to docs/performance.md. 'python -m bench micro' and
-'python -m bench compare' are commands of their own; see their --help.
+Measure, print tables, and write them to docs/performance.md. 'python -m bench micro', 'compare'
+and 'scheduler-page' are commands of their own; see their --help.
 """
 
 
 def main(argv: Sequence[str]) -> int | None:
     """Run a command, or the sections that the command line names, or all of them."""
     if argv and argv[0] in COMMANDS:
-        status: int | None = import_module(f"bench.{argv[0]}").main(argv[1:])
+        module = import_module(f"bench.{argv[0].replace('-', '_')}")
+        status: int | None = module.main(argv[1:])
         return status
     _sections(argv)
     return None

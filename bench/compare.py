@@ -46,9 +46,6 @@ SELECTION: Final = (
 )
 """What is compared unless the command line names something else."""
 
-LITERAL: Final = "schedulers-literal-"
-"""Rules spelled out, which are slow and not lvsd's; compared only where a name says so."""
-
 SPARE_ROUNDS: Final = 5
 """Rounds beyond the fewest, so that one or two that something else spoilt do no harm."""
 
@@ -68,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
     Everything that was made is removed also after a signal that ends this.
     """
     options = _parser().parse_intermixed_args(argv)
-    cases = _cases(options.name)
+    cases = find(options.name or SELECTION)
     tests = len(cases) + 1
     fewest = fewest_rounds(tests)
     rounds = options.rounds or fewest + SPARE_ROUNDS
@@ -146,14 +143,6 @@ def take_turns(
                 pair = taken[trees.old], taken[trees.new]
                 samples.setdefault(case.name, []).append(pair)
     return {name: pairs for name, pairs in samples.items() if name not in failures}, failures
-
-
-def _cases(names: Sequence[str]) -> list[Case]:
-    """Return what is to be compared. Raise UsageError."""
-    found = find(names or SELECTION)
-    if any("literal" in name for name in names):
-        return found
-    return [case for case in found if not case.name.startswith(LITERAL)]
 
 
 def _end(number: int, _frame: object) -> NoReturn:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.table import Table as RichTable
+from lvsd import tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,37 +32,35 @@ class Table:
 
     def show(self, console: Console) -> None:
         """Print the table."""
-        table = RichTable(title=self.title, title_justify="left")
+        table = tables.plain()
         for number, column in enumerate(self.columns):
             table.add_column(column, justify="right" if number else "left")
         for row in self.rows:
             table.add_row(*row)
+        console.print(self.title, style="bold")
         console.print(table)
 
     def markdown(self) -> str:
         """Return the table as Markdown, with the command that made it."""
-        lines = [
-            f"`{self.command}`, {datetime.now(UTC):%Y-%m-%d}, {machine()}:",
-            "",
-            "| " + " | ".join(self.columns) + " |",
-            "|---" + "|--:" * (len(self.columns) - 1) + "|",
-            *("| " + " | ".join(row) + " |" for row in self.rows),
-        ]
-        return "\n".join(lines)
+        head = f"`{self.command}`, {datetime.now(UTC):%Y-%m-%d}, {machine()}:"
+        return f"{head}\n\n{tables.markdown(self.columns, self.rows, are_numbers=True)}"
 
     def write(self, page: Path = PAGE) -> None:
-        """Put the table into the page, between ``<!-- bench:NAME -->`` and ``<!-- end -->``.
+        """Put the table into the page, as `put` does."""
+        put(page, self.name, self.markdown())
 
-        Raise ValueError if the page has no such markers.
-        """
-        text = page.read_text(encoding="utf-8")
-        pattern = re.compile(
-            rf"(<!-- bench:{re.escape(self.name)} -->\n).*?(<!-- end -->)", re.DOTALL
-        )
-        new, count = pattern.subn(lambda match: f"{match[1]}{self.markdown()}\n{match[2]}", text)
-        if count != 1:
-            raise ValueError(f"{page}: no markers for {self.name}")
-        page.write_text(new, encoding="utf-8")
+
+def put(page: Path, name: str, body: str) -> None:
+    """Put a body into a page, between ``<!-- bench:NAME -->`` and ``<!-- end -->``.
+
+    Raise ValueError if the page has no such markers.
+    """
+    text = page.read_text(encoding="utf-8")
+    pattern = re.compile(rf"(<!-- bench:{re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
+    new, count = pattern.subn(lambda match: f"{match[1]}{body}{match[2]}", text)
+    if count != 1:
+        raise ValueError(f"{page}: no markers for {name}")
+    page.write_text(new, encoding="utf-8")
 
 
 def machine() -> str:

@@ -1,4 +1,4 @@
-"""Picks of every scheduler, and of its rule spelled out, for ``micro`` and ``compare``.
+"""Picks of every scheduler, for ``micro`` and ``compare``.
 
 The tables are those of ``lvsd bench schedulers``. Its loads, in `lvsd.bench.speed`, are much like
 these, but belong to the packages that are compared: they differ from revision to revision, and
@@ -18,7 +18,7 @@ import random
 from functools import partial
 from itertools import cycle, islice
 from time import process_time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from bench.harness import Case, Turn
 from schedulers import BUILT_IN
@@ -27,8 +27,9 @@ from schedulers.base import Flow, Scheduler, Server
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    Load: TypeAlias = Callable[[Scheduler, list[Server]], Turn]
+
 SERVERS = (10, 1000)
-LITERAL_SERVERS = 1000
 CLIENTS = 10_000
 STANDING = 20_000
 SEED = 20260101
@@ -40,30 +41,15 @@ WITH_CONNECTIONS = ["lc", "wlc", "sed", "nq", "ovf", "lblc", "lblcr"]
 def cases() -> list[Case]:
     """Return the benchmarks of group ``schedulers``; what they measure is a pick each."""
     return [
-        *(
-            Case(f"schedulers-{name}-{servers}", partial(_built_in, name, servers))
-            for name in (*PICKS_ONLY, *WITH_CONNECTIONS)
-            for servers in SERVERS
-        ),
-        *(
-            Case(f"schedulers-literal-{name}-{LITERAL_SERVERS}", partial(_literal, name))
-            for name in (*PICKS_ONLY, *WITH_CONNECTIONS)
-        ),
+        Case(f"schedulers-{name}-{servers}", partial(_turn, load, name, servers))
+        for load, names in ((picks_only, PICKS_ONLY), (picks_and_connections, WITH_CONNECTIONS))
+        for name in names
+        for servers in SERVERS
     ]
 
 
-def _built_in(name: str, servers: int) -> Turn:
-    return _turn(BUILT_IN[name](), servers)
-
-
-def _literal(name: str) -> Turn:
-    from lvsd.bench.rules import RULES  # noqa: PLC0415 - not every revision has them
-
-    return _turn(RULES[name](), LITERAL_SERVERS)
-
-
-def _turn(scheduler: Scheduler, servers: int) -> Turn:
-    load = picks_only if scheduler.name in PICKS_ONLY else picks_and_connections
+def _turn(load: Load, name: str, servers: int) -> Turn:
+    scheduler = BUILT_IN[name]()
     return load(scheduler, populate(scheduler, servers))
 
 

@@ -6,11 +6,10 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
 from rich.markup import escape
-from rich.table import Table
 
 from bench.verdict import OVERALL, Verdict, Word
+from lvsd import tables
 from lvsd.terminal import console
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ def as_text(
     """Print a table with a line for each benchmark, and how to read it."""
     out = console()
     out.print(f"this tree against {trees.commit} ({escape(trees.summary)}), {rounds} rounds")
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = tables.plain()
     table.add_column("benchmark", overflow="fold")
     table.add_column("time", justify="right", no_wrap=True)
     table.add_column("95% interval", no_wrap=True)

@@ -1,6 +1,5 @@
 """Benchmarks for operators: ``lvsd bench``.
 
 ``lvsd bench schedulers`` runs scheduler classes by themselves: no packet moves, no clock but the
-one of `speed`. `simulation` is the discrete-event simulation, `quality` what is read off it,
-`rules` the kernel's rules to hold the schedulers against.
+one of `speed`. `simulation` is the discrete-event simulation, `quality` what is read off it.
 """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import sys
 from contextlib import redirect_stdout
 from errno import EBADF
@@ -22,16 +21,15 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from lvsd.bench.schedulers import Plan, Results
-    from lvsd.bench.tables import Table
 
 PROG: Final = "lvsd bench"
 STDOUT: Final = Path("standard output")
 
 DESCRIPTION: Final = """\
 Measure schedulers by themselves, without packets and without root: how fast they pick and what
-they hold in memory, beside the kernel's rule spelled out; and how well they do in a simulation
-from seeds: fairness, imbalance, disruption, recovery. docs/scheduler-benchmarks.md says what the
-figures mean. It takes about a minute; less with fewer --scheduler, --servers or --seeds.
+they hold in memory, and how well they do in a simulation from seeds: fairness, imbalance,
+disruption, recovery. docs/scheduler-benchmarks.md says what the figures mean. It takes half a
+minute; less with fewer --scheduler, --servers or --seeds.
 """
 
 
@@ -42,53 +40,28 @@ def main(argv: list[str]) -> int:
     if options.benchmark is None:
         parser.print_help()
         return os.EX_OK
-    return _schedulers(options, shlex.join(["lvsd", "bench", *argv]))
+    return _schedulers(options)
 
 
-def _schedulers(options: argparse.Namespace, command: str) -> int:
+def _schedulers(options: argparse.Namespace) -> int:
     if not sys.stdout.writable():  # after a shell's >&-
         raise OutputError(STDOUT, OSError(EBADF, os.strerror(EBADF)))
     with redirect_stdout(sys.stderr):  # whatever a third party's scheduler prints
         asked = plan(options)
-    _check_outputs(options, asked)
 
     from lvsd.bench.document import document  # noqa: PLC0415 - '--help' is quick
     from lvsd.bench.report import tables  # noqa: PLC0415 - same reason
 
     with redirect_stdout(sys.stderr):
         results = _run(asked)
-    parts = tables(asked, results)
     if options.json:
         sys.stdout.write(json.dumps(document(asked, results), indent=1) + "\n")
     else:
         from lvsd.bench.tables import show  # noqa: PLC0415 - same reason
         from lvsd.terminal import console  # noqa: PLC0415 - same reason
 
-        show([table for part in parts.values() for table in part], console())
-    if options.markdown is not None:
-        _write_page(options.markdown, parts, command)
-    if options.plot is not None:
-        from lvsd.bench.plot import draw  # noqa: PLC0415 - matplotlib is large, and optional
-
-        for path in draw(asked, results, options.plot):
-            sys.stderr.write(f"{path}\n")
+        show([table for part in tables(asked, results).values() for table in part], console())
     return os.EX_OK
-
-
-def _check_outputs(options: argparse.Namespace, asked: Plan) -> None:
-    """Raise LvsdError for what could only be said after all measurements."""
-    if asked.with_kernel:
-        from lvsd.bench.kernel import check  # noqa: PLC0415 - '--help' is quick
-
-        check(asked.candidates)
-    if options.plot is not None:
-        from lvsd.bench.folder import check_plot  # noqa: PLC0415 - same reason
-
-        check_plot(options.plot)
-    if options.markdown is not None:
-        from lvsd.bench.tables import check_page  # noqa: PLC0415 - same reason
-
-        check_page(options.markdown)
 
 
 def _run(asked: Plan) -> Results:
@@ -119,16 +92,6 @@ def _teller(progress: Progress, task: TaskID) -> Callable[[str], None]:
     return say
 
 
-def _write_page(page: Path, parts: dict[str, list[Table]], command: str) -> None:
-    from lvsd.bench.document import machine  # noqa: PLC0415 - '--help' is quick
-    from lvsd.bench.tables import markdown, write_page  # noqa: PLC0415 - same reason
-
-    head = f"`{command}`, {machine()}:\n\n"
-    bodies = {part: head + "\n\n".join(map(markdown, tables)) for part, tables in parts.items()}
-    for name in write_page(page, bodies):
-        sys.stderr.write(f"{page}: no markers for {name}, left out\n")
-
-
 def _parser() -> Parser:
     parser = Parser(prog=PROG, description="Measure parts of lvsd.", allow_abbrev=False)
     benchmarks = parser.add_subparsers(dest="benchmark", metavar="BENCHMARK", title="benchmarks")
@@ -139,15 +102,5 @@ def _parser() -> Parser:
         allow_abbrev=False,
     )
     add_arguments(schedulers)
-    output = schedulers.add_argument_group("what is written")
-    output.add_argument("--json", action="store_true", help="JSON in place of tables")
-    output.add_argument(
-        "--plot", type=Path, metavar="DIR", help="plots, as SVG and PNG; needs lvsd[plot]"
-    )
-    output.add_argument(
-        "--markdown",
-        type=Path,
-        metavar="FILE",
-        help="the tables also into this page, between <!-- bench:NAME --> and <!-- end -->",
-    )
+    schedulers.add_argument("--json", action="store_true", help="JSON in place of tables")
     return parser

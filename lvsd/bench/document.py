@@ -1,13 +1,12 @@
 """The results as JSON: what was asked for, on which machine, and every figure with its values.
 
-The keys, of which a part that was not measured is empty, or null for the kernel::
+The keys, of which a part that was not measured is empty::
 
-    format        1; another number when a key changes its meaning
+    format        2; another number when a key goes or changes its meaning
     lvsd, python  versions
     machine       {"processors", "system", "architecture"}
     parameters    what was asked for, with the seeds
-    speed         [{"scheduler", "servers", "picks_per_s": E, "rule_picks_per_s": E or null,
-                    "why_no_rule"}]; its values are of turns
+    speed         [{"scheduler", "servers", "picks_per_s": E}]; its values are of turns
     memory        [{"scheduler", "servers", "empty_bytes", "full_bytes", "bytes_per_server"}]
     quality       [{"scheduler", "weight_factors", "jain": E, "elsewhere": E, "refused": E,
                     "imbalance_p50": E, "imbalance_p99": E, "imbalance_max": E,
@@ -15,15 +14,10 @@ The keys, of which a part that was not measured is empty, or null for the kernel
                     "recovered_s": E or null, "recovered_seeds", "worst_run": E,
                     "ratios", "imbalances"}]; its values are of seeds, shares are of 1
     simulation    {"ideal_moves", "active", "recovery_window_s"}, by seed the first two
-    kernel        {"kernel", "servers", "connections", "duration_s", "schedulers":
-                   [{"scheduler", "kernel": P, "ours": P, "rule": P, "ours_agree",
-                     "rule_agree"}], "others"} or null
 
 E is an estimate, ``{"mean", "half_width", "values"}``, whose 95% confidence interval is mean ±
 half_width, null for a single value. Samples without a connection are null in ``imbalances``; where
-all of the measured part are, jain and imbalance_* say nothing. P has ``picks``, the servers by
-connection from 0 on, and
-``jain``, ``elsewhere``, ``imbalance_p50``, ``imbalance_p99``.
+all of the measured part are, jain and imbalance_* say nothing.
 """
 
 from __future__ import annotations
@@ -36,11 +30,9 @@ from typing import TYPE_CHECKING, Any, Final
 from lvsd import __version__
 
 if TYPE_CHECKING:
-    from lvsd.bench.memory import Memory
     from lvsd.bench.schedulers import Plan, Results
-    from lvsd.bench.speed import Speed
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 
 def document(plan: Plan, results: Results) -> dict[str, Any]:
@@ -55,26 +47,15 @@ def document(plan: Plan, results: Results) -> dict[str, Any]:
             "architecture": platform.machine(),
         },
         "parameters": _parameters(plan),
-        "speed": [_speed(each) for each in results.speed],
-        "memory": [_memory(each) for each in results.memory],
+        "speed": [asdict(each) for each in results.speed],
+        "memory": [asdict(each) for each in results.memory],
         "quality": [asdict(each) for each in results.quality],
         "simulation": {
             "ideal_moves": results.ideal_moves,
             "active": results.active,
             "recovery_window_s": results.window_s,
         },
-        "kernel": None if results.kernel is None else asdict(results.kernel),
     }
-
-
-def machine() -> str:
-    """Return what figures of speed were measured on."""
-    processors = len(os.sched_getaffinity(0))
-    release = platform.release().split("-")[0]
-    return (
-        f"{processors} cores, {platform.system()} {release}, Python {platform.python_version()},"
-        f" lvsd {__version__}"
-    )
 
 
 def _parameters(plan: Plan) -> dict[str, Any]:
@@ -93,17 +74,3 @@ def _parameters(plan: Plan) -> dict[str, Any]:
         "linger_s": plan.linger_s,
         "turns": plan.turns,
     }
-
-
-def _speed(speed: Speed) -> dict[str, Any]:
-    return {
-        "scheduler": speed.scheduler,
-        "servers": speed.servers,
-        "picks_per_s": asdict(speed.ours),
-        "rule_picks_per_s": None if speed.rule is None else asdict(speed.rule),
-        "why_no_rule": speed.why_no_rule,
-    }
-
-
-def _memory(memory: Memory) -> dict[str, Any]:
-    return asdict(memory) | {"bytes_per_server": memory.bytes_per_server}

@@ -27,17 +27,13 @@ CONNECTIONS: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes of a scheduler without servers, and with all of them."""
+    """Bytes of a scheduler without servers, with all of them, and divided by their number."""
 
     scheduler: str
     servers: int
     empty_bytes: int
     full_bytes: int
-
-    @property
-    def bytes_per_server(self) -> float:
-        """What the scheduler holds, divided by its servers."""
-        return self.full_bytes / self.servers
+    bytes_per_server: float
 
 
 def measure(candidate: Candidate, weights: Sequence[int]) -> Memory:
@@ -60,7 +56,8 @@ def measure(candidate: Candidate, weights: Sequence[int]) -> Memory:
                     server.activate()
                     scheduler.changed(server)
             scheduler.pick(flow, 0.0)
-            return Memory(candidate.name, len(servers), empty, _traced() - before)
+            full = _traced() - before
+            return Memory(candidate.name, len(servers), empty, full, full / len(servers))
         finally:
             tracemalloc.stop()
 

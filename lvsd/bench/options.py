@@ -48,11 +48,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PARTS",
         help=f"some of {','.join(PARTS)} (default all)",
     )
-    what.add_argument(
-        "--kernel",
-        action="store_true",
-        help="also what kernel IPVS picks; in a checkout, as root",
-    )
     farm = parser.add_argument_group("the real servers")
     farm.add_argument(
         "--servers",
@@ -122,7 +117,7 @@ def plan(options: argparse.Namespace) -> Plan:
     workload, trace = _workload(options)
     numbers = _numbers(options, workload)
     weighing.check_fit(weights, [*servers, simulated])
-    simulates = QUALITY in parts or options.kernel
+    simulates = QUALITY in parts
     if simulates and simulated < 2:
         raise UsageError(
             "a simulation takes 2 servers or more, since one of them fails; give --simulate N, or"
@@ -144,7 +139,6 @@ def plan(options: argparse.Namespace) -> Plan:
         workload=workload,
         trace=trace,
         traced=traced,
-        with_kernel=options.kernel,
         **numbers,
     )
 

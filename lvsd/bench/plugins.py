@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Final
 
 import schedulers
 from lvsd.bench.farm import Farm
-from lvsd.bench.rules import RULES
 from lvsd.bench.workloads import flow_of
 from lvsd.errors import PluginError, UsageError
 from schedulers.base import Scheduler
@@ -37,12 +36,16 @@ LONGEST_WORDS: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A scheduler to measure: as typed, its name in tables, its class, and the kernel's rule."""
+    """A scheduler to measure: as typed, its name in tables, and its class."""
 
     typed: str
     name: str
     made_by: type[Scheduler]
-    rule: type[Scheduler] | None
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether it is lvsd's own: what goes wrong in it is no third party's fault."""
+        return self.typed in schedulers.BUILT_IN
 
     def make(self) -> Scheduler:
         """Return a new scheduler. Raise PluginError when it cannot be made."""
@@ -51,7 +54,7 @@ class Candidate:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            if self.rule is not None:
+            if self.is_built_in:
                 raise
             raise PluginError(f"scheduler {self.typed} cannot be made: {_words(error)}") from error
 
@@ -72,12 +75,12 @@ def chosen(text: str) -> list[Candidate]:
 
 def _candidate(word: str) -> Candidate:
     if word in schedulers.BUILT_IN:
-        return Candidate(word, word, schedulers.BUILT_IN[word], RULES[word])
+        return Candidate(word, word, schedulers.BUILT_IN[word])
     if ":" in word:
         candidate = _by_path(word)
     else:
         try:
-            candidate = Candidate(word, word, schedulers.load(word), None)
+            candidate = Candidate(word, word, schedulers.load(word))
         except schedulers.UnknownSchedulerError as error:
             raise UsageError(
                 f"--scheduler: {error}; any other as package.module:Class, or all"
@@ -107,7 +110,7 @@ def _by_path(word: str) -> Candidate:
     name = getattr(made_by, "name", None)
     if not isinstance(name, str) or not NAME.fullmatch(name) or name in schedulers.BUILT_IN:
         name = class_name
-    return Candidate(word, name, made_by, None)
+    return Candidate(word, name, made_by)
 
 
 def _imported(word: str, name: str) -> ModuleType:
@@ -175,7 +178,7 @@ def blame(candidate: Candidate) -> Iterator[None]:
     except PluginError as error:
         raise PluginError(f"scheduler {candidate.typed}: {error}") from error
     except BaseException as error:
-        if candidate.rule is not None:
+        if candidate.is_built_in:
             raise
         method = _method(error, candidate.made_by) or "a call"
         raise PluginError(

@@ -14,16 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from lvsd.bench.estimate import Estimate
-    from lvsd.bench.history import Played
-    from lvsd.bench.kernel import Compared
     from lvsd.bench.memory import Memory
     from lvsd.bench.quality import Quality
     from lvsd.bench.schedulers import Plan, Results
     from lvsd.bench.speed import Speed
 
 NONE: Final = "-"
-KERNEL: Final = "kernel"
-NOT_ITS: Final = "the kernel has no such scheduler"
 SIZES_IN_A_TABLE: Final = 4
 
 
@@ -33,7 +29,6 @@ def tables(plan: Plan, results: Results) -> dict[str, list[Table]]:
         SPEED: list(_speed(results.speed)),
         MEMORY: list(_memory(results.memory)),
         QUALITY: list(_quality(plan, results)) if results.quality else [],
-        KERNEL: list(_kernel(results.kernel)) if results.kernel else [],
     }
     return {part: each for part, each in found.items() if each}
 
@@ -43,38 +38,19 @@ def tables(plan: Plan, results: Results) -> dict[str, list[Table]]:
 
 def _speed(measured: Sequence[Speed]) -> Iterator[Table]:
     for servers, group in groupby(measured, key=lambda speed: speed.servers):
-        speeds = list(group)
-        notes = {
-            f"{speed.scheduler}: no rule, {speed.why_no_rule}."
-            for speed in speeds
-            if speed.why_no_rule
-        }
         yield Table(
-            "speed",
             f"Speed with {_servers(servers)}",
-            ("scheduler", "picks/s", "± %", "ns", "rule, picks/s", "± %", "ratio"),
-            [_speed_row(speed) for speed in speeds],
-            " ".join(sorted(notes)),
+            ("scheduler", "picks/s", "± %", "ns"),
+            [
+                [
+                    speed.scheduler,
+                    f"{speed.picks_per_s.mean:,.0f}",
+                    _percent_of(speed.picks_per_s),
+                    f"{1e9 / speed.picks_per_s.mean:,.0f}",
+                ]
+                for speed in group
+            ],
         )
-
-
-def _speed_row(speed: Speed) -> list[str]:
-    rule = [NONE] * 3
-    if speed.rule is not None:
-        ratio = speed.ours.mean / speed.rule.mean
-        rule = [
-            f"{speed.rule.mean:,.0f}",
-            _percent_of(speed.rule),
-            f"{ratio:.1f}" if ratio < 100 else f"{ratio:,.0f}",
-        ]
-    ns = 1e9 / speed.ours.mean
-    return [
-        speed.scheduler,
-        f"{speed.ours.mean:,.0f}",
-        _percent_of(speed.ours),
-        f"{ns:,.0f}",
-        *rule,
-    ]
 
 
 def _memory(measured: Sequence[Memory]) -> Iterator[Table]:
@@ -84,7 +60,6 @@ def _memory(measured: Sequence[Memory]) -> Iterator[Table]:
     for begin in range(0, len(sizes), SIZES_IN_A_TABLE):
         shown = sizes[begin : begin + SIZES_IN_A_TABLE]
         yield Table(
-            "memory",
             f"Memory in bytes: a scheduler without servers, and per server with {_list(shown)}",
             ("scheduler", "without", *(f"{servers:,}" for servers in shown)),
             [
@@ -114,7 +89,6 @@ def _quality(plan: Plan, results: Results) -> Iterator[Table]:
         else ""
     )
     yield Table(
-        "quality",
         f"Fairness: {where}",
         ("scheduler", "Jain's index", "% elsewhere", "% refused"),
         [
@@ -130,7 +104,6 @@ def _quality(plan: Plan, results: Results) -> Iterator[Table]:
         + multiplied,
     )
     yield Table(
-        "quality",
         f"Imbalance, the greatest active/weight by the mean: {where}",
         ("scheduler", "p50", "p99", "max"),
         [
@@ -157,7 +130,6 @@ def _of_load(quality: Quality, figure: str) -> str:
 def _disruption(plan: Plan, results: Results, where: str) -> Table:
     ideal = statistics.fmean(results.ideal_moves)
     return Table(
-        "quality",
         f"Disruption, % of clients that go to another server: {where}",
         ("scheduler", "no change", "one removed", "one added"),
         [
@@ -177,7 +149,6 @@ def _disruption(plan: Plan, results: Results, where: str) -> Table:
 def _recovery(plan: Plan, results: Results, where: str) -> Table:
     total = len(plan.seeds)
     return Table(
-        "quality",
         f"Recovery of a server that comes back empty: {where}",
         ("scheduler", "seconds", "recovered", "most in a row"),
         [
@@ -192,48 +163,6 @@ def _recovery(plan: Plan, results: Results, where: str) -> Table:
         f"Recovered: 90% of the mean active/weight, within {_seconds(results.window_s)}; the"
         " seconds are those of the seeds in which it was.",
     )
-
-
-# --- the kernel -----------------------------------------------------------------------------
-
-
-def _kernel(compared: Compared) -> Iterator[Table]:
-    count = compared.connections
-    where = f"{count:,} connections, {_servers(compared.servers)}, {_seconds(compared.duration_s)}"
-    yield Table(
-        "kernel",
-        f"Picks like the kernel's: {where}",
-        ("scheduler", "ours", "the rule"),
-        [
-            [each.scheduler, f"{each.ours_agree} of {count}", f"{each.rule_agree} of {count}"]
-            for each in compared.schedulers
-        ],
-        " ".join([f"{compared.kernel}.", *(f"{name}: {NOT_ITS}." for name in compared.others)]),
-    )
-    yield Table(
-        "kernel",
-        f"What the picks make of the load: {where}",
-        ("scheduler", "side", "Jain", "% elsewhere", "p50", "p99"),
-        [
-            [each.scheduler if side == "kernel" else "", side, *_played(played)]
-            for each in compared.schedulers
-            for side, played in (
-                ("kernel", each.kernel),
-                ("ours", each.ours),
-                ("rule", each.rule),
-            )
-        ],
-        "p50 and p99 are those of the imbalance.",
-    )
-
-
-def _played(played: Played) -> list[str]:
-    return [
-        f"{played.jain:.3f}",
-        f"{played.elsewhere:.1%}".rstrip("%"),
-        f"{played.imbalance_p50:.2f}",
-        f"{played.imbalance_p99:.2f}",
-    ]
 
 
 # --- words ----------------------------------------------------------------------------------

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from lvsd.bench import kernel, memory, speed
+from lvsd.bench import memory, speed
 from lvsd.bench.quality import Case, figures, quality
 from lvsd.bench.workloads import arrivals
 
@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from lvsd.bench.kernel import Compared
     from lvsd.bench.memory import Memory
     from lvsd.bench.plugins import Candidate
     from lvsd.bench.quality import Figures, Quality
     from lvsd.bench.speed import Speed
     from lvsd.bench.weights import Weights
     from lvsd.bench.workloads import Arrival
+
+Measured = TypeVar("Measured")
 
 SPEED: Final = "speed"
 MEMORY: Final = "memory"
@@ -49,14 +50,13 @@ class Plan:
     duration_s: float
     linger_s: float
     turns: int
-    with_kernel: bool
 
     @property
     def steps(self) -> int:
         """How often `run` says what it does next."""
         sizes = len(self.servers) * ((SPEED in self.parts) + (MEMORY in self.parts))
         seeds = len(self.seeds) * (QUALITY in self.parts)
-        return len(self.candidates) * (sizes + seeds) + self.with_kernel
+        return len(self.candidates) * (sizes + seeds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,23 +66,21 @@ class Results:
     speed: tuple[Speed, ...]
     memory: tuple[Memory, ...]
     quality: tuple[Quality, ...]
-    kernel: Compared | None
     ideal_moves: tuple[float, ...]
     window_s: float
     active: tuple[float, ...]
 
 
 def run(plan: Plan, say: Callable[[str], None]) -> Results:
-    """Measure; ``say`` is told what comes next. Raise LvsdError for what cannot be measured.
-
-    The kernel is asked first, since it may refuse.
-    """
-    compared = None
-    if plan.with_kernel:
-        say("the kernel, booted in qemu")
-        compared = kernel.compare(plan.candidates, _case(plan, plan.seeds[0]))
-    speeds = _speeds(plan, say) if SPEED in plan.parts else []
-    memories = _memories(plan, say) if MEMORY in plan.parts else []
+    """Measure; ``say`` is told what comes next. Raise LvsdError for what cannot be measured."""
+    speeds: list[Speed] = []
+    if SPEED in plan.parts:
+        speeds = _at_each_size(
+            plan, say, SPEED, lambda one, weights: speed.measure(one, weights, plan.turns)
+        )
+    memories: list[Memory] = []
+    if MEMORY in plan.parts:
+        memories = _at_each_size(plan, say, MEMORY, memory.measure)
     simulated = _Simulated({candidate.name: [] for candidate in plan.candidates})
     if QUALITY in plan.parts:
         _simulate(plan, simulated, say)
@@ -90,7 +88,6 @@ def run(plan: Plan, say: Callable[[str], None]) -> Results:
         tuple(speeds),
         tuple(memories),
         tuple(quality(name, seeds) for name, seeds in simulated.figures.items() if seeds),
-        compared,
         tuple(simulated.ideal_moves),
         simulated.window_s,
         tuple(simulated.active),
@@ -131,21 +128,17 @@ def _case(plan: Plan, seed: int) -> Case:
     return Case(seed, weights, coming, plan.duration_s, plan.linger_s)
 
 
-def _speeds(plan: Plan, say: Callable[[str], None]) -> list[Speed]:
+def _at_each_size(
+    plan: Plan,
+    say: Callable[[str], None],
+    part: str,
+    measure: Callable[[Candidate, Sequence[int]], Measured],
+) -> list[Measured]:
+    """Measure each scheduler with each number of servers."""
     found = []
     for servers in plan.servers:
         weights = plan.weights.deal(servers, plan.seeds[0])
         for candidate in plan.candidates:
-            say(f"{candidate.name}: speed, {servers:,} servers")
-            found.append(speed.measure(candidate, weights, plan.turns))
-    return found
-
-
-def _memories(plan: Plan, say: Callable[[str], None]) -> list[Memory]:
-    found = []
-    for servers in plan.servers:
-        weights = plan.weights.deal(servers, plan.seeds[0])
-        for candidate in plan.candidates:
-            say(f"{candidate.name}: memory, {servers:,} servers")
-            found.append(memory.measure(candidate, weights))
+            say(f"{candidate.name}: {part}, {servers:,} servers")
+            found.append(measure(candidate, weights))
     return found

@@ -1,4 +1,4 @@
-"""Picks per second, ours and the kernel's rule side by side.
+"""Picks per second.
 
 The load has 10,000 clients, all different, to as many destinations:
 
@@ -8,8 +8,7 @@ The load has 10,000 clients, all different, to as many destinations:
   These are 20 per server, 20,000 at most. ovf's weights are 100 times the others', so that it is
   never full.
 
-The two sides take turns of about `TURN_S`, for the machine may be busy with something else; what
-is estimated from is one value per turn.
+A turn takes about `TURN_S`. Each gives one value, for the machine may be busy with something else.
 """
 
 from __future__ import annotations
@@ -42,53 +41,28 @@ OVF_FACTOR: Final = 100
 
 PICKS_ONLY: Final = frozenset({"rr", "wrr", "sh", "dh", "mh", "fo"})
 
-MOST_SERVERS_OF_RULE: Final = {"wrr": 20_000, "sh": 4000}
-"""With more, the rule as it stands takes long to set up: it looks at all servers for each."""
-
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Picks per second of a scheduler; ``rule`` is None where it has none or was not run."""
+    """Picks per second of a scheduler that has so many servers."""
 
     scheduler: str
     servers: int
-    ours: Estimate
-    rule: Estimate | None
-    why_no_rule: str | None
+    picks_per_s: Estimate
 
 
 def measure(candidate: Candidate, weights: Sequence[int], turns: int) -> Speed:
-    """Measure with so many servers. Raise PluginError when the scheduler fails in it."""
-    count = len(weights)
-    rule, why_not = _rule(candidate, count)
+    """Measure with servers of these weights. Raise PluginError when the scheduler fails in it."""
+    scheduler = candidate.make()
     with blame(candidate):
-        sides = [_side(candidate, scheduler, weights) for scheduler in (candidate.make(), *rule)]
-        for _ in range(turns):
-            for turn, picks, rates in sides:
-                rates.append(picks / turn(picks))
-    ours, *others = (estimate(rates) for _, _, rates in sides)
-    return Speed(candidate.name, count, ours, others[0] if others else None, why_not)
-
-
-def _rule(candidate: Candidate, count: int) -> tuple[list[Scheduler], str | None]:
-    if candidate.rule is None:
-        return [], "the kernel has no such scheduler"
-    most = MOST_SERVERS_OF_RULE.get(candidate.name, count)
-    if count > most:
-        return [], f"too slow to set up with more than {most:,} servers"
-    return [candidate.rule()], None
-
-
-def _side(
-    candidate: Candidate, scheduler: Scheduler, weights: Sequence[int]
-) -> tuple[Callable[[int], float], int, list[float]]:
-    """Return a turn, the number of picks in it, and where its rates go."""
-    servers = populate(candidate, scheduler, weights)
-    load = picks_only if candidate.name in PICKS_ONLY else picks_and_connections
-    turn = load(scheduler, servers)
-    _try_out(scheduler, servers)
-    turn(1)
-    return turn, calibrate(turn), []
+        servers = populate(candidate, scheduler, weights)
+        load = picks_only if candidate.name in PICKS_ONLY else picks_and_connections
+        turn = load(scheduler, servers)
+        _try_out(scheduler, servers)
+        turn(1)
+        picks = calibrate(turn)
+        rates = [picks / turn(picks) for _ in range(turns)]
+    return Speed(candidate.name, len(weights), estimate(rates))
 
 
 def populate(candidate: Candidate, scheduler: Scheduler, weights: Sequence[int]) -> list[Server]:

@@ -1,24 +1,20 @@
-"""Results as tables: for people in 60 columns, or as Markdown between a page's markers."""
+"""Results as tables: for people in 60 columns, or as Markdown for a page."""
 
 from __future__ import annotations
 
-import re
 import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table as RichTable
 from rich.text import Text
 
-from lvsd.bench.folder import write
-from lvsd.errors import InputError, OutputError, UsageError
+from lvsd import tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
     from rich.console import Console
+    from rich.table import Table as RichTable
 
 PAGE_COLUMNS: Final = 100
 LONGEST_NAME: Final = 14
@@ -27,18 +23,17 @@ LONGEST_NAME: Final = 14
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """``name`` is that of its markers in a page; what ``note`` says stands below."""
+    """Figures, a row for each scheduler; what ``note`` says stands below."""
 
-    name: str
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     note: str = ""
 
 
-def show(tables: Iterable[Table], out: Console) -> None:
+def show(found: Iterable[Table], out: Console) -> None:
     """Print tables; all fit 60 columns."""
-    for table in tables:
+    for table in found:
         out.print(Text(table.title, style="bold"))
         out.print(_rich(table))
         if table.note:
@@ -47,7 +42,7 @@ def show(tables: Iterable[Table], out: Console) -> None:
 
 
 def _rich(table: Table) -> RichTable:
-    made = RichTable(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    made = tables.plain()
     for number, column in enumerate(table.columns):
         if number:
             made.add_column(column, justify="right")
@@ -59,61 +54,11 @@ def _rich(table: Table) -> RichTable:
 
 
 def markdown(table: Table) -> str:
-    """Return a table as Markdown."""
-    lines = [
-        _wrapped(f"**{table.title}**"),
-        "",
-        "| " + " | ".join(table.columns) + " |",
-        "|---" + "|--:" * (len(table.columns) - 1) + "|",
-        *("| " + " | ".join(row) + " |" for row in table.rows),
-    ]
-    if table.note:
-        lines += ["", _wrapped(table.note)]
-    return "\n".join(lines)
+    """Return a table as Markdown, its title above and its note below."""
+    grid = tables.markdown(table.columns, table.rows, are_numbers=True)
+    note = f"\n{_wrapped(table.note)}\n" if table.note else ""
+    return f"{_wrapped(f'**{table.title}**')}\n\n{grid}{note}"
 
 
 def _wrapped(text: str) -> str:
     return textwrap.fill(text, PAGE_COLUMNS, break_long_words=False, break_on_hyphens=False)
-
-
-def check_page(page: Path) -> None:
-    """Raise UsageError, InputError or OutputError for a page that `write_page` cannot write to."""
-    text = _read(page)
-    if "<!-- bench:" not in text:
-        raise UsageError(
-            f"--markdown {page}: no markers in the page; a part's tables go between"
-            " <!-- bench:speed --> and <!-- end -->, and the same for memory, quality, kernel"
-        )
-    try:
-        with page.open("a", encoding="utf-8"):
-            pass
-    except OSError as error:
-        raise OutputError(page, error) from error
-
-
-def write_page(page: Path, parts: dict[str, str]) -> list[str]:
-    """Put the parts between ``<!-- bench:NAME -->`` and ``<!-- end -->``; return those left out.
-
-    That are the ones that the page has no markers for; what is not in ``parts`` stays as it is.
-    Raise OutputError.
-    """
-    text = _read(page)
-    missing = []
-    for name, body in parts.items():
-        pattern = re.compile(rf"(<!-- bench:{re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
-        found = pattern.search(text)
-        if found is None:
-            missing.append(name)
-            continue
-        text = f"{text[: found.start()]}{found[1]}{body}\n{found[2]}{text[found.end() :]}"
-    write(page, text.encode())
-    return missing
-
-
-def _read(page: Path) -> str:
-    try:
-        return page.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(page, error) from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"--markdown {page}: no UTF-8 text: {error.reason}") from error

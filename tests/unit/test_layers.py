@@ -34,6 +34,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "lvsd.errors": (),
     "lvsd.__init__": (),
     "lvsd.arguments": OF_ALL,
+    "lvsd.tables": OF_ALL,
     "lvsd.terminal": OF_ALL,
     "lvsd.notify": OF_ALL,
     "lvsd.signals": OF_ALL,
@@ -63,7 +64,13 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "lvsd.terminal",
         *CORE,
     ),
-    "lvsd.bench": ("lvsd.arguments", "lvsd.terminal", "schedulers", *OF_ALL),
+    "lvsd.bench": (
+        "lvsd.arguments",
+        "lvsd.tables",
+        "lvsd.terminal",
+        "schedulers",
+        *OF_ALL,
+    ),
     "lvsd.realserver": (
         "lvsd.arguments",
         "lvsd.packet",

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from lvsd.bench.rules import LiteralLblcr
 from schedulers.lblcr import LocalityBasedLeastConnectionReplication
 from tests.property.examples import examples
+from tests.property.schedulers.address_rules import LiteralLblcr
 from tests.property.schedulers.test_same_picks import Step, World, histories, play
 
 if TYPE_CHECKING:

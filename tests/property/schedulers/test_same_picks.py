@@ -1,4 +1,4 @@
-"""Every fast scheduler picks what its rule, spelled out in lvsd/bench/rules.py, picks.
+"""Every fast scheduler picks what its rule, spelled out in `rules` and `address_rules`, picks.
 
 A random history is played to both at once, on the same servers: picks, connections through
 their whole life, weights, thresholds, servers that come, go and come back, time.
@@ -14,13 +14,32 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from lvsd.bench.rules import RULES
 from schedulers import BUILT_IN
 from schedulers.base import Flow, Scheduler, Server
 from tests.property.examples import examples
+from tests.property.schedulers import address_rules, rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+RULES: dict[str, type[rules.Literal]] = {
+    rule.name: rule
+    for rule in (
+        rules.LiteralRr,
+        rules.LiteralWrr,
+        rules.LiteralLc,
+        rules.LiteralWlc,
+        address_rules.LiteralLblc,
+        address_rules.LiteralLblcr,
+        address_rules.LiteralDh,
+        address_rules.LiteralSh,
+        rules.LiteralSed,
+        rules.LiteralNq,
+        address_rules.LiteralMh,
+        rules.LiteralFo,
+        rules.LiteralOvf,
+    )
+}
 
 VARIANTS = [
     *((name, frozenset[str]()) for name in RULES),

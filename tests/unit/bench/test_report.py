@@ -11,10 +11,7 @@ import pytest
 from rich.console import Console
 
 from lvsd.bench.cli import main
-from lvsd.bench.document import document
 from lvsd.bench.estimate import estimate
-from lvsd.bench.history import Played
-from lvsd.bench.kernel import Compared, Comparison
 from lvsd.bench.memory import Memory
 from lvsd.bench.options import add_arguments, plan
 from lvsd.bench.plugins import Candidate, chosen
@@ -30,7 +27,6 @@ if TYPE_CHECKING:
 
 SIZES = (10, 100, 1000, 10_000, 100_000)
 LONG = "a_third_partys_scheduler_of_a_long_name"
-PLAYED = Played((0, None, 1), 0.99951, 0.0123, 1.25, 3.0)
 
 
 @pytest.fixture(scope="module")
@@ -43,27 +39,16 @@ def asked() -> Plan:
 @pytest.fixture(scope="module")
 def results() -> Results:
     (wlc,) = chosen("wlc")
-    named = Candidate(LONG, LONG, wlc.made_by, None)
+    named = Candidate(LONG, LONG, wlc.made_by)
     rates = estimate([12_345_678.0, 12_445_678.0, 12_545_678.0])
-    slow = estimate([49.0, 50.0, 51.0])
     cases = [case(seed=seed) for seed in (1, 2, 3)]
     return Results(
-        speed=tuple(
-            Speed(name, servers, rates, rule, None if rule else "no such thing")
-            for servers in SIZES
-            for name, rule in (("lblcr", slow), (LONG, None))
+        speed=tuple(Speed(name, servers, rates) for servers in SIZES for name in ("lblcr", LONG)),
+        memory=tuple(
+            Memory("lblcr", servers, 75_104, 8_000_000, 8_000_000 / servers) for servers in SIZES
         ),
-        memory=tuple(Memory("lblcr", servers, 75_104, 8_000_000) for servers in SIZES),
         quality=tuple(
             quality(each.name, [figures(each, one) for one in cases]) for each in (wlc, named)
-        ),
-        kernel=Compared(
-            "Linux 6.1.0-56-cloud-amd64, #1 SMP Debian 6.1.192-2",
-            10,
-            1500,
-            21.6,
-            (Comparison("lblcr", PLAYED, PLAYED, PLAYED, 1500, 1499),),
-            (LONG,),
         ),
         ideal_moves=(0.1, 0.2, 0.3),
         window_s=30.0,
@@ -81,22 +66,15 @@ def test_every_table_fits_60_columns(asked: Plan, results: Results) -> None:
     assert "…" not in said
 
 
-def test_a_figure_stands_with_its_interval_and_the_rules_beside_it(
-    asked: Plan, results: Results
-) -> None:
+def test_a_figure_stands_with_its_interval(asked: Plan, results: Results) -> None:
     parts = tables(asked, results)
     speed = parts["speed"][0]
     assert speed.rows == [
-        ["lblcr", "12,445,678", "2", "80", "50", "5", "248,914"],
-        [LONG, "12,445,678", "2", "80", "-", "-", "-"],
+        ["lblcr", "12,445,678", "2", "80"],
+        [LONG, "12,445,678", "2", "80"],
     ]
-    assert speed.note == f"{LONG}: no rule, no such thing."
     assert [len(table.columns) for table in parts["memory"]] == [6, 3]
     assert parts["memory"][0].rows == [["lblcr", "75,104", "800,000", "80,000", "8,000", "800"]]
-    agreement, loads = parts["kernel"]
-    assert agreement.rows == [["lblcr", "1500 of 1500", "1499 of 1500"]]
-    assert f"{LONG}: the kernel has no such scheduler." in agreement.note
-    assert loads.rows[0] == ["lblcr", "kernel", "1.000", "1.2", "1.25", "3.00"]
 
 
 def test_nobody_served_is_not_called_perfect(asked: Plan, results: Results) -> None:
@@ -112,21 +90,16 @@ def test_the_ideal_is_the_servers_share_by_weight(asked: Plan, results: Results)
 
 
 def test_markdown_has_a_row_per_scheduler(asked: Plan, results: Results) -> None:
-    lines = markdown(tables(asked, results)["kernel"][0]).split("\n")
-    assert lines[:5] == [
-        "**Picks like the kernel's: 1,500 connections, 10 servers, 22 s**",
+    lines = markdown(tables(asked, results)["speed"][0]).split("\n")
+    assert lines == [
+        "**Speed with 10 servers**",
         "",
-        "| scheduler | ours | the rule |",
-        "|---|--:|--:|",
-        "| lblcr | 1500 of 1500 | 1499 of 1500 |",
+        "| scheduler | picks/s | ± % | ns |",
+        "|---|--:|--:|--:|",
+        "| lblcr | 12,445,678 | 2 | 80 |",
+        f"| {LONG} | 12,445,678 | 2 | 80 |",
+        "",
     ]
-
-
-def test_the_kernels_side_is_in_the_json_document(asked: Plan, results: Results) -> None:
-    kernel = document(asked, results)["kernel"]
-    assert kernel["schedulers"][0]["kernel"]["picks"] == (0, None, 1)
-    assert kernel["schedulers"][0]["ours_agree"] == 1500
-    assert kernel["others"] == (LONG,)
 
 
 def test_the_command_fits_the_columns_that_it_is_told_of(
