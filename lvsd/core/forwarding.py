@@ -13,6 +13,7 @@ from lvsd.core.path import Exit
 from lvsd.core.verdict import Departure, Reason, Verdict
 from lvsd.packet import icmp
 from lvsd.packet.exchanged_error import MIN_MTU
+from lvsd.packet.layout import LAYOUTS
 from lvsd.packet.rewrite import one_hop_on
 from lvsd.packet.view import TCP, Packet
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 TOLD_AT_ONCE: Final = 4096
 """Flows that are remembered as told that their datagrams are too big; then it begins anew."""
-
-IP_HEADER_BYTES: Final = {4: 20, 6: 40}
 
 _VERDICT, _HOST = Exit.VERDICT, Exit.HOST
 
@@ -185,5 +184,5 @@ class Forwarding:
         if told:
             connection = self._by_key.get(packet.key) or self.replaced
             if connection is not None and connection.path.key[-1].bypasses:
-                connection.path.count_out(IP_HEADER_BYTES[packet.version] + told)
+                connection.path.count_out(LAYOUTS[packet.version].length + told)
         return self._tally.drop(reason)

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from struct import Struct
 from typing import Final, NamedTuple
 
 from lvsd.packet import icmp
 from lvsd.packet.address import text
-from lvsd.packet.checksum import checksum, pseudo_header
+from lvsd.packet.build import icmp_message, icmpv6_message, ip_packet, seal
+from lvsd.packet.layout import BY_WIDTH, ICMP_HEADER
 from lvsd.packet.numbers import ICMP, ICMPV6, Icmp, Icmp6
 from lvsd.packet.tunnel import unwrap
 from lvsd.packet.view import Packet
-
-ORDINARY_HOPS: Final = 64
-"""The TTL, or hop limit, that hosts commonly begin with (RFC 1700)."""
-
-_DF: Final = 0x4000
-_ICMP: Final = Struct("!BBHHH")
-_IPV4: Final = Struct("!BBHHHBBH4s4s")
-_IPV6: Final = Struct("!IHBB16s16s")
 
 _ERRORS: Final[dict[tuple[int, int, int], str]] = {
     (4, Icmp.UNREACHABLE, 0): "no route to the network",
@@ -50,24 +42,12 @@ class Told(NamedTuple):
 def echo(source: bytes, destination: bytes, identifier: int, number: int, size: int) -> bytes:
     """Return an ICMP echo request of ``size`` bytes, its IP header included; DF is set."""
     content = b"lvsd doctor " * (size // 12 + 1)
+    content = content[: max(0, size - BY_WIDTH[len(source)].length - ICMP_HEADER.size)]
+    rest = identifier << 16 | number
     if len(source) == 4:
-        message = _icmp(Icmp.ECHO, identifier, number, content[: max(0, size - 28)])
-        return ip(source, destination, ICMP, message)
-    content = content[: max(0, size - 48)]
-    carry = pseudo_header(source, destination, ICMPV6, 8 + len(content))
-    message = _icmp(Icmp6.ECHO, identifier, number, content, carry)
-    return ip(source, destination, ICMPV6, message)
-
-
-def ip(
-    source: bytes, destination: bytes, protocol: int, message: bytes, hops: int = ORDINARY_HOPS
-) -> bytes:
-    """Return an IP packet, of IPv4 with DF, that may make so many ``hops``."""
-    if len(source) == 4:
-        fields = (0x45, 0, 20 + len(message), 0, _DF, hops, protocol)
-        check = checksum(_IPV4.pack(*fields, 0, source, destination))
-        return _IPV4.pack(*fields, check, source, destination) + message
-    return _IPV6.pack(6 << 28, len(message), protocol, hops, source, destination) + message
+        return ip_packet(source, destination, ICMP, icmp_message(Icmp.ECHO, 0, rest, content))
+    message = icmpv6_message(Icmp6.ECHO, 0, rest, content)
+    return ip_packet(source, destination, ICMPV6, seal(message, ICMPV6, source, destination))
 
 
 def told(data: bytes, identifier: int) -> Told | None:
@@ -89,7 +69,7 @@ def told(data: bytes, identifier: int) -> Told | None:
         return None
     kind = packet.version, packet.icmp_type, packet.icmp_code
     words = _ERRORS.get(kind, f"ICMP type {packet.icmp_type} code {packet.icmp_code}")
-    source = text(data[12:16] if packet.version == 4 else data[8:24])
+    source = text(packet.source)
     return Told(number, f"{source} says: {words}", icmp.next_hop_mtu(packet) or 0)
 
 
@@ -108,10 +88,6 @@ def _number(packet: Packet, identifier: int, kind: int) -> int | None:
     protocol = ICMP if packet.version == 4 else ICMPV6
     if packet.protocol != protocol or packet.fragment or packet.l4 + 8 > packet.end:
         return None
-    found, _, _, whose, number = _ICMP.unpack_from(packet.data, packet.l4)
+    found, _, _, rest = ICMP_HEADER.unpack_from(packet.data, packet.l4)
+    whose, number = divmod(rest, 1 << 16)
     return int(number) if (found, whose) == (kind, identifier) else None
-
-
-def _icmp(kind: int, identifier: int, number: int, content: bytes, carry: int = 0) -> bytes:
-    check = checksum(_ICMP.pack(kind, 0, 0, identifier, number) + content, carry)
-    return _ICMP.pack(kind, 0, check, identifier, number) + content

@@ -7,12 +7,11 @@ apart by the real server that they come from.
 
 from __future__ import annotations
 
-from struct import Struct
 from typing import TYPE_CHECKING, Final
 
-from lvsd.doctor.packets import ORDINARY_HOPS, ip
 from lvsd.doctor.snapshot import ETHERNET, Handshake
-from lvsd.packet.checksum import checksum, pseudo_header
+from lvsd.packet.build import TTL, ip_packet, tcp_segment
+from lvsd.packet.layout import LAYOUTS, LEAST_BYTES, TCP_HEADER
 from lvsd.packet.numbers import TCP, TcpFlag
 from lvsd.packet.tcp_options import MSS, MSS_BYTES, options
 from lvsd.packet.view import Packet
@@ -20,7 +19,7 @@ from lvsd.packet.view import Packet
 if TYPE_CHECKING:
     from lvsd.doctor.snapshot import Syn
 
-HEADERS: Final = {4: 40, 16: 60}
+HEADERS: Final = {layout.width: layout.length + LEAST_BYTES[TCP] for layout in LAYOUTS.values()}
 """Length of an address -> bytes of IP's and TCP's headers, which an MSS does not count."""
 
 _DEFAULT_MSS: Final = {4: 536, 6: 1220}
@@ -30,7 +29,6 @@ _NEAR_HOPS: Final = 2
 """For a frame to a neighbour, and a container on it. A router that has not the virtual address
 would send the SYN back to the director, which would open a connection for it."""
 
-_TCP: Final = Struct("!HHIIBBHHH")
 _WINDOW: Final = 64240
 _ACCEPT: Final = TcpFlag.SYN | TcpFlag.ACK
 
@@ -54,7 +52,7 @@ def told(data: bytes, port: int, identifier: int) -> tuple[int, Handshake] | Non
         return None
     if packet.destination_port != port or not packet.flags & TcpFlag.ACK:
         return None
-    _, _, _, acknowledged, *_ = _TCP.unpack_from(data, packet.l4)
+    _, _, _, acknowledged, *_ = TCP_HEADER.unpack_from(data, packet.l4)
     whose, number = divmod(acknowledged - 1 & 0xFFFFFFFF, 1 << 16)
     if whose != identifier:
         return None
@@ -74,9 +72,7 @@ def _mss(packet: Packet) -> int:
 
 
 def _segment(asked: Syn, port: int, sequence: int, flags: TcpFlag, option: bytes = b"") -> bytes:
-    length = _TCP.size + len(option)
-    fields = (port, asked.port, sequence, 0, length >> 2 << 4, flags, _WINDOW)
-    carry = pseudo_header(asked.source, asked.destination, TCP, length)
-    check = checksum(_TCP.pack(*fields, 0, 0) + option, carry)
-    hops = _NEAR_HOPS if asked.neighbour else ORDINARY_HOPS
-    return ip(asked.source, asked.destination, TCP, _TCP.pack(*fields, check, 0) + option, hops)
+    source, destination = (asked.source, port), (asked.destination, asked.port)
+    segment = tcp_segment(source, destination, flags, sequence, window=_WINDOW, options=option)
+    hops = _NEAR_HOPS if asked.neighbour else TTL
+    return ip_packet(asked.source, asked.destination, TCP, segment, ttl=hops)

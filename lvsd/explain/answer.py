@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from lvsd.explain.stack import ip_packet
-from lvsd.packet.checksum import checksum, pseudo_header
+from lvsd.packet.build import ip_packet, seal
 from lvsd.packet.view import ICMP, ICMPV6
 
 if TYPE_CHECKING:
@@ -14,16 +13,18 @@ if TYPE_CHECKING:
 NETWORK_CONTROL: Final = 0xC0
 """The precedence of an ICMP error over IPv4 (RFC 1812, section 4.3.2.5)."""
 
-_ICMPV6_CHECKSUM: Final = slice(2, 4)
-
 
 def answer_packet(answer: Answer, source: bytes) -> bytes:
     """Return an error in a packet from ``source``, a packed address of the director's."""
     destination = answer.destination
     if len(source) == 4:
-        return ip_packet(source, destination, ICMP, answer.message, dsfield=NETWORK_CONTROL)
-    message = bytearray(answer.message)
-    message[_ICMPV6_CHECKSUM] = bytes(2)
-    carry = pseudo_header(source, destination, ICMPV6, len(message))
-    message[_ICMPV6_CHECKSUM] = checksum(message, carry).to_bytes(2, "big")
-    return ip_packet(source, destination, ICMPV6, bytes(message))
+        return ip_packet(
+            source,
+            destination,
+            ICMP,
+            answer.message,
+            dsfield=NETWORK_CONTROL,
+            dont_fragment=False,
+        )
+    message = seal(answer.message, ICMPV6, source, destination)
+    return ip_packet(source, destination, ICMPV6, message)

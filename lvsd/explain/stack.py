@@ -9,14 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from lvsd.packet.checksum import IPV4_CHECKSUM, checksum, pseudo_header
+from lvsd.packet.build import ip_packet, tcp_segment, udp_datagram
 from lvsd.packet.numbers import TCP, UDP, TcpFlag
 from lvsd.packet.tcp_options import MSS, TIMESTAMP, options
 from lvsd.packet.view import Packet, split_key
 
 SYN, ACK, FIN, PSH = TcpFlag.SYN, TcpFlag.ACK, TcpFlag.FIN, TcpFlag.PSH
 
-TTL: Final = 64
 WINDOW: Final = 64240
 _MASK: Final = 0xFFFFFFFF
 _MSS: Final = {4: 1460, 6: 1440}
@@ -45,8 +44,17 @@ class Peer:
         """Return the next packet to the other end."""
         self.identification += 1
         if self.protocol == UDP:
-            return self._packet(self._udp(payload))
-        segment = self._tcp(flags, payload)
+            return self._packet(udp_datagram(self.near, self.far, payload))
+        segment = tcp_segment(
+            self.near,
+            self.far,
+            flags,
+            self.sequence,
+            self.acknowledged if flags & ACK else 0,
+            window=WINDOW,
+            options=self._options(flags),
+            payload=payload,
+        )
         self.sequence += len(payload) + bool(flags & SYN) + bool(flags & FIN)
         self.sequence &= _MASK
         self.clock += 1
@@ -71,22 +79,6 @@ class Peer:
             self.echo = int.from_bytes(packet.data[stamps[0] + 2 : stamps[0] + 6], "big")
         elif packet.flags & SYN:
             self.echo = None
-
-    def _tcp(self, flags: int, payload: bytes) -> bytes:
-        said = self._options(flags)
-        header = b"".join(
-            (
-                self.near[1].to_bytes(2, "big"),
-                self.far[1].to_bytes(2, "big"),
-                self.sequence.to_bytes(4, "big"),
-                (self.acknowledged if flags & ACK else 0).to_bytes(4, "big"),
-                bytes((20 + len(said) << 2, flags)),
-                WINDOW.to_bytes(2, "big"),
-                bytes(4),
-                said,
-            )
-        )
-        return self._summed(bytearray(header + payload), 16)
 
     def _options(self, flags: int) -> bytes:
         """Return the options that Linux sends; timestamps only if both ends have said they do."""
@@ -114,42 +106,7 @@ class Peer:
     def _stamps(self, echo: int) -> bytes:
         return bytes((TIMESTAMP, 10)) + self.clock.to_bytes(4, "big") + echo.to_bytes(4, "big")
 
-    def _udp(self, payload: bytes) -> bytes:
-        ports = self.near[1].to_bytes(2, "big") + self.far[1].to_bytes(2, "big")
-        length = (8 + len(payload)).to_bytes(2, "big")
-        return self._summed(bytearray(ports + length + bytes(2) + payload), 6)
-
-    def _summed(self, segment: bytearray, at: int) -> bytes:
-        carry = pseudo_header(self.near[0], self.far[0], self.protocol, len(segment))
-        segment[at : at + 2] = (checksum(segment, carry) or 0xFFFF).to_bytes(2, "big")
-        return bytes(segment)
-
     def _packet(self, segment: bytes) -> bytes:
         return ip_packet(
             self.near[0], self.far[0], self.protocol, segment, identification=self.identification
         )
-
-
-def ip_packet(
-    source: bytes,
-    destination: bytes,
-    protocol: int,
-    payload: bytes,
-    *,
-    dsfield: int = 0,
-    identification: int | None = None,
-) -> bytes:
-    """Return an IP packet between two packed addresses, as it leaves a host.
-
-    ``identification`` and ``dsfield`` are IPv4's; without the first, the packet may be cut (no DF).
-    """
-    ends = source + destination
-    if len(ends) == 32:
-        length = len(payload).to_bytes(2, "big")
-        return b"\x60\x00\x00\x00" + length + bytes((protocol, TTL)) + ends + payload
-    header = bytearray((0x45, dsfield)) + (20 + len(payload)).to_bytes(2, "big")
-    header += (identification or 0).to_bytes(2, "big")
-    header += b"\x00\x00" if identification is None else b"\x40\x00"
-    header += bytes((TTL, protocol)) + bytes(2) + ends
-    header[IPV4_CHECKSUM : IPV4_CHECKSUM + 2] = checksum(header).to_bytes(2, "big")
-    return bytes(header) + payload

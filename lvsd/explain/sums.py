@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from lvsd.explain.headers.checksums import checksums
 from lvsd.explain.model import INNER, Sum
-from lvsd.packet.checksum import IPV4_CHECKSUM
+from lvsd.packet.layout import CHECKSUM_AT, IPV4_CHECKSUM
 from lvsd.packet.numbers import PROTOCOL_NAMES
-from lvsd.packet.rewrite import CHECKSUM_AT
 from lvsd.packet.view import TCP, UDP, Packet
 
 if TYPE_CHECKING:

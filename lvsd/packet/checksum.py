@@ -13,8 +13,10 @@ from typing import Final
 
 import google_crc32c
 
-IPV4_CHECKSUM: Final = 10
-"""Where the checksum stands in an IPv4 header."""
+from lvsd.packet.numbers import ICMP
+
+MODULUS: Final = 0xFFFF
+"""What sums of 16-bit words are taken by."""
 
 _LITTLE_ENDIAN: Final = Struct("<I").pack
 
@@ -37,6 +39,19 @@ def pseudo_header(source: bytes, destination: bytes, protocol: int, length: int)
     differently, yet sum up alike. ``length`` is the transport header's and payload's, in bytes.
     """
     return int.from_bytes(source + destination, "big") + protocol + length
+
+
+def transport_checksum(
+    segment: bytes | bytearray, protocol: int, source: bytes, destination: bytes
+) -> int:
+    """Return the Internet checksum of a transport header and what follows it.
+
+    Over a segment that holds its own right checksum it is 0. The addresses go into it for all
+    protocols but ICMP.
+    """
+    if protocol == ICMP:
+        return checksum(segment)
+    return checksum(segment, pseudo_header(source, destination, protocol, len(segment)))
 
 
 def delta(old: bytes, new: bytes) -> int:

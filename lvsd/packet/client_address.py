@@ -24,6 +24,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from lvsd.packet.layout import IPV4, PORTS
 from lvsd.packet.numbers import TCP, UDP
 from lvsd.packet.tcp_options import between, options
 
@@ -52,7 +53,6 @@ _TOLD: Final = Struct("!BBH")
 _OPTION_PROTOCOL: Final = Struct("!BBH")
 _VERSIONS: Final = {4: 0x10, 16: 0x20}
 _PROXY: Final = Struct("!12sBBH")
-_PORTS: Final = Struct("!HH")
 _PROXY_COMMAND: Final = 0x21
 _TRANSPORTS: Final = {TCP: 1, UDP: 2}
 _FAMILIES: Final = {4: 0x10, 16: 0x20}
@@ -126,7 +126,7 @@ def ip_options(packet: Packet) -> list[tuple[int, int, int]]:
 
     As `options` does for TCP. IPv6 has none.
     """
-    return between(packet.data, 20, packet.l4) if packet.version == 4 else []
+    return between(packet.data, IPV4.length, packet.l4) if packet.version == 4 else []
 
 
 def read_uoa(packet: Packet) -> Endpoint | None:
@@ -155,7 +155,7 @@ def proxy_header(protocol: int, source: Endpoint, destination: Endpoint) -> byte
     addresses = source[0] + destination[0]
     family = _FAMILIES[len(source[0])] | _TRANSPORTS[protocol]
     start = _PROXY.pack(PROXY_SIGNATURE, _PROXY_COMMAND, family, len(addresses) + 4)
-    return start + addresses + _PORTS.pack(source[1], destination[1])
+    return start + addresses + PORTS.pack(source[1], destination[1])
 
 
 def parse_proxy_header(data: bytes) -> ProxyHeader | None:
@@ -175,7 +175,7 @@ def parse_proxy_header(data: bytes) -> ProxyHeader | None:
         return None
     at = _PROXY.size
     source, destination = data[at : at + width], data[at + width : at + 2 * width]
-    source_port, destination_port = _PORTS.unpack_from(data, at + 2 * width)
+    source_port, destination_port = PORTS.unpack_from(data, at + 2 * width)
     return ProxyHeader(
         protocol, (source, source_port), (destination, destination_port), at + length
     )

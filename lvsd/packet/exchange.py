@@ -9,90 +9,17 @@ by 0xFFFF is the sum.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
-from lvsd.packet.checksum import IPV4_CHECKSUM, apply, apply_udp, checksum, pseudo_header
-from lvsd.packet.numbers import TCP, UDP, TcpFlag
-from lvsd.packet.rewrite import CHECKSUM_AT
+from lvsd.packet.checksum import MODULUS, apply, apply_udp
+from lvsd.packet.layout import CHECKSUM_AT, IPV4_CHECKSUM, LAYOUTS, LEAST_BYTES, PORTS
+from lvsd.packet.numbers import UDP
 
 if TYPE_CHECKING:
     from lvsd.packet.view import Endpoint, Packet
 
-HEADER: Final = {TCP: 20, UDP: 8}
-"""The shortest header of each protocol, in bytes."""
-
-MODULUS: Final = 0xFFFF
-_OUR_TTL: Final = 64
-_PORTS: Final = Struct("!HH")
 _ENDS: Final = {12: Struct("!4s4s2s2s"), 36: Struct("!16s16s2s2s")}
-_RESET: Final = Struct("!IIBBHHH")
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """What differs between the two IP headers.
-
-    ``tcp`` and ``udp`` take a packet without IP options or extension headers apart: the start, the
-    word in front of the ends, the ends, the transport header up to its checksum.
-    """
-
-    length: int
-    """Without options and extension headers."""
-    addresses: slice
-    ttl_at: int
-    length_at: int
-    uncounted: int
-    """The bytes that the length field leaves out."""
-    hop: int
-    """One TTL, as it weighs in the word in front of the ends."""
-    checksum: int
-    """The bits of that word that are the header's checksum."""
-    start: Struct
-    """What is in front of the ends: the start, and the word before them."""
-    tcp: Struct
-    udp: Struct
-
-    def next_word(self, word: int, addresses: int) -> int:
-        """Return the word in front of the ends, the TTL one less; that must be above 0.
-
-        ``addresses`` is the difference that the new ones make, modulo `MODULUS`.
-        """
-        word -= self.hop
-        if not self.checksum:
-            return word
-        # The TTL is the upper half of what the checksum adds up.
-        change = (addresses - 0x100) % MODULUS or MODULUS
-        return word & ~self.checksum | apply(word & self.checksum, change)
-
-
-LAYOUTS: Final = {
-    4: Layout(
-        length=20,
-        addresses=slice(12, 20),
-        ttl_at=8,
-        length_at=2,
-        uncounted=0,
-        hop=1 << 24,
-        checksum=0xFFFF,
-        start=Struct("!8sI"),
-        tcp=Struct("!8sI12sII4sH"),
-        udp=Struct("!8sI12sHH"),
-    ),
-    6: Layout(
-        length=40,
-        addresses=slice(8, 40),
-        ttl_at=7,
-        length_at=4,
-        uncounted=40,
-        hop=1,
-        checksum=0,
-        start=Struct("!4sI"),
-        tcp=Struct("!4sI36sII4sH"),
-        udp=Struct("!4sI36sHH"),
-    ),
-}
 
 
 def turned(key: bytes) -> bytes:
@@ -105,7 +32,7 @@ def turned(key: bytes) -> bytes:
 def split_ends(ends: bytes) -> tuple[Endpoint, Endpoint]:
     """Return the source and the destination."""
     half = len(ends) - 4 >> 1
-    source_port, destination_port = _PORTS.unpack(ends[-4:])
+    source_port, destination_port = PORTS.unpack(ends[-4:])
     return (ends[:half], source_port), (ends[half:-4], destination_port)
 
 
@@ -130,7 +57,7 @@ def network(
         growth += layout.length + len(options) - packet.l4
     out = bytearray(packet.data[: packet.l4])
     old = int.from_bytes(out, "big")
-    out[layout.addresses] = ends[:-4]
+    out[layout.source_at : layout.length] = ends[:-4]
     out[layout.ttl_at] -= out[layout.ttl_at] > 0
     if growth:
         at = layout.length_at
@@ -149,7 +76,7 @@ def whole(packet: Packet, ends: bytes) -> bytes:
     if packet.fragment_offset:
         header = network(packet, ends, _difference(packet, ends))
         return bytes(header) + packet.data[l4 : packet.end]
-    return assemble(packet, ends, bytearray(packet.data[l4 : l4 + HEADER[packet.protocol]]))
+    return assemble(packet, ends, bytearray(packet.data[l4 : l4 + LEAST_BYTES[packet.protocol]]))
 
 
 def assemble(
@@ -179,30 +106,6 @@ def assemble(
     growth = len(header) + len(payload) - (end - l4)
     update(header, CHECKSUM_AT[packet.protocol], change + growth, udp=packet.protocol == UDP)
     return b"".join((network(packet, ends, addresses, growth, options), header, payload))
-
-
-def reset(ends: bytes, seq: int, ack: int | None = None) -> bytes:
-    """Return a RST with this sequence number, and with an acknowledgement if one is given."""
-    half = len(ends) - 4 >> 1
-    addresses = ends[: 2 * half]
-    segment = bytearray(ends[-4:])
-    flags = TcpFlag.RST if ack is None else TcpFlag.RST | TcpFlag.ACK
-    segment += _RESET.pack(seq, ack or 0, HEADER[TCP] << 2, flags, 0, 0, 0)
-    carry = pseudo_header(addresses[:half], addresses[half:], TCP, len(segment))
-    segment[16:18] = checksum(segment, carry).to_bytes(2, "big")
-    return with_header(addresses, TCP, segment)
-
-
-def with_header(addresses: bytes, protocol: int, segment: bytes | bytearray) -> bytes:
-    """Return a packet of ours: an IP header, from the first of both addresses, and a segment."""
-    if len(addresses) == 32:
-        start = b"\x60\0\0\0" + len(segment).to_bytes(2, "big") + bytes((protocol, _OUR_TTL))
-        return start + addresses + segment
-    length = 20 + len(segment)
-    header = bytearray(b"\x45\0" + length.to_bytes(2, "big") + b"\0\0\x40\0")
-    header += bytes((_OUR_TTL, protocol, 0, 0)) + addresses
-    header[IPV4_CHECKSUM : IPV4_CHECKSUM + 2] = checksum(header).to_bytes(2, "big")
-    return bytes(header + segment)
 
 
 def words(data: bytes | bytearray) -> int:

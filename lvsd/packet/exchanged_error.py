@@ -10,27 +10,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from lvsd.packet import icmp
-from lvsd.packet.checksum import IPV4_CHECKSUM
-from lvsd.packet.exchange import HEADER, LAYOUTS, split_ends, update, words
+from lvsd.packet.exchange import split_ends, update, words
+from lvsd.packet.layout import (
+    CHECKSUM_AT,
+    IPV4_CHECKSUM,
+    LAYOUTS,
+    LEAST_BYTES,
+    OFFSET_AT,
+    UDP_LENGTH_AT,
+)
 from lvsd.packet.numbers import TCP, UDP, Icmp6
-from lvsd.packet.rewrite import CHECKSUM_AT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lvsd.packet.view import Packet
 
-SEQ_AT, ACK_AT = 4, 8
-"""Where in a TCP header the numbers are."""
-
 MIN_MTU = {4: 68, 6: 1280}
 """No way is narrower (RFC 791, section 3.2; RFC 8200, section 5)."""
-
-_OFFSET_AT = 12
-"""Where in a TCP header its own length is."""
-
-_LENGTH_AT = 4
-"""Where in a UDP header the length is."""
 
 
 class Insertion(NamedTuple):
@@ -125,7 +122,7 @@ def _map_number(quote: bytearray, tcp: int, number_at: int, move: Callable[[int]
     old = int.from_bytes(quote[number], "big")
     new = move(old)
     quote[number] = new.to_bytes(4, "big")
-    if tcp + HEADER[TCP] - 2 <= len(quote):
+    if tcp + LEAST_BYTES[TCP] - 2 <= len(quote):
         update(quote, tcp + CHECKSUM_AT[TCP], new - old)
 
 
@@ -143,10 +140,10 @@ def _take_out(quote: bytearray, packet: Packet, inner: Packet, insertion: Insert
     if at >= l4:
         change = -words(insertion.data) - size  # of the data, and of the pseudo header's length
         if inner.protocol == UDP:
-            _add(quote, l4 + _LENGTH_AT, -size)
+            _add(quote, l4 + UDP_LENGTH_AT, -size)
             change -= size
-        elif at == l4 + HEADER[TCP] < l4 + (quote[l4 + _OFFSET_AT] >> 4 << 2):
-            quote[l4 + _OFFSET_AT] -= size >> 2 << 4
+        elif at == l4 + LEAST_BYTES[TCP] < l4 + (quote[l4 + OFFSET_AT] >> 4 << 2):
+            quote[l4 + OFFSET_AT] -= size >> 2 << 4
             change -= size >> 2 << 12
         checksum_at = l4 + CHECKSUM_AT[inner.protocol]
         update(quote, checksum_at, change, udp=inner.protocol == UDP)

@@ -10,7 +10,16 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from lvsd.packet.checksum import IPV4_CHECKSUM, checksum
+from lvsd.packet.build import seal_header
+from lvsd.packet.layout import (
+    FRAGMENT_OFFSET,
+    FRAGMENTATION_AT,
+    IDENTIFICATION_AT,
+    IPV4,
+    IPV6,
+    LAYOUTS,
+    MORE_FRAGMENTS,
+)
 from lvsd.packet.numbers import DESTINATION_OPTIONS, FRAGMENT, HOP_BY_HOP, ROUTING
 
 if TYPE_CHECKING:
@@ -25,13 +34,9 @@ LEAST_MTU_V6: Final = 56
 """The headers of a fragment and 8 bytes. No IPv6 network has less than 1280."""
 
 _COPIED: Final = 0x80
-_MORE_V4: Final = 0x2000
-_OFFSET_V4: Final = 0x1FFF
 _END_OF_OPTIONS: Final = 0
 _NO_OPERATION: Final = 1
 
-_IPV6_HEADER: Final = 40
-_NEXT_HEADER: Final = 6
 _FRAGMENT_HEADER: Final = Struct("!BxHI")
 _FOR_ROUTERS: Final = frozenset({HOP_BY_HOP, ROUTING})
 _BEFORE_FRAGMENT: Final = _FOR_ROUTERS | {DESTINATION_OPTIONS, FRAGMENT}
@@ -72,8 +77,9 @@ def fragments(data: bytes, mtu: int, identification: int | None = None) -> list[
     Raise ValueError for an ``mtu`` below 68 (IPv4) or 56 (IPv6), or when an IPv6 packet that is no
     fragment is to be cut without ``identification``.
     """
-    v4 = data[0] >> 4 == 4
-    total = _U16.unpack_from(data, 2)[0] if v4 else _U16.unpack_from(data, 4)[0] + _IPV6_HEADER
+    layout = LAYOUTS[data[0] >> 4]
+    v4 = layout is IPV4
+    total = _U16.unpack_from(data, layout.length_at)[0] + layout.uncounted
     data = data[:total]
     if mtu < (LEAST_MTU_V4 if v4 else LEAST_MTU_V6):
         raise ValueError(f"an MTU of {mtu} leaves no room for 8 bytes behind the headers")
@@ -99,21 +105,20 @@ def fragments(data: bytes, mtu: int, identification: int | None = None) -> list[
 def _cut_v4(data: bytes, identification: int | None) -> _Cut:
     """Take an IPv4 packet apart. Later pieces have only the options that are to be copied."""
     length = (data[0] & 0x0F) << 2
-    fragmentation = _U16.unpack_from(data, 6)[0]
-    start = (fragmentation & _OFFSET_V4) << 3
-    more = bool(fragmentation & _MORE_V4)
+    fragmentation = _U16.unpack_from(data, FRAGMENTATION_AT)[0]
+    start = (fragmentation & FRAGMENT_OFFSET) << 3
+    more = bool(fragmentation & MORE_FRAGMENTS)
     first = bytearray(data[:length])
     if identification is not None and not (start or more):
-        _U16.pack_into(first, 4, identification & 0xFFFF)
-    later = first[:20] + _copied(first[20:])
+        _U16.pack_into(first, IDENTIFICATION_AT, identification & 0xFFFF)
+    later = first[: IPV4.length] + _copied(first[IPV4.length :])
     later[0] = 0x40 | len(later) >> 2
 
     def header(at: int, size: int, more: bool) -> bytes:  # noqa: FBT001 - the field is a flag
         out = first if at == start else later
-        _U16.pack_into(out, 2, len(out) + size)
-        _U16.pack_into(out, 6, more * _MORE_V4 | at >> 3)
-        _U16.pack_into(out, IPV4_CHECKSUM, 0)
-        _U16.pack_into(out, IPV4_CHECKSUM, checksum(out))
+        _U16.pack_into(out, IPV4.length_at, len(out) + size)
+        _U16.pack_into(out, FRAGMENTATION_AT, more * MORE_FRAGMENTS | at >> 3)
+        seal_header(out)
         return bytes(out)
 
     return _Cut(header, length, len(later), data[length:], start, more)
@@ -158,7 +163,7 @@ def _cut_v6(data: bytes, identification: int | None) -> _Cut:
     length = split + _FRAGMENT_HEADER.size
 
     def header(at: int, size: int, more: bool) -> bytes:  # noqa: FBT001 - the field is a flag
-        _U16.pack_into(headers, 4, length - _IPV6_HEADER + size)
+        _U16.pack_into(headers, IPV6.length_at, length - IPV6.length + size)
         return bytes(headers) + _FRAGMENT_HEADER.pack(following, at | more, number)
 
     return _Cut(header, length, length, payload, start, more)
@@ -170,7 +175,7 @@ def _per_fragment(data: bytes) -> tuple[int, int]:
     Every piece has what routers look at: all up to a routing header, else up to hop-by-hop
     options; and all before a fragment header that is there already.
     """
-    pointer, end = _NEXT_HEADER, _IPV6_HEADER
+    pointer, end = IPV6.protocol_at, IPV6.length
     said, at = pointer, end
     while (here := data[said]) in _BEFORE_FRAGMENT and at + 8 <= len(data):
         if here == FRAGMENT:

@@ -7,12 +7,19 @@ Both for ICMP (RFC 792) and ICMPv6 (RFC 4443).
 
 from __future__ import annotations
 
-from struct import Struct
 from typing import TYPE_CHECKING, Final
 
-from lvsd.packet.checksum import IPV4_CHECKSUM, apply, apply_udp, checksum, pseudo_header
+from lvsd.packet.build import icmp_message, icmpv6_message
+from lvsd.packet.checksum import apply, apply_udp, transport_checksum
+from lvsd.packet.layout import (
+    CHECKSUM_AT,
+    ICMP_CHECKSUM,
+    ICMP_HEADER,
+    IPV4_CHECKSUM,
+    LAYOUTS,
+    PORTED,
+)
 from lvsd.packet.numbers import Icmp, Icmp6
-from lvsd.packet.rewrite import CHECKSUM_AT, PORTED
 from lvsd.packet.view import ICMP, ICMPV6, UDP, Fault, Packet
 
 if TYPE_CHECKING:
@@ -20,10 +27,13 @@ if TYPE_CHECKING:
 
     from lvsd.packet.rewrite import End
 
-HEADER_BYTES: Final = 8
+HEADER_BYTES: Final = ICMP_HEADER.size
 """An ICMP error's own header; the quoted packet follows."""
 
-MAX_QUOTE: Final = {4: 576 - 20 - HEADER_BYTES, 6: 1280 - 40 - HEADER_BYTES}
+MAX_QUOTE: Final = {
+    version: most - LAYOUTS[version].length - HEADER_BYTES
+    for version, most in ((4, 576), (6, 1280))
+}
 """How much of a packet an error quotes: all that fits into 576 bytes (RFC 1812, section 4.3.2.3),
 or into the minimum MTU of 1280 (RFC 4443, section 2.4 c)."""
 
@@ -35,11 +45,6 @@ NEVER_ANSWERED: Final = PASSED_ON | {Icmp.REDIRECT, Icmp.PARAMETER_PROBLEM}
 
 INFORMATIONAL: Final = 128
 """ICMPv6 types from here on are not errors (RFC 4443, section 2.1)."""
-
-ADDRESSES_AT: Final = {4: 12, 6: 8}
-"""Where the source address stands in an IP header; the destination follows."""
-
-_HEADER: Final = Struct("!BBHI").pack
 
 
 def time_exceeded(packet: Packet) -> bytes:
@@ -140,7 +145,8 @@ def embedded(packet: Packet, inner: Packet) -> Fault | None:
         return Fault.NOT_AN_ERROR
     if packet.fragment:
         return Fault.FRAGMENTED
-    if checksum(packet.data[packet.l4 : packet.end], _carry(packet)):
+    message = packet.data[packet.l4 : packet.end]
+    if transport_checksum(message, packet.protocol, packet.source, packet.destination):
         return Fault.BAD_CHECKSUM
     quote = packet.data[packet.l4 + HEADER_BYTES : packet.end]
     if quote and quote[0] >> 4 != packet.version:
@@ -169,9 +175,11 @@ def rewrite_error(
     out = bytearray(packet.data[: packet.end])
     _redirect(out, 0, packet, _portless(outer_source), _portless(outer_destination))
     _redirect(out, l4 + HEADER_BYTES, inner, inner_source, inner_destination)
-    out[l4 + 2 : l4 + 4] = bytes(2)
-    carry = _carry(packet, outer_source, outer_destination)
-    out[l4 + 2 : l4 + 4] = checksum(out[l4:], carry).to_bytes(2, "big")
+    at = l4 + ICMP_CHECKSUM
+    out[at : at + 2] = bytes(2)
+    source, destination = outer_source or packet.source, outer_destination or packet.destination
+    value = transport_checksum(out[l4:], packet.protocol, source, destination)
+    out[at : at + 2] = value.to_bytes(2, "big")
     return bytes(out)
 
 
@@ -186,17 +194,8 @@ def _message(packet: Packet, kind: int, code: int, rest: int = 0) -> bytes:
     """Return a message that quotes a packet; the checksum of ICMPv6 is left 0, to the kernel."""
     quote = packet.data[: min(packet.end, MAX_QUOTE[packet.version])]
     if packet.version == 6:
-        return _HEADER(kind, code, 0, rest) + quote
-    sum_ = checksum(_HEADER(kind, code, 0, rest) + quote)
-    return _HEADER(kind, code, sum_, rest) + quote
-
-
-def _carry(packet: Packet, source: bytes | None = None, destination: bytes | None = None) -> int:
-    """Return the sum that an ICMP checksum begins with: ICMPv6 has a pseudo header."""
-    if packet.version == 4:
-        return 0
-    length = packet.end - packet.l4
-    return pseudo_header(source or packet.source, destination or packet.destination, ICMPV6, length)
+        return icmpv6_message(kind, code, rest, quote)
+    return icmp_message(kind, code, rest, quote)
 
 
 def _portless(address: bytes | None) -> End | None:
@@ -213,7 +212,7 @@ def _redirect(
     """
     connection_key, version = packet.key, packet.version
     half = len(connection_key) - 3 >> 1
-    at = start + ADDRESSES_AT[version]
+    at = start + LAYOUTS[version].source_at
     ported = packet.protocol in PORTED and not packet.fragment_offset
     moved = ports = 0
     for offset, end, address_at, port_at in (

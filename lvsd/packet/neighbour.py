@@ -8,7 +8,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final
 
-from lvsd.packet.checksum import checksum, pseudo_header
+from lvsd.packet.build import icmpv6_message, ip_packet, seal
 from lvsd.packet.numbers import ETHERTYPES, ICMPV6
 from lvsd.packet.view import Packet
 
@@ -19,13 +19,11 @@ _ALL_NODES: Final = b"\xff\x02" + bytes(13) + b"\x01"
 _NDP_HOPS: Final = 255  # RFC 4861, section 7.1
 _SOLICITATION, _ADVERTISEMENT = 135, 136
 _SOURCE_MAC, _TARGET_MAC = 1, 2  # options of RFC 4861, section 4.6.1
-_ROUTER, _OVERRIDE = 0x8000, 0x2000
-"""Flags of an advertisement, in the half word after the checksum (RFC 4861, section 4.4)."""
+_ROUTER, _OVERRIDE = 0x80000000, 0x20000000
+"""Flags of an advertisement, in the word after the checksum (RFC 4861, section 4.4)."""
 
 _ARP: Final = Struct("!HHBBH6s4s6s4s")  # types, lengths, operation, sender, target (RFC 826)
 _ARP_REQUEST, _ARP_REPLY = 1, 2
-_ICMP: Final = Struct("!BBHHH")
-_IPV6: Final = Struct("!IHBB16s16s")
 
 
 def frame(destination: bytes, source: bytes, packet: bytes) -> bytes:
@@ -83,8 +81,6 @@ def _arp(mac: bytes, source: bytes, target: bytes) -> bytes:
 
 def _ndp(kind: int, flags: int, body: bytes, source: bytes, group: bytes, mac: bytes) -> bytes:
     """Return a frame of neighbour discovery to a multicast group (RFC 2464, section 7)."""
-    carry = pseudo_header(source, group, ICMPV6, _ICMP.size + len(body))
-    check = checksum(_ICMP.pack(kind, 0, 0, flags, 0) + body, carry)
-    message = _ICMP.pack(kind, 0, check, flags, 0) + body
-    header = _IPV6.pack(6 << 28, len(message), ICMPV6, _NDP_HOPS, source, group)
-    return frame(b"\x33\x33" + group[12:], mac, header + message)
+    message = seal(icmpv6_message(kind, 0, flags, body), ICMPV6, source, group)
+    packet = ip_packet(source, group, ICMPV6, message, ttl=_NDP_HOPS)
+    return frame(b"\x33\x33" + group[12:], mac, packet)

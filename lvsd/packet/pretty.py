@@ -13,18 +13,16 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from lvsd.packet.address import endpoint, text
-from lvsd.packet.checksum import IPV4_CHECKSUM, checksum, crc32c, pseudo_header
+from lvsd.packet.checksum import checksum, crc32c, transport_checksum
 from lvsd.packet.icmp import HEADER_BYTES, is_error
+from lvsd.packet.layout import CHECKSUM_AT, ICMP_CHECKSUM, IPV4_CHECKSUM, PORTED
 from lvsd.packet.numbers import PROTOCOL_NAMES, Chunk, Icmp, Icmp6, TcpFlag
-from lvsd.packet.rewrite import CHECKSUM_AT
 from lvsd.packet.tcp_options import MSS, NOP, SACK, TIMESTAMP, options
 from lvsd.packet.tunnel import IPV4_INSIDE, unwrap
 from lvsd.packet.view import ICMP, ICMPV6, SCTP, TCP, UDP, Packet
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-
-PORTED: Final = frozenset({TCP, UDP, SCTP})
 
 _NAMES: Final = PROTOCOL_NAMES | {IPV4_INSIDE: "IPIP"}
 
@@ -219,7 +217,7 @@ def _transport_checksum(packet: Packet, *, quoted: bool = False) -> tuple[int | 
         (value,) = _U32(data, l4 + 8)
         right = crc32c(data[l4 : l4 + 8] + bytes(4) + data[l4 + 12 : end])
         return value, _verdict(right == data[l4 + 8 : l4 + 12], whole)
-    at = 2 if protocol == ICMP else CHECKSUM_AT.get(protocol)
+    at = ICMP_CHECKSUM if protocol == ICMP else CHECKSUM_AT.get(protocol)
     if at is None or l4 + at + 2 > end:
         return None, ""
     (value,) = _U16(data, l4 + at)
@@ -228,10 +226,8 @@ def _transport_checksum(packet: Packet, *, quoted: bool = False) -> tuple[int | 
             return value, "unused"
         (length,) = _U16(data, l4 + 4)
         end = min(end, l4 + length)
-    carry = 0
-    if protocol != ICMP:
-        carry = pseudo_header(packet.source, packet.destination, protocol, end - l4)
-    return value, _verdict(checksum(data[l4:end], carry) == 0, whole)
+    found = transport_checksum(data[l4:end], protocol, packet.source, packet.destination)
+    return value, _verdict(found == 0, whole)
 
 
 def _verdict(right: bool, whole: bool) -> str:  # noqa: FBT001 - it is of nothing else

@@ -8,9 +8,11 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
-from lvsd.packet.checksum import checksum, crc32c, pseudo_header
-from lvsd.packet.exchange import reset, with_header
+from lvsd.packet.build import ip_packet, reset, sctp_packet
+from lvsd.packet.checksum import transport_checksum
+from lvsd.packet.layout import LEAST_BYTES, OFFSET_AT, SEQ_AT
 from lvsd.packet.numbers import SCTP, TCP, Chunk, TcpFlag
+from lvsd.packet.view import split_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 _NUMBERS: Final = Struct("!II").unpack_from
 _CHUNK: Final = Struct("!BBH")
-_SCTP_HEADER: Final = 12
+_SCTP_HEADER: Final = LEAST_BYTES[SCTP]
 _TAG_IS_REFLECTED: Final = 1
 """The T bit: the packet bears the tag of the packet that it answers."""
 _UNANSWERED: Final = frozenset({Chunk.ABORT, Chunk.SHUTDOWN_COMPLETE})
@@ -51,16 +53,15 @@ def _reset(packet: Packet) -> bytes | None:
     flags, l4, end = packet.flags, packet.l4, packet.end
     if flags & TcpFlag.RST:
         return None
-    carry = pseudo_header(packet.source, packet.destination, TCP, end - l4)
-    if checksum(packet.data[l4:end], carry):
+    if transport_checksum(packet.data[l4:end], TCP, packet.source, packet.destination):
         return None
-    seq, ack = _NUMBERS(packet.data, l4 + 4)
-    ends = _ends_back(packet)
+    seq, ack = _NUMBERS(packet.data, l4 + SEQ_AT)
+    source, destination = split_key(packet.key)
     if flags & TcpFlag.ACK:
-        return reset(ends, ack)
-    length = end - l4 - (packet.data[l4 + 12] >> 4 << 2)
+        return reset(destination, source, ack)
+    length = end - l4 - (packet.data[l4 + OFFSET_AT] >> 4 << 2)
     length += bool(flags & TcpFlag.SYN) + bool(flags & TcpFlag.FIN)
-    return reset(ends, 0, seq + length & 0xFFFFFFFF)
+    return reset(destination, source, 0, seq + length & 0xFFFFFFFF)
 
 
 def _abort(packet: Packet) -> bytes | None:
@@ -77,10 +78,9 @@ def _abort(packet: Packet) -> bytes | None:
         chunk = (Chunk.SHUTDOWN_COMPLETE, _TAG_IS_REFLECTED)
     elif chunks[0] == Chunk.COOKIE_ACK:
         return None
-    ends = _ends_back(packet)
     body = _CHUNK.pack(*chunk, _CHUNK.size)
-    start = ends[-4:] + tag
-    return with_header(ends[:-4], SCTP, start + crc32c(start + bytes(4) + body) + body)
+    answer = sctp_packet(packet.destination_port, packet.source_port, tag, body)
+    return ip_packet(packet.destination, packet.source, SCTP, answer)
 
 
 def _chunks(packet: Packet) -> Iterator[int]:
@@ -92,9 +92,3 @@ def _chunks(packet: Packet) -> Iterator[int]:
             return
         yield kind
         at += length + 3 & ~3
-
-
-def _ends_back(packet: Packet) -> bytes:
-    """Return the ends of the answer to a packet, as `lvsd.packet.exchange` has them."""
-    ports = packet.data[packet.l4 : packet.l4 + 4]
-    return packet.destination + packet.source + ports[2:] + ports[:2]

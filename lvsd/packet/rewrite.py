@@ -15,12 +15,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from struct import Struct
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from forwarders.plan import SetDestination, SetSource
-from lvsd.packet.checksum import IPV4_CHECKSUM, apply, apply_udp, combine, crc32c, delta
-from lvsd.packet.view import ICMPV6, SCTP, TCP, UDP, Packet
+from lvsd.packet.checksum import apply, apply_udp, combine, crc32c, delta
+from lvsd.packet.layout import CHECKSUM_AT, IPV4_CHECKSUM, LAYOUTS, PORTED, SCTP_CHECKSUM, Layout
+from lvsd.packet.view import SCTP, TCP, UDP, Packet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,38 +33,8 @@ Rewriter: TypeAlias = Callable[[Packet], bytes]
 End: TypeAlias = tuple[bytes, int | None]
 """A packed address and a port in host order; None where the port, whichever it is, stays."""
 
-CHECKSUM_AT: Final = {TCP: 16, UDP: 6, ICMPV6: 2}
-"""Where in its header each protocol keeps a checksum that covers the addresses."""
-
-_SCTP_CHECKSUM: Final = slice(8, 12)
-PORTED: Final = frozenset({TCP, UDP, SCTP})
 _HOP: Final = delta(b"\x01\x00", b"\x00\x00")
 """What one TTL less does to the checksum of an IPv4 header."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """What differs between the two IP headers, in offsets and bytes."""
-
-    addresses_at: int
-    width: int
-    ttl_at: int
-    hop: int
-    """One TTL, as it weighs in the four bytes before the addresses."""
-    checksummed: bool
-    start: str
-    """The header up to those four bytes, as a Struct's format."""
-
-    @property
-    def length(self) -> int:
-        """Without options."""
-        return self.addresses_at + 2 * self.width
-
-
-_LAYOUTS: Final = {
-    4: _Layout(12, 4, ttl_at=8, hop=1 << 24, checksummed=True, start="8s"),
-    6: _Layout(8, 16, ttl_at=7, hop=1, checksummed=False, start="4s"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,14 +124,14 @@ def compile_steps(
 def one_hop_on(packet: Packet) -> bytes:
     """Return a packet, without padding, as a router sends it on: its TTL, if above 0, one less."""
     out = bytearray(packet.data[: packet.end])
-    _decrement_ttl(out, packet.ttl, _LAYOUTS[packet.version])
+    _decrement_ttl(out, packet.ttl, LAYOUTS[packet.version])
     return bytes(out)
 
 
-def _decrement_ttl(out: bytearray, ttl: int, layout: _Layout) -> None:
+def _decrement_ttl(out: bytearray, ttl: int, layout: Layout) -> None:
     if ttl:
         out[layout.ttl_at] = ttl - 1
-        if layout.checksummed:
+        if layout.checksum:
             _update(out, IPV4_CHECKSUM, _HOP, apply)
 
 
@@ -172,10 +142,10 @@ def edit(packet: Packet, change: Change) -> bytearray:
     beyond the end of what an ICMP error quoted. SCTP's checksum is left alone.
     """
     out = bytearray(packet.data[: packet.end])
-    layout = _LAYOUTS[change.version]
-    _put(out, layout.addresses_at, change.source)
-    _put(out, layout.addresses_at + layout.width, change.destination)
-    if layout.checksummed:
+    layout = LAYOUTS[change.version]
+    _put(out, layout.source_at, change.source)
+    _put(out, layout.destination_at, change.destination)
+    if layout.checksum:
         _update(out, IPV4_CHECKSUM, change.header_delta, apply)
     if packet.fragment_offset:
         return out
@@ -198,7 +168,7 @@ def _general(change: Change, *, decrement_ttl: bool) -> Rewriter:
     SCTP's checksum covers no addresses, so only new ports call for a new one. A fragment cannot
     have one; fragments of SCTP have to be put together before they come here.
     """
-    layout = _LAYOUTS[change.version]
+    layout = LAYOUTS[change.version]
     new_crc = change.protocol == SCTP and change.ports_change
 
     def rewrite(packet: Packet) -> bytes:
@@ -207,8 +177,8 @@ def _general(change: Change, *, decrement_ttl: bool) -> Rewriter:
             _decrement_ttl(out, packet.ttl, layout)
         if new_crc and not packet.fragment:
             segment = out[packet.l4 :]
-            segment[_SCTP_CHECKSUM] = bytes(4)
-            segment[_SCTP_CHECKSUM] = crc32c(bytes(segment))
+            segment[SCTP_CHECKSUM : SCTP_CHECKSUM + 4] = bytes(4)
+            segment[SCTP_CHECKSUM : SCTP_CHECKSUM + 4] = crc32c(bytes(segment))
             out[packet.l4 :] = segment
         return bytes(out)
 
@@ -221,14 +191,14 @@ def _plain(change: Change, general: Rewriter, *, decrement_ttl: bool) -> Rewrite
     The four bytes before the addresses are taken as one number: IPv4 ends it with the header
     checksum, IPv6 with the hop limit.
     """
-    layout = _LAYOUTS[change.version]
+    layout = LAYOUTS[change.version]
     udp = change.protocol == UDP
     middle = CHECKSUM_AT[change.protocol] - 4
-    struct = _struct(f"!{layout.start}I{layout.width}s{layout.width}s2s2s{middle}sH")
+    struct = _struct(layout, f"{layout.width}s{layout.width}s2s2s{middle}sH")
     unpack, pack, size, l4 = struct.unpack_from, struct.pack, struct.size, layout.length
     hop = layout.hop if decrement_ttl else 0
     header_delta = 0
-    if layout.checksummed:
+    if layout.checksum:
         header_delta = combine(change.header_delta, _HOP) if hop else change.header_delta
     transport_delta = change.transport_delta
     new_source, new_destination = change.source, change.destination
@@ -264,7 +234,7 @@ def _plain(change: Change, general: Rewriter, *, decrement_ttl: bool) -> Rewrite
     return rewrite
 
 
-_struct = cache(Struct)
+_struct = cache(Layout.apart)
 """There are four, of 400 bytes each; paths may be many."""
 
 

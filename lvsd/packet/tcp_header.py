@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from lvsd.packet.layout import LEAST_BYTES, OFFSET_AT
+from lvsd.packet.numbers import TCP
 from lvsd.packet.tcp_options import MSS, MSS_BYTES, NOP, SACK, TIMESTAMP
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 MAX_BYTES: Final = 60
 """A header with all the options that it can have."""
 
-_LEAST: Final = 20
+_LEAST: Final = LEAST_BYTES[TCP]
 _KEPT: Final = frozenset({TIMESTAMP, SACK})
 _BLOCK: Final = 8
 
@@ -49,7 +51,7 @@ def insert(header: bytearray, found: Found, l4: int, option: bytes) -> bytearray
         if _LEAST + len(option) + len(others) > MAX_BYTES:
             return None
     out = header[:_LEAST] + option + bytes(others)
-    out[12] = len(out) << 2 | out[12] & 0x0F
+    out[OFFSET_AT] = len(out) << 2 | out[OFFSET_AT] & 0x0F
     return out
 
 

@@ -10,6 +10,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from lvsd.packet.checksum import apply, delta
+from lvsd.packet.layout import CHECKSUM_AT, LEAST_BYTES, OFFSET_AT
 from lvsd.packet.numbers import TCP, TcpFlag
 
 if TYPE_CHECKING:
@@ -28,8 +29,7 @@ TIMESTAMP: Final = 8
 MSS_BYTES: Final = 4
 """An MSS option of any other length is none."""
 
-_HEADER: Final = 20
-_CHECKSUM: Final = 16
+_HEADER: Final = LEAST_BYTES[TCP]
 _U16: Final = Struct("!H")
 
 
@@ -42,7 +42,7 @@ def options(packet: Packet) -> list[tuple[int, int, int]]:
     data, l4 = packet.data, packet.l4
     if packet.protocol != TCP or packet.fragment_offset or l4 + _HEADER > packet.end:
         return []
-    return between(data, l4 + _HEADER, min(l4 + (data[l4 + 12] >> 4 << 2), packet.end))
+    return between(data, l4 + _HEADER, min(l4 + (data[l4 + OFFSET_AT] >> 4 << 2), packet.end))
 
 
 def between(data: bytes, at: int, end: int) -> list[tuple[int, int, int]]:
@@ -78,7 +78,7 @@ def clamp_mss(data: bytes | bytearray, packet: Packet, mss: int) -> bytes:
             words = slice(at + 2 & ~1, at + 5 & ~1)
             before = bytes(out[words])
             _U16.pack_into(out, at + 2, mss)
-            check = packet.l4 + _CHECKSUM
+            check = packet.l4 + CHECKSUM_AT[TCP]
             value = apply(_U16.unpack_from(out, check)[0], delta(before, bytes(out[words])))
             _U16.pack_into(out, check, value)
     return bytes(out)

@@ -10,9 +10,11 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from lvsd.packet import tcp_header
-from lvsd.packet.checksum import apply
-from lvsd.packet.exchange import HEADER, LAYOUTS, MODULUS, assemble, reset, whole, words
-from lvsd.packet.exchanged_error import ACK_AT, SEQ_AT, Insertion, exchange_error, inserted
+from lvsd.packet.build import reset
+from lvsd.packet.checksum import MODULUS, apply
+from lvsd.packet.exchange import assemble, split_ends, whole, words
+from lvsd.packet.exchanged_error import Insertion, exchange_error, inserted
+from lvsd.packet.layout import ACK_AT, LAYOUTS, LEAST_BYTES, SEQ_AT
 from lvsd.packet.numbers import TCP, TcpFlag
 from lvsd.packet.renumbering import Renumbering, RenumberingBehindHeader
 from lvsd.packet.tcp_options import TIMESTAMP, options
@@ -27,7 +29,7 @@ _FIN, _SYN, _RST, _PSH, _ACK, _URG = map(
     int, (TcpFlag.FIN, TcpFlag.SYN, TcpFlag.RST, TcpFlag.PSH, TcpFlag.ACK, TcpFlag.URG)
 )
 _NUMBERS: Final = Struct("!II")
-_LEAST: Final = HEADER[TCP]
+_LEAST: Final = LEAST_BYTES[TCP]
 _NO_OPTIONS: Final = _LEAST >> 2
 _MAX_LENGTH: Final = 0xFFFF
 
@@ -140,12 +142,15 @@ class TcpTranslation(Translation):
         to_client, to_server = self._stream.client_acked, self._stream.server_acked
         if to_client is None or to_server is None:
             return None
-        return reset(self._to_client, to_client), reset(self._to_server, to_server)
+        return (
+            reset(*split_ends(self._to_client), to_client),
+            reset(*split_ends(self._to_server), to_server),
+        )
 
     def reset_server(self) -> list[bytes]:
         """Return a RST to the server alone; nothing before its first acknowledgement."""
         expected = self._stream.server_acked
-        return [] if expected is None else [reset(self._to_server, expected)]
+        return [] if expected is None else [reset(*split_ends(self._to_server), expected)]
 
     def refuse_old(self, packet: Packet) -> list[bytes]:
         """Return a RST, and the SYN again, for a packet of an older connection on the same ends.
@@ -159,7 +164,7 @@ class TcpTranslation(Translation):
         if stream.answers_syn(ack):
             return []
         syn, self._syn = self._syn, b""
-        return [reset(self._to_server, ack), *([syn] if syn else [])]
+        return [reset(*split_ends(self._to_server), ack), *([syn] if syn else [])]
 
     def _drops_data(self, packet: Packet) -> bool:
         """Tell whether a SYN has data that does not get through.

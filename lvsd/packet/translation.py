@@ -11,7 +11,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from lvsd.packet.exchange import MODULUS, split_ends, turned
+from lvsd.packet.checksum import MODULUS
+from lvsd.packet.exchange import split_ends, turned
 
 if TYPE_CHECKING:
     from lvsd.packet.client_address import ClientAddressCounts

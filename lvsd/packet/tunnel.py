@@ -28,6 +28,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from lvsd.packet.checksum import apply, checksum, delta, pseudo_header
+from lvsd.packet.layout import BY_WIDTH, DONT_FRAGMENT, IPV4, LAYOUTS, Layout
 from lvsd.packet.numbers import UDP
 from lvsd.packet.view import Packet
 
@@ -58,9 +59,7 @@ _INSIDE: Final = {4: IPV4_INSIDE, 6: IPV6_INSIDE}
 _VERSIONS: Final = {IPV4_INSIDE: 4, IPV6_INSIDE: 6}
 _ETHERTYPES: Final = {4: 0x0800, 6: 0x86DD}
 _INSIDE_ETHERTYPE: Final = {0x0800: IPV4_INSIDE, 0x86DD: IPV6_INSIDE}
-_HEADER_BYTES: Final = {4: 20, 6: 40}
 
-_DF: Final = 0x4000
 _ECN: Final = 3
 _CE: Final = 3
 _ECT_0: Final = 2
@@ -72,9 +71,9 @@ _GRE_REFUSED: Final = 0x7C07
 _GUE_EXTENT: Final = 0x1F
 """GUE's header length beyond the first 4 bytes, in words; above are variant and control flag."""
 
-_IPV4: Final = Struct("!BBHHHBBH")
-_IPV6: Final = Struct("!IHBB")
-_INNER_IPV4: Final = Struct("!xB4xHBBH").unpack_from
+_INNER_IPV4: Final = IPV4.reader(
+    "dsfield", "fragmentation", "ttl", "protocol", "checksum"
+).unpack_from
 _HOPS: Final = Struct("!BBH").pack
 _UDP_GUE: Final = Struct("!HHHHBBH").pack
 _GUE: Final = Struct("!BBH").unpack_from
@@ -105,10 +104,10 @@ def compile_tunnel(step: Encapsulate) -> Tunnel:
         raise ValueError(f"{step}: both ends of a tunnel must be of one family")
     if step.kind == "gue" and not step.port:
         raise ValueError(f"{step}: GUE needs a UDP port")
-    header = 20 if len(step.source) == 4 else 40
+    layout = BY_WIDTH[len(step.source)]
     added = {"ipip": 0, "gue": 12, "gre": 8 if step.checksum else 4}[step.kind]
-    longest = MAX_LENGTH - added - (header if header == 20 else 0)
-    ways = {version: (_outer(step, version), _between(step, version)) for version in (4, 6)}
+    longest = MAX_LENGTH - added - (layout.length - layout.uncounted)
+    ways = {version: (_outer(step, layout, version), _between(step, version)) for version in (4, 6)}
 
     def wrap(packet: Packet, identification: int) -> bytes:
         if packet.end > longest:
@@ -120,7 +119,7 @@ def compile_tunnel(step: Encapsulate) -> Tunnel:
         payload = between(packet.key, inner) + inner
         return outer(dsfield, ttl, df, identification, len(payload)) + payload
 
-    return Tunnel(header + added, longest, wrap)
+    return Tunnel(layout.length + added, longest, wrap)
 
 
 def unwrap(data: bytes, gue_ports: Collection[int] = ()) -> bytes | None:
@@ -151,7 +150,7 @@ def unwrap(data: bytes, gue_ports: Collection[int] = ()) -> bytes | None:
         protocol = _INSIDE_ETHERTYPE.get(ethertype, 0)
         at += 8 if flags & _GRE_CHECKSUM else 4
     version = _VERSIONS.get(protocol)
-    if version is None or at + _HEADER_BYTES[version] > end or data[at] >> 4 != version:
+    if version is None or at + LAYOUTS[version].length > end or data[at] >> 4 != version:
         return None
     return data[at:end]
 
@@ -171,26 +170,27 @@ def _one_hop_on(packet: Packet) -> tuple[bytes, int, int, int]:
     if ttl != old:
         check = apply(check, _ONE_HOP)
     inner = data[:8] + _HOPS(ttl, protocol, check) + data[12:end]
-    return inner, dsfield, ttl, fragmentation & _DF
+    return inner, dsfield, ttl, fragmentation & DONT_FRAGMENT
 
 
-def _outer(step: Encapsulate, version: int) -> _Outer:
+def _outer(step: Encapsulate, layout: Layout, version: int) -> _Outer:
     """Return the writer of the outer header of packets of ``version``."""
     ends = step.source + step.destination
     protocol = {"ipip": _INSIDE[version], "gue": UDP, "gre": GRE}[step.kind]
+    pack, first, header = layout.front.pack, layout.first, layout.length
 
     def ipv4(dsfield: int, ttl: int, df: int, identification: int, length: int) -> bytes:
         number = 0 if df else identification & 0xFFFF
-        length += 20
+        length += header
         check = checksum(b"", unchanging + dsfield + length + number + df + (ttl << 8))
-        return _IPV4.pack(0x45, dsfield, length, number, df, ttl, protocol, check) + ends
+        return pack(first, dsfield, length, number, df, ttl, protocol, check) + ends
 
     def ipv6(dsfield: int, ttl: int, _df: int, _identification: int, length: int) -> bytes:
-        return _IPV6.pack(6 << 28 | dsfield << 20, length, protocol, ttl) + ends
+        return pack(first | dsfield << 20, length, protocol, ttl) + ends
 
-    if len(ends) == 32:
+    if layout is not IPV4:
         return ipv6
-    unchanging = int.from_bytes(ends, "big") + 0x4500 + protocol
+    unchanging = int.from_bytes(ends, "big") + (first << 8) + protocol
     return ipv4
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from lvsd.packet.checksum import apply_udp
+from lvsd.packet.build import ip_packet
+from lvsd.packet.checksum import MODULUS, apply_udp
 from lvsd.packet.client_address import OPTION_PROTOCOL, UOA_KIND, ip_options
-from lvsd.packet.exchange import HEADER, LAYOUTS, MODULUS, assemble, whole
+from lvsd.packet.exchange import assemble, split_ends, whole
 from lvsd.packet.exchanged_error import Insertion, exchange_error, fitting, inserted
+from lvsd.packet.layout import IPV4, LAYOUTS, LEAST_BYTES, UDP_HEADER
 from lvsd.packet.numbers import UDP
 from lvsd.packet.tcp_options import NOP
 from lvsd.packet.telling import Way
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 UOA_PACKETS: Final = 3
 """UOA is in a connection's first datagrams, this many, as DPVS's uoa_max_trail: one may be lost."""
 
-_LEAST: Final = HEADER[UDP]
+_LEAST: Final = LEAST_BYTES[UDP]
 _MAX_LENGTH: Final = 0xFFFF
 
 
@@ -106,8 +108,12 @@ class UdpTranslation(Translation):
     def _ip_options(self, packet: Packet, mtu: int) -> bytes:
         """Return a datagram's IPv4 options as the server gets them, UOA among them or not."""
         counts = self._recipe.counts
-        carried = bytearray(packet.data[20 : packet.l4])
-        forged = [(at - 20, length) for kind, at, length in ip_options(packet) if kind == UOA_KIND]
+        carried = bytearray(packet.data[IPV4.length : packet.l4])
+        forged = [
+            (at - IPV4.length, length)
+            for kind, at, length in ip_options(packet)
+            if kind == UOA_KIND
+        ]
         for at, length in forged:
             carried[at : at + length] = bytes((NOP,)) * length
         counts.forged += bool(forged)
@@ -127,10 +133,18 @@ class UdpTranslation(Translation):
         The datagram in it is empty and has the checksum 0, which no program gets to see: a host
         discards it (RFC 8200, section 8.1) once it has read what stands in front.
         """
-        ends, ttl, told = self._to_server, packet.ttl, self._told()
-        start = packet.data[:4] + (len(told) + _LEAST).to_bytes(2, "big")
-        start += bytes((OPTION_PROTOCOL, ttl - (ttl > 0)))
-        return start + ends[:-4] + told + ends[-4:] + b"\0\x08\0\0"
+        source, destination = split_ends(self._to_server)
+        first = int.from_bytes(packet.data[:4], "big")
+        empty = UDP_HEADER.pack(source[1], destination[1], _LEAST, 0)
+        return ip_packet(
+            source[0],
+            destination[0],
+            OPTION_PROTOCOL,
+            self._told() + empty,
+            ttl=packet.ttl - (packet.ttl > 0),
+            dsfield=first >> 20 & 0xFF,
+            flow_label=first & 0xFFFFF,
+        )
 
     def _quoted_insertion(self, inner: Packet) -> Insertion | None:
         """Return what an ICMP error quotes that the client did not send.
@@ -139,7 +153,7 @@ class UdpTranslation(Translation):
         """
         data, l4 = inner.data, inner.l4
         if self._recipe.telling.way is Way.OPTION:
-            return inserted(inner, 20, self._told(), l4)
+            return inserted(inner, IPV4.length, self._told(), l4)
         if not self._header or inner.fragment_offset:
             return None
         at = l4 + _LEAST

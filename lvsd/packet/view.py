@@ -13,6 +13,7 @@ from enum import Enum
 from struct import Struct
 from typing import Final, TypeAlias
 
+from lvsd.packet.layout import ADDRESSES, IPV4, IPV6, LEAST_BYTES, PORTED, PORTS
 from lvsd.packet.numbers import (
     AUTHENTICATION,
     DESTINATION_OPTIONS,
@@ -55,18 +56,15 @@ MAX_EXTENSIONS: Final = 8
 QUOTED_BYTES: Final = 8
 """An ICMP error quotes at least this much of the transport header (RFC 792)."""
 
-_LEAST: Final = {TCP: 20, UDP: 8, SCTP: 12, ICMP: 8, ICMPV6: 8}
-"""The shortest header of each protocol, in bytes."""
-
-_PORTED: Final = frozenset({TCP, UDP, SCTP})
 _NO_PORTS: Final = bytes(4)
 _BYTE: Final = tuple(bytes((number,)) for number in range(256))
 
-_IPV4: Final = Struct("!BxH2xHBB2x8s").unpack_from
-_IPV6: Final = Struct("!4xHBB32s").unpack_from
+_IPV4: Final = IPV4.reader(
+    "first", "length", "fragmentation", "ttl", "protocol", ADDRESSES
+).unpack_from
+_IPV6: Final = IPV6.reader("length", "protocol", "ttl", ADDRESSES).unpack_from
 _TCP: Final = Struct("!4s8xBB").unpack_from
 _U16: Final = Struct("!H").unpack_from
-_PORTS: Final = Struct("!HH")
 
 
 class Fault(Enum):
@@ -180,7 +178,7 @@ class Packet:
             fault = _transport_fault(data, protocol, l4, end, whole=not (quoted or fragment))
             if fault and not (quoted and end - l4 >= QUOTED_BYTES):
                 return fault
-            ports = data[l4 : l4 + 4] if protocol in _PORTED else _NO_PORTS
+            ports = data[l4 : l4 + 4] if protocol in PORTED else _NO_PORTS
             if protocol == TCP and end - l4 > 13:
                 flags = data[l4 + 13]
         self.data = data
@@ -257,13 +255,13 @@ def key(
     protocol: int, source: bytes, source_port: int, destination: bytes, destination_port: int
 ) -> bytes:
     """Return the key that a packet with these ends has: 13 bytes for IPv4, 37 for IPv6."""
-    return _BYTE[protocol] + source + destination + _PORTS.pack(source_port, destination_port)
+    return _BYTE[protocol] + source + destination + PORTS.pack(source_port, destination_port)
 
 
 def split_key(connection_key: bytes) -> tuple[Endpoint, Endpoint]:
     """Return (source, destination) of a key."""
     half = len(connection_key) - 3 >> 1
-    source_port, destination_port = _PORTS.unpack(connection_key[-4:])
+    source_port, destination_port = PORTS.unpack(connection_key[-4:])
     return (
         (connection_key[1:half], source_port),
         (connection_key[half:-4], destination_port),
@@ -320,7 +318,7 @@ def _transport_fault(data: bytes, protocol: int, l4: int, end: int, *, whole: bo
     it may end before. Length 0 is a jumbogram's (RFC 2675), and those do not pass here.
     """
     room = end - l4
-    if room < _LEAST.get(protocol, 0):
+    if room < LEAST_BYTES.get(protocol, 0):
         return Fault.TRUNCATED
     if protocol == UDP:
         (length,) = _U16(data, l4 + 4)

@@ -12,7 +12,8 @@ from enum import IntEnum
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
-from lvsd.packet.checksum import IPV4_CHECKSUM, apply, checksum, delta, pseudo_header
+from lvsd.packet.checksum import apply, checksum, delta, pseudo_header
+from lvsd.packet.layout import CHECKSUM_AT, IPV4_CHECKSUM
 from lvsd.packet.numbers import TCP, UDP
 from lvsd.packet.view import Packet
 
@@ -20,13 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 _U16: Final = Struct("!H")
-_U32: Final = Struct("!I")
 
 _GRE_CHECKSUM: Final = 0x8000
 _GRE_PROTOCOLS: Final = {0x0800: 4, 0x86DD: 6}
 _NOT_ECT, _ECT1, _ECT0, _CE = range(4)
-_CHECKSUM_AT: Final = {TCP: 16, UDP: 6}
-"""Where a transport header has its checksum."""
 
 
 class Carrier(IntEnum):
@@ -105,9 +103,9 @@ class Decapsulation:
         gets it computed anew.
         """
         packet = self._packet
-        place = _CHECKSUM_AT.get(packet.protocol)
-        if place is None or packet.fragment:
+        if packet.protocol not in {TCP, UDP} or packet.fragment:
             return None
+        place = CHECKSUM_AT[packet.protocol]
         segment = packet.end - packet.l4
         carry = pseudo_header(packet.source, packet.destination, packet.protocol, segment)
         (field,) = _U16.unpack_from(packet.data, packet.l4 + place)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from lvsd.packet.checksum import checksum, crc32c, pseudo_header
+from lvsd.packet.checksum import checksum, crc32c, transport_checksum
 from lvsd.packet.numbers import ICMPV6, TCP, UDP
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ def checksums(frame: Frame) -> list[Checksum]:
         value, whole = int(field.text, 16), None
         if kind == "IPv4":
             if layer.length == _number(layer, "header length"):
-                whole = _over(frame.data, layer.at, layer.at + layer.length, field)
+                header = _without(frame.data, layer.at, layer.at + layer.length, field)
+                whole = checksum(header)
         elif packet.whole:
             whole = _transport(frame.data, layer, field, packet)
         found.append(Checksum(layer.name, field.name, value, whole))
@@ -114,20 +115,18 @@ def _transport(data: bytes, layer: Layer, field: Field, packet: _Packet) -> int 
         if int(field.text, 16) == 0 or at + length > end:
             return None
         end = at + length
-    carry = 0
-    if kind in _PSEUDO:
-        source, destination = (packet.layer.get(name) for name in ("source", "destination"))
-        if source and destination:
-            carry = pseudo_header(
-                data[source.at : source.at + source.length],
-                data[destination.at : destination.at + destination.length],
-                _PSEUDO[kind],
-                end - at,
-            )
-    whole = _over(data, at, end, field, carry)
+    source, destination = (packet.layer.get(name) for name in ("source", "destination"))
+    if kind not in _PSEUDO or not source or not destination:
+        return checksum(_without(data, at, end, field))
+    whole = transport_checksum(
+        _without(data, at, end, field),
+        _PSEUDO[kind],
+        data[source.at : source.at + source.length],
+        data[destination.at : destination.at + destination.length],
+    )
     return (whole or 0xFFFF) if kind == "UDP" else whole
 
 
-def _over(data: bytes, at: int, end: int, own: Field, carry: int = 0) -> int:
-    """Return the checksum of some bytes, its own place taken as zeros."""
-    return checksum(data[at : own.at] + bytes(2) + data[own.at + 2 : end], carry)
+def _without(data: bytes, at: int, end: int, own: Field) -> bytes:
+    """Return some bytes with zeros in place of their checksum."""
+    return data[at : own.at] + bytes(2) + data[own.at + 2 : end]
