@@ -34,6 +34,7 @@ CLIENTS = 10_000
 STANDING = 20_000
 SEED = 20260101
 
+# Lists, as the schedulers of older revisions do not say themselves what they look at.
 PICKS_ONLY = ["rr", "wrr", "sh", "dh", "mh", "fo"]
 WITH_CONNECTIONS = ["lc", "wlc", "sed", "nq", "ovf", "lblc", "lblcr"]
 

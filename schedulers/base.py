@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 
 ACTIVE_COST = 256
 """An active connection weighs this much more than an inactive one (ip_vs_dest_conn_overhead)."""
+
+
+Looked: TypeAlias = Literal["source", "destination", "ports"]
+"""A part of a `Flow`: an address, or both ports."""
+
+NOTHING: Final[frozenset[Looked]] = frozenset()
+EVERYTHING: Final[frozenset[Looked]] = frozenset({"source", "destination", "ports"})
 
 
 @dataclass(slots=True, eq=False)
@@ -138,11 +145,18 @@ class Scheduler(ABC):
     ``name`` is what the operator types after ``-s``, ``known_flags`` what may be typed after
     ``-b``, ``rule`` a sentence for people: who is picked. A subclass overrides `pick` and as
     many of the notifications as it needs, and `weigh` if it can say why.
+
+    ``looks_at`` says which parts of the flow play a part in a pick: two flows that agree in these
+    are the same to the scheduler. Where that depends on the flags, an instance says so for itself.
+    ``asks_counts`` says whether the numbers of connections play a part, beyond the overload flag.
+    Whoever says neither is taken to look at everything.
     """
 
     name: ClassVar[str]
     rule: ClassVar[str] = ""
     known_flags: ClassVar[frozenset[str]] = frozenset()
+    looks_at: frozenset[Looked] = EVERYTHING
+    asks_counts: ClassVar[bool] = True
 
     def __init__(self, flags: frozenset[str] = frozenset()) -> None:
         unknown = flags - self.known_flags

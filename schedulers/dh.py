@@ -35,6 +35,8 @@ class DestinationHashing(Scheduler):
 
     name = "dh"
     rule = "The server whose bucket the destination's address hashes to; else nobody."
+    looks_at = frozenset({"destination"})
+    asks_counts = False
 
     def __init__(self, flags: frozenset[str] = frozenset()) -> None:
         super().__init__(flags)

@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from schedulers.base import NOTHING
 from schedulers.least import LeastLoad
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ class WeightedFailover(LeastLoad):
 
     name = "fo"
     rule = "The highest weight that is usable; on a tie the newest."
+    looks_at = NOTHING
+    asks_counts = False
 
     def load(self, server: Server) -> int:
         """Return how far the weight is from the highest there can be."""

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from schedulers.base import NOTHING
 from schedulers.least import LeastLoad
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class LeastConnection(LeastLoad):
 
     name = "lc"
     rule = "The least 256 * active + total; on a tie the newest."
+    looks_at = NOTHING
 
     def load(self, server: Server) -> int:
         """Return the overhead."""

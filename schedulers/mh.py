@@ -55,10 +55,14 @@ class MaglevHashing(Scheduler):
     name = "mh"
     rule = "The server whose slot the client's address hashes to; else nobody, or a fallback."
     known_flags = frozenset({"mh-port", "mh-fallback"})
+    looks_at = frozenset({"source"})
+    asks_counts = False
 
     def __init__(self, flags: frozenset[str] = frozenset()) -> None:
         super().__init__(flags)
         self._by_port = "mh-port" in flags
+        if self._by_port:
+            self.looks_at = frozenset({"source", "ports"})
         self._fallback = "mh-fallback" in flags
         self._roster = Roster()
         self._usable: set[Server] = set()

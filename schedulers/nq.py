@@ -28,6 +28,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from schedulers.base import NOTHING
 from schedulers.least import LeastLoad, fraction
 from schedulers.sed import delay
 
@@ -42,6 +43,7 @@ class NeverQueue(LeastLoad):
 
     name = "nq"
     rule = "The newest idle server; if all are busy, the least (active + 1) / weight."
+    looks_at = NOTHING
 
     def load(self, server: Server) -> int:
         """Return 0 when idle, else the delay to expect, which is more than 0."""

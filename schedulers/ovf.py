@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from schedulers.base import NOTHING
 from schedulers.fo import HIGHEST_WEIGHT, from_highest
 from schedulers.least import LeastLoad
 
@@ -29,6 +30,7 @@ class WeightedOverflow(LeastLoad):
 
     name = "ovf"
     rule = "The highest weight among those with active <= weight; on a tie the newest."
+    looks_at = NOTHING
 
     def load(self, server: Server) -> int | None:
         """Return how far the weight is from the highest there can be; None when full."""

@@ -18,7 +18,7 @@ Source: net/netfilter/ipvs/ip_vs_rr.c, ip_vs_rr_schedule and ip_vs_rr_del_dest.
 
 from __future__ import annotations
 
-from schedulers.base import Flow, Scheduler, Server, Weighed
+from schedulers.base import NOTHING, Flow, Scheduler, Server, Weighed
 from schedulers.roster import Roster, in_turn
 
 
@@ -30,6 +30,8 @@ class RoundRobin(Scheduler):
 
     name = "rr"
     rule = "The next usable server in the list, newest first, behind the last pick."
+    looks_at = NOTHING
+    asks_counts = False
 
     def __init__(self, flags: frozenset[str] = frozenset()) -> None:
         super().__init__(flags)

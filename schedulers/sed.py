@@ -27,6 +27,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from schedulers.base import NOTHING
 from schedulers.least import LeastLoad, fraction
 from schedulers.words import short
 
@@ -39,6 +40,7 @@ class ShortestExpectedDelay(LeastLoad):
 
     name = "sed"
     rule = "The least (active + 1) / weight; on a tie the newest."
+    looks_at = NOTHING
 
     def load(self, server: Server) -> int:
         """Return the delay to expect, in units of one connection on a server of weight 1."""

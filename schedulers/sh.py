@@ -46,10 +46,14 @@ class SourceHashing(Scheduler):
     name = "sh"
     rule = "The server whose bucket the client's address hashes to; else nobody, or a fallback."
     known_flags = frozenset({"sh-port", "sh-fallback"})
+    looks_at = frozenset({"source"})
+    asks_counts = False
 
     def __init__(self, flags: frozenset[str] = frozenset()) -> None:
         super().__init__(flags)
         self._by_port = "sh-port" in flags
+        if self._by_port:
+            self.looks_at = frozenset({"source", "ports"})
         self._fallback = "sh-fallback" in flags
         self._servers: list[Server] = []
         self._table: list[Server] = []

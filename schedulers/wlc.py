@@ -30,6 +30,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from schedulers.base import NOTHING
 from schedulers.least import LeastLoad, fraction
 from schedulers.words import short
 
@@ -42,6 +43,7 @@ class WeightedLeastConnection(LeastLoad):
 
     name = "wlc"
     rule = "The least (256 * active + total) / weight; on a tie the newest."
+    looks_at = NOTHING
 
     def load(self, server: Server) -> int:
         """Return the overhead that a unit of weight bears."""

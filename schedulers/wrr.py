@@ -41,7 +41,7 @@ from bisect import bisect_left, insort
 from math import gcd
 from typing import TYPE_CHECKING
 
-from schedulers.base import Flow, Scheduler, Server, Weighed
+from schedulers.base import NOTHING, Flow, Scheduler, Server, Weighed
 from schedulers.roster import Roster, in_turn
 from schedulers.words import why_not
 
@@ -59,6 +59,8 @@ class WeightedRoundRobin(Scheduler):
 
     name = "wrr"
     rule = "The next in the list, newest first, with weight >= cw, which falls round by round."
+    looks_at = NOTHING
+    asks_counts = False
 
     def __init__(self, flags: frozenset[str] = frozenset()) -> None:
         super().__init__(flags)

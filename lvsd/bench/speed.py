@@ -39,8 +39,6 @@ STANDING_EACH: Final = 20
 MOST_STANDING: Final = 20_000
 OVF_FACTOR: Final = 100
 
-PICKS_ONLY: Final = frozenset({"rr", "wrr", "sh", "dh", "mh", "fo"})
-
 
 @dataclass(frozen=True, slots=True)
 class Speed:
@@ -56,7 +54,7 @@ def measure(candidate: Candidate, weights: Sequence[int], turns: int) -> Speed:
     scheduler = candidate.make()
     with blame(candidate):
         servers = populate(candidate, scheduler, weights)
-        load = picks_only if candidate.name in PICKS_ONLY else picks_and_connections
+        load = picks_and_connections if scheduler.asks_counts else picks_only
         turn = load(scheduler, servers)
         _try_out(scheduler, servers)
         turn(1)

@@ -181,14 +181,15 @@ class Candidate:
 class Choice:
     """Why this real server: the scheduler, its rule in a sentence, and who stood for election.
 
-    ``asked`` is, in a row of picks, the address that the scheduler goes by; empty where it goes
-    by none.
+    In a row of picks ``goes_by`` is whose address the scheduler goes by, and ``asked`` that
+    address; both are empty where it goes by none.
     """
 
     scheduler: str
     rule: str
     candidates: tuple[Candidate, ...]
     asked: str = ""
+    goes_by: Literal["", "client", "destination"] = ""
 
 
 @dataclass(frozen=True, slots=True)

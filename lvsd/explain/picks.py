@@ -10,7 +10,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 from itertools import cycle, islice
 from string import ascii_uppercase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from lvsd.explain.model import Candidate, Choice
 from schedulers import load
@@ -29,12 +29,6 @@ SERVERS = "192.168.1.1"
 VPORT = 80
 CPORT = 40000
 
-BY_DESTINATION = frozenset({"dh", "lblc", "lblcr"})
-"""Schedulers that look at where a connection goes: there the destinations vary."""
-
-BY_CLIENT = frozenset({"sh", "mh"})
-"""Schedulers that look at where a connection comes from."""
-
 NOBODY = "-"
 UNSAID = "the scheduler does not say why"
 
@@ -51,9 +45,9 @@ def picks(
 
     Servers A, B, C ... of these weights are added in this order, and stand so in each choice.
     The connections come from ``clients``, over and over, or from 198.51.100.1 onwards, to
-    192.0.2.10:80. For dh, lblc and lblcr they come from 198.51.100.1 and go to ``clients``, or
-    to 10.0.0.1 onwards. Raise what `schedulers.load` does of a name, ValueError of a flag that
-    the scheduler does not know.
+    192.0.2.10:80. Where the scheduler looks at the destination and not at the source, they come
+    from 198.51.100.1 and go to ``clients``, or to 10.0.0.1 onwards. Raise what `schedulers.load`
+    does of a name, ValueError of a flag that the scheduler does not know.
     """
     picker = (load(scheduler) if isinstance(scheduler, str) else scheduler)(flags)
     addresses = _onwards(SERVERS, len(weights))
@@ -65,7 +59,8 @@ def picks(
         picker.add(server)
     places = {server: place for place, server in enumerate(servers)}
 
-    by_destination = picker.name in BY_DESTINATION
+    goes_by = _goes_by(picker)
+    by_destination = goes_by == "destination"
     varied = clients or _onwards(DESTINATIONS if by_destination else CLIENTS[0], count)
     choices = []
     for address in islice(cycle(varied), count):
@@ -74,13 +69,19 @@ def picks(
         picked = picker.pick(flow, 0.0)
         weighed = sorted(weighed, key=lambda each: places[each.server])
         made = choice(picker, weighed, picked, lambda server: letters(places[server]))
-        goes_by = by_destination or picker.name in BY_CLIENT
-        choices.append(replace(made, asked=address) if goes_by else made)
+        choices.append(replace(made, asked=address, goes_by=goes_by) if goes_by else made)
         if picked is not None:
             picked.open()
             picked.activate()
             picker.changed(picked)
     return tuple(choices)
+
+
+def _goes_by(scheduler: Scheduler) -> Literal["", "client", "destination"]:
+    """Return whose address has to vary, that the picks may."""
+    if "source" in scheduler.looks_at:
+        return "client"
+    return "destination" if "destination" in scheduler.looks_at else ""
 
 
 def choice(
@@ -145,9 +146,7 @@ def cells(choice: Choice) -> dict[str, str]:
 
 def asked(choices: Sequence[Choice]) -> list[str]:
     """Return what the scheduler goes by, "client" or "destination"; empty if by neither."""
-    if not choices or not choices[0].asked:
-        return []
-    return ["destination" if choices[0].scheduler in BY_DESTINATION else "client"]
+    return [choices[0].goes_by] if choices and choices[0].goes_by else []
 
 
 def markdown(choices: Sequence[Choice]) -> str:

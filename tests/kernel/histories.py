@@ -11,6 +11,7 @@ import random
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from schedulers import BUILT_IN
 from tests.kernel import packets
 from tests.kernel.rig import server_address
 from tests.kernel.scenario import (
@@ -39,9 +40,6 @@ MARKS, PORTS = 1, 10000
 the real servers that an earlier one left."""
 
 FLAGS = {"sh": ("sh-port", "sh-fallback"), "mh": ("mh-port", "mh-fallback")}
-BY_DESTINATION = frozenset({"dh", "lblc", "lblcr"})
-"""Schedulers that look at the virtual address; so the service is a mark's, with many of them."""
-
 FEWEST, MOST = 3, 60
 STEPS = 120
 REUSED_S = 0.012
@@ -72,7 +70,9 @@ class History:
         self.heaviest = chance.choice((1, 3, 10, 100))
         self.crowded = chance.random() < 0.4
         self.clients = chance.choice((3, 30, 300))
-        by_mark = self.scheduler in BY_DESTINATION or chance.random() < 0.2
+        # Where the virtual address counts, the service is a mark's, with many of them.
+        looks_at = BUILT_IN[self.scheduler].looks_at
+        by_mark = "destination" in looks_at or chance.random() < 0.2
         self.vips = [self._vip(number) for number in range(1, 1 + (20 if by_mark else 1))]
         self.mark = MARKS + self.number if by_mark else 0
         self.vport = PORTS + self.number
