@@ -1,23 +1,30 @@
-"""A topology made real: ``ip`` commands per namespace, in three rounds.
+"""A topology made real: steps per namespace, in three rounds.
 
-First every node gets its interfaces, then its addresses, then its routes. All commands of one
-namespace and round go to one ``ip -batch``, so that a lab costs some twenty processes.
+First every node gets its interfaces, then its addresses, then its routes. Each namespace has one
+conversation with the kernel for all of them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import ExitStack
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from lvsd.errors import KernelError
+from lvsd.lab.steps import AddAddress, AddBridge, AddRoute, AddVeth, Round, SetLink
 from lvsd.lab.wait import until
+from lvsd.net import addresses, links
+from lvsd.net.families import INET6
+from lvsd.net.kernel import talking
+from lvsd.net.namespaces import entered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lvsd.lab.namespace import Namespace
     from lvsd.lab.plan import Link, Node, Topology
+    from lvsd.lab.steps import Step
+from lvsd.net.kernel import Kernel
 
 SWITCH = "switch"
 """The namespace in which the bridges stand."""
@@ -37,20 +44,12 @@ ROUTER_SYSCTLS = {"net.ipv4.ip_forward": "1", "net.ipv6.conf.all.forwarding": "1
 """Set in the router, too."""
 
 
-@dataclass(frozen=True, slots=True)
-class Round:
-    """The lines for one ``ip -batch`` in the namespace of ``node``."""
-
-    node: str
-    lines: tuple[str, ...]
-
-
 def names(topology: Topology) -> list[str]:
     """Return the namespaces that a topology needs, in the order to make them."""
     return [node.name for node in topology.nodes] + [SWITCH] * bool(topology.bridged)
 
 
-def commands(topology: Topology, full_name: Mapping[str, str]) -> list[Round]:
+def rounds(topology: Topology, full_name: Mapping[str, str]) -> list[Round]:
     """Return all rounds in order; ``full_name`` maps a node to its namespace's name."""
     return [
         *_wire(topology, full_name),
@@ -62,21 +61,25 @@ def commands(topology: Topology, full_name: Mapping[str, str]) -> list[Round]:
 def build(topology: Topology, namespaces: Mapping[str, Namespace]) -> None:
     """Set up the namespaces, which exist and are empty. Return when every address works.
 
-    Raise KernelError when the kernel refuses a command.
+    Raise KernelError when the kernel refuses a step.
     """
     for namespace in namespaces.values():
         sysctls = SYSCTLS | (ROUTER_SYSCTLS if namespace.host == "router" else {})
-        for key, value in sysctls.items():
-            namespace.sysctl(key, value)
+        namespace.set_sysctls(sysctls)
     full_name = {name: namespace.name for name, namespace in namespaces.items()}
-    for step in commands(topology, full_name):
-        namespaces[step.node].ip(*step.lines)
-    if not until(lambda: all(_settled(namespaces[node.name]) for node in topology.nodes)):
-        raise KernelError(
-            "build the lab",
-            "an IPv6 address or a link did not come up",
-            "is another program changing network namespaces?",
-        )
+    with ExitStack() as stack:
+        kernels: dict[str, Kernel] = {}
+        for name, namespace in namespaces.items():
+            with entered(namespace.name):
+                kernels[name] = stack.enter_context(talking())
+        for each in rounds(topology, full_name):
+            each.do(kernels[each.node], namespaces[each.node].name)
+        if not until(lambda: all(_settled(kernels[node.name]) for node in topology.nodes)):
+            raise KernelError(
+                "build the lab",
+                "an IPv6 address or a link did not come up",
+                "is another program changing network namespaces?",
+            )
 
 
 def mac(link: Link) -> str:
@@ -86,54 +89,45 @@ def mac(link: Link) -> str:
 
 def _wire(topology: Topology, full_name: Mapping[str, str]) -> list[Round]:
     """Veth pairs, made inside the namespaces, so that names clash with nobody's."""
-    rounds: list[Round] = []
-    switch = ["link set lo up"]
+    made: list[Round] = []
+    switch: list[Step] = [SetLink("lo")]
     for network in topology.networks:
         members, mtu = topology.members(network), topology.mtu_of(network)
         if network not in topology.bridged:
             (node, link), (other, peer) = members
-            line = _veth(mtu, link.interface, peer.interface, full_name[other.name])
-            rounds.append(Round(node.name, (line,)))
+            pair = AddVeth(link.interface, peer.interface, full_name[other.name], mtu)
+            made.append(Round(node.name, (pair,)))
             continue
-        switch.append(f"link add {network.name} type bridge stp_state 0 mcast_snooping 0")
+        switch.append(AddBridge(network.name))
         for node, link in members:
             port = f"{network.name}-{node.name}"[:15]
             switch += [
-                _veth(mtu, port, link.interface, full_name[node.name]),
-                f"link set {port} master {network.name} up",
+                AddVeth(port, link.interface, full_name[node.name], mtu),
+                SetLink(port, master=network.name),
             ]
-        switch.append(f"link set {network.name} mtu {mtu} up")
+        switch.append(SetLink(network.name, mtu=mtu))
     if topology.bridged:
-        rounds.append(Round(SWITCH, tuple(switch)))
-    return rounds
+        made.append(Round(SWITCH, tuple(switch)))
+    return made
 
 
-def _veth(mtu: int, interface: str, peer: str, peer_namespace: str) -> str:
-    return (
-        f"link add {interface} mtu {mtu} type veth"
-        f" peer name {peer} mtu {mtu} netns {peer_namespace}"
-    )
-
-
-def _address(node: Node, topology: Topology) -> tuple[str, ...]:
-    lines = ["link set lo up"]
+def _address(node: Node, topology: Topology) -> tuple[Step, ...]:
+    steps: list[Step] = [SetLink("lo")]
     for link in node.links:
-        mtu = topology.mtu_of(link.network)
-        lines.append(f"link set {link.interface} address {mac(link)} mtu {mtu} up")
-        for number, addresses in enumerate(link.addresses):
-            # A deprecated address is used only when asked for: the first one is the default.
-            life = " preferred_lft 0" if number else ""
+        steps.append(SetLink(link.interface, mac=mac(link), mtu=topology.mtu_of(link.network)))
+        for number, pair in enumerate(link.addresses):
             v4, v6 = link.network.v4.prefixlen, link.network.v6.prefixlen
-            lines += [
-                f"address add {addresses.v4}/{v4} dev {link.interface}",
-                f"address add {addresses.v6}/{v6} dev {link.interface} nodad{life}",
+            steps += [
+                AddAddress(link.interface, pair.v4, v4),
+                # A deprecated address is used only when asked for: the first one is the default.
+                AddAddress(link.interface, pair.v6, v6, preferred=not number),
             ]
-    return tuple(lines)
+    return tuple(steps)
 
 
-def _route(node: Node) -> tuple[str, ...]:
-    lines = [
-        f"route add {target} via {gateway} dev {route.interface}"
+def _route(node: Node) -> tuple[Step, ...]:
+    steps: list[Step] = [
+        AddRoute(target, gateway, route.interface)
         for route in node.routes
         for target, gateway in (
             (route.targets.v4, route.gateway.v4),
@@ -141,18 +135,16 @@ def _route(node: Node) -> tuple[str, ...]:
         )
     ]
     if node.gateway is not None:
-        lines += [
-            f"route add default via {gateway} dev {node.links[0].interface} src {source}"
-            for gateway, source in (
-                (node.gateway.v4, node.addresses.v4),
-                (node.gateway.v6, node.addresses.v6),
-            )
+        interface = node.links[0].interface
+        steps += [
+            AddRoute("0.0.0.0/0", node.gateway.v4, interface, node.addresses.v4),
+            AddRoute("::/0", node.gateway.v6, interface, node.addresses.v6),
         ]
-    return tuple(lines)
+    return tuple(steps)
 
 
-def _settled(namespace: Namespace) -> bool:
+def _settled(kernel: Kernel) -> bool:
     """Whether no address is tentative and no link waits for its peer."""
-    tentative = namespace.run(["ip", "-6", "address", "show", "tentative"]).stdout
-    waiting = namespace.run(["ip", "link", "show", "up"]).stdout
-    return not tentative and "NO-CARRIER" not in waiting
+    if any(link.is_up and not link.is_running for link in links.every(kernel)):
+        return False
+    return not any(each.is_tentative for each in addresses.every(kernel, INET6))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from lvsd.errors import KernelError
+from lvsd.net import links
+from lvsd.net.kernel import talking
 
 if TYPE_CHECKING:
     from lvsd.lab.namespace import Namespace
@@ -23,6 +26,12 @@ class Count:
 
 def count(namespace: Namespace, interface: str) -> Count:
     """Return what has crossed an interface since it was made."""
-    shown = namespace.run(["ip", "-json", "-stats", "link", "show", "dev", interface])
-    (link,) = json.loads(shown.stdout)
-    return Count(link["stats64"]["rx"]["packets"], link["stats64"]["tx"]["packets"])
+    with namespace.entered(), talking() as kernel:
+        found = links.counts(kernel, interface)
+    if found is None:
+        raise KernelError(
+            f"count packets at {interface} in {namespace.name}",
+            "there is no such interface",
+            "see `ip link` there",
+        )
+    return Count(found.received, found.sent)

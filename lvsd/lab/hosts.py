@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from lvsd.control.client import PATH_VARIABLE
 from lvsd.lab import real_server
+from lvsd.lab.program import find
 
 if TYPE_CHECKING:
     from lvsd.lab.director import Daemon
@@ -71,7 +72,8 @@ def shell(space: Namespace, path: str, greeting: str = "") -> list[str]:
 
 
 def inside(space: Namespace, *argv: str) -> list[str]:
-    """Return the command that runs another one in a host."""
+    """Return the command that runs another one in a host. Raise KernelError without iproute2."""
+    find("ip")
     return ["ip", "netns", "exec", space.name, *argv]
 
 

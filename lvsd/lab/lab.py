@@ -15,8 +15,6 @@ import atexit
 import contextlib
 import os
 import re
-import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -24,10 +22,11 @@ from typing import TYPE_CHECKING, Any, Final
 from lvsd.errors import KernelError, PrivilegeError
 from lvsd.lab import build, plan, processes, registry
 from lvsd.lab.namespace import Namespace
+from lvsd.net import namespaces
 from lvsd.signals import deferred, unwinding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from typing import Self
 
 MAX_PLACE_BYTES: Final = 48
@@ -168,7 +167,8 @@ class Lab:
                 registration.name, tuple(full_names.values()), str(directory)
             )
             registration.record(self._entry)
-        _add_namespaces(full_names.values())
+        for full_name in full_names.values():
+            namespaces.add(full_name)
         nodes = {node.name: node for node in self.topology.nodes}
         for host, full_name in full_names.items():
             (directory / host).mkdir()
@@ -187,10 +187,6 @@ def _check_machine() -> None:
         raise PrivilegeError(
             "build the lab", "network namespaces need root", "run it as root, e.g. with sudo"
         )
-    if shutil.which("ip") is None:
-        raise KernelError(
-            "build the lab", "`ip` is not installed", "install iproute2 (apt-get install iproute2)"
-        )
 
 
 def _check_place() -> None:
@@ -202,21 +198,3 @@ def _check_place() -> None:
             f"its files cannot be in {place!r}: the path is too long or has special characters",
             "set TMPDIR to a plain folder, such as /tmp",
         )
-
-
-def _add_namespaces(names: Iterable[str]) -> None:
-    batch = subprocess.run(
-        ["ip", "-batch", "-"],
-        input="\n".join(f"netns add {name}" for name in names),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if batch.returncode == 0:
-        return
-    reason = batch.stderr.strip().partition("\n")[0]
-    if "not permitted" in reason:
-        raise PrivilegeError(
-            "add a network namespace", reason, "give this root CAP_SYS_ADMIN and CAP_NET_ADMIN"
-        )
-    raise KernelError("add a network namespace", reason, "see `ip netns list`")

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lvsd.errors import KernelError
-from lvsd.lab.processes import NETNS
+from lvsd.net.namespaces import entered
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from lvsd.lab.plan import Addresses, Node
 
 RUN_TIMEOUT_S = 60.0
-CLONE_NEWNET = 0x40000000
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Namespace:
@@ -71,27 +66,9 @@ class Namespace:
             raise LookupError(f"{self.name} is a switch: it has no addresses")
         return self.node
 
-    @contextlib.contextmanager
-    def entered(self) -> Iterator[None]:
-        """Put this thread into the namespace inside the block.
-
-        Sockets opened there belong to the namespace for good, and so do processes and threads
-        started there. Other threads stay where they are. Do not await inside the block, unless
-        the whole event loop runs in it.
-        """
-        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-        try:
-            there = os.open(NETNS / self.name, os.O_RDONLY)
-            try:
-                _setns(there, self.name)
-            finally:
-                os.close(there)
-            try:
-                yield
-            finally:
-                _setns(home, "back home")
-        finally:
-            os.close(home)
+    def entered(self) -> AbstractContextManager[None]:
+        """Put this thread into the namespace inside the block, see `lvsd.net.namespaces`."""
+        return entered(self.name)
 
     def run(self, argv: Sequence[str | Path], **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a program to its end and return what it printed.
@@ -131,6 +108,9 @@ class Namespace:
     def ip(self, *lines: str) -> None:
         """Carry out commands of iproute2, such as ``address add 192.0.2.9/32 dev front``.
 
+        For tests and experiments, which say a change as an operator types it. The lab itself is
+        built by `lvsd.net`.
+
         Raise KernelError with the line that was refused; those before it stay done.
         """
         batch = self.run(["ip", "-batch", "-"], input="\n".join(lines), check=False)
@@ -144,13 +124,18 @@ class Namespace:
 
     def sysctl(self, key: str, value: str) -> None:
         """Set a sysctl such as ``net.ipv4.ip_forward``. Raise KernelError if that fails."""
+        self.set_sysctls({key: value})
+
+    def set_sysctls(self, values: Mapping[str, str]) -> None:
+        """Set sysctls. Raise KernelError at the first that fails."""
         with self.entered():
-            try:
-                _sysctl_path(key).write_text(value, encoding="ascii")
-            except OSError as error:
-                raise KernelError(
-                    f"set {key}={value} in {self.name}", error, "is /proc/sys writable?"
-                ) from error
+            for key, value in values.items():
+                try:
+                    _sysctl_path(key).write_text(value, encoding="ascii")
+                except OSError as error:
+                    raise KernelError(
+                        f"set {key}={value} in {self.name}", error, "is /proc/sys writable?"
+                    ) from error
 
     def sysctl_value(self, key: str) -> str:
         """Return the value of a sysctl."""
@@ -160,14 +145,3 @@ class Namespace:
 
 def _sysctl_path(key: str) -> Path:
     return Path("/proc/sys", *key.split("."))
-
-
-def _setns(descriptor: int, where: str) -> None:
-    # os.setns came with Python 3.12.
-    if _libc.setns(descriptor, CLONE_NEWNET):
-        errno = ctypes.get_errno()
-        raise KernelError(
-            f"enter network namespace {where}",
-            OSError(errno, os.strerror(errno)),
-            "entering needs root",
-        )

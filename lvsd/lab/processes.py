@@ -10,11 +10,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from lvsd.net.namespaces import NETNS
+
+__all__ = ["NETNS", "end", "inside", "sweep"]
+
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
-
-NETNS = Path("/run/netns")
-"""Where iproute2 keeps the names of network namespaces."""
 
 GRACE_S = 3.0
 """From SIGTERM to SIGKILL."""

@@ -25,7 +25,7 @@ TCP_LISTEN = "0A"
 UDP_OPEN = "07"
 """States in /proc/net/tcp and udp (include/net/tcp_states.h: TCP_LISTEN, TCP_CLOSE)."""
 
-PACKAGES = {"nginx": "nginx-light", "dnsmasq": "dnsmasq-base"}
+PACKAGES = {"nginx": "nginx-light", "dnsmasq": "dnsmasq-base", "ip": "iproute2"}
 """Debian's package of a program, where it is named otherwise."""
 
 

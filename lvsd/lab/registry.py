@@ -13,7 +13,6 @@ import itertools
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from lvsd.errors import KernelError
 from lvsd.lab import processes
+from lvsd.net import namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -114,15 +114,11 @@ def remove(entry: Entry) -> None:
 
 def delete_namespaces(names: Iterable[str]) -> None:
     """Delete those of the namespaces that exist. Raise KernelError if one resists."""
-    lines = [f"netns delete {name}" for name in names if (processes.NETNS / name).exists()]
-    if not lines:
-        return
-    batch = subprocess.run(
-        ["ip", "-force", "-batch", "-"],
-        input="\n".join(lines),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if batch.returncode:
-        raise KernelError("remove the lab", batch.stderr.strip(), "see `ip netns list`")
+    refused: KernelError | None = None
+    for name in names:
+        try:
+            namespaces.delete(name)
+        except KernelError as error:
+            refused = error
+    if refused is not None:
+        raise refused

@@ -52,6 +52,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "lvsd.config": ("lvsd.packet", *PURE, *OF_ALL),
     "lvsd.io": CORE,
+    "lvsd.net": ("lvsd.packet.address", *OF_ALL),
     "lvsd.control": ("lvsd.turns", *CORE),
     "lvsd.fastpath": CORE,
     "lvsd.health": CORE,
@@ -75,17 +76,26 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "lvsd.arguments",
         "lvsd.packet",
         "lvsd.io",
+        "lvsd.net",
         "lvsd.notify",
         "lvsd.signals",
         *OF_ALL,
     ),
-    "lvsd.doctor": ("lvsd.arguments", "lvsd.config", "lvsd.control", "lvsd.io", *CORE),
+    "lvsd.doctor": (
+        "lvsd.arguments",
+        "lvsd.config",
+        "lvsd.control",
+        "lvsd.io",
+        "lvsd.net",
+        *CORE,
+    ),
     "lvsd.lab": (
         "lvsd.arguments",
         "lvsd.config",
         "lvsd.control",
         "lvsd.explain",
         "lvsd.io",
+        "lvsd.net",
         "lvsd.signals",
         "lvsd.terminal",
         *CORE,
@@ -314,6 +324,16 @@ def test_imports_go_one_way() -> None:
         )
     ]
     assert wrong == []
+
+
+def test_only_the_network_layer_knows_pyroute2() -> None:
+    knowing = {
+        layer_of(module)
+        for module, path in modules()
+        for each in imports(path.read_text(), module)
+        if _within(each.target, ("pyroute2",))
+    }
+    assert knowing == {"lvsd.net"}
 
 
 def test_the_commands_that_are_loaded_by_name_are_lazy_ones() -> None:

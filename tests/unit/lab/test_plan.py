@@ -1,12 +1,18 @@
-"""The lab on paper: addresses, networks, the commands that make them."""
+"""The lab on paper: addresses, networks, the steps that make them."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import pytest
 
 from lvsd.errors import UsageError
 from lvsd.lab import build, plan
 from lvsd.lab.plan import Addresses
+from lvsd.lab.steps import AddAddress, AddRoute, AddVeth, SetLink
+
+if TYPE_CHECKING:
+    from lvsd.lab.steps import Step
 
 
 def test_a_host_has_the_same_digits_in_both_families() -> None:
@@ -96,16 +102,16 @@ def test_interfaces_come_before_addresses_and_addresses_before_routes() -> None:
     topology = plan.nat(servers=1, mtu=9000)
     full_name = {name: f"x-{name}" for name in build.names(topology)}
 
-    rounds = build.commands(topology, full_name)
+    rounds = build.rounds(topology, full_name)
 
-    assert [(step.node, step.lines[0]) for step in rounds] == [
-        ("client", "link add eth0 mtu 9000 type veth peer name front mtu 9000 netns x-director"),
-        ("director", "link add back mtu 9000 type veth peer name eth0 mtu 9000 netns x-server1"),
-        ("client", "link set lo up"),
-        ("director", "link set lo up"),
-        ("server1", "link set lo up"),
-        ("client", "route add default via 192.0.2.1 dev eth0 src 192.0.2.100"),
-        ("server1", "route add default via 10.0.0.1 dev eth0 src 10.0.0.11"),
+    assert [(each.node, each.steps[0]) for each in rounds] == [
+        ("client", AddVeth("eth0", "front", "x-director", 9000)),
+        ("director", AddVeth("back", "eth0", "x-server1", 9000)),
+        ("client", SetLink("lo")),
+        ("director", SetLink("lo")),
+        ("server1", SetLink("lo")),
+        ("client", AddRoute("0.0.0.0/0", "192.0.2.1", "eth0", "192.0.2.100")),
+        ("server1", AddRoute("0.0.0.0/0", "10.0.0.1", "eth0", "10.0.0.11")),
     ]
 
 
@@ -113,15 +119,12 @@ def test_only_a_hosts_first_ipv6_address_is_used_unasked() -> None:
     topology = plan.nat(servers=1, mtu=1500)
 
     preferred = [
-        line
-        for line in lines(topology)
-        if "2001:db8:1::1" in line and "preferred_lft 0" not in line
+        step.address
+        for step in steps(topology)
+        if isinstance(step, AddAddress) and "2001:db8:1::1" in step.address and step.preferred
     ]
 
-    assert [line.split()[2] for line in preferred if line.startswith("address")] == [
-        "2001:db8:1::100/64",
-        "2001:db8:1::1/64",
-    ]
+    assert preferred == ["2001:db8:1::100", "2001:db8:1::1"]
 
 
 MIXED = ("nat", "dr", "tun", "fullnat")
@@ -171,18 +174,18 @@ def test_real_servers_know_their_way() -> None:
 
 
 def test_the_director_reaches_the_far_network_by_the_router() -> None:
-    said = lines(plan.modes(("tun",), mtu=1500))
+    found = steps(plan.modes(("tun",), mtu=1500))
 
-    assert [line for line in said if line.startswith("route") and line.endswith("back")] == [
-        "route add 10.1.0.0/24 via 10.0.0.254 dev back",
-        "route add fd00:11::/64 via fd00:10::254 dev back",
+    assert [step for step in found if isinstance(step, AddRoute) and step.interface == "back"] == [
+        AddRoute("10.1.0.0/24", "10.0.0.254", "back"),
+        AddRoute("fd00:11::/64", "fd00:10::254", "back"),
     ]
 
 
-def lines(topology: plan.Topology) -> list[str]:
-    """Return every line for ``ip``."""
+def steps(topology: plan.Topology) -> list[Step]:
+    """Return every step."""
     full_name = {name: name for name in build.names(topology)}
-    return [line for step in build.commands(topology, full_name) for line in step.lines]
+    return [step for each in build.rounds(topology, full_name) for step in each.steps]
 
 
 def test_the_router_has_no_leg_where_nobody_is() -> None:
@@ -211,9 +214,9 @@ def test_the_director_has_local_addresses_where_there_is_fullnat(
 def test_the_far_network_can_have_a_smaller_mtu() -> None:
     topology = plan.modes(("dr", "tun"), mtu=1500, far_mtu=1400)
 
-    assert [line for line in lines(topology) if line.startswith("link set") and "1400" in line] == [
-        "link set far address 02:00:0a:01:00:fe mtu 1400 up",
-        "link set eth0 address 02:00:0a:01:00:0c mtu 1400 up",
+    assert [step for step in steps(topology) if isinstance(step, SetLink) and step.mtu == 1400] == [
+        SetLink("far", mac="02:00:0a:01:00:fe", mtu=1400),
+        SetLink("eth0", mac="02:00:0a:01:00:0c", mtu=1400),
     ]
     assert [topology.mtu_of(network) for network in topology.networks] == [1500, 1500, 1400]
 
