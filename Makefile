@@ -63,7 +63,7 @@ lock: venv ## renew requirements/*.lock from pyproject.toml
 demo: venv ## real HTTP requests through lvsd: the four modes, then four schedulers
 	$(BIN)/lvsd demo
 
-test: lint docs unit thorough netns kernel ## everything that CI runs (root)
+test: lint docs unit netns kernel ## everything that CI runs (root)
 
 check: lint unit ## what every change should pass: quick, no root
 

@@ -68,7 +68,9 @@ class Forwarding:
             if packet.version == 6 and mtu < packet.end <= self._network.link_mtus.get(indev, 0):
                 return self._cut(path, packet, indev)
             return path.request(packet)
-        return self.depart(connection, path, packet, indev)
+        if self._outbox.depart(connection, path, packet, indev):  # `depart`, a call sooner
+            return Verdict.TAKEN
+        return self._tally.drop(Reason.TOO_BIG)
 
     def _cut(self, path: Path, packet: Packet, indev: int) -> Verdict:
         """Send an IPv6 packet that NAT rewrites in pieces, by a socket.
