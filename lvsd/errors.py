@@ -12,6 +12,7 @@ error                 who fixes it                           exit status
 `PrivilegeError`      the operator, by root or capabilities  77 (EX_NOPERM)
 `ControlError`        the client of the control socket       none: an answer
 `PluginError`         the author of a plug-in                70 (EX_SOFTWARE)
+`WireError`           nobody: an engine is started anew      70 (EX_SOFTWARE)
 ====================  =====================================  ===================
 
 A sender of packets can cause none of them.
@@ -133,3 +134,7 @@ class ControlError(LvsdError):
 
 class PluginError(LvsdError):
     """A third party's scheduler or forwarder breaks its contract."""
+
+
+class WireError(LvsdError):
+    """The other end of the socket pair between supervisor and engine says what it must not."""

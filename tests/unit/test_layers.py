@@ -54,6 +54,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "lvsd.io": CORE,
     "lvsd.net": ("lvsd.packet.address", *OF_ALL),
     "lvsd.control": ("lvsd.turns", *CORE),
+    "lvsd.engine": CORE,
     "lvsd.fastpath": CORE,
     "lvsd.health": CORE,
     "lvsd.sync": CORE,

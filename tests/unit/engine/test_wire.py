@@ -1,0 +1,234 @@
+"""The socket pair between supervisor and engine, whatever comes over it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import pickle
+import socket
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+import uvloop
+
+from lvsd import __version__
+from lvsd.engine import wire as wire_module
+from lvsd.engine.wire import LONGEST, Hello, Wire
+from lvsd.errors import WireError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+
+    Scenario = Callable[["Ends"], Coroutine[Any, Any, None]]
+
+PATIENCE_S = 30.0
+HELLO = json.dumps({"version": __version__, "process": 7}).encode()
+
+
+class Said(NamedTuple):
+    """A message that both ends know."""
+
+    number: int
+    data: bytes = b""
+
+
+class Unknown(NamedTuple):
+    """A message that only its sender knows."""
+
+    number: int
+
+
+class End:
+    """One end of the pair, what it heard, and how it ended."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self.heard: list[object] = []
+        self.ended: list[WireError | None] = []
+        self.wire = Wire(end, [Said], self.heard.append, self.ended.append)
+
+
+class Ends:
+    """Both ends, on one loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        sockets = socket.socketpair()
+        self.raw = sockets[1]
+        self.one, self.other = map(End, sockets)
+        self.one.wire.start(loop)
+        self._loop = loop
+
+    def start_other(self) -> None:
+        """Let the other end be a wire, too; before that a test may write what it likes there."""
+        self.other.wire.start(self._loop)
+
+
+async def _until(holds: Callable[[], object]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not holds():  # noqa: ASYNC110 - whatever may come to hold
+            await asyncio.sleep(0.001)
+
+
+@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Iterator[Callable[[Scenario], None]]:
+    """Return a function that runs a scenario with both ends."""
+    with asyncio.Runner(loop_factory=request.param) as runner:
+
+        def run(scenario: Scenario) -> None:
+            async def around() -> None:
+                ends = Ends(asyncio.get_running_loop())
+                try:
+                    await scenario(ends)
+                finally:
+                    ends.one.wire.close()
+                    ends.other.wire.close()
+                    ends.raw.close()
+
+            runner.run(around())
+
+        yield run
+
+
+def _frame(body: bytes) -> bytes:
+    return len(body).to_bytes(4, "big") + body
+
+
+def test_messages_arrive_in_order_and_whole_from_both_sides_at_once(
+    run: Callable[[Scenario], None],
+) -> None:
+    async def scenario(ends: Ends) -> None:
+        ends.start_other()
+        one = [Said(number, bytes(number % 5000)) for number in range(3000)]
+        other = [Said(-number, b"x" * (number % 3000)) for number in range(3000)]
+        for mine, yours in zip(one, other, strict=True):
+            ends.one.wire.send(mine)
+            ends.other.wire.send(yours)
+        await _until(lambda: len(ends.one.heard) == len(ends.other.heard) == 3000)
+        assert (ends.other.heard, ends.one.heard) == (one, other)
+        assert (ends.one.wire.waiting_bytes, ends.other.wire.waiting_bytes) == (0, 0)
+        assert ends.one.wire.peer is not None
+        assert ends.one.wire.peer.version == __version__
+
+    run(scenario)
+
+
+def test_a_message_may_be_longer_than_the_socket_has_room_for(
+    run: Callable[[Scenario], None],
+) -> None:
+    async def scenario(ends: Ends) -> None:
+        message = Said(1, bytes(10 << 20))
+        ends.one.wire.send(message)
+        assert ends.one.wire.waiting_bytes > 1 << 20
+        ends.start_other()
+        await _until(lambda: ends.other.heard)
+        assert ends.other.heard == [message]
+        assert ends.one.wire.waiting_bytes == 0
+
+    run(scenario)
+
+
+def test_others_have_their_turns_while_many_messages_come(
+    run: Callable[[Scenario], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire_module, "SLICE_S", 0.0)
+    turns = 0
+
+    async def packets() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def scenario(ends: Ends) -> None:
+        others = asyncio.create_task(packets())
+        for number in range(500):
+            ends.one.wire.send(Said(number))
+        ends.start_other()
+        await _until(lambda: len(ends.other.heard) == 500)
+        others.cancel()
+        assert turns >= 500
+
+    run(scenario)
+
+
+def test_an_end_that_closes_is_heard_and_sending_to_it_does_no_harm(
+    run: Callable[[Scenario], None],
+) -> None:
+    async def scenario(ends: Ends) -> None:
+        ends.start_other()
+        ends.other.wire.send(Said(1))
+        await _until(lambda: ends.one.heard)
+        ends.other.wire.close()
+        await _until(lambda: ends.one.ended)
+        assert ends.one.ended == [None]
+        ends.one.wire.send(Said(2))
+        ends.one.wire.close()
+        assert (ends.one.ended, ends.other.ended) == ([None], [])
+
+    run(scenario)
+
+
+def test_an_end_that_is_gone_while_much_waits_to_be_sent_is_noticed(
+    run: Callable[[Scenario], None],
+) -> None:
+    async def scenario(ends: Ends) -> None:
+        ends.one.wire.send(Said(1, bytes(10 << 20)))
+        ends.raw.close()
+        await _until(lambda: ends.one.ended)
+        assert ends.one.ended == [None]
+        assert ends.one.wire.waiting_bytes == 0
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("sent", "wrong"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", "a message of 1195725856 bytes, expected"),
+        (_frame(b"hello"), "the other end does not say which version it is"),
+        (_frame(b"\xff\xfe"), "the other end does not say which version it is"),
+        (_frame(b'{"version": "1"}'), "the other end does not say which version it is"),
+        (_frame(b"[1]"), "the other end does not say which version it is"),
+        (
+            _frame(b'{"version": "0.0.0", "process": 1}'),
+            f"the other end is lvsd 0.0.0, this one is {__version__}",
+        ),
+        ((LONGEST + 1).to_bytes(4, "big"), f"a message of {LONGEST + 1} bytes, expected"),
+        (_frame(HELLO) + _frame(b""), "what came is no message: EOFError"),
+        (_frame(HELLO) + _frame(bytes(40)), "what came is no message: UnpicklingError"),
+        (_frame(HELLO) + _frame(pickle.dumps(Said(1))[:-1]), "what came is no message"),
+        (
+            _frame(HELLO) + _frame(pickle.dumps(print)),
+            "a message names builtins.print, which is none of ours",
+        ),
+        (_frame(HELLO) + _frame(pickle.dumps(Unknown(1))), r"test_wire\.Unknown, which is none"),
+    ],
+    ids=range(12),
+)
+def test_what_is_no_message_ends_the_wire_with_the_reason(
+    run: Callable[[Scenario], None], sent: bytes, wrong: str
+) -> None:
+    async def scenario(ends: Ends) -> None:
+        ends.raw.sendall(sent)
+        await _until(lambda: ends.one.ended)
+        (error,) = ends.one.ended
+        assert isinstance(error, WireError)
+        with pytest.raises(WireError, match=wrong):
+            raise error
+        assert ends.one.heard == []
+
+    run(scenario)
+
+
+def test_an_end_that_breaks_off_within_a_message_is_an_error(
+    run: Callable[[Scenario], None],
+) -> None:
+    async def scenario(ends: Ends) -> None:
+        ends.raw.sendall(_frame(HELLO) + _frame(pickle.dumps(Said(1))) + _frame(bytes(9))[:-1])
+        await _until(lambda: ends.one.heard)
+        ends.raw.close()
+        await _until(lambda: ends.one.ended)
+        assert str(ends.one.ended[0]) == "the other end broke off within a message"
+        assert ends.one.heard == [Said(1)]
+        assert ends.one.wire.peer == Hello(__version__, 7)
+
+    run(scenario)
