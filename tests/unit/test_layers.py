@@ -55,6 +55,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "lvsd.net": ("lvsd.packet.address", *OF_ALL),
     "lvsd.control": ("lvsd.turns", *CORE),
     "lvsd.engine": CORE,
+    "lvsd.supervisor": ("lvsd.engine", *CORE),
     "lvsd.fastpath": CORE,
     "lvsd.health": CORE,
     "lvsd.sync": CORE,
