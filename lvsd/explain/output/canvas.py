@@ -6,13 +6,14 @@ has for "sans-serif".
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html import escape
 from textwrap import wrap
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator, Mapping
 
 INK: Final = "#1a1a1a"
 GREY: Final = "#5a5a5a"
@@ -58,6 +59,11 @@ class Box:
         """The x of the vertical axis."""
         return self.x + self.width / 2
 
+    @property
+    def attributes(self) -> dict[str, str | float]:
+        """What a rectangle's element says of it."""
+        return {"x": self.x, "y": self.y, "width": self.width, "height": self.height}
+
 
 def width_of(text: str, size: float, family: Family = "sans", *, bold: bool = False) -> float:
     """Return how wide a text may get."""
@@ -75,15 +81,24 @@ class Canvas:
 
     parts: list[str] = field(default_factory=list)
 
+    def add(self, tag: str, content: str = "", /, **attributes: str | float) -> None:
+        """Add an element with a text in it; attributes are written as `_attributes` has them."""
+        end = f">{clean(content)}</{tag}>" if content else "/>"
+        self.parts.append(f"<{tag}{_attributes(attributes)}{end}")
+
+    @contextmanager
+    def group(self, **attributes: str | float) -> Iterator[None]:
+        """Put what is added inside the block into a group."""
+        self.parts.append(f"<g{_attributes(attributes)}>")
+        yield
+        self.parts.append("</g>")
+
     def rect(
         self, box: Box, *, fill: str = WHITE, stroke: str = "", radius: float = 6, wide: float = 1
     ) -> None:
         """Paint a rectangle."""
-        edge = f' stroke="{stroke}" stroke-width="{wide:g}"' if stroke else ""
-        self.parts.append(
-            f'<rect x="{box.x:g}" y="{box.y:g}" width="{box.width:g}" height="{box.height:g}" '
-            f'rx="{radius:g}" fill="{fill}"{edge}/>'
-        )
+        edge: dict[str, str | float] = {"stroke": stroke, "stroke_width": wide} if stroke else {}
+        self.add("rect", **box.attributes, rx=radius, fill=fill, **edge)
 
     def text(
         self,
@@ -98,13 +113,14 @@ class Canvas:
         anchor: Anchor = "start",
     ) -> None:
         """Write a line of text; ``y`` is its baseline."""
-        style = ' font-family="monospace"' if family == "mono" else ""
-        style += ' font-weight="bold"' if bold else ""
-        style += "" if anchor == "start" else f' text-anchor="{anchor}"'
-        self.parts.append(
-            f'<text x="{x:g}" y="{y:g}" font-size="{size:g}" fill="{colour}"{style}>'
-            f"{clean(text)}</text>"
-        )
+        style: dict[str, str | float] = {}
+        if family == "mono":
+            style["font_family"] = "monospace"
+        if bold:
+            style["font_weight"] = "bold"
+        if anchor != "start":
+            style["text_anchor"] = anchor
+        self.add("text", text or " ", x=x, y=y, font_size=size, fill=colour, **style)
 
     def arrow(
         self, start: tuple[float, float], end: tuple[float, float], colour: str, *, dashed: bool
@@ -114,33 +130,24 @@ class Canvas:
         along = (_sign(to_x - x), _sign(to_y - y))
         neck = (to_x - 12 * along[0], to_y - 12 * along[1])
         wings = [(neck[0] + 6 * side * along[1], neck[1] + 6 * side * along[0]) for side in (1, -1)]
-        dashes = ' stroke-dasharray="9 5"' if dashed else ""
-        self.parts.append(
-            f'<path d="M{x:g} {y:g}L{neck[0]:g} {neck[1]:g}" fill="none" stroke="{colour}" '
-            f'stroke-width="3"{dashes}/>'
-            f'<path d="M{to_x:g} {to_y:g}L{wings[0][0]:g} {wings[0][1]:g}'
-            f'L{wings[1][0]:g} {wings[1][1]:g}Z" fill="{colour}"/>'
+        shaft: dict[str, str | float] = {"stroke": colour, "stroke_width": 3}
+        if dashed:
+            shaft["stroke_dasharray"] = "9 5"
+        self.add("path", d=f"M{x:g} {y:g}L{neck[0]:g} {neck[1]:g}", fill="none", **shaft)
+        head = (
+            f"M{to_x:g} {to_y:g}L{wings[0][0]:g} {wings[0][1]:g}L{wings[1][0]:g} {wings[1][1]:g}Z"
         )
+        self.add("path", d=head, fill=colour)
 
     def badge(self, x: float, y: float, number: int, colour: str) -> None:
         """Paint a number in a disc."""
-        self.parts.append(
-            f'<circle cx="{x:g}" cy="{y:g}" r="11" fill="{WHITE}" stroke="{colour}" '
-            f'stroke-width="2"/>'
-        )
+        self.add("circle", cx=x, cy=y, r=11, fill=WHITE, stroke=colour, stroke_width=2)
         self.text(x, y + 4.5, str(number), 13, colour=colour, bold=True, anchor="middle")
 
     def document(self, width: float, height: float, title: str, description: str) -> str:
-        """Return the whole as an SVG document on a white ground."""
-        return document(self.parts, width, height, title, description)
-
-
-def document(
-    parts: Iterable[str], width: float, height: float, title: str, description: str
-) -> str:
-    """Return an SVG document of these elements, on a white ground; it needs nothing else."""
-    inside = "\n".join(parts)
-    return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" \
+        """Return the whole as an SVG document on a white ground; it needs nothing else."""
+        inside = "\n".join(self.parts)
+        return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" \
 width="{width:g}" height="{height:g}" role="img" aria-labelledby="title desc" \
 font-family="{SANS}">
 <title id="title">{clean(title)}</title>
@@ -149,6 +156,15 @@ font-family="{SANS}">
 {inside}
 </svg>
 """
+
+
+def _attributes(attributes: Mapping[str, str | float]) -> str:
+    """Return attributes, ``stroke_width`` as stroke-width and ``class_`` as class."""
+    return "".join(
+        f" {name.rstrip('_').replace('_', '-')}="
+        f'"{clean(value) if isinstance(value, str) else format(value, "g")}"'
+        for name, value in attributes.items()
+    )
 
 
 def clean(text: str) -> str:

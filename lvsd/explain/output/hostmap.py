@@ -9,11 +9,9 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from lvsd.explain.output.canvas import Box, clean
+from lvsd.explain.output.canvas import Box, Canvas
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from lvsd.explain.model import Explanation, Host
 
 WIDTH, HEIGHT = 720, 330
@@ -36,81 +34,63 @@ _PLACES: Final = {
 
 
 def hostmap(explanation: Explanation) -> str:
-    """Return the map, an SVG element."""
-    inside = "\n".join(_drawn(explanation))
+    """Return the map, an SVG element: the ways, then the hosts above them."""
+    canvas = Canvas()
+    ways = dict.fromkeys(
+        tuple(sorted((hop.host, following.host)))
+        for journey in explanation.journeys
+        for hop, following in pairwise(journey.hops)
+        if hop.host != following.host
+    )
+    met = {name for way in ways for name in way}
+    hosts = [host for host in explanation.hosts if host.role != "server" or host.name in met]
+    boxes = {host.name: Box(*_PLACES[host.role], BOX_WIDTH, BOX_HEIGHT) for host in hosts}
+    for way in ways:
+        ends: dict[str, str | float] = {}
+        for number, box in enumerate(map(boxes.__getitem__, way), 1):
+            ends |= {f"x{number}": box.middle, f"y{number}": box.y + box.height / 2}
+        canvas.add("line", class_="way", data_ends=" ".join(way), **ends)
+    for host in hosts:
+        _host(canvas, host, boxes[host.name])
+    servers = [host.name for host in explanation.hosts if host.role == "server"]
+    _others(canvas, servers, met)
+    canvas.add("line", id="arrow")
+    canvas.add("path", id="tip", d="M0 0L-20 -9L-20 9Z")
+    with canvas.group(id="packet"):
+        canvas.add("rect", **Box(-17, -12, 34, 24).attributes, rx=5)
+        canvas.add("path", d="M-17 -9L0 3L17 -9")
+    inside = "\n".join(canvas.parts)
     return f"""<svg id="map" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" \
 aria-label="The hosts, and where the packet is">
 {inside}
-<line id="arrow"/>
-<path id="tip" d="M0 0L-20 -9L-20 9Z"/>
-<g id="packet">
-<rect x="-17" y="-12" width="34" height="24" rx="5"/><path d="M-17 -9L0 3L17 -9"/>
-</g>
 </svg>"""
 
 
-def _drawn(explanation: Explanation) -> Iterator[str]:
-    """Yield the ways, then the hosts above them."""
-    ways: dict[tuple[str, str], None] = {}
-    for journey in explanation.journeys:
-        for hop, following in pairwise(journey.hops):
-            if hop.host != following.host:
-                first, second = sorted((hop.host, following.host))
-                ways[first, second] = None
-    met = {name for way in ways for name in way}
-    hosts = {host.name: host for host in explanation.hosts}
-    boxes = {
-        name: Box(*_PLACES[host.role], BOX_WIDTH, BOX_HEIGHT)
-        for name, host in hosts.items()
-        if host.role != "server" or name in met
-    }
-    for first, second in ways:
-        ends = " ".join(
-            f'{axis}{number}="{value:g}"'
-            for number, name in enumerate((first, second), 1)
-            for axis, value in (
-                ("x", boxes[name].middle),
-                ("y", boxes[name].y + boxes[name].height / 2),
-            )
-        )
-        yield f'<line class="way" data-ends="{clean(first)} {clean(second)}" {ends}/>'
-    for name, box in boxes.items():
-        yield from _host(hosts[name], box)
-    servers = [host for host in explanation.hosts if host.role == "server"]
-    yield from _others(servers, boxes)
-
-
-def _host(host: Host, box: Box) -> Iterator[str]:
-    yield f'<g class="host" data-host="{clean(host.name)}">'
-    yield f'<rect x="{box.x:g}" y="{box.y:g}" width="{box.width}" height="{box.height}" rx="8"/>'
-    yield f'<text class="name" x="{box.middle:g}" y="{box.y + 26:g}">{clean(host.name)}</text>'
+def _host(canvas: Canvas, host: Host, box: Box) -> None:
     address = host.interfaces[0][1]
-    if len(address) <= NARROW:
-        yield f'<text class="address" x="{box.middle:g}" y="{box.y + 48:g}">{clean(address)}</text>'
-    else:
+    with canvas.group(class_="host", data_host=host.name):
+        canvas.add("rect", **box.attributes, rx=8)
+        canvas.add("text", host.name, class_="name", x=box.middle, y=box.y + 26)
+        if len(address) <= NARROW:
+            canvas.add("text", address, class_="address", x=box.middle, y=box.y + 48)
+            return
         colon = address.find(":", len(address) // 2 - 1) + 1
-        for place, part in enumerate((address[:colon], address[colon:])):
-            yield (
-                f'<text class="address small" x="{box.middle:g}" y="{box.y + 43 + 13 * place:g}">'
-                f"{clean(part)}</text>"
-            )
-    yield "</g>"
+        for y, part in ((43, address[:colon]), (56, address[colon:])):
+            canvas.add("text", part, class_="address small", x=box.middle, y=box.y + y)
 
 
-def _others(servers: list[Host], boxes: dict[str, Box]) -> Iterator[str]:
-    """Yield the real servers that no packet comes by: the nearest ones in the order given."""
-    names = [host.name for host in servers]
-    picked = next((place for place, name in enumerate(names) if name in boxes), None)
+def _others(canvas: Canvas, servers: list[str], met: set[str]) -> None:
+    """Add the real servers that no packet comes by: the nearest ones in the order given."""
+    picked = next((place for place, name in enumerate(servers) if name in met), None)
     x, y = _PLACES["server"]
-    above = names[:picked] if picked is not None else []
-    below = names[picked + 1 :] if picked is not None else names
+    above = servers[:picked] if picked is not None else []
+    below = servers[picked + 1 :] if picked is not None else servers
     for side, those in ((-1, above[::-1]), (1, below)):
         shown = those if len(those) <= BESIDE else [*those[: BESIDE - 1], f"{len(those) - 1} more"]
         top = y - SMALL_APART - SMALL_HEIGHT if side < 0 else y + BOX_HEIGHT + SMALL_APART
         for name in shown:
-            yield (
-                f'<g class="host other"><rect x="{x + 25:g}" y="{top:g}" '
-                f'width="{BOX_WIDTH - 50}" height="{SMALL_HEIGHT}" rx="5"/>'
-                f'<text x="{x + BOX_WIDTH / 2:g}" y="{top + 17:g}">{clean(name)}</text></g>'
-            )
+            box = Box(x + 25, top, BOX_WIDTH - 50, SMALL_HEIGHT)
+            with canvas.group(class_="host other"):
+                canvas.add("rect", **box.attributes, rx=5)
+                canvas.add("text", name, x=box.middle, y=top + 17)
             top += side * (SMALL_HEIGHT + SMALL_APART)

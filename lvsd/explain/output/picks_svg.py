@@ -8,7 +8,6 @@ a white ground of its own, no script, no link.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from lvsd.explain.output.canvas import (
@@ -18,8 +17,11 @@ from lvsd.explain.output.canvas import (
     GREY,
     INK,
     WHITE,
-    clean,
-    document,
+    Anchor,
+    Box,
+    Canvas,
+    width_of,
+    wrapped,
 )
 from lvsd.explain.picks import NOBODY, cells, lineup, winner
 
@@ -36,11 +38,8 @@ DOT = 38
 """A dot's diameter; one with a longer number is drawn out to the side."""
 
 TITLE_SIZE, RULE_SIZE, NAME_SIZE, NUMBER_SIZE = 22, 14, 17, 12
-WIDTH_PER_SIZE = 0.6
-"""An upper bound of a sans-serif text's width, per character and font size."""
-PROSE_PER_SIZE = 0.54
-"""The same of a whole line of words, whose narrow letters make up for the wide ones."""
-
+LINE = 1.4
+"""A line's height, per font size."""
 DOT_COLOUR = COLOURS["request"]
 DASH = "\N{EN DASH}"
 LEGEND = f"The least number is picked; {DASH} is not in the race."
@@ -50,20 +49,20 @@ LEGEND = f"The least number is picked; {DASH} is not in the race."
 class _Grid:
     """Where things are, in pixels: the left edges of weights and first column, the top row's."""
 
-    weights: int
-    left: int
-    top: int
-    cell: int
+    weights: float
+    left: float
+    top: float
+    cell: float
     rows: int
     columns: int
 
     @property
-    def right(self) -> int:
+    def right(self) -> float:
         """The last column's right edge."""
         return self.left + self.cell * self.columns
 
     @property
-    def bottom(self) -> int:
+    def bottom(self) -> float:
         """The last row's lower edge."""
         return self.top + ROW * self.rows
 
@@ -80,27 +79,23 @@ def svg(choices: Sequence[Choice], title: str) -> str:
     """Return the picture as an SVG document."""
     table = [cells(choice) for choice in choices]
     weights = lineup(choices)
-    after_names = MARGIN + _widest(weights, NAME_SIZE) + 10
-    left = after_names + _widest([_weight(each) for each in weights.values()], NUMBER_SIZE) + 16
-    numbers = _widest([text for row in table for text in row.values()], NUMBER_SIZE)
-    cell = max(CELL_AT_LEAST, numbers + 16, _widest(weights, NUMBER_SIZE) + 8)
+    after_names = MARGIN + _widest(weights, NAME_SIZE, bold=True) + 10
+    left = after_names + _widest(map(_weight, weights.values()), NUMBER_SIZE) + 16
+    numbers = _widest((text for row in table for text in row.values()), NUMBER_SIZE, bold=True)
+    cell = max(CELL_AT_LEAST, numbers + 20, _widest(weights, NUMBER_SIZE, bold=True) + 8)
     width = max(WIDTH_AT_LEAST, left + cell * len(choices) + MARGIN)
-    heads = _wrapped(title, TITLE_SIZE, width)
-    rule = _wrapped(choices[0].rule if choices else "", RULE_SIZE, width)
-    rule_top = MARGIN + round(TITLE_SIZE * 1.3) * len(heads)
-    top = rule_top + round(RULE_SIZE * 1.5) * len(rule) + ROW
-    grid = _Grid(after_names, left, top, cell, len(weights), len(choices))
-    body = [
-        *_lines(heads, MARGIN, TITLE_SIZE, 1.3, f'fill="{INK}" font-weight="bold"'),
-        *_lines(rule, rule_top, RULE_SIZE, 1.5, f'fill="{GREY}"'),
-        *_frame(grid, [winner(choice) for choice in choices]),
-        *_rows(grid, choices, table, weights),
-        _text(
-            MARGIN, grid.y(grid.rows + 1) - 8, LEGEND, f'font-size="{NUMBER_SIZE}" fill="{GREY}"'
-        ),
-    ]
-    about = _description(choices, weights)
-    return document(body, width, grid.bottom + 2 * ROW, title, about)
+
+    canvas, y = Canvas(), MARGIN
+    rule = choices[0].rule if choices else ""
+    for text, size, colour in ((title, TITLE_SIZE, INK), (rule, RULE_SIZE, GREY)):
+        for line in wrapped(text, width - 2 * MARGIN, size):
+            canvas.text(MARGIN, y + size, line, size, colour=colour, bold=size == TITLE_SIZE)
+            y += round(size * LINE)
+    grid = _Grid(after_names, left, y + ROW, cell, len(weights), len(choices))
+    _paint_frame(canvas, grid, [winner(choice) for choice in choices])
+    _paint_rows(canvas, grid, choices, table, weights)
+    _text(canvas, MARGIN, grid.y(grid.rows + 1) - 8, LEGEND)
+    return canvas.document(width, grid.bottom + 2 * ROW, title, _description(choices, weights))
 
 
 def _description(choices: Sequence[Choice], weights: dict[str, int]) -> str:
@@ -110,98 +105,69 @@ def _description(choices: Sequence[Choice], weights: dict[str, int]) -> str:
     return f"Servers: {farm}. Picked, in this order: {sequence}."
 
 
-def _frame(grid: _Grid, winners: Sequence[str]) -> list[str]:
-    """Return bands behind every other row, the heading, and the names picked below."""
-    small = f'font-size="{NUMBER_SIZE}" fill="{GREY}"'
-    last = grid.rows
-    return [
-        *(
-            f'<rect x="{MARGIN - 8}" y="{grid.top + ROW * row}" '
-            f'width="{grid.right - MARGIN + 16}" height="{ROW}" rx="4" fill="{BAND}"/>'
-            for row in range(0, grid.rows, 2)
-        ),
-        _text(MARGIN, grid.y(-1), "pick", small),
-        *(
-            _text(grid.x(column), grid.y(-1), str(column + 1), f'{small} text-anchor="middle"')
-            for column in range(grid.columns)
-        ),
-        f'<path d="M{MARGIN - 8} {grid.bottom}H{grid.right + 8}" stroke="{FAINT}"/>',
-        _text(MARGIN, grid.y(last), "picked", small),
-        *(
-            _text(
-                grid.x(column),
-                grid.y(last),
-                DASH if name == NOBODY else name,
-                f'font-size="{NUMBER_SIZE}" fill="{INK}" font-weight="bold" text-anchor="middle"',
-            )
-            for column, name in enumerate(winners)
-        ),
-    ]
+def _paint_frame(canvas: Canvas, grid: _Grid, winners: Sequence[str]) -> None:
+    """Paint bands behind every other row, the heading, and the names picked below."""
+    band = grid.right - MARGIN + 16
+    for row in range(0, grid.rows, 2):
+        canvas.rect(Box(MARGIN - 8, grid.top + ROW * row, band, ROW), fill=BAND, radius=4)
+    _text(canvas, MARGIN, grid.y(-1), "pick")
+    for column in range(grid.columns):
+        _text(canvas, grid.x(column), grid.y(-1), str(column + 1), anchor="middle")
+    canvas.add("path", d=f"M{MARGIN - 8} {grid.bottom:g}H{grid.right + 8:g}", stroke=FAINT)
+    _text(canvas, MARGIN, grid.y(grid.rows), "picked")
+    for column, name in enumerate(winners):
+        said = DASH if name == NOBODY else name
+        x, y = grid.x(column), grid.y(grid.rows)
+        _text(canvas, x, y, said, colour=INK, bold=True, anchor="middle")
 
 
-def _rows(
+def _paint_rows(
+    canvas: Canvas,
     grid: _Grid,
     choices: Sequence[Choice],
     table: Sequence[dict[str, str]],
     weights: dict[str, int],
-) -> list[str]:
-    """Return each server's name and weight, then its dots and numbers."""
-    parts = []
+) -> None:
+    """Paint each server's name and weight, then its dots and numbers."""
     for row, (name, weight) in enumerate(weights.items()):
         y = grid.y(row)
-        style = f'font-size="{NAME_SIZE}" fill="{INK}" font-weight="bold"'
-        parts.append(_text(MARGIN, y, name, style, size=NAME_SIZE))
-        style = f'font-size="{NUMBER_SIZE}" fill="{GREY}"'
-        parts.append(_text(grid.weights, y, _weight(weight), style))
+        _text(canvas, MARGIN, y, name, size=NAME_SIZE, colour=INK, bold=True)
+        _text(canvas, grid.weights, y, _weight(weight))
         for column, (choice, numbers) in enumerate(zip(choices, table, strict=True)):
             number = numbers.get(name, NOBODY)
-            parts += _cell(grid.x(column), y, number, dot=winner(choice) == name)
-    return parts
+            _paint_cell(canvas, grid.x(column), y, number, dot=winner(choice) == name)
 
 
-def _cell(x: float, y: float, number: str, *, dot: bool) -> list[str]:
-    """Return a dot with its number, or the number alone."""
-    style = f'font-size="{NUMBER_SIZE}" text-anchor="middle"'
+def _paint_cell(canvas: Canvas, x: float, y: float, number: str, *, dot: bool) -> None:
+    """Paint a dot with its number, or the number alone."""
     if not dot:
-        colour = FAINT if number == NOBODY else GREY
-        return [_text(x, y, DASH if number == NOBODY else number, f'{style} fill="{colour}"')]
-    width = max(DOT, _width(number, NUMBER_SIZE) + 4)
-    shape = (
-        f'<rect x="{x - width / 2:g}" y="{y - DOT / 2:g}" width="{width}" height="{DOT}" '
-        f'rx="{DOT / 2:g}" fill="{DOT_COLOUR}"/>'
-    )
-    if number == NOBODY:
-        return [shape]
-    return [shape, _text(x, y, number, f'{style} fill="{WHITE}" font-weight="bold"')]
+        colour, said = (FAINT, DASH) if number == NOBODY else (GREY, number)
+        _text(canvas, x, y, said, colour=colour, anchor="middle")
+        return
+    width = max(DOT, width_of(number, NUMBER_SIZE, bold=True) + 8)
+    canvas.rect(Box(x - width / 2, y - DOT / 2, width, DOT), fill=DOT_COLOUR, radius=DOT / 2)
+    if number != NOBODY:
+        _text(canvas, x, y, number, colour=WHITE, bold=True, anchor="middle")
 
 
-def _text(x: float, y: float, text: str, attributes: str, *, size: int = NUMBER_SIZE) -> str:
-    """Return a line of text whose middle is at ``y``: not all programs know dominant-baseline."""
-    return f'<text x="{x:g}" y="{y + size * 0.35:g}" {attributes}>{clean(text)}</text>'
+def _text(
+    canvas: Canvas,
+    x: float,
+    y: float,
+    text: str,
+    *,
+    size: float = NUMBER_SIZE,
+    colour: str = GREY,
+    bold: bool = False,
+    anchor: Anchor = "start",
+) -> None:
+    """Write a text whose middle is at ``y``: not all programs know dominant-baseline."""
+    canvas.text(x, y + size * 0.35, text, size, colour=colour, bold=bold, anchor=anchor)
 
 
-def _lines(texts: Sequence[str], top: int, size: int, spacing: float, style: str) -> list[str]:
-    """Return lines of text below each other."""
-    return [
-        f'<text x="{MARGIN}" y="{top + size + round(size * spacing) * place}" '
-        f'font-size="{size}" {style}>{clean(text)}</text>'
-        for place, text in enumerate(texts)
-    ]
-
-
-def _wrapped(text: str, size: int, width: int) -> list[str]:
-    """Return the lines of a text that has to fit between the margins."""
-    return wrap(text, int((width - 2 * MARGIN) / (size * PROSE_PER_SIZE)))
-
-
-def _width(text: str, size: int) -> int:
-    """Return how wide a text may get."""
-    return round(sum(0.3 if each in ".,: " else WIDTH_PER_SIZE for each in text) * size)
-
-
-def _widest(texts: Iterable[str], size: int) -> int:
+def _widest(texts: Iterable[str], size: float, *, bold: bool = False) -> float:
     """Return how wide the widest text may get."""
-    return max((_width(text, size) for text in texts), default=0)
+    return max((width_of(text, size, bold=bold) for text in texts), default=0)
 
 
 def _weight(weight: int) -> str:

@@ -55,8 +55,8 @@ def test_a_pick_is_a_dot_with_its_number_and_the_others_are_numbers() -> None:
     assert len(rects(root, DOT_COLOUR)) == 3
     assert texts(root) == [
         "a lesson",
-        "The least (256 * active + total) / weight; on a tie the",
-        "newest.",
+        "The least (256 * active + total) / weight; on a tie",
+        "the newest.",
         *("pick", "1", "2", "3"),
         *("picked", "B", "A", "A"),
         *("A", "weight 3", "0", "0", "85.7"),
