@@ -10,18 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from lvsd.core.path import Exit
-from lvsd.core.verdict import Hook, Verdict
-from lvsd.explain.changes import changes
+from lvsd.core.verdict import Hook
 from lvsd.explain.dissect import dissect
 from lvsd.explain.diversion import belonging, concerns, hook_of
 from lvsd.explain.model import Hop, Journey
-from lvsd.explain.outcome import IN_PIECES, LEFT, Drops, entry_of, kept, sent
+from lvsd.explain.outcome import LEFT, Drops, entry_of
+from lvsd.explain.passage import passage
 from lvsd.explain.reason import fallen_on, weigh
-from lvsd.explain.sums import sums
-from lvsd.explain.trail import MAC_BYTES, framed, loaded
+from lvsd.explain.trail import MAC_BYTES, framed, loaded, trail
+from lvsd.explain.way import RECEIVES, SENDS
 from lvsd.packet.address import endpoint
-from lvsd.packet.rewrite import one_hop_on
 from lvsd.packet.view import Packet, split_key
 from schedulers.base import Flow
 
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
     from forwarders.plan import Plan
     from lvsd.core.balancer import Balancer
     from lvsd.explain.captures.pcap import Captured
-    from lvsd.explain.model import Choice, Direction, Frame, Sum
+    from lvsd.explain.model import Choice, Frame, Sum
     from lvsd.io.ruleset import Diverted
     from schedulers.base import Server
 
@@ -98,7 +96,7 @@ class _Look:
         while self._balancer.tick(self._now):
             pass
         frame = self._frame(captured.packet, captured.frame or b"")
-        came = Hop("director", "", "receives", frame)
+        came = Hop("director", "", RECEIVES, frame)
         packet = Packet()
         if packet.load(captured.packet):
             journey = Journey("packet", "request", (came,), self._no_good(captured))
@@ -129,51 +127,25 @@ class _Look:
         self, number: int, captured: Captured, came: Hop, packet: Packet, hook: Hook
     ) -> Seen:
         """Return what the director does with a packet that reaches it."""
-        balancer = self._balancer
-        before = belonging(balancer.flows.table.by_key, packet)
-        made = None if before.connection else self._weigh(packet)
-        data = one_hop_on(packet) if hook == Hook.FORWARD else captured.packet  # the kernel did
-        drops = Drops(balancer)
-        verdict = balancer.handle(data, hook, self._mark, INTERFACE, self._now)
-        after = belonging(balancer.flows.table.by_key, packet)
-        about = after.connection or before.connection
-        if isinstance(verdict, bytes):
-            leaving = [one_hop_on(loaded(verdict)) if hook == Hook.PREROUTING else verdict]
-            neighbours: list[bytes | None] = [None]
-        else:
-            leaving = [departure.data for departure in balancer.outbox.departures]
-            neighbours = [departure.neighbour for departure in balancer.outbox.departures]
-            balancer.outbox.departures.clear()
-        if not leaving:
-            taken = verdict is Verdict.TAKEN
-            outcome = drops.told() or (kept(balancer) if taken else LEFT)
-        elif isinstance(verdict, bytes) or about is None:
-            outcome = sent(Exit.VERDICT)
-        else:
-            way = about.path.exit
-            outcome = IN_PIECES if way is Exit.VERDICT else sent(way)
-        plan = about.plan if about else None
-        direction: Direction = "reply" if hook == Hook.FORWARD else "request"
-        if about is not None:
-            direction = "request" if about.key == before.key else "reply"
+        known = belonging(self._balancer.flows.table.by_key, packet).connection
+        made = None if known else self._weigh(packet)
+        done = passage(self._balancer, packet, hook, INTERFACE, self._now, self._mark)
+        plan = done.about.plan if done.about else None
         hops: list[Hop] = [came]
         arithmetic: list[Sum] = []
-        for new, neighbour in zip(leaving, neighbours, strict=True):
-            frame = self._frame(new, _macs(came.frame.data, neighbour or loaded(new).destination))
-            found = changes(came.frame, frame, "director", plan, direction)
-            hops.append(Hop("director", "", "sends", frame, found))
-            arithmetic += sums(came.frame, frame)
+        for data, neighbour in done.leaving:
+            macs = _macs(came.frame.data, neighbour or loaded(data).destination)
+            hop = Hop("director", "", SENDS, self._frame(data, macs))
+            told, more = trail((came, hop), plan, done.direction)
+            hops += told[1:]
+            arithmetic += more
+        entry = entry_of(done.connection, self._now) if done.connection else None
         journey = Journey(
-            _title(packet),
-            direction,
-            tuple(hops),
-            outcome,
-            entry_of(after.connection, self._now) if after.connection else None,
-            tuple(arithmetic),
+            _title(packet), done.direction, tuple(hops), done.outcome, entry, tuple(arithmetic)
         )
         picked = None
-        if made and after.connection:
-            picked = fallen_on(made, _name(after.connection.path.server))
+        if made and done.connection:
+            picked = fallen_on(made, _name(done.connection.path.server))
         return Seen(number, captured.time_s, journey, picked, plan)
 
     def _weigh(self, packet: Packet) -> Choice | None:

@@ -11,8 +11,9 @@ from forwarders.fullnat import ClientAddress
 from forwarders.plan import TunnelKind
 from lvsd.config import fields
 from lvsd.errors import PluginError, UsageError
+from lvsd.explain import way
 from lvsd.explain.case import Case, RealServer
-from lvsd.explain.network import Network
+from lvsd.explain.network import BACK, FAR, Network
 from lvsd.packet.address import endpoint, pack, parse_endpoint, text
 
 if TYPE_CHECKING:
@@ -40,10 +41,6 @@ MAPPED_PORTS: Final = {"tcp": 8080, "udp": 5353}
 CLIENT_PORT: Final = 40000
 CLIENTS: Final = {4: "192.0.2.100", 6: "2001:db8:1::100"}
 VIPS: Final = {4: "198.51.100.10", 6: "2001:db8:51::10"}
-NEAR: Final = {4: "10.0.0.{}", 6: "fd00:10::{}"}
-FAR: Final = {4: "10.1.0.{}", 6: "fd00:11::{}"}
-"""Where the real servers of NAT and DR stand, and those of TUN and FULLNAT: as in ``lvsd lab``."""
-
 FIRST_SERVER: Final = 11
 LOCAL: Final = 2
 
@@ -97,7 +94,7 @@ def make(
         real,
         _scheduler(scheduler, flags),
         forwarder,
-        pack(NEAR[4 if len(real[0].address) == 4 else 6].format(LOCAL)),
+        pack(BACK[4 if len(real[0].address) == 4 else 6].format(LOCAL)),
         earlier,
         mss_clamp,
     )
@@ -168,7 +165,7 @@ def _servers(
     if weights is None:
         weights = (1,) * len(given) if given else WEIGHTS
     if given is None:
-        network = (FAR if mode in {"tun", "fullnat"} else NEAR)[version]
+        network = (FAR if mode in way.FAR else BACK)[version]
         given = [network.format(FIRST_SERVER + index) for index in range(len(weights))]
     if len(weights) != len(given):
         raise UsageError(

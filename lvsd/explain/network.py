@@ -1,19 +1,10 @@
-"""The network on paper that a connection is followed through: that of ``lvsd lab``.
-
-::
-
-    client ---+--- front director back ---+------ real servers (nat, dr)
-              |                           |
-              +--- front router back -----+
-                          far ------------------- real servers (tun, fullnat)
-
-Replies of DR and TUN go by the router, past the director. In NAT there is no router.
-"""
+"""The network on paper that a connection is followed through: that of ``lvsd lab`` (`way`)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from lvsd.explain import way
 from lvsd.explain.dissect import dissect
 from lvsd.explain.model import Host, role_of
 from lvsd.explain.trail import MACS, framed
@@ -42,7 +33,6 @@ class Network:
         version = case.version
         server_version = 4 if len(case.servers[0].address) == 4 else 6
         self.routed = case.mode != "nat"
-        self.is_far = case.mode in {"tun", "fullnat"}
         self.gue_ports = (getattr(case.forwarder, "port", 0),)
         self.source = case.local if case.mode == "fullnat" else _address(BACK, server_version)
         """The director's address towards the real servers."""
@@ -58,7 +48,7 @@ class Network:
                 "front": _address(FRONT, version, ROUTER),
                 "back": _address(BACK, server_version, ROUTER),
             }
-            if self.is_far:
+            if case.mode in way.FAR:
                 spaces["router"]["far"] = _address(FAR, server_version, ROUTER)
         for number, server in enumerate(case.servers, 1):
             spaces[f"server{number}"] = {"eth0": server.address}

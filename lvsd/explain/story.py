@@ -1,28 +1,30 @@
 """One connection from its first packet to its last, through the director that lvsd runs.
 
-The client, the real server and the routers between are on paper (`stack`, `network`); every packet
-that reaches the director goes into `Director.handle`, and what comes out goes on.
+The client, the real server and the routers between are on paper (`stack`, `network`); a packet goes
+from place to place (`way`), and at the director through the real one (`passage`).
 """
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
 
 from lvsd.core.balancer import Balancer
 from lvsd.core.local_pool import LocalPool
-from lvsd.core.path import Exit
 from lvsd.core.sequence_numbers import Origin
 from lvsd.core.service import RealServer, Service, ServiceKey
-from lvsd.core.verdict import Hook, Verdict
+from lvsd.core.verdict import Hook
 from lvsd.explain import network
 from lvsd.explain.answer import answer_packet
 from lvsd.explain.conversation import conversation
 from lvsd.explain.model import Explanation, Hop, Journey
 from lvsd.explain.network import Network
-from lvsd.explain.outcome import LEFT, PAST, Drops, entry_of, sent
+from lvsd.explain.outcome import PAST, entry_of
+from lvsd.explain.passage import passage
 from lvsd.explain.reason import fallen_on, weigh
 from lvsd.explain.stack import ACK, SYN, Peer
-from lvsd.explain.trail import loaded, trail
+from lvsd.explain.trail import journey, loaded
+from lvsd.explain.way import PASSES_ON, RECEIVES, SENDS, SERVER, UNWRAPS, way
 from lvsd.packet.address import endpoint
 from lvsd.packet.numbers import TCP, UDP
 from lvsd.packet.rewrite import one_hop_on
@@ -31,11 +33,13 @@ from lvsd.packet.view import key
 from schedulers.base import Flow
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from forwarders.plan import Plan
     from lvsd.core.connection import Connection
-    from lvsd.core.verdict import Departure
     from lvsd.explain.case import Case
     from lvsd.explain.conversation import Line
+    from lvsd.explain.way import Place
     from schedulers.base import Server
 
 PROTOCOLS: Final = {"tcp": TCP, "udp": UDP}
@@ -45,12 +49,6 @@ SECRET: Final = b"the same at every time"
 
 CLIENT_SEQUENCE, SERVER_SEQUENCE = 1_000, 5_000_000
 CLIENT_CLOCK, SERVER_CLOCK = 100_000, 900_000
-
-Place = tuple[str, str]
-"""A host and its interface."""
-
-CLIENT: Final = ("client", "eth0")
-DIRECTOR_FRONT, DIRECTOR_BACK = ("director", "front"), ("director", "back")
 
 
 def explain_case(case: Case) -> Explanation:
@@ -110,10 +108,7 @@ class _Story:
         made = weigh(self.service, flow, self.now, self._name)
         virtual = endpoint(*self.case.virtual)
         for line in conversation(self.protocol, virtual, lambda: self.real):
-            if line.direction == "request":
-                self._request(line)
-            else:
-                self._reply(line)
+            self._say(line)
             self.now += ROUND_TRIP_S
             if not self.plan:
                 break
@@ -135,7 +130,8 @@ class _Story:
         other = Peer(self.protocol, CLIENT_SEQUENCE, CLIENT_CLOCK)
         other.near, other.far = (address, port), self.case.virtual
         for flags in (SYN, ACK) if self.protocol == TCP else (0,):
-            self._handle(other.send(flags), Hook.PREROUTING, network.FRONT_INDEX)
+            packet = other.send(flags)
+            self.balancer.handle(packet, Hook.PREROUTING, 0, network.FRONT_INDEX, self.now)
         self.balancer.outbox.departures.clear()
         self.balancer.outbox.answers.clear()
 
@@ -145,102 +141,73 @@ class _Story:
 
     # --- packets ----------------------------------------------------------------------------
 
-    def _handle(self, packet: bytes, hook: Hook, indev: int) -> bytes | Verdict:
-        return self.balancer.handle(packet, hook, 0, indev, self.now)
-
-    def _request(self, line: Line) -> None:
-        packet = self.client.send(line.flags, line.payload)
-        frame = self.network.frame(packet, CLIENT, DIRECTOR_FRONT)
-        hops = [Hop(*CLIENT, "sends", frame), Hop(*DIRECTOR_FRONT, "receives", frame)]
-        drops = Drops(self.balancer)
-        verdict = self._handle(packet, Hook.PREROUTING, network.FRONT_INDEX)
-        connection = self._connection()
-        if connection is not None and self.plan is None:
-            self._opened(connection)
-        leaving: list[tuple[bytes | None, bytes]]
-        if isinstance(verdict, bytes):
-            how = Exit.VERDICT
-            leaving = [(None, one_hop_on(loaded(verdict)))]
-        elif verdict is Verdict.TAKEN:
-            how = connection.path.exit if connection else Exit.TRANSLATED
-            leaving = [_of(departure) for departure in self.balancer.outbox.departures]
-            self.balancer.outbox.departures.clear()
-        else:
-            told = drops.told() or LEFT
-            self.journeys.append(Journey(line.title, line.direction, tuple(hops), told))
+    def _say(self, line: Line) -> None:
+        """Let a peer send its next packet, and follow that to the other one."""
+        is_request = line.direction == "request"
+        peers = (self.client, self.server) if is_request else (self.server, self.client)
+        sender, receiver = peers
+        places = list(way(self.case.mode, line.direction))
+        departure = next(
+            (at for at, place in enumerate(places) if place[::2] == ("director", SENDS)), 0
+        )
+        before = self._connection()
+        hops, packet = self._along(
+            places[:departure] or places, sender.send(line.flags, line.payload)
+        )
+        if not departure:
+            receiver.receive(packet)
+            self._note(line.title, line, hops, PAST, before)
+            return
+        hook = Hook.PREROUTING if is_request or self.network.routed else Hook.FORWARD
+        index = network.FRONT_INDEX if is_request else network.BACK_INDEX
+        done = passage(self.balancer, loaded(packet), hook, index, self.now)
+        connection = self._connection() or before
+        if not done.leaving:
+            self._note(line.title, line, hops, done.outcome)
             self._answers()
             return
-        for number, (neighbour, data) in enumerate(leaving):
-            way = self._towards(data, neighbour)
-            more = number < len(leaving) - 1
-            title = f"the client's address, ahead of {line.title}" if more else line.title
-            self._add(line._replace(title=title), [*hops, *way], sent(how), connection)
+        if connection is not None and self.plan is None:
+            self._opened(connection)
+        for leaving in done.leaving:
+            onwards, packet = self._along(places[departure:], leaving.data)
+            receiver.receive(packet)
+            ahead = "" if leaving is done.leaving[-1] else "the client's address, ahead of "
+            self._note(f"{ahead}{line.title}", line, hops + onwards, done.outcome, connection)
+
+    def _along(self, places: Sequence[Place], packet: bytes) -> tuple[list[Hop], bytes]:
+        """Follow a packet through places, the first of which sends it; return how it ends."""
+        hops: list[Hop] = []
+        for place, following in zip_longest(places, places[1:]):
+            if place.title == PASSES_ON:
+                packet = one_hop_on(loaded(packet))
+            if place.title == RECEIVES:
+                frame = hops[-1].frame
+            elif place.title == UNWRAPS:
+                packet = unwrap(packet, self.network.gue_ports) or packet
+                frame = self.network.inside(hops[-1].frame, packet)
+            else:
+                frame = self.network.frame(packet, self._end(place), self._entrance(following))
+            hops.append(Hop(*self._end(place), place.title, frame))
+        return hops, packet
+
+    def _end(self, place: Place) -> tuple[str, str]:
+        """Return a place's host and interface."""
+        if place.host == SERVER:
+            return self.real, "eth0"
+        return place.host, place.interface
+
+    def _entrance(self, place: Place) -> tuple[str, str]:
+        host, interface = self._end(place)
+        return host, place.entrance or interface
 
     def _answers(self) -> None:
         """Note the ICMP errors that the director sends to the client."""
         for answer in self.balancer.outbox.answers:
             packet = answer_packet(answer, self.network.front)
-            frame = self.network.frame(packet, DIRECTOR_FRONT, CLIENT)
-            hops = (Hop(*DIRECTOR_FRONT, "sends", frame), Hop(*CLIENT, "receives", frame))
+            frame = self.network.frame(packet, ("director", "front"), ("client", "eth0"))
+            hops = (Hop("director", "front", SENDS, frame), Hop("client", "eth0", RECEIVES, frame))
             outcome = "The director tells the client; its kernel puts the IP header in front."
             self.journeys.append(Journey("ICMP error", "reply", hops, outcome))
-
-    def _towards(self, data: bytes, neighbour: bytes | None) -> list[Hop]:
-        """Return the hops from the director to the real server, which takes the packet in."""
-        paper, place = self.network, (self.real, "eth0")
-        hops = []
-        if neighbour is None and paper.is_far:
-            frame = paper.frame(data, DIRECTOR_BACK, ("router", "back"))
-            hops.append(Hop(*DIRECTOR_BACK, "sends", frame))
-            data = one_hop_on(loaded(data))
-            frame = paper.frame(data, ("router", "far"), place)
-            hops.append(Hop("router", "far", "passes on", frame))
-        else:
-            frame = paper.frame(data, DIRECTOR_BACK, place)
-            hops.append(Hop(*DIRECTOR_BACK, "sends", frame))
-        hops.append(Hop(*place, "receives", frame))
-        if self.case.mode == "tun":
-            data = unwrap(data, self.network.gue_ports) or data
-            hops.append(Hop(*place, "takes it out of the tunnel", paper.inside(frame, data)))
-        self.server.receive(data)
-        return hops
-
-    def _reply(self, line: Line) -> None:
-        packet = self.server.send(line.flags, line.payload)
-        paper, place = self.network, (self.real, "eth0")
-        connection = self._connection()
-        gateway = ("router", "far" if paper.is_far else "back") if paper.routed else DIRECTOR_BACK
-        frame = paper.frame(packet, place, gateway)
-        hops = [Hop(*place, "sends", frame)]
-        if self.case.forwarder.bypasses:
-            packet = one_hop_on(loaded(packet))
-            frame = paper.frame(packet, ("router", "front"), CLIENT)
-            hops.append(Hop("router", "front", "passes on", frame))
-            how = PAST
-        else:
-            if paper.routed:
-                packet = one_hop_on(loaded(packet))
-                frame = paper.frame(packet, ("router", "back"), DIRECTOR_BACK)
-                hops.append(Hop("router", "back", "passes on", frame))
-            hops.append(Hop(*DIRECTOR_BACK, "receives", frame))
-            packet, how = self._back(packet)
-            frame = paper.frame(packet, DIRECTOR_FRONT, CLIENT)
-            hops.append(Hop(*DIRECTOR_FRONT, "sends", frame))
-        hops.append(Hop(*CLIENT, "receives", frame))
-        self.client.receive(packet)
-        self._add(line, hops, how, connection)
-
-    def _back(self, packet: bytes) -> tuple[bytes, str]:
-        """Return what the director makes of a reply, and how it sends that."""
-        hook = Hook.PREROUTING
-        if self.case.mode == "nat":
-            hook = Hook.FORWARD
-            packet = one_hop_on(loaded(packet))  # the kernel has taken it off when it asks
-        verdict = self._handle(packet, hook, network.BACK_INDEX)
-        if isinstance(verdict, bytes):
-            return verdict, sent(Exit.VERDICT)
-        departure = self.balancer.outbox.departures.pop()
-        return departure.data, sent(Exit.TRANSLATED)
 
     # --- what is noted ----------------------------------------------------------------------
 
@@ -254,25 +221,17 @@ class _Story:
         self.real = self.case.name_of(server.address, server.port)
         self._picked = server
 
-    def _add(
-        self, line: Line, hops: list[Hop], outcome: str, connection: Connection | None
+    def _note(
+        self,
+        title: str,
+        line: Line,
+        hops: Sequence[Hop],
+        outcome: str,
+        connection: Connection | None = None,
     ) -> None:
-        """Note a journey, with what changed from hop to hop."""
-        told, arithmetic = trail(hops, self.plan, line.direction)
-        self.journeys.append(
-            Journey(
-                line.title,
-                line.direction,
-                told,
-                outcome,
-                entry_of(connection, self.now) if connection else None,
-                arithmetic,
-            )
-        )
-
-
-def _of(departure: Departure) -> tuple[bytes | None, bytes]:
-    return departure.neighbour, departure.data
+        entry = entry_of(connection, self.now) if connection else None
+        told = journey(title, line.direction, hops, outcome, self.plan, entry)
+        self.journeys.append(told)
 
 
 def _after(address: bytes, number: int) -> bytes:

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from lvsd.explain.changes import changes
+from lvsd.explain.model import Journey
 from lvsd.explain.sums import sums
 from lvsd.packet.numbers import ETHERTYPES
 from lvsd.packet.view import Packet
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from forwarders.plan import Plan
-    from lvsd.explain.model import Direction, Hop, Sum
+    from lvsd.explain.model import Direction, Entry, Hop, Sum
 
 MAC_BYTES: Final = 6
 MACS: Final = slice(2 * MAC_BYTES)
@@ -49,3 +50,16 @@ def trail(
             arithmetic += sums(former.frame, hop.frame)
         told.append(replace(hop, changes=found))
     return tuple(told), tuple(arithmetic)
+
+
+def journey(
+    title: str,
+    direction: Direction,
+    hops: Sequence[Hop],
+    outcome: str,
+    plan: Plan | None = None,
+    entry: Entry | None = None,
+) -> Journey:
+    """Return a packet's way, with what changed from hop to hop."""
+    told, arithmetic = trail(hops, plan, direction)
+    return Journey(title, direction, told, outcome, entry, arithmetic)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from lvsd.errors import KernelError
+from lvsd.explain.way import SERVER
 from lvsd.lab.program import find
 from lvsd.lab.wait import PATIENCE, until
 
@@ -25,10 +26,6 @@ REQUEST: Final = b"GET / HTTP"
 REPLY: Final = b"HTTP/1.1 200"
 
 Name = TypeVar("Name", bound=str)
-
-SERVER: Final = "server"
-"""A hop's host: whichever real server has the request."""
-
 
 Mark: TypeAlias = bytes | Callable[[bytes], bool]
 """How a frame is told from others: by bytes that are in it, or by a look at the whole."""

@@ -10,10 +10,11 @@ from forwarders.base import Hop as Ends
 from lvsd.core.path import Exit
 from lvsd.explain.dissect import dissect
 from lvsd.explain.making import make
-from lvsd.explain.model import Explanation, Hop, Host, Journey, role_of
+from lvsd.explain.model import Explanation, Hop, Host, role_of
 from lvsd.explain.outcome import PAST, sent
 from lvsd.explain.story import explain_case
-from lvsd.explain.trail import MACS, framed, trail
+from lvsd.explain.trail import MACS, framed, journey
+from lvsd.explain.way import SERVER, TUNNEL, way
 from lvsd.lab import capture, modes, programs, real_server, settings
 from lvsd.lab.build import mac
 from lvsd.lab.lab import Lab
@@ -25,14 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from forwarders.plan import Plan
-    from lvsd.explain.model import Choice, Direction, Entry
+    from lvsd.explain.model import Choice, Entry, Journey
     from lvsd.lab.modes import Family
     from lvsd.lab.namespace import Namespace
 
 SERVERS: Final = 3
-
-TUNNEL: Final = "tunnel"
-"""In place of an interface: where the packets come out of the tunnel."""
 
 LEAVING: Final = {
     "nat": Exit.VERDICT,
@@ -80,7 +78,7 @@ class _Account:
         entry = self.talk.entries["ACK"]
         server = self._server(entry.real)
         plan = self._plan(entry)
-        journeys = [self._journey(kind, way, server.host, plan) for kind, way in seen.items()]
+        journeys = [self._journey(kind, at, server.host, plan) for kind, at in seen.items()]
         return Explanation(
             self.mode,
             "tcp",
@@ -126,61 +124,36 @@ class _Account:
         return choice if picked == [f"{self._server(entry.real).host} {entry.real}"] else None
 
     def _journey(
-        self, kind: Kind, way: Sequence[tuple[capture.Hop, bytes]], server: str, plan: Plan
+        self, kind: Kind, seen_at: Sequence[tuple[capture.Hop, bytes]], server: str, plan: Plan
     ) -> Journey:
         """Return one packet's way, with what changed from hop to hop."""
         direction = DIRECTIONS[kind]
-        hops = []
-        for seen, data in _framed(way):
-            host = server if seen.host == capture.SERVER else seen.host
-            hops.append(Hop(host, seen.interface, seen.name, dissect(data)))
-        told, arithmetic = trail(hops, plan, direction)
-        return Journey(
-            kind,
-            direction,
-            told,
-            PAST if plan.reply is None and direction == "reply" else sent(LEAVING[self.mode]),
-            self.talk.entries.get(kind),
-            arithmetic,
-        )
+        hops = [
+            Hop(
+                server if seen.host == SERVER else seen.host,
+                seen.interface,
+                seen.name,
+                dissect(data),
+            )
+            for seen, data in _framed(seen_at)
+        ]
+        is_past = plan.reply is None and direction == "reply"
+        outcome = PAST if is_past else sent(LEAVING[self.mode])
+        return journey(kind, direction, hops, outcome, plan, self.talk.entries.get(kind))
 
 
 def _way(lab: Lab, mode: str, family: Family, kind: Kind) -> list[capture.Hop]:
     """Return where a packet comes by in this mode."""
     shown = is_a(kind, {modes.VIP_PORT, modes.MODES[mode].port})
-    places = _places(mode, DIRECTIONS[kind])
     return [
         capture.Hop(
-            title,
-            host,
-            _tunnel(lab.servers[0], family) if interface == TUNNEL else interface,
+            place.title,
+            place.host,
+            _tunnel(lab.servers[0], family) if place.interface == TUNNEL else place.interface,
             shown,
         )
-        for host, interface, title in places
+        for place in way(mode, DIRECTIONS[kind])
     ]
-
-
-def _places(mode: str, direction: Direction) -> Iterator[tuple[str, str, str]]:
-    """Yield host, interface, and what happens there."""
-    if direction == "request":
-        yield ("client", "eth0", "sends")
-        yield ("director", "front", "receives")
-        yield ("director", "back", "sends")
-        if mode in {"tun", "fullnat"}:
-            yield ("router", "far", "passes on")
-        yield (capture.SERVER, "eth0", "receives")
-        if mode == "tun":
-            yield (capture.SERVER, TUNNEL, "takes it out of the tunnel")
-        return
-    yield (capture.SERVER, "eth0", "sends")
-    if modes.MODES[mode].bypasses:
-        yield ("router", "front", "passes on")
-    else:
-        if mode == "fullnat":
-            yield ("router", "back", "passes on")
-        yield ("director", "back", "receives")
-        yield ("director", "front", "sends")
-    yield ("client", "eth0", "receives")
 
 
 def _tunnel(server: Namespace, family: Family) -> str:
@@ -193,10 +166,10 @@ def _tunnel(server: Namespace, family: Family) -> str:
     return own if own in names else "lvsd-tunnel"
 
 
-def _framed(way: Sequence[tuple[capture.Hop, bytes]]) -> Iterator[tuple[capture.Hop, bytes]]:
+def _framed(seen_at: Sequence[tuple[capture.Hop, bytes]]) -> Iterator[tuple[capture.Hop, bytes]]:
     """Yield the frames; what came out of a tunnel behind the MACs that it came with."""
     macs = b""
-    for hop, data in way:
+    for hop, data in seen_at:
         if hop.interface.startswith("lvsd-"):
             yield hop, framed(macs, data)
         else:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
+from lvsd.explain.way import SERVER
 from lvsd.lab import settings
-from lvsd.lab.capture import REPLY, SERVER, Hop
+from lvsd.lab.capture import REPLY, Hop
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
