@@ -15,12 +15,12 @@ from lvsd.explain.headers.cursor import Cursor, Follow
 from lvsd.explain.headers.ethernet import ARP, IPV4, IPV6, TAGS, arp, ethernet, tag
 from lvsd.explain.headers.icmp import icmp, icmpv6
 from lvsd.explain.headers.ip import authentication, ipv4, ipv6
+from lvsd.explain.headers.options import TOA_KINDS
 from lvsd.explain.headers.transport import sctp, tcp, udp
 from lvsd.explain.headers.tunnels import gre, ipip, ipip6, option_protocol
 from lvsd.explain.model import Frame
 from lvsd.packet.client_address import OPTION_PROTOCOL
 from lvsd.packet.numbers import AUTHENTICATION, ICMP, ICMPV6, SCTP, TCP, UDP
-from lvsd.packet.pretty import TOA_KINDS
 from lvsd.packet.tunnel import GRE, IPV4_INSIDE, IPV6_INSIDE
 
 if TYPE_CHECKING:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lvsd.explain.dissect import dissect
+from lvsd.explain.output.lines import lines
 from lvsd.lab import capture, modes, show
 from lvsd.lab.counters import Count, count
 from lvsd.lab.rules import InTurn
-from lvsd.packet.pretty import pretty_frame, pretty_lines
 
 if TYPE_CHECKING:
     from lvsd.lab.modes import Mode
@@ -92,8 +93,8 @@ class ModeDemo:
         for hop, frame in capture.watch(
             stage.lab, self.mode.hops, lambda: stage.site.visitor.get(source)
         ):
-            packet = frame[capture.ETHERNET_BYTES :]
-            text = pretty_frame(frame) if self.mode.frames else pretty_lines(packet)
+            ethernet, *others = lines(dissect(frame))
+            text = "\n".join([ethernet, *others] if self.mode.frames else others)
             stage.out.print(f"\n[bold]{hop.name}[/] ({hop.place})")
             stage.out.print(show.changed(former if hop.mark == mark else text, text))
             former, mark = text, hop.mark

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from forwarders.plan import SetDestination, SetSource
+from lvsd.explain.dissect import dissect_packet
+from lvsd.explain.output.lines import lines
 from lvsd.packet import icmp
 from lvsd.packet.checksum import checksum, pseudo_header
-from lvsd.packet.pretty import pretty_lines
 from lvsd.packet.rewrite import Change, compile_steps, edit
 from lvsd.packet.view import ICMP, ICMPV6, SCTP, Endpoint, Packet, key, split_key
 
@@ -23,7 +24,7 @@ NEW: Final[dict[int, tuple[Endpoint, Endpoint]]] = {
 
 def exercise(data: bytes) -> None:
     """Do all of it. Raises AssertionError where something does not hold; nothing else raises."""
-    assert pretty_lines(data)
+    show(data)
     packet = Packet()
     look(packet)
     quoted = Packet()
@@ -41,6 +42,12 @@ def exercise(data: bytes) -> None:
         rewrite(packet)
         answer(packet)
         pass_on(packet)
+
+
+def show(data: bytes) -> None:
+    """Take it apart, and print it."""
+    frame = dissect_packet(data)
+    assert len(list(lines(frame))) >= len(frame.layers)
 
 
 def look(packet: Packet) -> None:
@@ -100,7 +107,7 @@ def answer(packet: Packet) -> None:
     ):
         error = Packet()
         assert error.load(wrap(message, packet)) is None
-        assert pretty_lines(error.data)
+        show(error.data)
         if packet.l4 + 8 <= min(packet.end, icmp.MAX_QUOTE[packet.version]):
             inner = Packet()
             assert icmp.embedded(error, inner) is None

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Final
 from lvsd.explain.headers.cursor import Cursor, Part, count, u16, u32
 from lvsd.packet.address import endpoint
 from lvsd.packet.client_address import UOA_KIND, parse_toa
-from lvsd.packet.pretty import SACK_PERMITTED, WINDOW_SCALE
 from lvsd.packet.tcp_options import END, MSS, MSS_BYTES, NOP, SACK, TIMESTAMP, between
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+WINDOW_SCALE, SACK_PERMITTED = 3, 4
+TOA_KINDS: Final = frozenset({253, 254})
+"""Where TOA is looked for: two kinds for experiments (RFC 4727), which its public versions use."""
 
 _IP_OPTIONS: Final = {7: "record route", 68: "timestamp", 148: "router alert"}
 """Option types of IPv4 (IANA, Internet Protocol Version 4 (IPv4) Parameters)."""

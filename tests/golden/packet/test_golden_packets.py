@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from forwarders.plan import SetDestination, SetSource
+from lvsd.explain.dissect import dissect_packet
+from lvsd.explain.output.lines import lines
 from lvsd.packet.address import pack, parse_endpoint
 from lvsd.packet.icmp import embedded, rewrite_error
-from lvsd.packet.pretty import pretty_lines
 from lvsd.packet.rewrite import compile_steps
 from lvsd.packet.view import Packet
 
@@ -62,7 +63,7 @@ def test_an_icmp_error_is_rewritten_byte_for_byte_outside_and_inside(case: dict[
 
 @pytest.mark.parametrize("case", CASES, ids=described)
 def test_the_new_packet_is_shown_with_right_checksums(case: dict[str, Any]) -> None:
-    assert pretty_lines(bytes.fromhex(case["after"])).splitlines() == case["shows"]
+    assert list(lines(dissect_packet(bytes.fromhex(case["after"])))) == case["shows"]
 
 
 def loaded(case: dict[str, Any]) -> Packet:
