@@ -12,6 +12,7 @@ from itertools import cycle, islice
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Literal
 
+from lvsd import tables
 from lvsd.explain.model import Candidate, Choice
 from schedulers import load
 from schedulers.base import Flow, Server, Weighed
@@ -153,19 +154,13 @@ def markdown(choices: Sequence[Choice]) -> str:
     """Return the table of the choices as Markdown: a row for each, a column for each server."""
     names = list(lineup(choices))
     what = asked(choices)
-    header = ["pick", *what, *names, "picked"]
     rows = []
     for number, row in enumerate(choices, 1):
         numbers = cells(row)
         about = [row.asked] if what else []
         picked = [*(numbers.get(name, NOBODY) for name in names), winner(row)]
         rows.append([str(number), *about, *picked])
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join(f"| {' | '.join(map(_escaped, line))} |\n" for line in lines)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|")
+    return tables.markdown(["pick", *what, *names, "picked"], rows)
 
 
 def _flow(address: str, *, by_destination: bool) -> Flow:

@@ -6,10 +6,8 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-
 import schedulers
+from lvsd import tables
 from lvsd.errors import PluginError, UsageError
 from lvsd.explain.making import MOST_SERVERS, WEIGHTS
 from lvsd.explain.output import picks_svg
@@ -67,7 +65,7 @@ def show(out: Console, made: Sequence[Choice]) -> None:
     """Print the picks: a row each, with what every server stands for."""
     first = made[0]
     out.print(f"[bold]{first.scheduler}[/]: {first.rule or 'it does not say why'}")
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = tables.plain()
     table.add_column("pick", justify="right")
     what = asked(made)
     for word in what:

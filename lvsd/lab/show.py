@@ -5,17 +5,17 @@ from __future__ import annotations
 import statistics
 from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
 from rich.syntax import Syntax
-from rich.table import Table
 from rich.text import Text
 
+from lvsd import tables
 from lvsd.lab.traffic import percentile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rich.console import Console
+    from rich.table import Table
 
     from lvsd.lab.lab import Lab
     from lvsd.lab.rules import Outcome
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def addresses(lab: Lab) -> Table:
     """Return the hosts with their interfaces and addresses; where ways differ, the servers'."""
-    table = _table()
+    table = tables.plain()
     for heading in ("host", "interface", "IPv4", "IPv6"):
         table.add_column(heading, overflow="fold")
     routed = any(node.way not in {"", "nat"} for node in lab.topology.nodes)
@@ -44,7 +44,7 @@ def addresses(lab: Lab) -> Table:
 
 def shares(outcome: Outcome, weights: Mapping[str, int]) -> Table:
     """Return what each server had to answer, what it answered, and how fast."""
-    table = _table()
+    table = tables.plain()
     table.add_column("server", no_wrap=True)
     for heading in ("weight", "expected", "seen", "median ms", "p99 ms"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -110,7 +110,3 @@ def _share(count: int, whole: int) -> str:
 
 def _milliseconds(seconds: float) -> str:
     return f"{seconds * 1e3:.2f}"
-
-
-def _table() -> Table:
-    return Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))

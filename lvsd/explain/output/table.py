@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from lvsd import tables
 from lvsd.explain.model import INNER
 
 if TYPE_CHECKING:
@@ -42,8 +43,7 @@ def markdown(explanation: Explanation, packets: Collection[int] | None = None) -
             rows.append((journey.title if not former else "", _place(hop), *_bold(cells, former)))
             former = cells
     kept = [at for at in range(len(COLUMNS)) if any(row[at] for row in rows)]
-    lines = [COLUMNS, ("---",) * len(COLUMNS), *rows]
-    return "".join(f"| {' | '.join(line[at] for at in kept)} |\n" for line in lines)
+    return tables.markdown([COLUMNS[at] for at in kept], [[row[at] for at in kept] for row in rows])
 
 
 def _place(hop: Hop) -> str:

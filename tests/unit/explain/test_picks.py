@@ -117,7 +117,7 @@ def test_the_example_of_a_docstring_with_a_cache_is_what_the_scheduler_does(
 def test_the_table_as_markdown() -> None:
     assert markdown(picks("wlc", [3, 2], 3)) == (
         "| pick | A | B | picked |\n"
-        "| --- | --- | --- | --- |\n"
+        "|---|---|---|---|\n"
         "| 1 | 0 | 0 | B |\n"
         "| 2 | 0 | 128.5 | A |\n"
         "| 3 | 85.7 | 128.5 | A |\n"
@@ -126,7 +126,7 @@ def test_the_table_as_markdown() -> None:
 
 def test_who_is_not_in_the_race_has_a_dash_and_so_has_a_pick_of_nobody() -> None:
     assert markdown(picks("wlc", [0, 0], 1)) == (
-        "| pick | A | B | picked |\n| --- | --- | --- | --- |\n| 1 | - | - | - |\n"
+        "| pick | A | B | picked |\n|---|---|---|---|\n| 1 | - | - | - |\n"
     )
 
 
