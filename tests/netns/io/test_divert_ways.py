@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -27,10 +27,21 @@ LIP4, LIP6 = "10.0.0.1", "2001:db8:2::1"
 """Addresses of the director towards the server."""
 OTHER4, OTHER6 = "192.0.2.1", "2001:db8:1::1"
 """Addresses of the director that lvsd has nothing to do with."""
-ENDS = [
-    pytest.param(CLIENT4, SERVER4, LIP4, OTHER4, id="ipv4"),
-    pytest.param(CLIENT6, SERVER6, LIP6, OTHER6, id="ipv6"),
-]
+
+
+class Ends(NamedTuple):
+    """The addresses of one family: the client's, the server's, and the director's two."""
+
+    client: str
+    server: str
+    lip: str
+    other: str
+
+
+ENDS = {
+    "ipv4": Ends(CLIENT4, SERVER4, LIP4, OTHER4),
+    "ipv6": Ends(CLIENT6, SERVER6, LIP6, OTHER6),
+}
 ERRORS = {4: (socket.IPPROTO_ICMP, 3), 16: (socket.IPPROTO_ICMPV6, 1)}
 """Length of an address -> protocol and type of "destination unreachable"."""
 
@@ -56,6 +67,12 @@ table inet operator {{
     }}
 }}
 """
+
+
+@pytest.fixture(params=ENDS)
+def ends(request: pytest.FixtureRequest) -> Ends:
+    """Run the test for both families."""
+    return ENDS[request.param]
 
 
 @pytest.fixture
@@ -98,26 +115,20 @@ def send_unreachable(host: Host, to: str) -> None:
     send_raw(host, protocol, struct.pack("!BBHI", kind, 3, 0, 0) + bytes(48), to)
 
 
-@pytest.mark.parametrize(("client", "server", "lip", "other"), ENDS)
 @pytest.mark.parametrize("port", [PORT, 0])
 def test_replies_to_a_local_address_are_taken_before_routing_and_others_are_not(
-    row: Row,
-    queue: Queue,
-    divert: Divert,
-    client: str,
-    server: str,
-    lip: str,
-    other: str,
-    port: int,
+    row: Row, queue: Queue, divert: Divert, ends: Ends, port: int
 ) -> None:
     divert.up(
-        Diverted(fullnat_servers=endpoints((server, UDP, port)), local_addresses=addresses(lip))
+        Diverted(
+            fullnat_servers=endpoints((ends.server, UDP, port)), local_addresses=addresses(ends.lip)
+        )
     )
     with (
-        row.server.udp(server, PORT) as real_server,
-        row.director.udp(other) as elsewhere,
-        row.client.udp(client) as forwarded,
-        row.director.udp(lip) as local,
+        row.server.udp(ends.server, PORT) as real_server,
+        row.director.udp(ends.other) as elsewhere,
+        row.client.udp(ends.client) as forwarded,
+        row.director.udp(ends.lip) as local,
     ):
         for receiver in (elsewhere, forwarded):
             real_server.sendto(b"not ours", receiver.getsockname()[:2])
@@ -129,18 +140,18 @@ def test_replies_to_a_local_address_are_taken_before_routing_and_others_are_not(
     assert queue.hooks == [Hook.PREROUTING]
 
 
-@pytest.mark.parametrize(("client", "server", "lip", "other"), ENDS)
 def test_what_is_no_real_server_reaches_a_local_address_undiverted(
-    row: Row, queue: Queue, divert: Divert, client: str, server: str, lip: str, other: str
+    row: Row, queue: Queue, divert: Divert, ends: Ends
 ) -> None:
-    del other
     divert.up(
-        Diverted(fullnat_servers=endpoints((server, UDP, PORT)), local_addresses=addresses(lip))
+        Diverted(
+            fullnat_servers=endpoints((ends.server, UDP, PORT)), local_addresses=addresses(ends.lip)
+        )
     )
     with (
-        row.server.udp(server, OTHER_PORT) as other_port,
-        row.client.udp(client, PORT) as other_host,
-        row.director.udp(lip) as local,
+        row.server.udp(ends.server, OTHER_PORT) as other_port,
+        row.client.udp(ends.client, PORT) as other_host,
+        row.director.udp(ends.lip) as local,
     ):
         for sender in (other_port, other_host):
             sender.sendto(b"x", local.getsockname()[:2])
@@ -148,7 +159,6 @@ def test_what_is_no_real_server_reaches_a_local_address_undiverted(
     assert queue.packets == []
 
 
-@pytest.mark.parametrize(("client", "server", "lip", "other"), ENDS)
 @pytest.mark.parametrize(
     "of",
     [
@@ -157,34 +167,24 @@ def test_what_is_no_real_server_reaches_a_local_address_undiverted(
     ],
 )
 def test_icmp_errors_to_local_addresses_and_tunnel_ends_are_taken(
-    row: Row,
-    queue: Queue,
-    divert: Divert,
-    client: str,
-    server: str,
-    lip: str,
-    other: str,
-    of: Callable[[frozenset[bytes]], Diverted],
+    row: Row, queue: Queue, divert: Divert, ends: Ends, of: Callable[[frozenset[bytes]], Diverted]
 ) -> None:
-    del client, server
-    divert.up(of(addresses(lip)))
-    send_unreachable(row.server, other)
-    send_unreachable(row.server, lip)
+    divert.up(of(addresses(ends.lip)))
+    send_unreachable(row.server, ends.other)
+    send_unreachable(row.server, ends.lip)
     queue.wait()
-    destination = slice(16, 20) if "." in lip else slice(24, 40)
-    assert [packet[destination] for packet in queue.packets] == [pack(lip)]
+    destination = slice(16, 20) if "." in ends.lip else slice(24, 40)
+    assert [packet[destination] for packet in queue.packets] == [pack(ends.lip)]
     assert queue.hooks == [Hook.PREROUTING]
 
 
-@pytest.mark.parametrize(("client", "server", "lip", "other"), ENDS)
 def test_an_icmp_error_about_the_hosts_own_flow_stays_related_to_it(
-    row: Row, queue: Queue, divert: Divert, client: str, server: str, lip: str, other: str
+    row: Row, queue: Queue, divert: Divert, ends: Ends
 ) -> None:
-    del client, other
     nft(OPERATOR)
-    divert.up(Diverted(tunnel_ends=addresses(lip)))
-    with row.director.udp(lip) as sender:
-        sender.connect((server, PORT))
+    divert.up(Diverted(tunnel_ends=addresses(ends.lip)))
+    with row.director.udp(ends.lip) as sender:
+        sender.connect((ends.server, PORT))
         sender.send(b"nobody listens")
         queue.wait()
         with pytest.raises(ConnectionRefusedError):
@@ -192,26 +192,17 @@ def test_an_icmp_error_about_the_hosts_own_flow_stays_related_to_it(
     assert counters()["related"] == 1
 
 
-@pytest.mark.parametrize(("client", "server", "lip", "other"), ENDS)
 @pytest.mark.parametrize("port", [PORT, 0])
 def test_replies_of_a_real_server_on_the_director_are_taken_after_the_operators_filter(
-    row: Row,
-    queue: Queue,
-    divert: Divert,
-    client: str,
-    server: str,
-    lip: str,
-    other: str,
-    port: int,
+    row: Row, queue: Queue, divert: Divert, ends: Ends, port: int
 ) -> None:
-    del server
     nft(OPERATOR)
-    divert.up(Diverted(own_servers=endpoints((lip, UDP, port))))
+    divert.up(Diverted(own_servers=endpoints((ends.lip, UDP, port))))
     with (
-        row.director.udp(lip, PORT) as own_server,
-        row.director.udp(other, PORT) as other_address,
-        row.client.udp(client) as bystander,
-        row.client.udp(client) as receiver,
+        row.director.udp(ends.lip, PORT) as own_server,
+        row.director.udp(ends.other, PORT) as other_address,
+        row.client.udp(ends.client) as bystander,
+        row.client.udp(ends.client) as receiver,
     ):
         other_address.sendto(b"not ours", bystander.getsockname()[:2])
         assert bystander.recv(100) == b"not ours"
@@ -225,60 +216,41 @@ def test_replies_of_a_real_server_on_the_director_are_taken_after_the_operators_
     assert (counters()["out"], counters()["untracked"]) == (2, 1)
 
 
-@pytest.mark.parametrize(("client", "server", "lip", "other"), ENDS)
 def test_an_icmp_error_of_a_real_server_on_the_director_is_taken(
-    row: Row, queue: Queue, divert: Divert, client: str, server: str, lip: str, other: str
+    row: Row, queue: Queue, divert: Divert, ends: Ends
 ) -> None:
-    del server
-    divert.up(Diverted(own_servers=endpoints((lip, UDP, PORT))))
-    with row.client.udp(client) as sender:
-        for refusing in (other, lip):
+    divert.up(Diverted(own_servers=endpoints((ends.lip, UDP, PORT))))
+    with row.client.udp(ends.client) as sender:
+        for refusing in (ends.other, ends.lip):
             sender.connect((refusing, PORT))
             sender.send(b"nobody listens")
-            if refusing == lip:
+            if refusing == ends.lip:
                 queue.wait()
             with pytest.raises(ConnectionRefusedError):
                 sender.recv(1)
     assert queue.hooks == [Hook.OUTPUT]
 
 
-@pytest.mark.parametrize(("client", "server", "lip", "other"), ENDS)
 @pytest.mark.parametrize("port", [PORT, 0])
 def test_replies_of_a_service_that_the_host_itself_serves_are_neither_tracked_nor_taken(
-    row: Row,
-    queue: Queue,
-    divert: Divert,
-    client: str,
-    server: str,
-    lip: str,
-    other: str,
-    port: int,
+    row: Row, queue: Queue, divert: Divert, ends: Ends, port: int
 ) -> None:
-    del server, lip
     nft(OPERATOR)
-    divert.up(Diverted(endpoints((other, UDP, port))))
-    with row.director.udp(other, PORT) as program, row.client.udp(client) as receiver:
+    divert.up(Diverted(endpoints((ends.other, UDP, port))))
+    with row.director.udp(ends.other, PORT) as program, row.client.udp(ends.client) as receiver:
         program.sendto(b"reply", receiver.getsockname()[:2])
         assert receiver.recv(100) == b"reply"
         assert not is_tracked(program, receiver)
     assert queue.packets == []
 
 
-@pytest.mark.parametrize(("client", "server", "lip", "other"), ENDS)
 @pytest.mark.parametrize("mark", [SENT_MARK, 0])
 def test_what_our_sockets_send_has_no_mark_afterwards_and_no_conntrack_entry(
-    row: Row,
-    divert: Divert,
-    client: str,
-    server: str,
-    lip: str,
-    other: str,
-    mark: int,
+    row: Row, divert: Divert, ends: Ends, mark: int
 ) -> None:
-    del server, lip
     nft(OPERATOR)
     divert.up(Diverted())
-    with row.director.udp(other, PORT) as ours, row.client.udp(client) as receiver:
+    with row.director.udp(ends.other, PORT) as ours, row.client.udp(ends.client) as receiver:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
         ours.sendto(b"x", receiver.getsockname()[:2])
         assert receiver.recv(100) == b"x"
@@ -297,32 +269,26 @@ def test_another_mark_of_a_local_program_is_left_alone(row: Row, divert: Divert)
     assert counters()["marked"] == 1
 
 
-@pytest.mark.parametrize(("client", "server", "lip", "other"), ENDS)
 @pytest.mark.parametrize("protocol", [ESP, AH])
 def test_ipsec_to_a_vip_is_taken_before_routing_and_a_servers_in_forward(
-    row: Row,
-    queue: Queue,
-    divert: Divert,
-    client: str,
-    server: str,
-    lip: str,
-    other: str,
-    protocol: int,
+    row: Row, queue: Queue, divert: Divert, ends: Ends, protocol: int
 ) -> None:
-    del lip
     # An AH without authentication data in front of nothing (RFC 4302 section 2); as ESP, any SPI.
     message = struct.pack("!BBHII", 59, 1, 0, 0x1234, 1)
-    divert.up(Diverted(ipsec=addresses(server)))
+    divert.up(Diverted(ipsec=addresses(ends.server)))
     # A raw socket takes the packet in, so that no ICMP error comes back.
-    with row.server.raw(protocol, family(server)), row.client.raw(protocol, family(client)):
-        send_raw(row.client, protocol, message, other)
-        send_raw(row.client, socket.IPPROTO_UDP, struct.pack("!HHHH", 9, 9, 8, 0), server)
-        send_raw(row.client, protocol, message, server)
+    with (
+        row.server.raw(protocol, family(ends.server)),
+        row.client.raw(protocol, family(ends.client)),
+    ):
+        send_raw(row.client, protocol, message, ends.other)
+        send_raw(row.client, socket.IPPROTO_UDP, struct.pack("!HHHH", 9, 9, 8, 0), ends.server)
+        send_raw(row.client, protocol, message, ends.server)
         queue.wait()
-        divert.update(Diverted(ipsec_servers=addresses(server)))
-        send_raw(row.client, protocol, message, server)
-        send_raw(row.server, protocol, message, client)
+        divert.update(Diverted(ipsec_servers=addresses(ends.server)))
+        send_raw(row.client, protocol, message, ends.server)
+        send_raw(row.server, protocol, message, ends.client)
         queue.wait(2)
     assert queue.hooks == [Hook.PREROUTING, Hook.FORWARD]
-    where = 9 if "." in server else 6
+    where = 9 if "." in ends.server else 6
     assert [packet[where] for packet in queue.packets] == [protocol, protocol]

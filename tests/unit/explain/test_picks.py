@@ -208,7 +208,7 @@ def test_candidates_stand_in_the_order_in_which_ties_are_decided() -> None:
 
 def test_no_picks_are_an_empty_table() -> None:
     assert picks("rr", [1], 0) == ()
-    assert markdown(()) == "| pick | picked |\n| --- | --- |\n"
+    assert markdown(()) == "| pick | picked |\n|---|---|\n"
 
 
 def test_an_unknown_scheduler_or_flag_is_refused() -> None:
