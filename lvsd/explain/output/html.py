@@ -1,7 +1,8 @@
 """An explanation as one page for a browser: a player that steps from hop to hop, and all in text.
 
-The page loads nothing, and its policy forbids it to. Without JavaScript, and on paper, it is the
-same story as a document. What the player shows is `data.as_data` of the explanation, embedded.
+The page loads nothing, and its policy forbids it to. Without JavaScript, and on paper, it tells the
+same story as a document, in the words of `text`. What the player shows is `data.as_data` of the
+explanation, embedded.
 """
 
 from __future__ import annotations
@@ -17,25 +18,13 @@ from lvsd.explain.output.canvas import clean
 from lvsd.explain.output.data import as_data
 from lvsd.explain.output.hostmap import hostmap
 from lvsd.explain.output.svg import svg
-from lvsd.explain.sums import folded, result
+from lvsd.explain.output.text import journey_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from lvsd.explain.model import (
-        Cause,
-        Change,
-        Choice,
-        Entry,
-        Explanation,
-        Frame,
-        Hop,
-        Host,
-        Journey,
-        Sum,
-    )
+    from lvsd.explain.model import Choice, Explanation, Host, Journey
 
-ARROW: Final = "\N{RIGHTWARDS ARROW}"
 NAMESPACE: Final = ' xmlns="http://www.w3.org/2000/svg"'
 """What an SVG document says, and an SVG element of a page need not."""
 
@@ -131,77 +120,12 @@ def _hosts(hosts: Iterable[Host]) -> Iterator[str]:
     yield "</tbody></table></div></section>"
 
 
-# --- packet by packet -------------------------------------------------------------------------
-
-
 def _journey(number: int, journey: Journey) -> Iterator[str]:
-    """Yield one packet's way as a document has it."""
-    yield f'<article class="{journey.direction}">'
-    yield f"<h3>{number}. {clean(journey.title)} ({journey.direction})</h3><ol>"
-    for place, hop in enumerate(journey.hops):
-        yield "<li>"
-        yield from _hop(hop, whole=place == 0)
-        yield "</li>"
-    yield f"</ol><p>{clean(journey.outcome)}</p>"
-    if journey.entry:
-        yield f"<p>{clean(_entry(journey.entry))}</p>"
-    for one in journey.sums:
-        yield "<details><summary>"
-        yield f"{clean(one.layer)} {clean(one.field)}, RFC 1624</summary>{_sum(one)}</details>"
-    yield "</article>"
-
-
-def _hop(hop: Hop, *, whole: bool) -> Iterator[str]:
-    """Yield what is seen at a hop: every field of the first one, then what is another."""
-    yield f"<h4>{clean(f'{hop.host} {hop.interface} {hop.title}')}</h4>"
-    if whole:
-        yield from _frame(hop.frame)
-    elif not hop.changes:
-        yield "<p>The same packet.</p>"
-    else:
-        causes: dict[Cause, list[Change]] = {}
-        for change in sorted(hop.changes, key=lambda change: change.cause.kind != "step"):
-            causes.setdefault(change.cause, []).append(change)
-        yield "<ul>"
-        for cause, found in causes.items():
-            items = "".join(f"<li>{clean(_difference(change))}</li>" for change in found)
-            yield f'<li class="{cause.kind}">{clean(cause.text)}<ul>{items}</ul></li>'
-        yield "</ul>"
-
-
-def _frame(frame: Frame) -> Iterator[str]:
-    yield "<dl>"
-    for layer in frame.layers:
-        said = ", ".join(f"{field.name} {field.text}" for field in layer.fields)
-        yield f"<dt>{clean(layer.name)}</dt><dd>{clean(said)}</dd>"
-    yield "</dl>"
-
-
-def _difference(change: Change) -> str:
-    where = f"{change.layer} {change.field}"
-    if change.before is None:
-        return f"{where}: new, {change.after}"
-    if change.after is None:
-        return f"{where}: gone, was {change.before}"
-    return f"{where}: {change.before} {ARROW} {change.after}"
-
-
-def _entry(entry: Entry) -> str:
-    local = f", from {entry.local}" if entry.local else ""
-    return (
-        f"In the table: {entry.protocol} {entry.client} {ARROW} {entry.virtual} {ARROW} "
-        f"{entry.real}{local}, {entry.state}, expires in {entry.expires_s:.0f} s. The real server "
-        f"has {entry.active} active and {entry.inactive} inactive connections."
-    )
-
-
-def _sum(one: Sum) -> str:
-    """Return the arithmetic of a checksum, a line per word."""
-    lines = [f"HC = {one.before:#06x}"]
-    lines += [f"+ {term} = {total:#06x}" for term, total in folded(one)]
-    lines.append(f"~ = {result(one):#06x}, in the packet {one.after:#06x}")
-    text = "\n".join(clean(line) for line in lines)
-    return f"<pre>{text}</pre>"
+    """Yield one packet's way as a document has it: what a terminal shows."""
+    title, *lines = (line.plain for line in journey_lines(journey, number, checksums=True))
+    said = "\n".join(map(clean, lines))
+    yield f'<article class="{journey.direction}"><h3>{clean(title)}</h3>'
+    yield f"<pre>{said}</pre></article>"
 
 
 def _row(cells: Iterable[object], tag: str = "td", mark: str = "") -> str:

@@ -55,25 +55,32 @@ def show(
 
 def show_journey(out: Console, journey: Journey, number: int, *, checksums: bool = False) -> None:
     """Print one packet's way, under its number."""
-    _print(out, Text())
-    title = f"{number}. {journey.title} ({journey.direction})"
-    _print(out, Text(title, style="bold reverse" if out.is_terminal else ""))
+    title, *lines = journey_lines(journey, number, checksums=checksums)
+    title.stylize("bold reverse" if out.is_terminal else "")
+    for line in (Text(), title, *lines):
+        _print(out, line)
+
+
+def journey_lines(journey: Journey, number: int, *, checksums: bool) -> Iterator[Text]:
+    """Yield one packet's way, its title first."""
+    yield Text(f"{number}. {journey.title} ({journey.direction})")
     for place, hop in enumerate(journey.hops):
-        for line in _hop(hop, whole=place == 0):
-            _print(out, line, indent=2)
-    _print(out, Text(f"  {journey.outcome}"))
+        yield from _indented(_hop(hop, whole=place == 0))
+    yield Text(f"  {journey.outcome}")
     if journey.entry:
         entry = journey.entry
         ends = f"{entry.client} -> {entry.virtual} -> {entry.real}"
         local = f", from {entry.local}" if entry.local else ""
-        _print(out, Text(f"  Its table: {entry.protocol} {ends}{local}"))
+        yield Text(f"  Its table: {entry.protocol} {ends}{local}")
         life = f"{entry.state}, expires in {entry.expires_s:.0f} s"
         counts = f"the real server has {entry.active} active, {entry.inactive} inactive"
-        _print(out, Text(f"    {life}; {counts}"))
-    if checksums:
-        for one in journey.sums:
-            for line in _sum(one):
-                _print(out, line, indent=2)
+        yield Text(f"    {life}; {counts}")
+    for one in journey.sums if checksums else ():
+        yield from _indented(_sum(one))
+
+
+def _indented(lines: Iterable[Text]) -> Iterator[Text]:
+    return (Text("  ").append_text(line) for line in lines)
 
 
 def show_choice(out: Console, choice: Choice) -> None:
@@ -212,9 +219,8 @@ def _sum(one: Sum) -> Iterator[Text]:
     yield Text(f"    ~ = {result(one):#06x}, in the packet {one.after:#06x}{whole}")
 
 
-def _print(out: Console, line: Text, indent: int = 0) -> None:
+def _print(out: Console, text: Text) -> None:
     """Print a line; what does not fit goes on further right."""
-    text = Text(" " * indent).append_text(line)
     left = len(text.plain) - len(text.plain.lstrip())
     width = max(out.width, left + 20)
     first = text.wrap(out, width)[0] if len(text.plain) > width else text
