@@ -154,28 +154,24 @@ def measure(version: int, connections: int, expiring: int) -> Result:
 
 def any_port_bytes(version: int, connections: int) -> float:
     """Return the resident bytes of a connection when clients ask one VIP for all its ports."""
-    gc.disable()
     balancer = Balancer(now=NOW)
-    balancer.settings.max_connections = 2 * connections
     _, vip, rip = ENDS[version]
     service = Service(ServiceKey(TCP, vip, 0), BUILT_IN["wlc"](), persistence_s=PERSISTENCE_S)
     balancer.services.add(service)
     service.add(RealServer(rip, 0, forwarder=FORWARDERS["nat"]()))
-    clients = _clients(version, port_at=L4[version] + 2)
-    gc.collect()
-    before = _resident()
-    _open(balancer, clients, connections, NOW, (SYN, ACK))
-    if balancer.flows.table.count != connections:
-        raise ValueError(f"there are {balancer.flows.table.count} connections")
-    return (_resident() - before) / connections
+    return _established_bytes(balancer, _clients(version, port_at=L4[version] + 2), connections)
 
 
 def fullnat_bytes(version: int, connections: int = FULLNAT_CONNECTIONS) -> float:
     """Return the resident bytes of an established FULLNAT connection, its translation included."""
-    gc.disable()
     balancer = world(version, TCP, 3, mode="fullnat")
-    balancer.settings.max_connections = connections
-    clients = _clients(version)
+    return _established_bytes(balancer, _clients(version), connections)
+
+
+def _established_bytes(balancer: Balancer, clients: Iterator[bytearray], connections: int) -> float:
+    """Open connections; return the resident bytes that each takes."""
+    gc.disable()
+    balancer.settings.max_connections = 2 * connections  # persistence has entries too
     gc.collect()
     before = _resident()
     _open(balancer, clients, connections, NOW, (SYN, ACK))

@@ -10,33 +10,16 @@ from functools import cache
 from hashlib import sha256
 from html import unescape
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lvsd.explain.making import make
 from lvsd.explain.output.data import as_data
 from lvsd.explain.output.html import embedded, html
-from lvsd.explain.story import explain_case
-from tests.unit.explain.cases import CASES, said
+from tests.unit.explain.cases import every_case, told
 
-if TYPE_CHECKING:
-    from lvsd.explain.model import Explanation
-
-EVERY: dict[str, dict[str, Any]] = {said(case): case for case in CASES} | {
-    "as many servers as can be": {"mode": "dr", "weights": [1] * 26},
-    "nobody to pick": {"mode": "nat", "weights": [0, 0]},
-}
 VOID = frozenset({"meta", "input", "path", "line", "rect", "circle"})
 DATA = re.compile(r'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)
 POLICY = re.compile(r'http-equiv="Content-Security-Policy" content="([^"]*)"')
-
-every_case = pytest.mark.parametrize("case", EVERY)
-
-
-@cache
-def told(case: str) -> Explanation:
-    return explain_case(make(**EVERY[case]))
 
 
 @cache

@@ -6,43 +6,18 @@ import re
 from dataclasses import replace
 from functools import cache
 from itertools import combinations, product
-from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from lvsd.errors import UsageError
-from lvsd.explain.making import make
 from lvsd.explain.output.canvas import BAND, Box, width_of
 from lvsd.explain.output.legs import by_plan, drawn
 from lvsd.explain.output.svg import svg
-from lvsd.explain.story import explain_case
-from tests.unit.explain.cases import CASES, said
-
-if TYPE_CHECKING:
-    from lvsd.explain.model import Explanation
+from tests.unit.explain.cases import every_case, told
 
 SVG = "{http://www.w3.org/2000/svg}"
 NAMESPACE = 'xmlns="http://www.w3.org/2000/svg"'
-LONG_ENDS = {
-    "vip": "[2001:db8:1111:2222:3333:4444:5555:6666]:65535",
-    "client": "[2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff]:65534",
-}
-LONG_SERVER = "[fd00:1111:2222:3333:4444:5555:6666:7777]:65535"
-
-EVERY: dict[str, dict[str, Any]] = {said(case): case for case in CASES} | {
-    "the longest addresses, fullnat": {"mode": "fullnat", **LONG_ENDS, "servers": [LONG_SERVER]},
-    "the longest addresses, tun": {"mode": "tun", **LONG_ENDS, "servers": [LONG_SERVER]},
-    "as many servers as can be": {"mode": "dr", "weights": [1] * 26},
-    "nobody to pick": {"mode": "nat", "weights": [0, 0]},
-}
-
-every_case = pytest.mark.parametrize("case", EVERY)
-
-
-@cache
-def told(case: str) -> Explanation:
-    return explain_case(make(**EVERY[case]))
 
 
 @cache
