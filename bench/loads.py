@@ -11,14 +11,15 @@ from typing import Final, TypeAlias
 
 from bench.packets import ADDRESSES_AT, ENDS, L4, MTU, RPORT, VPORT, build
 from forwarders import FORWARDERS
+from lvsd.config.plugins import make_scheduler
 from lvsd.core.balancer import Balancer
+from lvsd.core.commands import AddServer, AddService
 from lvsd.core.local_pool import LocalPool
 from lvsd.core.path import leave, path_to
-from lvsd.core.service import RealServer, Service, ServiceKey
+from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey, Way
 from lvsd.core.verdict import Hook, Verdict
 from lvsd.packet.checksum import checksum, pseudo_header
 from lvsd.packet.view import ICMP, ICMPV6, SCTP, TCP
-from schedulers import BUILT_IN
 
 CONNECTIONS: Final = 10_000
 SIZE: Final = 100
@@ -34,20 +35,22 @@ def world(
     version: int, protocol: int, servers: int, scheduler: str = "wlc", mode: str = "nat"
 ) -> Balancer:
     """Return a director with one service, its paths compiled."""
-    balancer = Balancer(now=NOW)
+    balancer = Balancer(make_scheduler, now=NOW)
     _, vip, rip = ENDS[version]
     local = bytes((*rip[:-1], 254))
-    pool = LocalPool((local,))
-    service = Service(ServiceKey(protocol, vip, VPORT), BUILT_IN[scheduler](), local=pool)
+    key = ServiceKey(protocol, vip, VPORT)
+    service = ServiceConfig(key, scheduler, local=LocalPool((local,)))
     forwarder = FORWARDERS[mode]()
     rport = RPORT if forwarder.maps_port else VPORT
     weight = CONNECTIONS if scheduler == "ovf" else 1  # ovf has room for its weight only
-    balancer.services.add(service)
+    balancer.apply([AddService(service)], NOW)
     first = int.from_bytes(rip, "big")
     for number in range(servers):
         address = (first + number).to_bytes(len(rip), "big")
-        server = service.add(RealServer(address, rport, weight, forwarder=forwarder))
-        server.set_way(MTU, local, is_local=False)
+        wanted = ServerConfig(address, rport, forwarder, weight)
+        balancer.apply([AddServer(key, wanted)], NOW)
+        server = balancer.services.get(key).find(*wanted.place)
+        server.set_way(Way(MTU, local))
         if not forwarder.per_connection:
             leave(path_to(server, balancer.flows.timeouts.protocols[protocol], (vip, VPORT), rport))
     return balancer

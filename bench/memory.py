@@ -26,11 +26,12 @@ from bench.loads import NOW, world
 from bench.packets import ADDRESSES_AT, ENDS, L4, build
 from bench.report import Table, count
 from forwarders import FORWARDERS
+from lvsd.config.plugins import make_scheduler
 from lvsd.core.balancer import Balancer
-from lvsd.core.service import RealServer, Service, ServiceKey
+from lvsd.core.commands import AddServer, AddService
+from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey
 from lvsd.core.verdict import Hook
 from lvsd.packet.view import TCP
-from schedulers import BUILT_IN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -154,11 +155,11 @@ def measure(version: int, connections: int, expiring: int) -> Result:
 
 def any_port_bytes(version: int, connections: int) -> float:
     """Return the resident bytes of a connection when clients ask one VIP for all its ports."""
-    balancer = Balancer(now=NOW)
+    balancer = Balancer(make_scheduler, now=NOW)
     _, vip, rip = ENDS[version]
-    service = Service(ServiceKey(TCP, vip, 0), BUILT_IN["wlc"](), persistence_s=PERSISTENCE_S)
-    balancer.services.add(service)
-    service.add(RealServer(rip, 0, forwarder=FORWARDERS["nat"]()))
+    service = ServiceConfig(ServiceKey(TCP, vip, 0), persistence_s=PERSISTENCE_S)
+    server = ServerConfig(rip, 0, FORWARDERS["nat"]())
+    balancer.apply([AddService(service), AddServer(service.key, server)], NOW)
     return _established_bytes(balancer, _clients(version, port_at=L4[version] + 2), connections)
 
 

@@ -10,21 +10,24 @@ from typing import TYPE_CHECKING
 from forwarders import Nat, Tun
 from lvsd.config.plugins import make_scheduler
 from lvsd.core.balancer import Balancer
+from lvsd.core.commands import AddServer, AddService, SetTimeouts
 from lvsd.core.local_pool import LocalPool
 from lvsd.core.related import ISAKMP_PORT
-from lvsd.core.replies import is_ftp, reply_endpoints, ways
+from lvsd.core.replies import is_ftp, reply_endpoints, with_forwarders
 from lvsd.core.sequence_numbers import NEW
-from lvsd.core.service import RealServer, Service, ServiceKey
 from lvsd.core.settings import Settings
 from lvsd.core.states import SCTP, TCP, UDP
 from lvsd.core.timeouts import Timing
+from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey
 from lvsd.io.ruleset import Diverted
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
     from lvsd.config import model
+    from lvsd.core.commands import Command
     from lvsd.core.sequence_numbers import Origin
+    from lvsd.core.service import Service
     from lvsd.core.service_table import ServiceTable
     from lvsd.io.ruleset import Endpoint
 
@@ -42,21 +45,26 @@ def assemble(config: model.Config, now: float, origin: Origin = NEW) -> Balancer
         sloppy_sctp=sysctl.sloppy_sctp,
         max_connections=config.daemon.max_connections,
     )
-    balancer = Balancer(settings, now=now, origin=origin)
-    timeouts = config.timeouts
-    balancer.set_timeouts(timeouts.tcp_s, timeouts.tcp_fin_s, timeouts.udp_s)
-    for entry in config.services:
-        service = make_service(entry)
-        balancer.services.add(service)
-        for server in entry.servers:
-            service.add(make_server(entry, server))
+    balancer = Balancer(make_scheduler, settings, now=now, origin=origin)
+    balancer.apply(commands(config), now)
     balancer.network.tunnel_ports = frozenset(
-        server.forwarder.port
+        server.config.forwarder.port
         for service in balancer.services
         for server in service.servers
-        if isinstance(server.forwarder, Tun) and server.forwarder.port
+        if isinstance(server.config.forwarder, Tun) and server.config.forwarder.port
     )
     return balancer
+
+
+def commands(config: model.Config) -> Iterator[Command]:
+    """Yield what makes a director that has nothing have what a configuration says."""
+    timeouts = config.timeouts
+    yield SetTimeouts(timeouts.tcp_s, timeouts.tcp_fin_s, timeouts.udp_s)
+    for entry in config.services:
+        service = service_config(entry)
+        yield AddService(service)
+        for server in entry.servers:
+            yield AddServer(service.key, server_config(entry, server))
 
 
 def forwarded(config: model.Config) -> set[int]:
@@ -89,8 +97,8 @@ def local_ranges(config: model.Config) -> set[tuple[int, int]]:
     }
 
 
-def make_service(entry: model.Service) -> Service:
-    """Return the service that a ``[[service]]`` describes, still without real servers."""
+def service_config(entry: model.Service) -> ServiceConfig:
+    """Return what a ``[[service]]`` wants of the service."""
     if entry.address is None:
         key = ServiceKey(fwmark=entry.fwmark or 0, family=entry.address_family)
     else:
@@ -100,9 +108,10 @@ def make_service(entry: model.Service) -> Service:
             vport=entry.address.port,
             family=entry.address_family,
         )
-    return Service(
+    return ServiceConfig(
         key,
-        make_scheduler(entry.scheduler, entry.scheduler_flags),
+        scheduler=entry.scheduler,
+        flags=entry.scheduler_flags,
         name=entry.name,
         persistence_s=entry.persistence_s or 0,
         prefix=entry.persistence_netmask,
@@ -116,15 +125,15 @@ def make_service(entry: model.Service) -> Service:
     )
 
 
-def make_server(service: model.Service, server: model.Server) -> RealServer:
-    """Return the real server that a ``[[service.server]]`` describes."""
-    return RealServer(
+def server_config(service: model.Service, server: model.Server) -> ServerConfig:
+    """Return what a ``[[service.server]]`` wants of the real server."""
+    return ServerConfig(
         server.address.address,
         server.address.port,
+        service.forwarder(server),
         weight=server.weight,
         upper=server.upper_threshold,
         lower=server.lower_threshold,
-        forwarder=service.forwarder(server),
     )
 
 
@@ -164,17 +173,18 @@ def diverting(services: ServiceTable) -> Generator[None, None, Diverted]:
             endpoints.add((key.vip, key.protocol, key.vport))
             if is_ftp(service):
                 endpoints.add((key.vip, TCP, 0))
-        local_addresses.update(service.local.addresses)
+        local_addresses.update(service.config.local.addresses)
         if _with_ipsec(service):
             ipsec.add(key.vip)
-    for server, way in ways(services):
+    for server, forwarder in with_forwarders(services):
         yield
         addresses.add(server.address)
-        if way.bypasses:
-            if way.needs_source and server.source is not None:
-                tunnel_ends.add(server.source)
+        way = server.way
+        if forwarder.bypasses:
+            if forwarder.needs_source and way.source is not None:
+                tunnel_ends.add(way.source)
             continue
-        kind = "fullnat" if way.per_connection else "own" if server.is_local else "nat"
+        kind = "fullnat" if forwarder.per_connection else "own" if way.is_local else "nat"
         replies[kind] |= set(reply_endpoints(server))
         if _with_ipsec(server.service) and kind == "nat":
             ipsec_servers.add(server.address)

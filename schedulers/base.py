@@ -7,6 +7,7 @@ of them takes the next connection. The service tells it of everything that happe
     add(server)      a real server joins, at the head of the list (newest first)
     remove(server)   it leaves
     edit(server)     its weight or thresholds are new
+    fork()           what it goes back to, if a change is refused half way
     changed(server)  its connection counts or its overload flag are new
     pick(flow, now)  who takes this connection? None: nobody can
     weigh(flow, now) why that one? what each server stands for in that pick, for people
@@ -17,8 +18,9 @@ Nothing here knows of packets, sockets or clocks: ``now`` is handed in, in secon
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,6 +62,10 @@ class Server:
 
     def __post_init__(self) -> None:
         self.last_weight = self.weight
+
+    def __deepcopy__(self, _: object) -> Self:
+        """Return the server itself: a copy of a scheduler schedules the same ones."""
+        return self
 
     @property
     def inactive(self) -> int:
@@ -166,6 +172,15 @@ class Scheduler(ABC):
                 f"scheduler {self.name} has no flag {', '.join(sorted(unknown))}; it knows: {known}"
             )
         self.flags = flags
+
+    def fork(self) -> Self:
+        """Return a scheduler in the same state, with the same servers, that goes on by itself.
+
+        A change that is refused half way goes back to it: whichever of the two is not needed is
+        asked nothing any more, so they may share what only `pick` and `tick` change. It is made
+        before each change of the service, and packets wait; override it where the state is large.
+        """
+        return deepcopy(self)
 
     def start(self, servers: Sequence[Server]) -> None:
         """Take over a service that has servers already, newest first; called before all else."""

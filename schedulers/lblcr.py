@@ -33,7 +33,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from schedulers.least import LeastLoad, fraction
 from schedulers.locality import Entry, LocalityCache, not_of
@@ -112,6 +112,14 @@ class LocalityBasedLeastConnectionReplication(LocalityCache[_Homes]):
         self._ranked: deque[_Homes] = deque()
         self._journal: deque[Server] = deque(maxlen=self.JOURNAL_LENGTH)
         self._changes = 0
+
+    def fork(self) -> Self:
+        """Return the same; rankings, which know one service's servers, are made anew on demand."""
+        while self._ranked:
+            self._ranked.pop().ranking = None
+        forked = super().fork()
+        self._ranked, self._journal = self._ranked.copy(), self._journal.copy()
+        return forked
 
     def add(self, server: Server) -> None:
         """Take in a new server; in the sets that still hold it, it is usable again."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, Self, TypeVar
 
 from schedulers.hashing import fold, hash_32
 from schedulers.wlc import WeightedLeastConnection
@@ -65,6 +65,12 @@ class LocalityCache(WeightedLeastConnection, Generic[EntryT]):
         self._swept = 0
         self._sweeps = 1
         self._next_sweep_s: float | None = None
+
+    def fork(self) -> Self:
+        """Return the same; only picks and sweeps change the cache, which it shares."""
+        forked = super().fork()
+        self._idlers = self._idlers.copy()
+        return forked
 
     def add(self, server: Server) -> None:
         """Take in a new server."""

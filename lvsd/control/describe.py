@@ -9,7 +9,7 @@ from forwarders.tun import Tun
 from lvsd.control.protocol import PROTOCOL_NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from lvsd.control.protocol import (
         ConnectionEntry,
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
         ServiceEntry,
         TimeoutsEntry,
     )
-    from lvsd.core.service import RealServer, Service, ServiceKey
+    from lvsd.core.commands import Changes, Command
+    from lvsd.core.service import RealServer, Service
     from lvsd.core.service_table import ServiceTable
     from lvsd.core.stats import Rates, Totals
 
@@ -66,7 +67,7 @@ class DirectorView(Protocol):
     def now(self) -> float: ...  # noqa: D102
     def connections(self) -> Iterator[ConnectionView]: ...  # noqa: D102
     def timeouts(self) -> tuple[int, int, int]: ...  # noqa: D102
-    def zero(self, key: ServiceKey | None) -> None: ...  # noqa: D102
+    def apply(self, commands: Iterable[Command], now: float) -> Changes: ...  # noqa: D102
     def counters(self) -> Mapping[str, int]: ...  # noqa: D102
     def dropped(self) -> Mapping[str, int]: ...  # noqa: D102
 
@@ -83,10 +84,10 @@ def address_text(address: bytes) -> str:
 
 def service_entry(service: Service, now: float) -> ServiceEntry:
     """Describe a service and its real servers; ``now`` is the director's, in seconds."""
-    key = service.key
+    key, config = service.key, service.config
     family = key.family if key.fwmark else {4: 4, 16: 6}[len(key.vip)]
     return {
-        "name": service.name,
+        "name": config.name,
         "protocol": PROTOCOL_NAMES[key.protocol],
         "address": address_text(key.vip),
         "port": key.vport,
@@ -94,10 +95,10 @@ def service_entry(service: Service, now: float) -> ServiceEntry:
         "family": 6 if family == 6 else 4,
         "scheduler": service.scheduler.name,
         "flags": sorted(service.scheduler.flags),
-        "persistence_s": service.persistence_s,
-        "prefix": service.prefix,
-        "one_packet": service.one_packet,
-        "local_addresses": [address_text(address) for address in service.local.addresses],
+        "persistence_s": config.persistence_s,
+        "prefix": config.prefix,
+        "one_packet": config.one_packet,
+        "local_addresses": [address_text(address) for address in config.local.addresses],
         "stats": _counters(service.meter.totals),
         "rates": _counters(service.meter.rates),
         "servers": [_server_entry(server, now) for server in service.servers],
@@ -105,13 +106,13 @@ def service_entry(service: Service, now: float) -> ServiceEntry:
 
 
 def _server_entry(server: RealServer, now: float) -> ServerEntry:
-    forwarder = server.forwarder
+    forwarder = server.config.forwarder
     tunnel = forwarder if isinstance(forwarder, Tun) else None
     return {
         "address": address_text(server.address),
         "port": server.port,
         "forward": forwarder.name,
-        "label": server.way.label,
+        "label": server.effective_forwarder.label,
         "tunnel": tunnel.kind if tunnel else "",
         "tunnel_port": tunnel.port if tunnel else 0,
         "tunnel_checksum": tunnel.checksum if tunnel else False,

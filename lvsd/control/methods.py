@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 import lvsd
 from lvsd.control.describe import connection_entry, service_entry, timeouts_entry
 from lvsd.control.protocol import PROTOCOL_NAMES, Code
-from lvsd.core.service import ServiceKey
+from lvsd.core.commands import Zero
+from lvsd.core.values import ServiceKey
 from lvsd.errors import ControlError
 from lvsd.packet.address import pack
 
@@ -116,7 +117,8 @@ def timeouts(context: Context, _: NoParams) -> TimeoutsEntry:
 
 def zero(context: Context, params: ServiceParams) -> None:
     """Set the counters of one service, or of all, to zero."""
-    context.balancer.zero(None if params.service is None else params.service.key)
+    key = None if params.service is None else params.service.key
+    context.balancer.apply([Zero(key)], context.balancer.now)
 
 
 def status(context: Context, _: NoParams) -> StatusEntry:

@@ -4,7 +4,8 @@ Anybody can fill a table with packets that cost nothing: SYNs, or datagrams, fro
 do not exist. So that one service's flood does not shut the others out,
 
 - **half of the table is shared, the other half is reserved**: each of N services can always have
-  ``max_connections / 2N`` entries, which no other service takes. A service alone can have all;
+  ``max_connections / 2N`` entries, which no other service takes. A service alone can have all.
+  Of `ROOM` services or more N counts up to an eighth more, so that a change does not walk all;
 - **what is still opening makes room first**: the oldest connection that has not got beyond its
   opening (TCP and SCTP before ESTABLISHED, UDP of one packet) of the service that has most. Only
   a larger service gives way to another one; what is established stays;
@@ -39,6 +40,13 @@ if TYPE_CHECKING:
 NEXT: Final = 2
 """The most entries that a new connection needs: itself, and a template."""
 
+ROOM: Final = 16
+"""Of so many services, there may come or go one more before the table is divided anew, which
+walks all of them."""
+
+UNDIVIDED: Final = -1
+"""No bound that a table can have."""
+
 KEPT_FOR: Final = 64
 """So many entries are asked of the largest service before it is looked for anew."""
 
@@ -64,7 +72,8 @@ class Admission:
         self._settings = settings
         self._end = end
         self._forget = forget
-        self._basis = (0, -1)
+        self._bound = UNDIVIDED
+        self._parts = self._each = 0
         self._largest: Share | None = None
         self._asked = 0
         self.evicted = 0
@@ -74,9 +83,9 @@ class Admission:
         """Make room for so many new entries of a service; return None, or why there is none."""
         share = service.share
         bound = self._settings.max_connections
-        own_bound = service.max_connections
-        if share.own_bound != own_bound or self._basis != (bound, self._services.version):
-            self._reserve(bound)
+        own_bound = service.config.max_connections
+        if bound != self._bound:
+            self._divide(bound)
         while own_bound and share.entries + wanted > own_bound:
             if not self._evict(share):
                 return self._refuse(share, Reason.SERVICE_FULL)
@@ -102,7 +111,7 @@ class Admission:
         named = set(labels)
         chosen = [service for service in self._services if service.label in named]
         return bool(chosen) and all(
-            service.max_connections and service.share.entries + NEXT > service.max_connections
+            (bound := service.config.max_connections) and service.share.entries + NEXT > bound
             for service in chosen
         )
 
@@ -115,19 +124,33 @@ class Admission:
                 lost[service.label] = count
         return lost
 
-    def _reserve(self, bound: int) -> None:
-        """Divide half of the table among the services that there are now."""
-        services = list(self._services)
-        each = bound // (2 * len(services)) if services else 0
-        unused = 0
-        for service in services:
-            share = service.share
-            share.own_bound = service.max_connections
-            share.reserved = min(each, share.own_bound or each)
-            unused += share.unused
-        self._shares.unused = unused
-        self._basis = bound, self._services.version
+    # --- what is kept for whom ----------------------------------------------------------------
+
+    def came(self, service: Service) -> None:
+        """Keep a part for a service that is there from now on, or whose own bound is another."""
+        own = service.config.max_connections
+        self._shares.reserve(service.share, min(self._each, own or self._each))
+        self._check()
+
+    def went(self, service: Service) -> None:
+        """Keep nothing for a service that was removed; what it has stays its own."""
+        self._shares.reserve(service.share, 0)
+        self._check()
+
+    def _check(self) -> None:
+        """See to it that the next entry divides anew, if there are too many parts or too few."""
         self._largest = None
+        parts = self._parts
+        if not parts - parts // ROOM <= len(self._services) <= parts:
+            self._bound = UNDIVIDED
+
+    def _divide(self, bound: int) -> None:
+        """Divide half of the table among the services that there are now, and room for some."""
+        number = len(self._services)
+        self._bound, self._parts = bound, number + number // ROOM
+        self._each = bound // (2 * self._parts) if number else 0
+        for service in self._services:
+            self.came(service)
 
     def _giving_way_to(self, share: Share) -> Share:
         """Return the share that an entry is taken of: the largest one, or the one that asks.

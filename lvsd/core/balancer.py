@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lvsd.core.apply import Door
 from lvsd.core.director import Director
 from lvsd.core.flows import Flows
 from lvsd.core.forwarding import Forwarding
@@ -19,23 +20,30 @@ from lvsd.core.tally import Tally
 from lvsd.core.upkeep import Upkeep
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
+    from lvsd.core.apply import SchedulerFactory
+    from lvsd.core.commands import Changes, Command
     from lvsd.core.listing import Row
     from lvsd.core.sequence_numbers import Origin
-    from lvsd.core.service import ServiceKey
 
 
 class Balancer:
     """All parts of the core, each made once and handed to those that need it.
 
-    ``now`` is in seconds, on any clock that does not go back; it is that of the last `tick`.
-    ``origin`` is where FULLNAT's numbers and ports begin. What there is to send waits in the
-    ``outbox``, to be taken by whoever can send, after each packet or some.
+    ``make_scheduler`` makes the schedulers of services. ``now`` is in seconds, on any clock that
+    does not go back; it is that of the last `tick`. ``origin`` is where FULLNAT's numbers and ports
+    begin. What there is to send waits in the ``outbox``; the caller drains it after each packet or
+    some.
     """
 
     def __init__(
-        self, settings: Settings | None = None, *, now: float = 0.0, origin: Origin = NEW
+        self,
+        make_scheduler: SchedulerFactory,
+        settings: Settings | None = None,
+        *,
+        now: float = 0.0,
+        origin: Origin = NEW,
     ) -> None:
         self.settings = settings or Settings()
         self.now = now
@@ -61,6 +69,7 @@ class Balancer:
             self.tally,
         )
         self.handle = self.director.handle
+        self._door = Door(self.services, self.flows.timeouts, self.flows.admission, make_scheduler)
         self._upkeep = Upkeep(self.flows, self.services, self.settings, now)
 
     def tick(self, now: float) -> bool:
@@ -72,6 +81,15 @@ class Balancer:
         self.now = now
         return self._upkeep.tick(now)
 
+    def apply(self, commands: Iterable[Command], now: float) -> Changes:
+        """Do all commands in their order, and tell what changed; or do none.
+
+        Raise ControlError or PluginError for the first that cannot be done. Where the changes
+        `concern the network <Changes.concern_the_network>`, the caller renews what follows:
+        `Strays.learn`, the ways to real servers, and what is diverted.
+        """
+        return self._door.apply(commands, now)
+
     # --- the operator's questions -----------------------------------------------------------
 
     def connections(self) -> Iterator[Row]:
@@ -81,23 +99,6 @@ class Balancer:
     def timeouts(self) -> tuple[int, int, int]:
         """Return the timeouts that ``--set`` changes, in seconds: TCP, TCP after a FIN, UDP."""
         return self.flows.timeouts.get()
-
-    def set_timeouts(self, tcp_s: int, tcp_fin_s: int, udp_s: int) -> None:
-        """Change those timeouts, of each connection from its next packet on; 0 leaves one be."""
-        self.flows.timeouts.set(tcp_s, tcp_fin_s, udp_s)
-        present = (server for service in self.services for server in service.servers)
-        for server in (*present, *self.services.departed()):
-            server.retime()
-
-    def zero(self, key: ServiceKey | None = None) -> None:
-        """Count from zero for one service and its servers, or for all of them.
-
-        Raise ControlError if there is no such service.
-        """
-        for service in [self.services.get(key)] if key else list(self.services):
-            service.meter.zero()
-            for server in service.servers:
-                server.meter.zero()
 
     def counters(self) -> dict[str, int]:
         """Return how many connections, templates and packets there are or were."""

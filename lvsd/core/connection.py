@@ -84,4 +84,4 @@ class Connection:
         if self.translation is None:
             return self.path.shared_plan()
         (vip, vport), (real, local) = split_key(self.key)[1], self.ends
-        return self.path.way.plan(Hop(vip, vport, *real, local, self.client))
+        return self.path.forwarder.plan(Hop(vip, vport, *real, local, self.client))

@@ -235,7 +235,7 @@ class Director:
     ) -> bytes | Verdict:
         """Open a connection to a real server of the service, and forward its first packet."""
         flows, key = self._flows, service.key
-        if not (key.fwmark or service.persistence_s or flow.destination_port == key.vport):
+        if not (key.fwmark or service.config.persistence_s or flow.destination_port == key.vport):
             return self._leave(service, packet, Reason.NO_SERVER, now)
         connection = flows.reserve(
             service, flow, packet.protocol, self._network.local_addresses, now

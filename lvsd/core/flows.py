@@ -114,7 +114,7 @@ class Flows:
         are the addresses of this host (None: all are). Where there is none, or a plug-in fails,
         nothing is counted or held.
         """
-        no_room = self.admission.admit(service, 1 + bool(service.persistence_s))
+        no_room = self.admission.admit(service, 1 + bool(service.config.persistence_s))
         if no_room:
             return no_room
         chosen = choose(service, flow, protocol, self.table, self._settings, now)
@@ -144,7 +144,7 @@ class Flows:
         if not _has_way(server):
             return Reason.NO_ROUTE
         taken = None
-        if server.forwarder.per_connection:
+        if server.config.forwarder.per_connection:
             if protocol not in TRANSLATED:
                 return Reason.NOT_TRANSLATED
             taken = self._translations.take(server, protocol, rport, owned)
@@ -165,7 +165,9 @@ class Flows:
 
         It has the local end that was ``taken``, if any; if there is none, nobody has that.
         """
-        table = self.timeouts.protocol(protocol, server.forwarder, server.service.timing)
+        table = self.timeouts.protocol(
+            protocol, server.config.forwarder, server.service.config.timing
+        )
         try:
             path = path_to(server, table, virtual, rport)
         except Exception as error:  # noqa: BLE001 - a forwarder's; it costs this connection
@@ -210,7 +212,7 @@ class Flows:
         path.server_stats.connections += 1
         path.service_stats.connections += 1
         self._settle(connection, path.request_states[event << 4], now)
-        if not (service.one_packet and path.protocol.number == UDP):
+        if not (service.config.one_packet and path.protocol.number == UDP):
             self.table.add(connection)
             if self.observers:
                 self.observers.opened(connection)
@@ -244,10 +246,10 @@ class Flows:
         if no_room:
             return no_room
         taken = None
-        if server.forwarder.per_connection:
-            claimed = self.local_ports.claim(server.service.local, known.reply_key)
+        if server.config.forwarder.per_connection:
+            claimed = self.local_ports.claim(server.service.config.local, known.reply_key)
             taken = known.reply_key, claimed
-        rport = real[1] if server.forwarder.maps_port else virtual[1]
+        rport = real[1] if server.config.forwarder.maps_port else virtual[1]
         connection = self._connection(server, known.key[0], virtual, rport, taken)
         if isinstance(connection, Reason):
             return connection
@@ -386,5 +388,6 @@ class Flows:
 
 def _has_way(server: RealServer) -> bool:
     """Whether packets can be sent to a real server: some ways begin at an address of ours."""
-    needs = server.forwarder.per_connection or server.way.needs_source
-    return server.source is not None or not needs
+    if server.way.source is not None:
+        return True
+    return not (server.config.forwarder.per_connection or server.effective_forwarder.needs_source)

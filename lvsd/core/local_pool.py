@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
@@ -15,25 +15,26 @@ PORTS: Final = (1025, 65535)
 """The ports that a local address has to give, unless the operator says otherwise."""
 
 
-@dataclass(slots=True)
-class LocalPool:
-    """The local addresses of one service, packed, taken in turn, and the range of their ports."""
+class LocalPool(NamedTuple):
+    """The local addresses of one service, packed, and the range of their ports."""
 
     addresses: tuple[bytes, ...] = ()
     low: int = PORTS[0]
     high: int = PORTS[1]
-    turn: int = 0
 
-    def configure(self, other: LocalPool) -> None:
-        """Give another one's addresses and ports from now on; what was given stays given."""
-        self.addresses, self.low, self.high = other.addresses, other.low, other.high
 
-    def usable(self, owned: Container[bytes] | None) -> Iterator[bytes]:
+@dataclass(slots=True)
+class Turn:
+    """Which address of a service's pool comes next; the pool may be another each time."""
+
+    number: int = 0
+
+    def usable(self, pool: LocalPool, owned: Container[bytes] | None) -> Iterator[bytes]:
         """Yield the addresses that are in ``owned`` (None: all), the next in turn first."""
-        addresses = self.addresses
+        addresses = pool.addresses
         for _ in addresses:
-            address = addresses[self.turn % len(addresses)]
-            self.turn += 1
+            address = addresses[self.number % len(addresses)]
+            self.number += 1
             if owned is None or address in owned:
                 yield address
 

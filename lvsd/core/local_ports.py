@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from forwarders.base import End
     from lvsd.core.connection import Connection
-    from lvsd.core.local_pool import LocalPool, Range
+    from lvsd.core.local_pool import LocalPool, Range, Turn
 
 PROBES: Final = 256
 """Ports of a list that are looked at, at most: a list of another range may have given them."""
@@ -56,14 +56,19 @@ class LocalPorts:
         self._ranges.clear()
 
     def take(
-        self, pool: LocalPool, protocol: int, real: End, owned: Container[bytes] | None
+        self,
+        pool: LocalPool,
+        turn: Turn,
+        protocol: int,
+        real: End,
+        owned: Container[bytes] | None,
     ) -> tuple[bytes, FreePorts] | None:
         """Return the key of replies from a real server to a free endpoint, and whose port it is.
 
         None without a free one. It is to be given back by `give_back`. One endpoint may serve many
         connections, to different real servers. Only addresses in ``owned`` are given (None: all).
         """
-        for address in pool.usable(owned):
+        for address in turn.usable(pool, owned):
             towards = Towards(protocol, real, address, pool.low, pool.high)
             free = self.free.get(towards)
             if free is None:
@@ -124,14 +129,19 @@ class LocalPorts:
         opening.append(key)
 
     def oldest_opening(
-        self, pool: LocalPool, protocol: int, real: End, owned: Container[bytes] | None
+        self,
+        pool: LocalPool,
+        turn: Turn,
+        protocol: int,
+        real: End,
+        owned: Container[bytes] | None,
     ) -> Connection | None:
         """Return the connection whose port is to be given up, so that `take` finds one; or None.
 
         It is the oldest of one address that is still opening: TCP before ESTABLISHED, UDP of one
         packet.
         """
-        for address in pool.usable(owned):
+        for address in turn.usable(pool, owned):
             free = self.free.get(Towards(protocol, real, address, pool.low, pool.high))
             while free and free.opening:
                 connection = self._opening(free.opening.popleft())

@@ -64,7 +64,7 @@ class Outbox:
                 sent &= self.send(data, server.mtu, packet.data, indev)
             return sent
         if path.tunnel is not None:
-            if server.service.mss_clamp and packet.flags & states.SYN:
+            if server.service.config.mss_clamp and packet.flags & states.SYN:
                 room = max(server.mtu - path.overhead, MIN_MTU[packet.version])
                 fit = room - _HEADERS[packet.version]
                 packet.load(clamp_mss(packet.data, packet, fit))

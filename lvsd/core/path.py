@@ -88,14 +88,14 @@ class Path:
         self.reply_states = protocol.next[Direction.REPLY]
 
     def __repr__(self) -> str:
-        if self.way.per_connection:
-            return f"Path({self.way!r})"
+        if self.forwarder.per_connection:
+            return f"Path({self.forwarder!r})"
         return f"Path({self.shared_plan()})"
 
     @property
-    def way(self) -> Forwarder:
-        """The forwarder, or `Local` while the director is the server."""
-        return self.server.way_of(self.key[-1])
+    def forwarder(self) -> Forwarder:
+        """How its connections are forwarded: by `Local` while the director is the server."""
+        return self.server.as_forwarded(self.key[-1])
 
     def compile(self) -> None:
         """Make the rewriters of the plan as it is now.
@@ -103,8 +103,8 @@ class Path:
         Where a tunnel begins may change, and whether the director is the server. Without an address
         of ours to begin at, or where the forwarder raises something, everything stays as it was.
         """
-        way = self.way
-        if way.per_connection or (way.needs_source and self.server.source is None):
+        forwarder = self.forwarder
+        if forwarder.per_connection or (forwarder.needs_source and self.server.way.source is None):
             return
         plan = self.shared_plan()
         overhead, tunnel = 0, None
@@ -132,14 +132,14 @@ class Path:
 
     def shared_plan(self) -> Plan:
         """Return what happens to the packets of all its connections, where it is the same."""
-        hop, source, way = self.hop, self.server.source, self.way
-        if way.needs_source and source is not None:
+        hop, source, forwarder = self.hop, self.server.way.source, self.forwarder
+        if forwarder.needs_source and source is not None:
             hop = Hop(hop.vip, hop.vport, hop.rip, hop.rport, local=(source, 0))
-        return way.plan(hop)
+        return forwarder.plan(hop)
 
     def retime(self) -> None:
         """Take the timeouts as the protocol and the service have them now."""
-        self.timeouts = self.server.service.timing.seconds(self.protocol)
+        self.timeouts = self.server.service.config.timing.seconds(self.protocol)
 
     def count_in(self, size: int) -> None:
         """Count a packet of so many bytes towards the server."""
@@ -176,7 +176,7 @@ def path_to(
     port stays as it is, one path serves every port. Each is to be given back by `leave`.
     """
     vip, vport = virtual
-    forwarder = forwarder or server.forwarder
+    forwarder = forwarder or server.config.forwarder
     if vport == rport or not forwarder.maps_port:
         key: PathKey = protocol, vip, None, None, forwarder
     else:

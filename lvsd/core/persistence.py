@@ -41,7 +41,7 @@ def choose(
 
     A persistent service's client gets a template, if it has none that holds.
     """
-    if not service.persistence_s:
+    if not service.config.persistence_s:
         return service.pick(flow, now)
     key = template_key(service, flow, protocol)
     template = table.templates.get(key)
@@ -52,7 +52,7 @@ def choose(
         server = service.pick(flow, now)
         if isinstance(server, Reason):
             return server
-        template = Template(key, server, float(service.persistence_s))
+        template = Template(key, server, float(service.config.persistence_s))
         template.expires = now + template.timeout
         table.add_template(template)
         server.templates += 1
@@ -72,7 +72,7 @@ def _holds(template: Template, settings: Settings) -> bool:
 def template_key(service: Service, flow: Flow, protocol: int) -> TemplateKey:
     """Return the key under which this client's template for the service is kept."""
     vip, vport = flow.destination, flow.destination_port
-    network = mask(flow.source, service.prefix)
+    network = mask(flow.source, service.config.prefix)
     if vport == service.key.vport:
         return protocol, network, vip, vport if vport != FTP_PORT else 0
     if service.key.fwmark:

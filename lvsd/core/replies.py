@@ -24,25 +24,25 @@ def is_ftp(service: Service) -> bool:
     return key.protocol == TCP and key.vport == FTP_PORT and service.was_persistent
 
 
-def ways(services: ServiceTable) -> Iterator[tuple[RealServer, Forwarder]]:
-    """Yield each real server with each way that it is reached.
+def with_forwarders(services: ServiceTable) -> Iterator[tuple[RealServer, Forwarder]]:
+    """Yield each real server with each forwarder that takes packets to it.
 
     Connections keep theirs when the server gets another, or is removed. Services and servers may
     come and go between two; what comes and goes meanwhile may be left out, or be there twice.
     """
     for service in tuple(services):
         for server in tuple(service.servers):
-            yield from _ways(server)
+            yield from _with_forwarders(server)
     for server in tuple(services.departed()):
-        yield from _ways(server)
+        yield from _with_forwarders(server)
 
 
-def _ways(server: RealServer) -> Iterator[tuple[RealServer, Forwarder]]:
-    found = {path.way for path in server.paths.values() if path.users}
+def _with_forwarders(server: RealServer) -> Iterator[tuple[RealServer, Forwarder]]:
+    found = {path.forwarder for path in server.paths.values() if path.users}
     if server.available:
-        found.add(server.way)
-    for way in found:
-        yield server, way
+        found.add(server.effective_forwarder)
+    for forwarder in found:
+        yield server, forwarder
 
 
 def reply_endpoints(server: RealServer) -> Iterator[Endpoint]:

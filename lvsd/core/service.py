@@ -1,20 +1,20 @@
-"""Virtual services and their real servers.
+"""Virtual services and their real servers, as they are at run time.
 
-A service belongs to an address, protocol and port, or to a firewall mark. Its list of real
-servers is newest first, as the kernel's is, because that order decides ties.
+What is wanted of them is a value (`lvsd.core.values`), theirs for as long as no other one is
+wanted. Only `lvsd.core.apply` gives them another, and lets services and servers come and go. A
+service's list of real servers is newest first, as the kernel's is, because that order decides ties.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from forwarders.local import Local
 from lvsd.core.evidence import Refusals
-from lvsd.core.local_pool import LocalPool
+from lvsd.core.local_pool import Turn
 from lvsd.core.shares import Share
 from lvsd.core.stats import Meter
-from lvsd.core.timeouts import AS_ALL, Timing
+from lvsd.core.values import UNKNOWN_WAY
 from lvsd.core.verdict import Reason
 from lvsd.errors import ControlError, PluginError
 from lvsd.packet.address import endpoint
@@ -23,25 +23,11 @@ from schedulers.base import Server
 if TYPE_CHECKING:
     from forwarders.base import Forwarder
     from lvsd.core import states
+    from lvsd.core.values import ServerConfig, ServiceConfig, Way
     from schedulers.base import Flow, Scheduler
 
 FTP_PORT = 21
 TCP = 6
-ANY_MTU = 0xFFFF
-
-
-class ServiceKey(NamedTuple):
-    """What identifies a service: protocol, VIP and port, or a firewall mark and a family.
-
-    ``vip`` is packed (empty for a fwmark service), ``vport`` 0 means any port.
-    """
-
-    protocol: int = 0
-    vip: bytes = b""
-    vport: int = 0
-    fwmark: int = 0
-    family: int = 4
-
 
 PathKey: TypeAlias = "tuple[states.Protocol, bytes, int | None, int | None, Forwarder]"
 """Protocol, VIP, vport and rport (None, both: the port stays) and the forwarder."""
@@ -50,13 +36,13 @@ PathKey: TypeAlias = "tuple[states.Protocol, bytes, int | None, int | None, Forw
 class Compiled(Protocol):
     """What is made for the connections to a real server, and changes with it (`lvsd.core.path`).
 
-    ``users`` is how many connections it has, ``way`` how it forwards them.
+    ``users`` is how many connections it has, ``forwarder`` how it forwards them now.
     """
 
     users: int
 
     @property
-    def way(self) -> Forwarder: ...  # noqa: D102
+    def forwarder(self) -> Forwarder: ...  # noqa: D102
 
     def retime(self) -> None:
         """Take the timeouts as they are now."""
@@ -71,75 +57,117 @@ class Compiled(Protocol):
         """Count for nobody."""
 
 
-class ServerConfiguration(NamedTuple):
-    """What the operator says of a real server, beside its endpoint.
+_LOCAL = Local()
 
-    What is known of the way to it, and what is counted of it, is no part of this.
-    """
 
+class Settled(NamedTuple):
+    """All that `RealServer.settle` changes."""
+
+    config: ServerConfig
     weight: int
+    last_weight: int
     upper: int
     lower: int
-    forwarder: Forwarder
+    overloaded: bool
 
 
-@dataclass(slots=True, eq=False)
 class RealServer(Server):
     """A real server of one service: what the scheduler sees, and what the packet path needs.
 
-    ``available`` is True while its service has it; connections may point at it longer. ``noticed``
-    says whether `Endings` has seen that it was removed. ``mtu`` is that of the way to it, in bytes,
-    ``source`` the packed address of ours that it is reached from (None: there is no way);
-    ``is_local`` says that it is the director itself. ``paths`` holds what was compiled for its
-    connections, one per virtual endpoint, or per virtual address where the port stays.
-    ``templates`` counts persistence templates that point here, ``unanswered`` the clients' SYNs
-    that were sent again although replies bypass the director, since a client was last seen to have
-    an answer: nobody there seems to give any. ``refusals`` are those that we see, since then.
+    ``config`` is what the operator wants of it, ``way`` what the network says of the way to it.
+    ``mtu`` is how long packets may be, in bytes: what the way takes, or less, since an ICMP error
+    said so. ``available`` is True while its service has it; connections may point at it longer.
+    ``noticed`` says whether the upkeep has seen that it was removed. ``paths`` holds what was
+    compiled for its connections, one per virtual endpoint, or per virtual address where the port
+    stays. ``templates`` counts persistence templates that point here, ``unanswered`` the clients'
+    SYNs that were sent again although replies bypass the director, since a client was last seen to
+    have an answer: nobody there seems to give any. ``refusals`` are those that we see, since then.
     """
 
-    forwarder: Forwarder = field(kw_only=True)
-    service: Service = field(init=False)
-    available: bool = False
-    noticed: bool = False
-    mtu: int = ANY_MTU
-    source: bytes | None = None
-    is_local: bool = False
-    templates: int = 0
-    unanswered: int = 0
-    refusals: Refusals = field(default_factory=Refusals)
-    meter: Meter = field(default_factory=Meter)
-    paths: dict[PathKey, Compiled] = field(default_factory=dict)
+    __slots__ = (
+        "available",
+        "config",
+        "meter",
+        "mtu",
+        "noticed",
+        "paths",
+        "refusals",
+        "service",
+        "templates",
+        "unanswered",
+        "way",
+    )
+
+    def __init__(self, config: ServerConfig, service: Service) -> None:
+        super().__init__(config.address, config.port, config.weight)
+        self.service = service
+        self.available = False
+        self.noticed = False
+        self.way = UNKNOWN_WAY
+        self.mtu = UNKNOWN_WAY.mtu
+        self.templates = 0
+        self.unanswered = 0
+        self.refusals = Refusals()
+        self.meter = Meter()
+        self.paths: dict[PathKey, Compiled] = {}
+        self.settle(config)
+
+    # --- what is wanted -----------------------------------------------------------------------
 
     @property
-    def way(self) -> Forwarder:
-        """The forwarder, or `Local` where the director is the server.
+    def effective_weight(self) -> int:
+        """The weight that the scheduler is to see; whatever is to change it comes in here."""
+        return self.config.weight
 
-        Only where replies would bypass the director; NAT rewrites for itself as for others.
+    def settle(self, config: ServerConfig) -> None:
+        """Have this wanted from now on, and let the scheduler see it, once it is told.
+
+        Living connections keep their forwarder.
         """
-        return self.way_of(self.forwarder)
+        self.config = config
+        self.set_weight(self.effective_weight)
+        self.set_thresholds(config.upper, config.lower)
 
-    def way_of(self, forwarder: Forwarder) -> Forwarder:
-        """Return the way that connections of a forwarder go now."""
-        return _LOCAL if self.is_local and forwarder.bypasses else forwarder
+    @property
+    def settled(self) -> Settled:
+        """What `settle` made of it, for `resettle`."""
+        return Settled(
+            self.config, self.weight, self.last_weight, self.upper, self.lower, self.overloaded
+        )
 
-    def set_forwarder(self, forwarder: Forwarder) -> None:
-        """Forward new connections another way; living ones keep theirs."""
-        self.forwarder = forwarder
+    def resettle(self, settled: Settled) -> None:
+        """Be as it was: the same wish may settle otherwise now, as its connections decide."""
+        self.config, self.weight, self.last_weight = settled[:3]
+        self.upper, self.lower, self.overloaded = settled[3:]
 
     def retime(self) -> None:
         """Let connections have the timeouts that there are now, each from its next packet on."""
         for path in self.paths.values():
             path.retime()
 
-    def set_way(self, mtu: int, source: bytes | None, *, is_local: bool) -> None:
+    # --- how packets get there ----------------------------------------------------------------
+
+    @property
+    def effective_forwarder(self) -> Forwarder:
+        """How new connections are forwarded: as configured, or by `Local`.
+
+        `Local` where the director is the server and replies would bypass it; NAT rewrites for
+        itself as for others.
+        """
+        return self.as_forwarded(self.config.forwarder)
+
+    def as_forwarded(self, forwarder: Forwarder) -> Forwarder:
+        """Return how connections with a forwarder are forwarded now."""
+        return _LOCAL if self.way.is_local and forwarder.bypasses else forwarder
+
+    def set_way(self, way: Way) -> None:
         """Note what is known of the way to the server, and let its paths know.
 
         A path whose forwarder fails at that stays as it was.
         """
-        self.mtu = mtu
-        moved = (source, is_local) != (self.source, self.is_local)
-        self.source = source
-        self.is_local = is_local
+        moved = way[1:] != self.way[1:]
+        self.way = way
+        self.mtu = way.mtu
         if moved:
             for path in self.paths.values():
                 try:
@@ -147,153 +175,90 @@ class RealServer(Server):
                 except Exception as error:  # noqa: BLE001 - a plug-in's; the other paths go on
                     self.service.fault = error
 
-    @property
-    def configuration(self) -> ServerConfiguration:
-        """What the operator wants of it."""
-        return ServerConfiguration(self.weight, self.upper, self.lower, self.forwarder)
-
-    def configure(self, wanted: ServerConfiguration) -> None:
-        """Do as the operator wants from now on; living connections keep their forwarder."""
-        self.set_weight(wanted.weight)
-        self.set_thresholds(wanted.upper, wanted.lower)
-        self.set_forwarder(wanted.forwarder)
-
-
-_LOCAL = Local()
-
 
 def server_name(server: Server) -> str:
     """Return a real server's endpoint as people write it."""
     return endpoint(server.address, server.port)
 
 
-@dataclass(slots=True, eq=False)
 class Service:
     """A virtual service.
 
-    ``persistence_s`` 0 means none; ``prefix`` is the persistence netmask's length (None: the
-    whole address). ``servers`` are newest first. ``local`` is FULLNAT's pool of local addresses;
-    with ``mss_clamp`` the MSS in SYNs is lowered to what fits into a tunnel. ``max_connections``
-    bounds its entries in the connection table (0: only the table does), ``share`` counts them.
-    ``departed`` keeps removed servers that still have connections: added again, such a server
-    comes back with its old counts, and its connections live on. ``was_persistent`` says that it is
-    or was persistent: there may be connections to ports that clients chose.
+    ``config`` is what the operator wants of it, ``scheduler`` what was made for that. ``servers``
+    are newest first. ``departed`` keeps removed servers that still have connections: added again,
+    such a server comes back with its old counts, and its connections live on. ``share`` counts its
+    entries in the connection table, ``turn`` which local address comes next. ``was_persistent``
+    says that it is or was persistent: there may be connections to ports that clients chose.
+    ``serial`` grows with each service that comes. ``fault`` is what a plug-in raised last.
     """
 
-    key: ServiceKey
-    scheduler: Scheduler
-    name: str = ""
-    persistence_s: int = 0
-    prefix: int | None = None
-    one_packet: bool = False
-    mss_clamp: bool = False
-    max_connections: int = 0
-    local: LocalPool = field(default_factory=LocalPool)
-    timing: Timing = AS_ALL
-    servers: list[RealServer] = field(default_factory=list)
-    departed: dict[tuple[bytes, int], RealServer] = field(default_factory=dict)
-    meter: Meter = field(default_factory=Meter)
-    share: Share = field(default_factory=Share)
-    fault: Exception | None = None
-    was_persistent: bool = field(init=False)
+    __slots__ = (
+        "_at",
+        "config",
+        "departed",
+        "fault",
+        "key",
+        "meter",
+        "scheduler",
+        "serial",
+        "servers",
+        "share",
+        "turn",
+        "was_persistent",
+    )
 
-    def __post_init__(self) -> None:
-        self.was_persistent = bool(self.persistence_s)
+    def __init__(self, config: ServiceConfig, scheduler: Scheduler) -> None:
+        self.key = config.key
+        self.config = config
+        self.scheduler = scheduler
+        self.servers: list[RealServer] = []
+        self._at: dict[tuple[bytes, int], RealServer] = {}
+        self.departed: dict[tuple[bytes, int], RealServer] = {}
+        self.meter = Meter()
+        self.share = Share()
+        self.turn = Turn()
+        self.was_persistent = bool(config.persistence_s)
+        self.serial = 0
+        self.fault: Exception | None = None
 
     @property
     def label(self) -> str:
-        """A word for logs: its name; without one its mark or its endpoint."""
-        key = self.key
-        return self.name or (f"mark {key.fwmark}" if key.fwmark else endpoint(key.vip, key.vport))
+        """A word for logs."""
+        return self.config.label
 
     def find(self, address: bytes, port: int) -> RealServer:
         """Return the real server at this endpoint. Raise ControlError if there is none."""
-        for server in self.servers:
-            if server.address == address and server.port == port:
-                return server
-        raise ControlError("No such destination")
+        server = self._at.get((address, port))
+        if server is None:
+            raise ControlError("No such destination")
+        return server
 
-    def add(self, server: RealServer) -> RealServer:
-        """Take in a real server, at the head; return it, or the departed one that came back.
+    def has(self, address: bytes, port: int) -> bool:
+        """Whether it has a real server at this endpoint."""
+        return (address, port) in self._at
 
-        Raise ControlError if the service has one at that endpoint, PluginError if the scheduler
-        fails to take it in; then the service is as it was.
-        """
-        place = server.address, server.port
-        if any((old.address, old.port) == place for old in self.servers):
-            raise ControlError("Destination already exists")
-        wanted, server = server, self.departed.get(place, server)
-        is_another_services = server is not wanted and server.service is not self
-        before, last_weight = server.configuration, server.last_weight
-        if server is not wanted:
-            server.configure(wanted.configuration)
-            server.last_weight = wanted.weight
-        server.service = self
+    def enlist(self, server: RealServer, index: int = 0) -> None:
+        """Have a real server from now on, by default as the newest."""
+        self.servers.insert(index, server)
+        self._at[server.config.place] = server
         server.available = True
-        try:
-            self.scheduler.add(server)
-        except Exception as error:
-            server.available = False
-            server.configure(before)
-            server.last_weight = last_weight
-            raise self._failed("take in", server, error) from error
-        self.departed.pop(place, None)
-        if is_another_services:
-            server.meter.zero()
         for path in server.paths.values():
             path.bind()
-        self.servers.insert(0, server)
-        return server
 
-    def edit_server(self, other: RealServer) -> None:
-        """Give the real server at another one's endpoint that one's configuration (ipvsadm -e).
-
-        Raise ControlError if there is none, PluginError if the scheduler fails at it; then nothing
-        has changed.
-        """
-        server = self.find(other.address, other.port)
-        before, last_weight = server.configuration, server.last_weight
-        server.configure(other.configuration)
-        try:
-            self.scheduler.edit(server)
-        except Exception as error:
-            server.configure(before)
-            server.last_weight = last_weight
-            raise self._failed("notice the change of", server, error) from error
-
-    def remove(self, address: bytes, port: int) -> RealServer:
-        """Remove the real server at this endpoint. Raise ControlError if there is none.
-
-        It is gone even if the scheduler fails to let go of it: a pick of it is refused.
-        """
-        server = self.find(address, port)
-        self.servers.remove(server)
-        server.available = server.noticed = False
+    def delist(self, server: RealServer) -> int:
+        """Have a real server no longer; return where it was. Its connections count for nobody."""
+        index = self.servers.index(server)
+        del self.servers[index]
+        del self._at[server.config.place]
+        server.available = False
         for path in server.paths.values():
             path.unbind()
-        if server.total or server.templates:
-            self.departed[address, port] = server
-        try:
-            self.scheduler.remove(server)
-        except Exception as error:  # noqa: BLE001 - a plug-in's; the server is gone all the same
-            self.fault = error
-        return server
-
-    def _failed(self, at: str, server: RealServer, error: Exception) -> PluginError:
-        return PluginError(
-            f"scheduler {self.scheduler.name!r} of service {self.name!r} failed to {at} "
-            f"{server_name(server)}: {type(error).__name__}: {error}"
-        )
+        return index
 
     def released(self, server: RealServer) -> None:
         """Forget a departed server once nothing points at it any more."""
         if not (server.available or server.total or server.templates):
-            self.departed.pop((server.address, server.port), None)
-
-    def remove_all(self) -> None:
-        """Remove every real server, as the removal of the whole service does."""
-        for server in list(self.servers):
-            self.remove(server.address, server.port)
+            self.departed.pop(server.config.place, None)
 
     def pick(self, flow: Flow, now: float) -> RealServer | Reason:
         """Ask the scheduler which real server takes a new connection; return why none does, if so.
@@ -311,7 +276,7 @@ class Service:
             return server
         name = server_name(server) if isinstance(server, Server) else repr(server)
         self.fault = PluginError(
-            f"scheduler {self.scheduler.name!r} of service {self.name!r} picked {name}, "
+            f"scheduler {self.scheduler.name!r} of service {self.config.name!r} picked {name}, "
             "which is none of the service's real servers"
         )
         return Reason.PLUGIN_FAULT
@@ -331,37 +296,7 @@ class Service:
         except Exception as error:  # noqa: BLE001 - a plug-in's; the other services go on
             self.fault = error
 
-    def edit(self, other: Service) -> None:
-        """Take over another one's configuration (ipvsadm -E), all but its key.
-
-        The same scheduler goes on where it is. Raise PluginError if another one fails at the
-        start; then nothing has changed.
-        """
-        present, wanted = self.scheduler, other.scheduler
-        if (present.name, present.flags) != (wanted.name, wanted.flags):
-            self.set_scheduler(wanted)
-        self.name = other.name
-        self.persistence_s = other.persistence_s
-        self.was_persistent |= bool(other.persistence_s)
-        self.prefix = other.prefix
-        self.one_packet = other.one_packet
-        self.mss_clamp = other.mss_clamp
-        self.max_connections = other.max_connections
-        self.local.configure(other.local)
-        self.timing = other.timing
-        for server in self.servers:
+    def retime(self) -> None:
+        """Let all its connections have the timeouts that there are now."""
+        for server in (*self.servers, *self.departed.values()):
             server.retime()
-
-    def set_scheduler(self, scheduler: Scheduler) -> None:
-        """Schedule with another algorithm from now on, starting from the present servers.
-
-        Raise PluginError if it fails to take them over; then the present one goes on.
-        """
-        try:
-            scheduler.start(self.servers)
-        except Exception as error:
-            raise PluginError(
-                f"scheduler {scheduler.name!r} failed to take over service {self.name!r}: "
-                f"{type(error).__name__}: {error}"
-            ) from error
-        self.scheduler = scheduler

@@ -10,23 +10,37 @@ from lvsd.errors import ControlError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lvsd.core.service import RealServer, Service, ServiceKey
+    from lvsd.core.service import RealServer, Service
+    from lvsd.core.values import ServiceKey
 
 FTP_DATA_PORT = 20
 UNPRIVILEGED_PORT_START = 1024
+
+SWEPT_FROM = 16
+"""Removed services that are kept before those of which nothing is left are looked for."""
 
 
 class ServiceTable:
     """All virtual services, and the kernel's order of looking one up.
 
-    ``vips`` has the virtual addresses, packed, with the number of services at each. ``version``
-    changes with every service that comes or goes.
+    ``vips`` has the virtual addresses, packed, with the number of services at each. Only
+    `lvsd.core.apply` lets services come and go.
     """
 
-    __slots__ = ("_any_port", "_departed", "_endpoints", "_ftp", "_marks", "version", "vips")
+    __slots__ = (
+        "_any_port",
+        "_departed",
+        "_endpoints",
+        "_ftp",
+        "_marks",
+        "_serial",
+        "_swept_at",
+        "vips",
+    )
 
     def __init__(self) -> None:
-        self.version = 0
+        self._serial = 0
+        self._swept_at = SWEPT_FROM
         self.vips: dict[bytes, int] = {}
         self._endpoints: dict[tuple[int, bytes, int], Service] = {}
         self._marks: dict[tuple[int, int], Service] = {}
@@ -48,56 +62,75 @@ class ServiceTable:
         for kept in self._departed.values():
             yield from kept.values()
 
+    def _find(self, key: ServiceKey) -> Service | None:
+        if key.fwmark:
+            return self._marks.get((key.fwmark, key.family))
+        return self._endpoints.get((key.protocol, key.vip, key.vport))
+
+    def has(self, key: ServiceKey) -> bool:
+        """Whether there is a service with this key."""
+        return self._find(key) is not None
+
     def get(self, key: ServiceKey) -> Service:
         """Return the service with this key. Raise ControlError if there is none."""
-        service = (
-            self._marks.get((key.fwmark, key.family))
-            if key.fwmark
-            else self._endpoints.get((key.protocol, key.vip, key.vport))
-        )
+        service = self._find(key)
         if service is None:
             raise ControlError("No such service")
         return service
 
-    def add(self, service: Service) -> None:
+    def put_in(self, service: Service) -> None:
         """Take in a service, with the servers that an earlier one of the same key left.
 
         Raise ControlError if its key is taken.
         """
+        if self.has(service.key):
+            raise ControlError("Service already exists")
+        service.serial = self._serial
+        self._serial += 1
         self._insert(service)
-        service.departed = self._departed.pop(service.key, {})
-        for server in service.departed.values():
-            service.share = server.service.share  # all have one, which counts what they left
-        self.version += 1
+        departed = self._departed.pop(service.key, None)
+        if departed:
+            service.departed = departed
+            for server in departed.values():
+                service.share = server.service.share  # all have one, which counts what they left
+
+    def withdraw(self, service: Service) -> None:
+        """Undo `put_in`: as if the service had never been there."""
+        self._delete(service)
+        if service.departed:
+            self._departed[service.key] = service.departed
+
+    def take_out(self, service: Service) -> None:
+        """Remove a service; what its servers have is kept."""
+        self._delete(service)
+        if service.departed:
+            self._departed[service.key] = service.departed
+        if len(self._departed) > self._swept_at:
+            self._departed = {key: kept for key, kept in self._departed.items() if kept}
+            self._swept_at = 2 * len(self._departed) + SWEPT_FROM
+
+    def put_back(self, service: Service) -> None:
+        """Undo `take_out`: the service stands where it stood."""
+        self._departed.pop(service.key, None)
+        self._insert(service)
+        self._endpoints = dict(sorted(self._endpoints.items(), key=_serial))
+        self._marks = dict(sorted(self._marks.items(), key=_serial))
 
     def _insert(self, service: Service) -> None:
         key = service.key
         if key.fwmark:
-            if (key.fwmark, key.family) in self._marks:
-                raise ControlError("Service already exists")
             self._marks[key.fwmark, key.family] = service
-            return
-        endpoint = key.protocol, key.vip, key.vport
-        if endpoint in self._endpoints:
-            raise ControlError("Service already exists")
-        self._endpoints[endpoint] = service
-        self._count(key, 1)
+        else:
+            self._endpoints[key.protocol, key.vip, key.vport] = service
+            self._count(key, 1)
 
-    def remove(self, key: ServiceKey) -> Service:
-        """Remove and return the service with this key. Raise ControlError if there is none."""
-        service = self.get(key)
+    def _delete(self, service: Service) -> None:
+        key = service.key
         if key.fwmark:
             del self._marks[key.fwmark, key.family]
         else:
             del self._endpoints[key.protocol, key.vip, key.vport]
             self._count(key, -1)
-        service.remove_all()
-        service.share.reserved = 0
-        self.version += 1
-        self._departed = {key: kept for key, kept in self._departed.items() if kept}
-        if service.departed:
-            self._departed[service.key] = service.departed
-        return service
 
     def _count(self, key: ServiceKey, change: int) -> None:
         self._any_port += change * (key.vport == 0)
@@ -134,3 +167,7 @@ class ServiceTable:
         if self._any_port:
             return endpoints.get((protocol, vip, 0))
         return None
+
+
+def _serial(item: tuple[object, Service]) -> int:
+    return item[1].serial

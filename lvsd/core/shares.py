@@ -11,17 +11,15 @@ class Share:
     """What one service has of the table.
 
     ``entries`` are its connections and templates, ``reserved`` how many no other service can keep
-    it from, ``own_bound`` what the service was set to when that was worked out. ``opening`` has
-    those connections that are still opening. ``evicted`` counts entries that it had to give up,
-    ``refused`` new connections that found no room.
+    it from. ``opening`` has those connections that are still opening. ``evicted`` counts entries
+    that it had to give up, ``refused`` new connections that found no room.
     """
 
-    __slots__ = ("entries", "evicted", "opening", "own_bound", "refused", "reserved")
+    __slots__ = ("entries", "evicted", "opening", "refused", "reserved")
 
     def __init__(self) -> None:
         self.entries = 0
         self.reserved = 0
-        self.own_bound = 0
         self.opening: Wheel[Any] = Wheel(0.0)
         self.evicted = 0
         self.refused = 0
@@ -43,6 +41,12 @@ class Shares:
     def __init__(self) -> None:
         self.unused = 0
         self.opening: dict[Share, None] = {}
+
+    def reserve(self, share: Share, entries: int) -> None:
+        """Keep so many entries for a share, instead of what was kept for it."""
+        self.unused -= share.unused
+        share.reserved = entries
+        self.unused += share.unused
 
     def take(self, share: Share) -> None:
         """Count one entry more."""

@@ -57,25 +57,25 @@ _HALVES = (_PACKET_HALF, _PACKET_HALF, _PACKET_HALF, _BYTE_HALF, _BYTE_HALF)
 class Estimator:
     """Smoothed rates of five counters, with the kernel's arithmetic."""
 
-    _last: Totals = field(default_factory=Totals)
-    _estimates: list[int] = field(default_factory=lambda: [0] * 5)
+    last: Totals = field(default_factory=Totals)
+    estimates: list[int] = field(default_factory=lambda: [0] * 5)
 
     @property
     def idle(self) -> bool:
         """Whether all rates are zero, to the last bit."""
-        return not any(self._estimates)
+        return not any(self.estimates)
 
     def sample(self, totals: Totals) -> None:
         """Take in the counters' values two seconds after the last sample."""
-        for index, (new, old) in enumerate(zip(totals, self._last, strict=True)):
-            estimate = self._estimates[index]
-            self._estimates[index] += (((new - old) << _SHIFTS[index]) - estimate) >> 2
-        self._last = totals
+        for index, (new, old) in enumerate(zip(totals, self.last, strict=True)):
+            estimate = self.estimates[index]
+            self.estimates[index] += (((new - old) << _SHIFTS[index]) - estimate) >> 2
+        self.last = totals
 
     def zero(self, totals: Totals) -> None:
         """Start anew from these counters, at rate zero."""
-        self._last = totals
-        self._estimates = [0] * 5
+        self.last = totals
+        self.estimates = [0] * 5
 
     @property
     def rates(self) -> Rates:
@@ -83,9 +83,17 @@ class Estimator:
         return Rates(
             *(
                 (estimate + half) >> (shift + 1)
-                for estimate, half, shift in zip(self._estimates, _HALVES, _SHIFTS, strict=True)
+                for estimate, half, shift in zip(self.estimates, _HALVES, _SHIFTS, strict=True)
             )
         )
+
+
+class ZeroPoint(NamedTuple):
+    """All that `Meter.zero` changes."""
+
+    zero: Totals
+    last: Totals
+    estimates: tuple[int, ...]
 
 
 @dataclass(slots=True)
@@ -134,6 +142,17 @@ class Meter:
         self._estimator.sample(self.raw)
         if self._estimator.idle:
             self._idle_at = counted
+
+    @property
+    def zero_point(self) -> ZeroPoint:
+        """Where it counts from, and the rates since, for `go_back_to`."""
+        estimator = self._estimator
+        return ZeroPoint(self._zero, estimator.last, tuple(estimator.estimates))
+
+    def go_back_to(self, point: ZeroPoint) -> None:
+        """Count from an earlier zero point again, as if `zero` had not been called since."""
+        self._zero, self._estimator.last = point.zero, point.last
+        self._estimator.estimates = list(point.estimates)
 
     def zero(self) -> None:
         """Show zeros from now on."""

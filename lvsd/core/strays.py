@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final
 from lvsd.core import states
 from lvsd.core.icmp_limits import Kind
 from lvsd.core.persistence import template_key
-from lvsd.core.replies import reply_endpoints, ways
+from lvsd.core.replies import reply_endpoints, with_forwarders
 from lvsd.core.verdict import Departure, Hook, Reason, Verdict
 from lvsd.packet import icmp
 from lvsd.packet.numbers import Chunk
@@ -94,9 +94,9 @@ class Strays:
     def learning(self) -> Iterator[None]:
         """Do so step by step; until the last step what was known before is."""
         found: dict[Endpoint, list[Service]] = {}
-        for server, way in ways(self._services):
+        for server, forwarder in with_forwarders(self._services):
             yield
-            if not (way.bypasses or way.per_connection):
+            if not (forwarder.bypasses or forwarder.per_connection):
                 for endpoint in reply_endpoints(server):
                     found.setdefault(endpoint, []).append(server.service)
         self._replying = found

@@ -60,11 +60,11 @@ class Timeouts:
         self.fullnat_tcp = states.fullnat_tcp()
         self.answered_udp = states.answered_udp()
 
-    def protocol(self, number: int, way: Forwarder, timing: Timing) -> Protocol:
-        """Return a protocol as new connections have it that are forwarded in a way."""
-        if number == TCP and way.per_connection:
+    def protocol(self, number: int, forwarder: Forwarder, timing: Timing) -> Protocol:
+        """Return a protocol as new connections have it that have a forwarder."""
+        if number == TCP and forwarder.per_connection:
             return self.fullnat_tcp
-        if number == UDP and timing.udp_answered_s and not way.bypasses:
+        if number == UDP and timing.udp_answered_s and not forwarder.bypasses:
             return self.answered_udp
         return self.protocols[number]
 
@@ -73,8 +73,8 @@ class Timeouts:
         tcp, udp = self.protocols[TCP].timeouts, self.protocols[UDP].timeouts
         return int(tcp[states.TCP_ESTABLISHED]), int(tcp[states.TCP_FIN_WAIT]), int(udp[0])
 
-    def set(self, tcp_s: int, tcp_fin_s: int, udp_s: int) -> None:
-        """Change those timeouts; 0 leaves one be. `RealServer.retime` is to follow for all."""
+    def set_seconds(self, tcp_s: int, tcp_fin_s: int, udp_s: int) -> None:
+        """Change those timeouts; 0 leaves one be. `Service.retime` is to follow for all."""
         tcp, fullnat = self.protocols[TCP].timeouts, self.fullnat_tcp.timeouts
         for seconds, lists, state in (
             (tcp_s, (tcp, fullnat), states.TCP_ESTABLISHED),
@@ -85,3 +85,16 @@ class Timeouts:
                 each[state] = float(seconds) or each[state]
         for protocol in (self.protocols[UDP], self.answered_udp):
             protocol.timeouts[:] = [float(udp_s) or each for each in protocol.timeouts]
+
+    @property
+    def lists(self) -> tuple[tuple[float, ...], ...]:
+        """All timeouts that `set_seconds` changes, for `go_back_to`."""
+        return tuple(tuple(protocol.timeouts) for protocol in self._changing())
+
+    def go_back_to(self, lists: tuple[tuple[float, ...], ...]) -> None:
+        """Have earlier timeouts again; `Service.retime` is to follow for all."""
+        for protocol, seconds in zip(self._changing(), lists, strict=True):
+            protocol.timeouts[:] = seconds
+
+    def _changing(self) -> tuple[Protocol, ...]:
+        return self.protocols[TCP], self.fullnat_tcp, self.protocols[UDP], self.answered_udp

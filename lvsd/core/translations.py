@@ -44,13 +44,14 @@ class Translations:
         self, server: RealServer, protocol: int, rport: int, owned: Container[bytes] | None
     ) -> tuple[bytes, FreePorts] | None:
         """Return the key of replies to a free local endpoint, and whose port it is; or None."""
-        pool, real = server.service.local, (server.address, rport)
-        taken = self.local_ports.take(pool, protocol, real, owned)
+        service, real = server.service, (server.address, rport)
+        pool, turn = service.config.local, service.turn
+        taken = self.local_ports.take(pool, turn, protocol, real, owned)
         if taken is None:
-            opening = self.local_ports.oldest_opening(pool, protocol, real, owned)
+            opening = self.local_ports.oldest_opening(pool, turn, protocol, real, owned)
             if opening is not None:
                 self._make_room(opening)
-                taken = self.local_ports.take(pool, protocol, real, owned)
+                taken = self.local_ports.take(pool, turn, protocol, real, owned)
         return taken
 
     def begin(self, connection: Connection, local: FreePorts, flow: Flow, now: float) -> None:
@@ -71,7 +72,7 @@ class Translations:
             local=local,
             client=(flow.source, flow.source_port),
         )
-        plan = path.server.forwarder.plan(hop)
+        plan = path.server.config.forwarder.plan(hop)
         translator = Translator(plan, path.protocol.number, self.client_address)
         path.translator = translator
         path.overhead = translator.growth

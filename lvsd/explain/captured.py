@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from lvsd.core.values import Way
 from lvsd.core.verdict import Hook
 from lvsd.explain.dissect import dissect
 from lvsd.explain.diversion import belonging, concerns, hook_of
@@ -78,7 +79,7 @@ def assume_ways(balancer: Balancer, sources: Iterable[bytes]) -> None:
     balancer.network.link_mtus = {INTERFACE: MTU}
     for service in balancer.services:
         for server in service.servers:
-            server.set_way(MTU, by_length[len(server.address)], is_local=False)
+            server.set_way(Way(MTU, by_length[len(server.address)]))
 
 
 class _Look:

@@ -10,9 +10,10 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
 
 from lvsd.core.balancer import Balancer
+from lvsd.core.commands import AddServer, AddService
 from lvsd.core.local_pool import LocalPool
 from lvsd.core.sequence_numbers import Origin
-from lvsd.core.service import RealServer, Service, ServiceKey
+from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey, Way
 from lvsd.core.verdict import Hook
 from lvsd.explain import network
 from lvsd.explain.answer import answer_packet
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from forwarders.plan import Plan
     from lvsd.core.connection import Connection
+    from lvsd.core.service import Service
     from lvsd.explain.case import Case
     from lvsd.explain.conversation import Line
     from lvsd.explain.way import Place
@@ -64,7 +66,7 @@ class _Story:
         self.protocol = PROTOCOLS[case.protocol]
         self.network = Network(case)
         self.now = 0.0
-        self.balancer = Balancer(origin=Origin(SECRET))
+        self.balancer = Balancer(lambda *_: case.scheduler, origin=Origin(SECRET))
         self.service = self._service()
         self.client = Peer(
             self.protocol, CLIENT_SEQUENCE, CLIENT_CLOCK, near=case.client, far=case.virtual
@@ -77,25 +79,28 @@ class _Story:
 
     def _service(self) -> Service:
         case, balancer = self.case, self.balancer
-        service = Service(
+        wanted = ServiceConfig(
             ServiceKey(self.protocol, *case.virtual, family=case.version),
-            case.scheduler,
+            case.scheduler.name,
+            case.scheduler.flags,
             name="explained",
             mss_clamp=case.mss_clamp,
             local=LocalPool((case.local,)),
         )
-        balancer.services.add(service)
+        servers = (
+            ServerConfig(each.address, each.port, case.forwarder, each.weight)
+            for each in case.servers
+        )
+        commands = (AddServer(wanted.key, each) for each in servers)
+        balancer.apply([AddService(wanted), *commands], self.now)
         balancer.network.link_mtus = {
             network.FRONT_INDEX: network.MTU,
             network.BACK_INDEX: network.MTU,
         }
         balancer.network.tunnel_ports = frozenset(port for port in self.network.gue_ports if port)
-        for each in case.servers:
-            server = RealServer(
-                each.address, each.port, weight=each.weight, forwarder=case.forwarder
-            )
-            service.add(server)
-            server.set_way(network.MTU, self.network.source, is_local=False)
+        service = balancer.services.get(wanted.key)
+        for server in service.servers:
+            server.set_way(Way(network.MTU, self.network.source))
         return service
 
     # --- what happens -----------------------------------------------------------------------

@@ -10,7 +10,7 @@ import asyncio
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from lvsd.core.service import ANY_MTU
+from lvsd.core.values import ANY_MTU, Way
 from lvsd.io import routes
 
 if TYPE_CHECKING:
@@ -56,8 +56,9 @@ def learn_ways(balancer: Balancer) -> Iterator[None]:
         servers.setdefault(server.address, []).append(server)
     yield
     for address, mtu, source in routes.mtus_and_sources(servers):
+        way = Way(mtu or ANY_MTU, source, is_local=address in own)
         for server in servers[address]:
-            server.set_way(mtu or ANY_MTU, source, is_local=address in own)
+            server.set_way(way)
         yield
 
 

@@ -34,23 +34,28 @@ def of_services(balancer: Balancer, unreachable: Mapping[bytes, str]) -> Iterato
     lost: list[RealServer] = []
     own = balancer.network.local_addresses or frozenset()
     for service in balancer.services:
-        for address in service.local.addresses:
+        for address in service.config.local.addresses:
             if address not in own:
                 remedy = f"ip address add {text(address)}/{8 * len(address)} dev INTERFACE"
                 yield "a local address is not on this host", text(address), remedy
         for server in service.servers:
-            if server.source is None:
+            if server.way.source is None:
                 lost.append(server)
-            elif server.is_local and server.way.bypasses and service.key.vip not in {b"", *own}:
+            elif _is_misled(server) and service.key.vip not in {b"", *own}:
                 vip = text(service.key.vip)
                 remedy = f"make {vip} an address of this host, e.g. by `interface`"
                 yield "a real server is this host, but the VIP is not", _name(server), remedy
             if server.unanswered >= UNANSWERED:
                 remedy = "lvsd doctor; on the real server: lvsd realserver status"
-                yield _SILENT, f"{_name(server)} of {service.name}", remedy
+                yield _SILENT, f"{_name(server)} of {service.config.name}", remedy
     yield from _without_route(lost)
     for address, problem in unreachable.items():
         yield problem, text(address), "DR needs real servers on a link of the director's"
+
+
+def _is_misled(server: RealServer) -> bool:
+    """Whether the host itself is a server that gets packets to the VIP as they are."""
+    return server.way.is_local and server.effective_forwarder.bypasses
 
 
 def of_forwarding(families: Iterable[int], switched_on: Collection[int]) -> Iterator[Obstacle]:

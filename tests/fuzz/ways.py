@@ -10,19 +10,21 @@ from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from forwarders import Dr, Fullnat, Nat, Tun
+from lvsd.config.plugins import make_scheduler
 from lvsd.core.balancer import Balancer
+from lvsd.core.commands import AddServer, AddService
 from lvsd.core.local_pool import LocalPool
-from lvsd.core.service import RealServer, Service, ServiceKey
+from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey, Way
 from lvsd.core.verdict import Departure, Hook, Verdict
 from lvsd.packet import icmp
 from lvsd.packet.checksum import checksum, pseudo_header
 from lvsd.packet.view import ICMPV6, SCTP, TCP, UDP, Packet, key, split_key
-from schedulers import BUILT_IN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from forwarders.base import Forwarder
+    from lvsd.core.service import Service
 
 NOW: Final = 1000.0
 LINK: Final = 1
@@ -114,22 +116,22 @@ def _departed(balancer: Balancer) -> list[Departure]:
 
 def _world(packet: Packet, forwarder: Forwarder, family: int) -> tuple[Balancer, Service]:
     """Return a director with a service at a packet's destination; its real server's address."""
-    balancer = Balancer(now=NOW)
+    balancer = Balancer(make_scheduler, now=NOW)
     balancer.network.link_mtus[LINK] = MTU
     balancer.network.tunnel_ports = frozenset({GUE_PORT})
     balancer.settings.sloppy_tcp = balancer.settings.sloppy_sctp = True
     protocol = packet.protocol if packet.protocol in OPENING else UDP
     vport = packet.destination_port or 1
-    service = Service(
+    wanted = ServiceConfig(
         ServiceKey(protocol, packet.destination, vport, family=packet.version),
-        BUILT_IN["rr"](),
+        "rr",
         local=LocalPool((LIP[packet.version],)),
         mss_clamp=True,
     )
-    balancer.services.add(service)
-    server = RealServer(RIP[family], vport, forwarder=forwarder)
-    server.set_way(MTU, LIP[family], is_local=False)
-    service.add(server)
+    server = ServerConfig(RIP[family], vport, forwarder)
+    balancer.apply([AddService(wanted), AddServer(wanted.key, server)], NOW)
+    service = balancer.services.get(wanted.key)
+    service.servers[0].set_way(Way(MTU, LIP[family]))
     return balancer, service
 
 

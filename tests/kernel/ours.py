@@ -10,15 +10,16 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from forwarders import FORWARDERS, Tun
+from lvsd.config.plugins import make_scheduler
 from lvsd.control import lvsadm, methods, options
+from lvsd.core import commands
 from lvsd.core.balancer import Balancer
-from lvsd.core.service import RealServer, Service, ServiceKey
+from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey, Way
 from lvsd.core.verdict import Hook
 from lvsd.errors import ControlError
 from lvsd.packet.address import pack, text
 from lvsd.packet.rewrite import one_hop_on
 from lvsd.packet.view import Packet
-from schedulers import BUILT_IN
 from tests.kernel import rig, scenario
 from tests.kernel.scenario import (
     AddServer,
@@ -47,8 +48,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from forwarders.base import Forwarder
+    from lvsd.core.commands import Command
     from lvsd.core.listing import Row
-    from schedulers.base import Scheduler
+    from lvsd.core.service import RealServer
 
 INTERFACES = {Side.CLIENT: 2, Side.SERVER: 3}
 HOOKS = {Side.CLIENT: Hook.PREROUTING, Side.SERVER: Hook.FORWARD}
@@ -75,7 +77,7 @@ class Ours:
     """lvsd's director, and what is asked of it."""
 
     def __init__(self, now: float) -> None:
-        self.balancer = Balancer(now=now)
+        self.balancer = Balancer(make_scheduler, now=now)
         self.balancer.network.link_mtus.update(dict.fromkeys(INTERFACES.values(), rig.MTU))
         self._mtu = rig.MTU
         self._ticked = now
@@ -111,27 +113,37 @@ class Ours:
     # --- the operator -----------------------------------------------------------------------
 
     def _change(self, operation: scenario.Operation) -> None:
-        services = self.balancer.services
         match operation:
             case AddService(service):
-                services.add(_service(service))
+                self._apply(commands.AddService(_service(service)))
             case EditService(service):
-                services.get(_key(service)).edit(_service(service))
+                self._apply(commands.EditService(_service(service)))
             case RemoveService(service):
-                services.remove(_key(service))
+                self._apply(commands.RemoveService(_key(service)))
             case AddServer(service, server):
-                services.get(_key(service)).add(self._server(server))
+                self._apply(commands.AddServer(_key(service), _server(server)))
+                self._reach_new(_key(service))
             case EditServer(service, server):
-                services.get(_key(service)).edit_server(self._server(server))
+                self._apply(commands.EditServer(_key(service), _server(server)))
             case RemoveServer(service, server):
-                services.get(_key(service)).remove(pack(server.address), server.port)
+                endpoint = pack(server.address), server.port
+                self._apply(commands.RemoveServer(_key(service), *endpoint))
             case Sysctl(name, value):
                 present = getattr(self.balancer.settings, name)
                 setattr(self.balancer.settings, name, type(present)(value))
             case Timeouts(tcp_s, tcp_fin_s, udp_s):
-                self.balancer.set_timeouts(tcp_s, tcp_fin_s, udp_s)
+                self._apply(commands.SetTimeouts(tcp_s, tcp_fin_s, udp_s))
             case Mtu(side, mtu):
                 self._set_mtu(side, mtu)
+
+    def _apply(self, command: Command) -> None:
+        self.balancer.apply([command], self._ticked)
+
+    def _reach_new(self, key: ServiceKey) -> None:
+        """Let the newest server be reached, unless it came back."""
+        server = self.balancer.services.get(key).servers[0]
+        if server.way.source is None:
+            self._reach(server)
 
     def _set_mtu(self, side: Side, mtu: int) -> None:
         self.balancer.network.link_mtus[INTERFACES[side]] = mtu
@@ -141,22 +153,10 @@ class Ours:
                 for server in service.servers:
                     self._reach(server)
 
-    def _server(self, server: scenario.RealServer) -> RealServer:
-        made = RealServer(
-            pack(server.address),
-            server.port,
-            weight=server.weight,
-            upper=server.upper,
-            lower=server.lower,
-            forwarder=_forwarder(server),
-        )
-        self._reach(made)
-        return made
-
     def _reach(self, server: RealServer) -> None:
         ipv4, ipv6 = rig.DIRECTOR[Side.SERVER]
         source = pack(ipv4 if len(server.address) == 4 else ipv6)
-        server.set_way(self._mtu, source, is_local=False)
+        server.set_way(Way(self._mtu, source))
 
     # --- packets ----------------------------------------------------------------------------
 
@@ -213,18 +213,26 @@ def _key(service: scenario.VirtualService) -> ServiceKey:
     return ServiceKey(service.protocol, vip, service.port, family=family)
 
 
-def _service(service: scenario.VirtualService) -> Service:
-    return Service(
+def _service(service: scenario.VirtualService) -> ServiceConfig:
+    return ServiceConfig(
         _key(service),
-        _scheduler(service),
+        service.scheduler,
+        service.flags,
         persistence_s=service.persistence_s,
         prefix=service.prefix,
         one_packet=service.one_packet,
     )
 
 
-def _scheduler(service: scenario.VirtualService) -> Scheduler:
-    return BUILT_IN[service.scheduler](service.flags)
+def _server(server: scenario.RealServer) -> ServerConfig:
+    return ServerConfig(
+        pack(server.address),
+        server.port,
+        _forwarder(server),
+        weight=server.weight,
+        upper=server.upper,
+        lower=server.lower,
+    )
 
 
 def _forwarder(server: scenario.RealServer) -> Forwarder:

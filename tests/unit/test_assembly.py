@@ -8,9 +8,9 @@ import pytest
 
 from lvsd.assembly import assemble, diverted, forwarded, local_ranges
 from lvsd.config.load import validate
-from lvsd.core.service import Service, ServiceKey
+from lvsd.core.commands import AddService
+from lvsd.core.values import ServiceConfig, ServiceKey, Way
 from lvsd.packet.address import pack
-from schedulers import BUILT_IN
 
 if TYPE_CHECKING:
     from lvsd.config.model import Config
@@ -43,7 +43,7 @@ def _ways(
     director = assemble(config, 0.0)
     for service in director.services:
         for server in service.servers:
-            server.set_way(1500, source, is_local=is_local)
+            server.set_way(Way(1500, source, is_local=is_local))
     state = diverted(director.services)
     assert state.endpoints == {(VIP, service.key.protocol, service.key.vport)}
     assert state.not_forwarded == {VIP}
@@ -88,14 +88,13 @@ def test_a_key_exchange_takes_ipsec_with_it() -> None:
 
 def test_a_vip_is_forwarded_to_if_it_is_the_real_server_of_another_service() -> None:
     director = assemble(_config("nat"), 0.0)
-    director.services.add(Service(ServiceKey(TCP, RIP, 81), BUILT_IN["rr"]()))
+    director.apply([AddService(ServiceConfig(ServiceKey(TCP, RIP, 81)))], 0.0)
     assert diverted(director.services).not_forwarded == {VIP}
 
 
 def test_a_mark_has_no_vip_that_could_be_forwarded_to() -> None:
     director = assemble(_config("nat"), 0.0)
-    service = Service(ServiceKey(fwmark=7), BUILT_IN["rr"]())
-    director.services.add(service)
+    director.apply([AddService(ServiceConfig(ServiceKey(fwmark=7)))], 0.0)
     assert diverted(director.services).not_forwarded == {VIP}
 
 
@@ -126,7 +125,7 @@ def test_a_director_knows_the_ports_of_its_tunnels() -> None:
 def test_a_service_gets_its_pool_of_local_ports() -> None:
     config = _config("fullnat", local_addresses=["10.0.0.2"], local_ports="5000-5001")
     (service,) = assemble(config, 0.0).services
-    assert (service.local.addresses, service.local.low, service.local.high) == ((LIP,), 5000, 5001)
+    assert service.config.local == ((LIP,), 5000, 5001)
 
 
 def test_the_ranges_of_local_ports_are_those_of_services_with_fullnat() -> None:

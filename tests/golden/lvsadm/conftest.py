@@ -14,18 +14,20 @@ import pytest
 from forwarders import FORWARDERS, Tun
 from lvsd.control import names
 from lvsd.control.server import ControlServer
-from lvsd.core.service import RealServer, Service, ServiceKey
-from lvsd.core.service_table import ServiceTable
+from lvsd.core.balancer import Balancer
+from lvsd.core.commands import AddServer, AddService
 from lvsd.core.stats import Meter, Rates, Totals
+from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey
 from lvsd.packet.address import pack
 from schedulers.base import Flow, Scheduler, Server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from forwarders.base import Forwarder
+    from lvsd.core.commands import Changes, Command
 
 State = dict[str, Any]
 
@@ -81,11 +83,12 @@ class _RecordedDirector:
     """A director in the state that the kernel was in."""
 
     def __init__(self, state: State) -> None:
-        self.services = ServiceTable()
-        self.now = 1000.0
+        self._balancer = Balancer(_Scheduler, now=1000.0)
+        self.services = self._balancer.services
+        self.now = self._balancer.now
         self._state = state
         for recorded in state["services"]:
-            self.services.add(_service(recorded))
+            self._add(recorded)
 
     def connections(self) -> Iterator[_Connection]:
         for recorded in self._state["connections"]:
@@ -100,9 +103,8 @@ class _RecordedDirector:
         tcp, tcp_fin, udp = self._state["timeouts"]
         return tcp, tcp_fin, udp
 
-    def zero(self, key: ServiceKey | None) -> None:
-        if key is not None:
-            self.services.get(key)
+    def apply(self, commands: Iterable[Command], now: float) -> Changes:
+        return self._balancer.apply(commands, now)
 
     def counters(self) -> dict[str, int]:
         return {}
@@ -110,37 +112,43 @@ class _RecordedDirector:
     def dropped(self) -> dict[str, int]:
         return {}
 
-
-def _service(recorded: State) -> Service:
-    service = Service(
-        key=ServiceKey(
+    def _add(self, recorded: State) -> None:
+        """Have a service with its real servers as they were recorded."""
+        key = ServiceKey(
             recorded["protocol"],
             pack(recorded["address"]) if recorded["address"] else b"",
             recorded["port"],
             recorded["fwmark"],
             recorded["family"],
-        ),
-        scheduler=_Scheduler(recorded["scheduler"], frozenset(recorded["flags"])),
-        persistence_s=recorded["persistence_s"],
-        prefix=recorded["prefix"],
-        one_packet=recorded["one_packet"],
-        meter=_Meter(recorded),
-    )
-    for each in reversed(recorded["servers"]):
-        server = RealServer(
-            address=pack(each["address"]),
-            port=each["port"],
-            weight=each["weight"],
-            upper=each["upper"],
-            lower=each["lower"],
-            active=each["active"],
-            total=each["active"] + each["inactive"],
-            templates=each["templates"],
-            forwarder=_forwarder(each),
-            meter=_Meter(each),
         )
-        service.add(server)
-    return service
+        wanted = ServiceConfig(
+            key,
+            recorded["scheduler"],
+            frozenset(recorded["flags"]),
+            persistence_s=recorded["persistence_s"],
+            prefix=recorded["prefix"],
+            one_packet=recorded["one_packet"],
+        )
+        servers = reversed([_server_config(each) for each in recorded["servers"]])
+        self.apply([AddService(wanted), *(AddServer(key, each) for each in servers)], self.now)
+        service = self.services.get(key)
+        service.meter = _Meter(recorded)
+        for server, each in zip(service.servers, recorded["servers"], strict=True):
+            server.active = each["active"]
+            server.total = each["active"] + each["inactive"]
+            server.templates = each["templates"]
+            server.meter = _Meter(each)
+
+
+def _server_config(recorded: State) -> ServerConfig:
+    return ServerConfig(
+        pack(recorded["address"]),
+        recorded["port"],
+        _forwarder(recorded),
+        weight=recorded["weight"],
+        upper=recorded["upper"],
+        lower=recorded["lower"],
+    )
 
 
 def _forwarder(recorded: State) -> Forwarder:

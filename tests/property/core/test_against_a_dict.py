@@ -138,7 +138,7 @@ class Against(RuleBasedStateMachine):
         if not opens:
             return Verdict.PASS
         service = self.services[protocol, vip]
-        persistent = bool(service.persistence_s)
+        persistent = bool(service.config.persistence_s)
         promise = self.promises.get(client) if persistent else None
         if promise is not None and not promise.server.available:
             self.retired.append(self.promises.pop(client))
@@ -307,13 +307,13 @@ class Against(RuleBasedStateMachine):
     def a_service_goes_and_comes_back(self, protocol: str, vip: int) -> None:
         """Remove a service, and add it again with the same servers."""
         old = self.services[protocol, vip]
-        self.world.balancer.services.remove(old.key)
+        self.world.remove(old)
         self.services[protocol, vip] = self.world.serve(
             protocol,
             vip=vip,
             servers=2,
             scheduler=FirstAdded(),
-            persistence_s=old.persistence_s,
+            persistence_s=old.config.persistence_s,
         )
         self._learn()
 
@@ -321,7 +321,7 @@ class Against(RuleBasedStateMachine):
     def a_weight_changes(self, protocol: str, vip: int, weight: int) -> None:
         """Quiesce the newest server, or take it back into service."""
         for server in self.services[protocol, vip].servers[:1]:
-            server.set_weight(weight)
+            self.world.edit_server(server, weight=weight)
 
     # --- what must hold -----------------------------------------------------------------
 

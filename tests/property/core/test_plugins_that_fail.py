@@ -8,15 +8,14 @@ end: no connection, no path's user, no local port, no removed server.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Self
 
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
-from forwarders import Nat
-from lvsd.core.service import RealServer
 from lvsd.errors import PluginError
+from schedulers.base import Server
 from tests.property.core.test_ways import FORWARDERS, SERVERS, SERVICES, Ways
 from tests.property.examples import examples
 from tests.unit.core.world import FirstAdded
@@ -24,8 +23,8 @@ from tests.unit.core.world import FirstAdded
 if TYPE_CHECKING:
     from forwarders.base import Forwarder, Hop
     from forwarders.plan import Plan
-    from lvsd.core.service import Service
-    from schedulers.base import Flow, Scheduler, Server
+    from lvsd.core.service import RealServer, Service
+    from schedulers.base import Flow, Scheduler
 
 CALLS = ("start", "add", "remove", "edit", "changed", "tick", "pick", "plan")
 LIES = ("gone", "another's", "unknown", "nonsense")
@@ -47,6 +46,10 @@ class Mood:
     lie: str | None = None
     servers: list[RealServer] = field(default_factory=list)
     kinds: dict[type[Forwarder], type[Forwarder]] = field(default_factory=dict)
+
+    def __deepcopy__(self, _: object) -> Self:
+        """Return the mood itself: a fork of a scheduler has the same one."""
+        return self
 
     def before(self, call: str) -> None:
         """Raise before the work is done, if it is to be."""
@@ -106,7 +109,7 @@ class Moody(FirstAdded):
             case "another's":
                 return next((each for each in self.mood.servers if each not in mine), picked)
             case "unknown":
-                return RealServer(flow.destination, 80, forwarder=Nat())
+                return Server(flow.destination, 80)
             case "nonsense":
                 return "10.0.0.1:80"
         return picked
@@ -133,6 +136,7 @@ class FailingWays(Ways):
 
     def __init__(self) -> None:
         self.mood = Mood()
+        self.takeovers = 0
         super().__init__()
 
     def _scheduler(self) -> Scheduler:
@@ -145,6 +149,16 @@ class FailingWays(Ways):
             self.world.add_server(service, number, 80, forwarder=moody)
         known = (*service.servers, *service.departed.values())
         self.mood.servers += [each for each in known if each not in self.mood.servers]
+
+    def _edit_server(self, server: RealServer, **options: Any) -> None:
+        """Edit a server: all of it, or nothing where the scheduler fails."""
+        before = server.settled
+        try:
+            self.world.edit_server(server, **options)
+        except PluginError:
+            assert server.settled == before
+        else:
+            assert server.config == replace(before.config, **options)
 
     # --- what happens besides ------------------------------------------------------------
 
@@ -161,27 +175,20 @@ class FailingWays(Ways):
 
     @rule(name=SERVICES, number=SERVERS, forwarder=FORWARDERS, weight=st.integers(0, 2))
     def a_server_is_edited(self, name: str, number: int, forwarder: Forwarder, weight: int) -> None:
-        """Edit a server: all of it, or nothing where the scheduler fails."""
+        """Edit a server."""
         server = self._server(name, number)
-        if server is None:
-            return
-        moody = _moody(forwarder, self.mood)
-        wanted = RealServer(server.address, server.port, weight, forwarder=moody)
-        before = server.configuration
-        try:
-            self.services[name].edit_server(wanted)
-        except PluginError:
-            assert server.configuration == before
-        else:
-            assert server.configuration == wanted.configuration
+        if server is not None:
+            self._edit_server(server, forwarder=_moody(forwarder, self.mood), weight=weight)
 
     @rule(name=SERVICES)
     def another_scheduler_takes_over(self, name: str) -> None:
         """Set another scheduler; the present one stays where that fails."""
         service, wanted = self.services[name], Moody(self.mood)
         present = service.scheduler
+        self.takeovers += 1
+        self.world.given[wanted.name] = wanted
         try:
-            service.set_scheduler(wanted)
+            self.world.edit(service, flags=frozenset({str(self.takeovers)}))
         except PluginError:
             assert service.scheduler is present
         else:

@@ -9,7 +9,7 @@ is left.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from forwarders import Dr, Fullnat, Nat, Tun
 from lvsd.core.local_pool import LocalPool
 from lvsd.core.settings import Settings
+from lvsd.core.values import Way
 from lvsd.core.verdict import Departure, Hook, Verdict
 from lvsd.packet.address import pack, text
 from lvsd.packet.view import Packet, split_key
@@ -86,6 +87,9 @@ class Ways(RuleBasedStateMachine):
 
     def _add_server(self, service: Service, number: int, forwarder: Forwarder) -> None:
         self.world.add_server(service, number, 80, forwarder=forwarder)
+
+    def _edit_server(self, server: RealServer, **options: Any) -> None:
+        self.world.edit_server(server, **options)
 
     def _server(self, name: str, number: int) -> RealServer | None:
         address = pack(self.world.rip(number))
@@ -178,7 +182,7 @@ class Ways(RuleBasedStateMachine):
         """Change a server's forwarder while connections live."""
         server = self._server(name, number)
         if server is not None:
-            server.set_forwarder(forwarder)
+            self._edit_server(server, forwarder=forwarder)
 
     @rule(
         name=SERVICES,
@@ -194,19 +198,19 @@ class Ways(RuleBasedStateMachine):
         server = self._server(name, number)
         if server is not None:
             address = None if source is None else pack(self.world.rip(250 + source))
-            server.set_way(mtu, address, is_local=here)
+            server.set_way(Way(mtu, address, is_local=here))
 
     @rule(name=SERVICES, number=SERVERS, weight=st.integers(0, 1))
     def a_weight_changes(self, name: str, number: int, weight: int) -> None:
         """Quiesce a server, or take it back into service."""
         server = self._server(name, number)
         if server is not None:
-            server.set_weight(weight)
+            self._edit_server(server, weight=weight)
 
     @rule(name=SERVICES)
     def a_service_goes_and_comes_back(self, name: str) -> None:
         """Remove a service, and add it again with the same servers."""
-        self.world.balancer.services.remove(self.services[name].key)
+        self.world.remove(self.services[name])
         self._serve(name)
 
     @rule(nodest=st.booleans(), quiescent=st.booleans(), reuse=st.integers(0, 3))
@@ -292,8 +296,7 @@ class Ways(RuleBasedStateMachine):
         opening = {each for each in living if each.path.protocol.opening[each.state]}
         assert {each for share in shares for each in share.opening.walk()} == opening
         present = [each.share for each in self.services.values()]
-        if balancer.flows.admission._basis[1] == balancer.services.version:
-            assert table.shares.unused == sum(share.unused for share in present)
+        assert table.shares.unused == sum(share.unused for share in present)
 
     @invariant()
     def every_key_leads_to_a_living_connection(self) -> None:

@@ -11,11 +11,13 @@ import uvloop
 
 from forwarders.nat import Nat
 from lvsd import turns
+from lvsd.config.plugins import make_scheduler
 from lvsd.control.server import ControlServer
 from lvsd.core.balancer import Balancer
-from lvsd.core.service import TCP, RealServer, Service, ServiceKey
+from lvsd.core.commands import AddServer, AddService
+from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey
 from lvsd.packet.address import pack
-from schedulers.rr import RoundRobin
+from lvsd.packet.view import TCP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -36,15 +38,16 @@ def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def balancer() -> Balancer:
-    balancer = Balancer(now=NOW)
-    web = Service(WEB, RoundRobin(), name="web", persistence_s=300, prefix=24)
-    balancer.services.add(web)
+    balancer = Balancer(make_scheduler, now=NOW)
+    web = ServiceConfig(WEB, "rr", name="web", persistence_s=300, prefix=24)
+    balancer.apply([AddService(web)], NOW)
     for host in (11, 12):
-        server = RealServer(pack(f"10.0.0.{host}"), 8080, weight=host, upper=9, forwarder=Nat())
-        web.add(server)
+        wanted = ServerConfig(pack(f"10.0.0.{host}"), 8080, Nat(), weight=host, upper=9)
+        balancer.apply([AddServer(WEB, wanted)], NOW)
+        server = balancer.services.get(WEB).servers[0]
         server.meter.stats.connections = host
         server.meter.stats.in_bytes = 1000 * host
-    balancer.services.add(Service(ServiceKey(fwmark=7, family=6), RoundRobin()))
+    balancer.apply([AddService(ServiceConfig(ServiceKey(fwmark=7, family=6), "rr"))], NOW)
     return balancer
 
 

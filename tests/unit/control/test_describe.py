@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forwarders import Dr, Fullnat, Nat, Tun
+from lvsd.config.plugins import make_scheduler
 from lvsd.control.describe import connection_entry, service_entry
 from lvsd.control.protocol import ConnectionEntry, ServerEntry, ServiceEntry
+from lvsd.core.balancer import Balancer
+from lvsd.core.commands import AddServer, AddService
 from lvsd.core.listing import Row
 from lvsd.core.local_pool import LocalPool
-from lvsd.core.service import TCP, RealServer, Service, ServiceKey
+from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey, Way
 from lvsd.packet.address import pack
-from schedulers.rr import RoundRobin
+from lvsd.packet.view import TCP
 
 if TYPE_CHECKING:
     from forwarders.base import Forwarder
@@ -32,9 +35,11 @@ KEYS = ("forward", "label", "tunnel", "tunnel_port", "tunnel_checksum")
 
 def described(forwarder: Forwarder, *, is_local: bool = False) -> tuple[object, ...]:
     """Return what is told of the forwarder of a service's only server."""
-    service = Service(KEY, RoundRobin())
-    server = RealServer(pack("10.0.0.11"), 80, forwarder=forwarder, is_local=is_local)
-    service.add(server)
+    balancer = Balancer(make_scheduler)
+    server = ServerConfig(pack("10.0.0.11"), 80, forwarder)
+    balancer.apply([AddService(ServiceConfig(KEY)), AddServer(KEY, server)], 0.0)
+    service = balancer.services.get(KEY)
+    service.servers[0].set_way(Way(is_local=is_local))
     [entry] = service_entry(service, 0.0)["servers"]
     told = dict(entry)
     return tuple(told[key] for key in KEYS)
@@ -74,7 +79,9 @@ def test_a_server_that_is_the_director_keeps_the_mode_that_was_configured(
 
 def test_a_service_has_its_local_addresses() -> None:
     pool = LocalPool((pack("10.0.1.5"), pack("10.0.1.6")))
-    entry = service_entry(Service(KEY, RoundRobin(), local=pool), 0.0)
+    balancer = Balancer(make_scheduler)
+    balancer.apply([AddService(ServiceConfig(KEY, local=pool))], 0.0)
+    entry = service_entry(balancer.services.get(KEY), 0.0)
     assert entry["local_addresses"] == ["10.0.1.5", "10.0.1.6"]
 
 

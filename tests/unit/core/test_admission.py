@@ -180,7 +180,7 @@ def test_entries_are_counted_exactly_however_they_end(version: int) -> None:
     world.handle(world.from_client(cport=3, protocol="udp", vport=53))
     assert _shares(world, web, dns) == [3, 1]
     world.settings.expire_nodest_conn = True
-    world.balancer.services.remove(dns.key)
+    world.remove(dns)
     world.wait(2)
     assert _shares(world, web, dns) == [3, 0]
     closing = world.establish(cport=4)
@@ -197,7 +197,7 @@ def test_what_a_removed_service_left_is_counted_by_the_one_that_comes_back(versi
     web = world.serve()
     for cport in range(1, 6):
         world.handle(world.from_client(cport=cport))
-    world.balancer.services.remove(web.key)
+    world.remove(web)
     again = world.serve()
     assert again.share.entries == 5
     world.handle(world.from_client(cport=6))
@@ -214,7 +214,7 @@ def test_another_bound_of_the_table_is_divided_anew(version: int) -> None:
     world.settings.max_connections = 4 * ROOM
     world.handle(world.from_client(vport=81))
     assert [one.share.reserved, other.share.reserved] == [ROOM] * 2
-    world.balancer.services.remove(other.key)
+    world.remove(other)
     world.handle(world.from_client(vport=80, cport=9))
     assert [one.share.reserved, other.share.reserved] == [2 * ROOM, 0]
 
@@ -223,9 +223,9 @@ def test_a_bound_that_is_changed_is_kept_from_the_next_connection_on(version: in
     world = _world(version)
     service = world.serve("udp")
     _flood(world, 30, protocol="udp")
-    service.max_connections = 4
+    world.edit(service, max_connections=4)
     _flood(world, 1, start=5000, protocol="udp")
     assert (service.share.entries, service.share.reserved) == (4, 4)
-    service.max_connections = 0
+    world.edit(service, max_connections=0)
     _flood(world, 1, start=6000, protocol="udp")
     assert (service.share.entries, service.share.reserved) == (5, ROOM // 2)

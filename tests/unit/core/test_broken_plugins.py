@@ -10,8 +10,9 @@ from scapy.layers.inet import IP
 
 from forwarders import Fullnat, Nat, Tun
 from lvsd.core.local_pool import LocalPool
-from lvsd.core.service import RealServer, Service
+from lvsd.core.service import RealServer
 from lvsd.core.settings import Settings
+from lvsd.core.values import ServerConfig, Way
 from lvsd.core.verdict import Verdict
 from lvsd.errors import PluginError
 from lvsd.packet.address import pack
@@ -182,7 +183,7 @@ def test_a_pick_that_is_none_of_the_services_servers_is_refused_and_counted(
     scheduler.lie = {
         "removed": world.remove_server(service),
         "another service's": other.servers[0],
-        "never added": RealServer(address, 8080, forwarder=Nat()),
+        "never added": RealServer(ServerConfig(address, 8080, Nat()), service),
         "no server": b"10.0.0.2",
     }[lie]
     assert world.handle(world.from_client()) is Verdict.DROP
@@ -198,8 +199,8 @@ def test_a_server_that_the_scheduler_fails_to_take_in_is_not_there() -> None:
     with pytest.raises(PluginError, match=r"failed to take in 10\.0\.0\.1:8080: RuntimeError: add"):
         world.add_server(service)
     assert service.servers == []
-    assert world.handle(world.from_client()) is Verdict.DROP  # it is picked all the same
-    assert world.drops() == {"plugin_fault": 1}
+    assert world.handle(world.from_client()) is Verdict.DROP
+    assert world.drops() == {"no_server": 1}  # the scheduler has forgotten it again
 
 
 def test_a_departed_server_stays_away_when_the_scheduler_fails_to_take_it_in_again() -> None:
@@ -226,7 +227,7 @@ def test_a_server_is_gone_though_the_scheduler_fails_to_let_go_of_it(
     world.establish()
     servers = list(service.servers)
     if whole_service:
-        world.balancer.services.remove(service.key)
+        world.remove(service)
         assert (service.servers, len(world.balancer.services)) == ([], 0)
     else:
         world.remove_server(service, 1)
@@ -242,24 +243,20 @@ def test_a_change_that_the_scheduler_fails_at_is_not_made() -> None:
     world = World()
     service = world.serve(scheduler=Raising("edit"))
     (server,) = service.servers
-    before = server.configuration
+    before = server.settled
     with pytest.raises(PluginError):
-        service.edit_server(
-            RealServer(server.address, server.port, 0, upper=9, forwarder=Tun("gre"))
-        )
-    assert (server.configuration, server.last_weight) == (before, 1)
+        world.edit_server(server, weight=0, upper=9, forwarder=Tun("gre"))
+    assert server.settled == before
 
 
 def test_a_scheduler_that_fails_to_take_over_leaves_the_present_one() -> None:
     world = World()
     service = world.serve(servers=2)
-    present = service.scheduler
+    present, before = service.scheduler, service.config
+    world.given["first"] = Raising("start")
     with pytest.raises(PluginError, match="'first' failed to take over"):
-        service.set_scheduler(Raising("start"))
-    wanted = Service(service.key, Raising("start"), name="other", persistence_s=60)
-    with pytest.raises(PluginError):
-        service.edit(wanted)
-    assert (service.scheduler, service.name, service.persistence_s) == (present, "", 0)
+        world.edit(service, scheduler="first", name="other", persistence_s=60)
+    assert (service.scheduler, service.config) == (present, before)
 
 
 class Planless(Fullnat):
@@ -304,7 +301,7 @@ def test_a_path_stays_as_it_was_where_its_forwarder_raises_at_a_new_way() -> Non
     service = world.serve(forwarder=Sometimes())
     world.leave(world.from_client())
     fails.append(True)
-    service.servers[0].set_way(1400, pack("10.0.0.253"), is_local=False)
+    service.servers[0].set_way(Way(1400, pack("10.0.0.253")))
     assert str(service.fault) == "plan"
     sent = IP(world.leave(world.from_client("A")))
     assert (sent.src, sent.dst) == (world.source, world.rip())

@@ -12,6 +12,7 @@ from scapy.layers.ipsec import AH, ESP
 from scapy.packet import Raw
 
 from forwarders import Dr, Nat, Tun
+from lvsd.core.values import Way
 from lvsd.core.verdict import Hook, Verdict
 from lvsd.packet.address import pack
 from tests.unit.core.world import ICMP_ERRORS, Segment, World, icmp_error, raw
@@ -216,7 +217,7 @@ def test_a_tunnel_begins_at_another_address_when_the_route_says_so(version: int)
     world.serve(forwarder=Tun())
     world.leave(world.from_client())
     world.source = "10.0.0.253" if version == 4 else "fd00::fd"
-    _only_server(world).set_way(1500, pack(world.source), is_local=False)
+    _only_server(world).set_way(Way(1500, pack(world.source)))
     outer = _header(world, world.leave(world.from_client("A")))
     assert outer.src == world.source
 
@@ -224,7 +225,7 @@ def test_a_tunnel_begins_at_another_address_when_the_route_says_so(version: int)
 def test_a_server_without_a_route_is_refused_and_counted(version: int) -> None:
     world = World(version)
     world.serve(forwarder=Tun())
-    _only_server(world).set_way(1500, None, is_local=False)
+    _only_server(world).set_way(Way(1500, None))
     assert world.handle(world.from_client()) is Verdict.DROP
     assert world.drops() == {"no_route": 1}
     assert len(world.balancer.outbox.answers) == 1
@@ -321,17 +322,17 @@ def test_a_server_that_is_the_director_gets_the_packet_as_it_is(
     world = World(version)
     world.serve(forwarder=forwarder)
     world.balancer.network.local_addresses = frozenset({pack(world.vip()), pack(world.rip())})
-    _only_server(world).set_way(1500, pack(world.rip()), is_local=True)
+    _only_server(world).set_way(Way(1500, pack(world.rip()), is_local=True))
     assert world.handle(replace(world.from_client(), ttl=1)) is Verdict.PASS
     assert world.states() == ["SYN_RECV"]
-    assert _only_server(world).way.label == "Local"
+    assert _only_server(world).effective_forwarder.label == "Local"
 
 
 def test_a_packet_for_the_director_is_not_routed_where_the_vip_is_foreign(version: int) -> None:
     world = World(version)
     world.serve(forwarder=Dr())
     world.balancer.network.local_addresses = frozenset({pack(world.rip())})
-    _only_server(world).set_way(1500, pack(world.rip()), is_local=True)
+    _only_server(world).set_way(Way(1500, pack(world.rip()), is_local=True))
     assert world.handle(world.from_client()) is Verdict.DROP
     assert world.drops() == {"not_local": 1}
 
@@ -345,9 +346,9 @@ def test_a_living_connection_follows_a_server_that_moves_to_the_director_and_awa
     server = _only_server(world)
     world.balancer.network.local_addresses = frozenset({pack(world.vip()), pack(world.rip())})
     sent = world.leave(world.from_client())
-    server.set_way(1500, pack(world.rip()), is_local=True)
+    server.set_way(Way(1500, pack(world.rip()), is_local=True))
     assert world.handle(world.from_client()) is Verdict.PASS
-    server.set_way(1500, pack(world.source), is_local=False)
+    server.set_way(Way(1500, pack(world.source)))
     assert world.leave(world.from_client()) == sent
     assert len(server.paths) == 1
 
@@ -355,7 +356,7 @@ def test_a_living_connection_follows_a_server_that_moves_to_the_director_and_awa
 def test_nat_to_the_director_itself_rewrites_replies_on_their_way_out(version: int) -> None:
     world = World(version)
     world.serve(forwarder=Nat())
-    _only_server(world).set_way(1500, pack(world.rip()), is_local=True)
+    _only_server(world).set_way(Way(1500, pack(world.rip()), is_local=True))
     request = world.from_client()
     assert world.handle(request) == raw(world.to_server(request))
     reply = replace(world.to_server(request).reversed, what="SA")
@@ -432,7 +433,7 @@ def test_esp_goes_the_way_of_its_key_exchange_also_when_new_connections_go_anoth
     world.serve("udp", 500, forwarder=Dr())
     world.handle(world.from_client(protocol="udp", cport=500, vport=500))
     world.sent()
-    _only_server(world).set_forwarder(Tun())
+    world.edit_server(_only_server(world), forwarder=Tun())
     packet = _esp(world, world.client(), world.vip())
     assert world.handle(packet) is Verdict.TAKEN
     (departure,) = world.sent()
@@ -444,7 +445,7 @@ def test_new_connections_go_the_new_way_while_old_ones_go_on(version: int) -> No
     service = world.serve(rport=80)
     old = world.from_client(cport=1)
     world.handle(old)
-    service.servers[0].set_forwarder(Dr())
+    world.edit_server(service.servers[0], forwarder=Dr())
     assert world.handle(old) == raw(world.to_server(old, rport=80))
     new = world.from_client(cport=2)
     assert world.leave(new) == raw(replace(new, ttl=63))

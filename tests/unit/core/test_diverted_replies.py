@@ -9,7 +9,6 @@ import pytest
 from forwarders import Dr, Fullnat, Nat
 from lvsd.assembly import diverted
 from lvsd.core.local_pool import LocalPool
-from lvsd.core.service import Service
 from lvsd.io.ruleset import Diverted
 from lvsd.packet.address import pack
 from tests.unit.core.world import World
@@ -40,10 +39,10 @@ def test_a_removed_services_packets_are_taken_until_its_last_connection_ends(
     world = World(version)
     service = world.serve()
     world.establish()
-    world.balancer.services.remove(service.key)
+    world.remove(service)
     if again:  # and removed again, now without servers of its own
         world.serve(servers=0)
-        world.balancer.services.remove(service.key)
+        world.remove(service)
     state = diverted(world.balancer.services)
     assert state.endpoints == {(pack(world.vip()), 6, 80)}
     assert state.servers == {(pack(world.rip()), 6, 8080)}
@@ -56,7 +55,7 @@ def test_a_removed_mark_is_taken_until_its_last_connection_ends(version: int) ->
     world = World(version)
     service = world.serve(fwmark=7)
     world.handle(world.from_client(), mark=7)
-    world.balancer.services.remove(service.key)
+    world.remove(service)
     assert diverted(world.balancer.services).marks == {7}
     world.wait(901)
     assert diverted(world.balancer.services) == Diverted()
@@ -69,7 +68,7 @@ def test_a_removed_services_local_addresses_are_taken_though_another_is_in_its_p
     pool = LocalPool((pack(LIP[version]),))
     service = world.serve(forwarder=Fullnat(), local=pool)
     world.leave(world.from_client())
-    world.balancer.services.remove(service.key)
+    world.remove(service)
     world.serve(servers=0)
     state = diverted(world.balancer.services)
     assert state.local_addresses == {pack(LIP[version])}
@@ -86,8 +85,7 @@ def test_replies_of_passive_ftps_data_connections_are_taken(
     state = diverted(world.balancer.services)
     from_any_port = {(pack(world.rip()), 6, 0)}
     assert state.servers | state.fullnat_servers == from_any_port
-    without = Service(service.key, service.scheduler)
-    service.edit(without)
+    world.edit(service, persistence_s=0)
     state = diverted(world.balancer.services)
     assert state.servers | state.fullnat_servers == from_any_port
     assert (pack(world.vip()), 6, 0) in state.endpoints
@@ -107,10 +105,10 @@ def test_replies_of_the_former_way_are_taken_beside_those_of_the_new_one(version
     world.leave(world.from_client())
     server = service.servers[0]
     endpoint = pack(world.rip()), 6, 8080
-    server.set_forwarder(Nat())
+    world.edit_server(server, forwarder=Nat())
     state = diverted(world.balancer.services)
     assert state.servers == state.fullnat_servers == {endpoint}
-    server.set_forwarder(Dr())
+    world.edit_server(server, forwarder=Dr())
     state = diverted(world.balancer.services)
     assert not state.servers
     assert state.fullnat_servers == {endpoint}

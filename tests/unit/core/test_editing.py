@@ -1,44 +1,25 @@
 """An edit takes over all that the operator says, and nothing else.
 
-What may be configured is found by looking: a field is either named here as something else (the
-identity, what the network says of the way, what happens at run time), or an edit takes it over.
+What is wanted is one value, which an edit replaces. All else that a service or a server has is
+found by looking, and must stay: what the network says of the way, and what happens at run time.
 """
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from typing import Any
 
+import pytest
 from scapy.layers.inet import IP
 
 from forwarders import Dr, Nat, Tun
-from lvsd.assembly import make_service
+from lvsd.assembly import service_config
 from lvsd.config import model
-from lvsd.core.service import RealServer, Service
+from lvsd.core.commands import AddServer, EditServer, EditService
+from lvsd.core.timeouts import Timing
+from lvsd.core.values import ServerConfig, ServiceConfig
 from lvsd.core.verdict import Verdict
-from lvsd.packet.address import pack
-from schedulers import BUILT_IN
 from tests.unit.core.world import World
-
-SERVICE_IDENTITY = {"key"}
-SERVICE_RUN_TIME = {"servers", "departed", "meter", "fault", "share"}
-SERVICE_HISTORY = {"was_persistent"}
-POOL_RUN_TIME = {"turn"}
-SERVER_IDENTITY = {"address", "port", "service"}
-SERVER_WAY = {"mtu", "source", "is_local"}
-SERVER_RUN_TIME = {
-    "active",
-    "available",
-    "last_weight",
-    "meter",
-    "noticed",
-    "overloaded",
-    "paths",
-    "refusals",
-    "templates",
-    "total",
-    "unanswered",
-}
 
 EVERYTHING: dict[str, Any] = {
     "name": "another",
@@ -73,85 +54,77 @@ NOT_THE_SERVICES = {
 """Keys of the machine, and of real servers' forwarders."""
 
 
-def _configured(thing: object, besides: set[str]) -> dict[str, object]:
-    """Return a thing's fields by name, but for some; of what has fields itself, those."""
-    assert is_dataclass(thing)
-    return {
-        each.name: getattr(thing, each.name) for each in fields(thing) if each.name not in besides
-    }
-
-
-def _service_as_configured(service: Service) -> dict[str, object]:
-    found = _configured(service, SERVICE_IDENTITY | SERVICE_RUN_TIME | SERVICE_HISTORY)
-    scheduler = service.scheduler
-    found["scheduler"] = scheduler.name, scheduler.flags
-    found["local"] = _configured(service.local, POOL_RUN_TIME)
-    return found
-
-
-def _service(**options: Any) -> Service:
-    return make_service(
+def _wanted(**options: Any) -> ServiceConfig:
+    return service_config(
         model.Service.model_validate(
             {"name": "web", "address": "192.0.2.1:80", "protocol": "udp", **options}
         )
     )
 
 
-def test_an_edit_of_a_service_takes_over_every_key() -> None:
+def _differing(one: Any, other: Any) -> set[str]:
+    """Return the names of fields in which two values differ."""
+    names = {each.name for each in fields(one)}
+    return {name for name in names if getattr(one, name) != getattr(other, name)}
+
+
+def _run_time(thing: object, config: object) -> dict[str, object]:
+    """Return what is kept of a service or a server besides what is wanted of it."""
+    names = [name for kind in type(thing).__mro__ for name in getattr(kind, "__slots__", ())]
+    wanted = {"config", "scheduler", *(each.name for each in fields(config))}  # type: ignore[arg-type]
+    return {name: getattr(thing, name) for name in names if name not in wanted}
+
+
+def test_every_key_of_a_service_is_part_of_what_is_wanted() -> None:
     keys = set(model.Service.model_fields)
     assert keys - NOT_EDITED - NOT_THE_SERVICES == set(EVERYTHING)
-    service, wanted = _service(), _service(**EVERYTHING)
-    before, asked = _service_as_configured(service), _service_as_configured(wanted)
-    assert [key for key, value in before.items() if value == asked[key]] == []
-    service.edit(wanted)
-    assert _service_as_configured(service) == asked
-    service.edit(_service())
-    assert _service_as_configured(service) == before
+    every_field = {each.name for each in fields(ServiceConfig)}
+    assert _differing(_wanted(), _wanted(**EVERYTHING)) == every_field - {"key"}
+
+
+def test_an_edit_of_a_service_takes_over_all_of_it_and_leaves_what_happens_at_run_time() -> None:
+    world = World()
+    service = world.serve(protocol="udp")
+    world.handle(world.from_client(protocol="udp"))
+    before = _run_time(service, service.config)
+    assert {"meter", "servers", "share", "was_persistent"} <= before.keys()
+    world.apply(EditService(_wanted(**EVERYTHING)))
+    assert service.config == _wanted(**EVERYTHING)
+    assert (service.scheduler.name, list(service.scheduler.flags)) == ("sh", ["sh-port"])
+    assert _run_time(service, service.config) == before | {"was_persistent": True}
+    world.apply(EditService(_wanted()))
+    assert service.config == _wanted()
+    assert _run_time(service, service.config) == before | {"was_persistent": True}
 
 
 def test_a_service_that_an_edit_made_persistent_is_known_as_that_ever_after() -> None:
-    service = _service()
+    world = World()
+    service = world.serve(protocol="udp")
     known = [service.was_persistent]
     for edit in (EVERYTHING, {}):
-        service.edit(_service(**edit))
+        world.apply(EditService(_wanted(**edit)))
         known.append(service.was_persistent)
     assert known == [False, True, True]
 
 
-def test_an_edit_of_a_service_leaves_what_happens_at_run_time() -> None:
-    world = World()
-    service = world.serve(protocol="udp")
-    world.handle(world.from_client(protocol="udp"))
-    kept = SERVICE_RUN_TIME - {"was_persistent"}  # it notes that the service has been
-    before = {name: getattr(service, name) for name in kept}
-    service.edit(_service(**EVERYTHING))
-    assert {name: getattr(service, name) for name in kept} == before
-    assert service.was_persistent
-
-
-def test_an_edit_of_a_server_takes_over_all_that_may_be_configured_and_nothing_of_the_way() -> None:
+def test_an_edit_of_a_server_takes_over_all_that_is_wanted_and_nothing_of_the_way() -> None:
     world = World()
     service = world.serve()
     (server,) = service.servers
     world.establish()
-    others = SERVER_WAY | (SERVER_RUN_TIME - {"last_weight"})
-    before = {name: getattr(server, name) for name in others}
-    wanted = RealServer(
-        server.address, server.port, weight=9, upper=7, lower=3, forwarder=Tun("gre")
-    )
-    asked = _configured(wanted, SERVER_IDENTITY | SERVER_WAY | SERVER_RUN_TIME)
-    present = _configured(server, SERVER_IDENTITY | SERVER_WAY | SERVER_RUN_TIME)
-    assert [key for key, value in present.items() if value == asked[key]] == []
-    service.edit_server(wanted)
-    assert _configured(server, SERVER_IDENTITY | SERVER_WAY | SERVER_RUN_TIME) == asked
-    assert {name: getattr(server, name) for name in others} == before
+    before = _run_time(server, server.config)
+    assert {"mtu", "way", "meter", "active", "last_weight", "paths"} <= before.keys()
+    wanted = ServerConfig(server.address, server.port, Tun("gre"), weight=9, upper=7, lower=3)
+    assert _differing(server.config, wanted) == {"forwarder", "weight", "upper", "lower"}
+    world.apply(EditServer(service.key, wanted))
+    assert (server.config, server.weight, server.upper, server.lower) == (wanted, 9, 7, 3)
+    assert _run_time(server, server.config) == before | {"last_weight": 9}
 
 
 def test_new_connections_find_the_way_after_the_weight_of_a_tunnels_server_changed() -> None:
     world = World()
-    service = world.serve(forwarder=Tun())
-    server = service.servers[0]
-    service.edit_server(RealServer(server.address, server.port, weight=5, forwarder=Tun()))
+    server = world.serve(forwarder=Tun()).servers[0]
+    world.edit_server(server, weight=5)
     outer = IP(world.leave(world.from_client()))
     assert (outer.src, outer.dst) == (world.source, world.rip())
     assert (server.weight, server.mtu) == (5, 1500)
@@ -161,8 +134,9 @@ def test_a_server_that_comes_back_keeps_what_is_known_of_the_way_to_it() -> None
     world = World()
     service = world.serve(forwarder=Tun())
     world.leave(world.from_client())
-    gone = service.remove(pack(world.rip()), 80)
-    assert service.add(RealServer(gone.address, gone.port, forwarder=Tun())) is gone
+    gone = world.remove_server(service, 1, 80)
+    world.apply(AddServer(service.key, gone.config))
+    assert service.servers == [gone]
     outer = IP(world.leave(world.from_client(cport=40001)))
     assert (outer.src, outer.dst) == (world.source, world.rip())
 
@@ -171,8 +145,7 @@ def test_a_servers_forwarder_changes_for_new_connections_only() -> None:
     world = World()
     service = world.serve(rport=80)
     request = world.establish()
-    server = service.servers[0]
-    service.edit_server(RealServer(server.address, server.port, forwarder=Dr()))
+    world.edit_server(service.servers[0], forwarder=Dr())
     assert isinstance(world.handle(request), bytes)
     assert world.handle(world.from_client(cport=40001)) is Verdict.TAKEN
 
@@ -181,7 +154,23 @@ def test_a_scheduler_of_the_same_name_and_flags_goes_on_where_it_is() -> None:
     world = World()
     service = world.serve(servers=2)
     present = service.scheduler
-    service.edit(Service(service.key, BUILT_IN["rr"](), name="renamed"))
+    world.edit(service, name="renamed")
     assert service.scheduler is present
-    assert service.name == "renamed"
-    assert service.servers[0].forwarder == Nat()
+    assert service.config.name == "renamed"
+    assert service.servers[0].config.forwarder == Nat()
+
+
+@pytest.mark.parametrize("away", ["server", "service"])
+def test_connections_of_a_server_that_was_away_have_the_timeouts_of_its_service(away: str) -> None:
+    world = World()
+    service = world.serve()
+    ack = world.establish()
+    if away == "server":
+        world.remove_server(service)
+        world.edit(service, timing=Timing(tcp_s=60))
+        world.add_server(service)
+    else:
+        world.remove(service)
+        world.serve(timing=Timing(tcp_s=60))
+    world.handle(ack)
+    assert [row.expires - world.now for row in world.balancer.connections()] == [60]

@@ -210,7 +210,7 @@ def _again(world: World) -> bytes:
 
 def test_an_expired_connection_is_reset_at_both_ends(version: int) -> None:
     world = _world(version)
-    world.balancer.set_timeouts(90, 0, 0)
+    world.set_timeouts(90, 0, 0)
     got, _ = _opened(world)
     world.wait(92)
     to_client, to_server = (_parsed(world, each.data) for each in world.sent())

@@ -50,7 +50,7 @@ def test_a_connection_that_is_being_opened_has_30_seconds(version: int) -> None:
 
 def test_an_established_one_has_what_the_operator_says(version: int) -> None:
     world = _world(version)
-    world.balancer.set_timeouts(1800, 0, 0)
+    world.set_timeouts(1800, 0, 0)
     _opened(world)
     assert _left(world) == ("ESTABLISHED", 1800)
 
@@ -60,7 +60,7 @@ def test_one_that_only_the_client_has_closed_has_what_the_operator_says(
     version: int, fin_s: int
 ) -> None:
     world = _world(version)
-    world.balancer.set_timeouts(0, fin_s, 0)
+    world.set_timeouts(0, fin_s, 0)
     ack, said = _opened(world)
     world.leave(replace(ack, what="FA"))
     assert _left(world) == ("CLOSE_WAIT", fin_s or 120)
@@ -73,7 +73,7 @@ def test_one_that_only_the_real_server_has_closed_has_what_the_operator_says(
     version: int, fin_s: int
 ) -> None:
     world = _world(version)
-    world.balancer.set_timeouts(0, fin_s, 0)
+    world.set_timeouts(0, fin_s, 0)
     ack, said = _opened(world)
     world.leave(replace(said, what="FA"))
     assert _left(world) == ("FIN_WAIT", fin_s or 120)
@@ -84,7 +84,7 @@ def test_one_that_only_the_real_server_has_closed_has_what_the_operator_says(
 @pytest.mark.parametrize("first", [0, 1])
 def test_one_that_both_have_closed_has_7_seconds(version: int, first: int) -> None:
     world = _world(version)
-    world.balancer.set_timeouts(0, 1800, 0)
+    world.set_timeouts(0, 1800, 0)
     ends = _opened(world)
     world.leave(replace(ends[first], what="FA"))
     world.leave(replace(ends[1 - first], what="FA"))

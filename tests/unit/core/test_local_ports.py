@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lvsd.core.local_pool import PORTS, LocalPool, without
+from lvsd.core.local_pool import PORTS, LocalPool, Turn, without
 from lvsd.core.local_ports import PROBES, LocalPorts
 from lvsd.packet.view import TCP, UDP, split_key
 
@@ -28,6 +28,7 @@ class Ports:
     def __init__(self, first: int = 0) -> None:
         self.by_key: dict[bytes, Connection] = {}
         self.all = LocalPorts(self.by_key, first)
+        self.turn = Turn()
         self.given: dict[bytes, FreePorts] = {}
 
     def take(
@@ -38,7 +39,7 @@ class Ports:
         protocol: int = TCP,
     ) -> End | None:
         """Return the local endpoint of the key that is given, if any."""
-        taken = self.all.take(pool, protocol, real, owned)
+        taken = self.all.take(pool, self.turn, protocol, real, owned)
         if taken is None:
             return None
         key, free = taken
@@ -173,7 +174,7 @@ def test_where_the_host_keeps_all_there_is_none() -> None:
 def test_after_an_edit_other_ports_are_given_and_the_old_ones_taken_back() -> None:
     ports, pool = Ports(), LocalPool((LIP1,), 1000, 1001)
     assert [ports.take(pool) for _ in range(3)] == [(LIP1, 1000), (LIP1, 1001), None]
-    pool.configure(LocalPool((LIP1,), 2000, 2001))
+    pool = LocalPool((LIP1,), 2000, 2001)
     ports.give_back(1000)
     assert {ports.take(pool) for _ in range(3)} == {(LIP1, 2000), (LIP1, 2001), None}
     ports.give_back(1001)

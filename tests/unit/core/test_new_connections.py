@@ -233,7 +233,7 @@ def test_a_server_at_its_upper_threshold_gets_no_more_until_it_is_below_the_lowe
     world = World(version)
     service = world.serve("udp", scheduler=FirstAdded())
     (server,) = service.servers
-    server.set_thresholds(4, 2)
+    world.edit_server(server, upper=4, lower=2)
     for cport in range(1, 5):
         world.handle(world.from_client(protocol="udp", cport=cport))
         world.wait(10)
@@ -249,7 +249,7 @@ def test_a_server_at_its_upper_threshold_gets_no_more_until_it_is_below_the_lowe
 def test_an_overloaded_server_still_gets_the_packets_of_its_connections(version: int) -> None:
     world = World(version)
     service = world.serve()
-    service.servers[0].set_thresholds(1, 0)
+    world.edit_server(service.servers[0], upper=1)
     ack = world.establish()
     assert service.servers[0].overloaded
     assert world.handle(ack) == raw(world.to_server(ack))

@@ -115,6 +115,6 @@ def test_an_error_that_is_forwarded_to_somebody_else_passes(version: int) -> Non
 def test_the_vip_of_a_service_that_is_gone_is_nobodys_address(version: int) -> None:
     world = _world(version)
     for service in list(world.balancer.services):
-        world.balancer.services.remove(service.key)
+        world.remove(service)
     assert world.balancer.services.vips == {}
     assert world.handle(NOBODYS["a segment"](world)) is Verdict.PASS

@@ -230,7 +230,7 @@ def test_a_template_to_a_quiesced_server_holds(version: int) -> None:
     world = World(version)
     service = world.serve(servers=2, persistence_s=300)
     world.establish()
-    service.find(pack(world.rip(2)), 8080).set_weight(0)
+    world.edit_server(service.find(pack(world.rip(2)), 8080), weight=0)
     assert world.chosen(world.from_client(cport=2)) == world.rip(2)
 
 
@@ -241,8 +241,7 @@ def test_a_template_to_a_quiesced_server_ends_with_expire_quiescent_template(ver
     service = world.serve(servers=2, persistence_s=300)
     world.establish()
     quiesced = service.find(pack(world.rip(2)), 8080)
-    quiesced.set_weight(0)
-    service.scheduler.edit(quiesced)
+    world.edit_server(quiesced, weight=0)
     assert world.chosen(world.from_client(cport=2)) == world.rip(1)
 
 
@@ -250,7 +249,7 @@ def test_a_template_to_a_quiesced_server_ends_with_expire_quiescent_template(ver
 def test_a_template_to_an_overloaded_server_holds(version: int) -> None:
     world = World(version)
     service = world.serve(servers=1, persistence_s=300, scheduler=FirstAdded())
-    service.servers[0].set_thresholds(1, 0)
+    world.edit_server(service.servers[0], upper=1)
     world.establish()
     assert service.servers[0].overloaded
     assert world.chosen(world.from_client(cport=2)) == world.rip(1)

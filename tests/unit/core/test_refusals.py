@@ -54,8 +54,7 @@ def test_with_nothing_but_quiesced_servers_the_client_is_told_port_unreachable(
 ) -> None:
     world = World(version)
     service = world.serve()
-    service.servers[0].set_weight(0)
-    service.scheduler.edit(service.servers[0])
+    world.edit_server(service.servers[0], weight=0)
     assert world.handle(world.from_client()) is Verdict.DROP
     assert world.drops() == {"no_server": 1}
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from lvsd.core.service import RealServer
 from lvsd.core.stats import Totals
 from lvsd.core.verdict import Verdict
 from lvsd.errors import ControlError
@@ -150,7 +149,7 @@ def test_a_syn_leaves_a_quiesced_server_only_with_expire_nodest_conn(
     world.settings.expire_nodest_conn = nodest
     service = world.serve(servers=2, scheduler=FirstAdded())
     ack = world.establish()
-    service.find(pack(world.rip(1)), 8080).set_weight(0)
+    world.edit_server(service.find(pack(world.rip(1)), 8080), weight=0)
     assert world.chosen(replace(ack, what="S")) == world.rip(server)
 
 
@@ -159,7 +158,7 @@ def test_data_still_reaches_a_quiesced_server_with_expire_nodest_conn(version: i
     world.settings.expire_nodest_conn = True
     service = world.serve()
     ack = world.establish()
-    service.servers[0].set_weight(0)
+    world.edit_server(service.servers[0], weight=0)
     assert world.handle(ack) == raw(world.to_server(ack))
 
 
@@ -167,7 +166,7 @@ def test_the_connections_of_a_removed_service_live_on_when_it_is_added_again(ver
     world = World(version)
     service = world.serve()
     ack = world.establish()
-    world.balancer.services.remove(service.key)
+    world.remove(service)
     assert world.handle(ack) is Verdict.DROP
     again = world.serve()
     assert world.handle(ack) == raw(world.to_server(ack))
@@ -178,7 +177,7 @@ def test_a_service_added_again_counts_from_zero(version: int) -> None:
     world = World(version)
     service = world.serve()
     ack = world.establish()
-    world.balancer.services.remove(service.key)
+    world.remove(service)
     again = world.serve()
     world.handle(ack)
     size = len(raw(ack))
@@ -192,7 +191,7 @@ def test_a_server_forgotten_while_its_service_was_away_does_not_come_back(versio
     service = world.serve()
     world.establish()
     server = service.servers[0]
-    world.balancer.services.remove(service.key)
+    world.remove(service)
     world.wait(901)
     assert world.serve().servers[0] is not server
 
@@ -203,7 +202,7 @@ def test_a_server_of_a_removed_service_is_dropped_for_without_expire_nodest_conn
     world = World(version)
     service = world.serve()
     ack = world.establish()
-    world.balancer.services.remove(service.key)
+    world.remove(service)
     assert world.handle(replace(ack, what="S")) is Verdict.DROP
 
 
@@ -224,8 +223,8 @@ def test_servers_stand_newest_first(version: int) -> None:
 def test_another_scheduler_takes_over_the_servers_that_are_there(version: int) -> None:
     world = World(version)
     service = world.serve(servers=3)
-    scheduler = FirstAdded()
-    service.set_scheduler(scheduler)
+    scheduler = world.given["first"] = FirstAdded()
+    world.edit(service, scheduler="first")
     assert world.chosen(world.from_client()) == world.rip(1)
     assert scheduler.servers == list(reversed(service.servers))
 
@@ -235,8 +234,8 @@ def test_a_server_added_again_takes_up_the_new_thresholds(version: int) -> None:
     service = world.serve()
     world.establish()
     old = world.remove_server(service)
-    returned = service.add(RealServer(pack(world.rip()), 8080, 1, upper=1, forwarder=old.forwarder))
-    assert returned.overloaded
+    assert world.add_server(service, upper=1) is old
+    assert old.overloaded
 
 
 def test_with_expire_nodest_conn_templates_go_with_their_last_connections(version: int) -> None:
@@ -284,7 +283,7 @@ def test_with_expire_nodest_conn_the_connections_of_a_removed_service_end(versio
     world.settings.expire_nodest_conn = True
     service = world.serve(persistence_s=300)
     world.establish()
-    world.balancer.services.remove(service.key)
+    world.remove(service)
     world.wait(1)
     assert len(world.balancer.flows.table) == 0
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
-from lvsd.core.service import Service, ServiceKey
+from lvsd.core.commands import AddService
+from lvsd.core.values import ServiceConfig, ServiceKey
 from lvsd.core.verdict import Verdict
 from lvsd.errors import ControlError
 from lvsd.packet.address import pack
 from tests.unit.core.world import FirstAdded, World, raw
+
+if TYPE_CHECKING:
+    from lvsd.core.service import Service
 
 pytestmark = pytest.mark.parametrize("version", [4, 6])
 
@@ -42,7 +47,8 @@ def test_a_mark_is_good_for_every_protocol(version: int) -> None:
 
 def test_a_mark_of_the_other_ip_version_is_another_service(version: int) -> None:
     world = World(version)
-    world.balancer.services.add(Service(ServiceKey(fwmark=7, family=10 - version), FirstAdded()))
+    key = ServiceKey(fwmark=7, family=10 - version)
+    world.apply(AddService(ServiceConfig(key)))
     assert _lookup(world, 80, mark=7) is None
 
 
@@ -92,7 +98,7 @@ def test_a_removed_service_is_not_found(version: int) -> None:
     world = World(version)
     for vport in (0, 21, 80):
         service = world.serve(vport=vport, persistence_s=60)
-        world.balancer.services.remove(service.key)
+        world.remove(service)
     assert [_lookup(world, vport) for vport in (80, 2000)] == [None, None]
 
 
@@ -101,7 +107,7 @@ def test_a_service_cannot_be_added_twice(version: int) -> None:
     web, marked = world.serve(vport=80), world.serve(fwmark=7)
     for service in (web, marked):
         with pytest.raises(ControlError, match="Service already exists"):
-            world.balancer.services.add(Service(service.key, FirstAdded()))
+            world.apply(AddService(ServiceConfig(service.key)))
     assert list(world.balancer.services) == [web, marked]
 
 

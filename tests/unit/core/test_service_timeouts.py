@@ -59,7 +59,7 @@ def test_its_other_timeouts_are_those_of_all() -> None:
     world = _world(4, "tcp", Nat(), OWN)
     _request(world, "tcp", "S")
     assert _left(world) == 60  # SYN_RECV
-    world.balancer.set_timeouts(1000, 77, 0)
+    world.set_timeouts(1000, 77, 0)
     _request(world, "tcp", "A")
     assert _left(world) == 60
     reply = replace(_request(world, "tcp", "A"), what="FA")
@@ -71,7 +71,7 @@ def test_a_service_that_says_nothing_follows_what_is_set_for_all() -> None:
     world = _world(4, "udp", Nat(), Timing())
     _request(world, "udp")
     assert _left(world) == 300
-    world.balancer.set_timeouts(0, 0, 10)
+    world.set_timeouts(0, 0, 10)
     _request(world, "udp")
     assert _left(world) == 10
 
@@ -108,7 +108,7 @@ def test_one_that_is_answered_ends_after_it_and_frees_its_port() -> None:
 def test_what_is_set_for_all_reaches_services_with_a_timeout_for_answers() -> None:
     world = _world(4, "udp", Nat(), Timing(udp_answered_s=3))
     _request(world, "udp")
-    world.balancer.set_timeouts(0, 0, 10)
+    world.set_timeouts(0, 0, 10)
     answer = _request(world, "udp")
     assert _left(world) == 10
     world.reply(answer)
@@ -125,8 +125,7 @@ def test_an_edit_changes_the_timeouts_of_connections_that_there_are() -> None:
     world = _world(4, "udp", Nat(), Timing())
     _request(world, "udp")
     (service,) = world.balancer.services
-    other = World()
-    service.edit(other.serve("udp", timing=Timing(udp_s=20, udp_answered_s=3)))
+    world.edit(service, timing=Timing(udp_s=20, udp_answered_s=3))
     answer = _request(world, "udp")
     assert _left(world) == 20
     world.reply(answer)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forwarders import Dr, Nat
-from lvsd.core.service import ServiceKey
+from lvsd.core.commands import Zero
 from lvsd.core.stats import Estimator, Meter, Rates, Totals
 from lvsd.core.upkeep import SAMPLED_AT_ONCE
+from lvsd.core.values import ServiceKey
 from lvsd.core.verdict import Verdict
 from lvsd.errors import ControlError
 from tests.unit.core.world import World, raw
@@ -143,7 +144,7 @@ def test_zero_of_one_service_leaves_the_others() -> None:
     one, other = world.serve(vport=80), world.serve(vport=81)
     world.establish(vport=80)
     world.establish(vport=81)
-    world.balancer.zero(one.key)
+    world.apply(Zero(one.key))
     assert one.meter.totals == one.servers[0].meter.totals == Totals()
     assert other.meter.totals.connections == other.servers[0].meter.totals.connections == 1
 
@@ -153,13 +154,13 @@ def test_zero_of_all_services_takes_the_marked_ones_too() -> None:
     services = [world.serve(), world.serve(fwmark=7)]
     world.establish()
     world.handle(world.from_client(vip=5), mark=7)
-    world.balancer.zero()
+    world.apply(Zero())
     assert [service.meter.totals for service in services] == [Totals()] * 2
 
 
 def test_zero_of_a_service_that_is_not_there_says_so() -> None:
     with pytest.raises(ControlError, match="No such service"):
-        World().balancer.zero(ServiceKey(fwmark=1))
+        World().apply(Zero(ServiceKey(fwmark=1)))
 
 
 def test_rates_are_sampled_every_two_seconds_of_the_directors_clock() -> None:

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from forwarders import Dr
+from lvsd.core.commands import AddServer
 from lvsd.core.listing import Row
-from lvsd.core.service import RealServer
 from lvsd.core.upkeep import ENDED_AT_ONCE
+from lvsd.core.values import ServerConfig
 from lvsd.packet.address import pack
 from tests.unit.core.world import World, counts
 
@@ -64,10 +65,11 @@ def test_the_defaults_are_those_of_ipvs(version: int) -> None:
 
 
 def test_set_changes_three_timeouts_and_zero_leaves_one_be(version: int) -> None:
-    balancer = World(version).balancer
-    balancer.set_timeouts(100, 0, 20)
+    world = World(version)
+    balancer = world.balancer
+    world.set_timeouts(100, 0, 20)
     assert balancer.timeouts() == (100, 120, 20)
-    balancer.set_timeouts(0, 30, 0)
+    world.set_timeouts(0, 30, 0)
     assert balancer.timeouts() == (100, 30, 20)
 
 
@@ -76,7 +78,7 @@ def test_a_shorter_timeout_holds_from_a_connections_next_packet_on(version: int)
     world.serve()
     ack = world.establish(cport=1)
     world.establish(cport=2)
-    world.balancer.set_timeouts(50, 0, 0)
+    world.set_timeouts(50, 0, 0)
     world.wait(10)
     world.handle(ack)
     world.wait(51)
@@ -90,7 +92,7 @@ def test_a_shorter_timeout_holds_for_udp_which_never_changes_its_state(version: 
     world.serve("udp")
     request = world.from_client(protocol="udp")
     world.handle(request)
-    world.balancer.set_timeouts(0, 0, 5)
+    world.set_timeouts(0, 0, 5)
     world.answer(request)
     world.wait(6)
     assert world.states() == []
@@ -101,7 +103,7 @@ def test_a_longer_timeout_holds_from_a_connections_next_packet_on(version: int) 
     world.serve("udp")
     request = world.from_client(protocol="udp")
     world.handle(request)
-    world.balancer.set_timeouts(0, 0, 1000)
+    world.set_timeouts(0, 0, 1000)
     world.handle(request)
     world.wait(999)
     assert world.states() == ["UDP"]
@@ -209,9 +211,8 @@ def test_a_listing_shows_the_port_of_a_marks_server_even_where_packets_keep_thei
 ) -> None:
     world = World(version)
     service = world.serve(fwmark=7, servers=0)
-    server = RealServer(pack(world.rip()), 8080, forwarder=Dr())
-    service.add(server)
+    world.apply(AddServer(service.key, ServerConfig(pack(world.rip()), 8080, Dr())))
     world.handle(world.from_client(), mark=7)
-    service.persistence_s = 300
+    world.edit(service, persistence_s=300)
     world.handle(world.from_client(cport=2), mark=7)
     assert [row.rport for row in world.balancer.connections() if not row.template] == [8080, 80]

@@ -8,7 +8,8 @@ from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6PacketTooBig, ICMPv6Time
 from scapy.packet import Raw
 
 from forwarders import Tun
-from lvsd.core.service import RealServer
+from lvsd.core.commands import AddServer
+from lvsd.core.values import ServerConfig, Way
 from lvsd.core.verdict import Verdict
 from lvsd.packet.address import pack
 from tests.unit.core.world import World
@@ -36,9 +37,8 @@ def test_the_client_is_told_in_the_words_of_its_own_family(
     world = World(inside)
     service = world.serve(servers=0, scheduler="rr")
     ours, theirs = ENDS[outside]
-    server = RealServer(pack(theirs), 80, 1, forwarder=Tun())
-    server.set_way(1500, pack(ours), is_local=False)
-    service.add(server)
+    world.apply(AddServer(service.key, ServerConfig(pack(theirs), 80, Tun())))
+    service.servers[0].set_way(Way(1500, pack(ours)))
     outer = world.leave(world.from_client())
     header = (IP if outside == 4 else IPv6)(src=ROUTER[outside], dst=ours)
     error = header / OUTSIDE[what][outside] / Raw(outer)

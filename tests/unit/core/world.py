@@ -16,17 +16,28 @@ from scapy.layers.sctp import SCTP
 from scapy.packet import Raw
 
 from forwarders import Nat
+from lvsd.config.plugins import make_scheduler
 from lvsd.core.balancer import Balancer
+from lvsd.core.commands import (
+    AddServer,
+    AddService,
+    EditServer,
+    EditService,
+    RemoveServer,
+    RemoveService,
+    SetTimeouts,
+)
 from lvsd.core.sequence_numbers import NEW, Origin
-from lvsd.core.service import RealServer, Service, ServiceKey
 from lvsd.core.settings import Settings
+from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey, Way
 from lvsd.core.verdict import Departure, Hook, Verdict
 from lvsd.packet.address import pack
-from schedulers import BUILT_IN
 from schedulers.base import Flow, Scheduler, Server
 
 if TYPE_CHECKING:
     from forwarders.base import Forwarder
+    from lvsd.core.commands import Changes, Command
+    from lvsd.core.service import RealServer, Service
 
 NUMBERS = {"tcp": 6, "udp": 17, "sctp": 132}
 CHECKSUM_AT = {"tcp": 16, "udp": 6}
@@ -191,12 +202,16 @@ class World:
     settings: Settings = field(default_factory=Settings)
     now: float = 1000.0
     origin: Origin = NEW
+    given: dict[str, Scheduler] = field(default_factory=dict)
+    """Schedulers that tests have made themselves, until a service has them."""
     balancer: Balancer = field(init=False)
     source: str = field(init=False)
     """The director's address towards the real servers."""
 
     def __post_init__(self) -> None:
-        self.balancer = Balancer(self.settings, now=self.now, origin=self.origin)
+        self.balancer = Balancer(
+            self.make_scheduler, self.settings, now=self.now, origin=self.origin
+        )
         self.balancer.network.link_mtus[ETHERNET] = 1500
         self.source = "10.0.0.254" if self.version == 4 else "fd00::fe"
 
@@ -233,21 +248,25 @@ class World:
         """Add a virtual service with so many real servers, all of weight 1.
 
         Where the forwarder maps no port, the real servers have the virtual one. ``options`` are
-        for `Service`.
+        for `ServiceConfig`.
         """
         if fwmark:
             key = ServiceKey(fwmark=fwmark, family=self.version)
         else:
             key = ServiceKey(NUMBERS[protocol], pack(self.vip(vip)), vport, family=self.version)
-        service = Service(
+        if not isinstance(scheduler, str):
+            self.given[scheduler.name] = scheduler
+            scheduler = scheduler.name
+        wanted = ServiceConfig(
             key,
-            BUILT_IN[scheduler]() if isinstance(scheduler, str) else scheduler,
+            scheduler,
             persistence_s=persistence_s,
             prefix=prefix,
             one_packet=one_packet,
             **options,
         )
-        self.balancer.services.add(service)
+        self.apply(AddService(wanted))
+        service = self.balancer.services.get(key)
         for number in range(1, servers + 1):
             self.add_server(service, number, rport, forwarder=forwarder)
         return service
@@ -260,18 +279,52 @@ class World:
         *,
         weight: int = 1,
         forwarder: Forwarder = Nat(),  # noqa: B008 - a frozen value
+        **options: Any,
     ) -> RealServer:
-        """Add a real server to a service; return it, or the departed one that came back."""
+        """Add a real server to a service; return it, or the departed one that came back.
+
+        ``options`` are for `ServerConfig`.
+        """
         port = rport if forwarder.maps_port else service.key.vport
-        server = RealServer(pack(self.rip(number)), port, weight, forwarder=forwarder)
-        server.set_way(1500, pack(self.source), is_local=False)
-        added = service.add(server)
+        wanted = ServerConfig(pack(self.rip(number)), port, forwarder, weight, **options)
+        self.apply(AddServer(service.key, wanted))
+        added = service.find(*wanted.place)
+        if added.way.source is None:
+            added.set_way(Way(1500, pack(self.source)))
         self.balancer.strays.learn()
         return added
 
     def remove_server(self, service: Service, number: int = 1, rport: int = 8080) -> RealServer:
         """Remove a real server from a service."""
-        return service.remove(pack(self.rip(number)), rport)
+        address = pack(self.rip(number))
+        present = [each for each in service.servers if each.config.place == (address, rport)]
+        self.apply(RemoveServer(service.key, address, rport))
+        return present[0]
+
+    def edit_server(self, server: RealServer, **options: Any) -> None:
+        """Let some of what is wanted of a real server be otherwise."""
+        self.apply(EditServer(server.service.key, replace(server.config, **options)))
+
+    def edit(self, service: Service, **options: Any) -> None:
+        """Let some of what is wanted of a service be otherwise."""
+        self.apply(EditService(replace(service.config, **options)))
+
+    def remove(self, service: Service) -> None:
+        """Remove a service."""
+        self.apply(RemoveService(service.key))
+
+    def set_timeouts(self, tcp_s: int = 0, tcp_fin_s: int = 0, udp_s: int = 0) -> None:
+        """Change the timeouts of all services."""
+        self.apply(SetTimeouts(tcp_s, tcp_fin_s, udp_s))
+
+    def apply(self, *commands: Command) -> Changes:
+        """Hand commands to the director."""
+        return self.balancer.apply(commands, self.now)
+
+    def make_scheduler(self, name: str, flags: frozenset[str]) -> Scheduler:
+        """Return the scheduler that a test has given for this name, or a registered one."""
+        given = self.given.pop(name, None)
+        return make_scheduler(name, flags) if given is None else given
 
     # --- packets ----------------------------------------------------------------------------
 

@@ -11,7 +11,8 @@ from structlog.testing import capture_logs
 from forwarders import Tun
 from lvsd.assembly import diverted, diverting
 from lvsd.core import replies
-from lvsd.core.service import ANY_MTU
+from lvsd.core.commands import RemoveServer
+from lvsd.core.values import ANY_MTU
 from lvsd.errors import KernelError
 from lvsd.io import routes
 from lvsd.packet.address import pack
@@ -120,12 +121,12 @@ def test_servers_may_go_while_the_ways_to_them_are_learned_and_the_gone_ones_are
     steps = learn_ways(world.balancer)
     next(steps)
     used = next(each for each in servers if each.total)
-    service.remove(used.address, used.port)
+    world.apply(RemoveServer(service.key, *used.config.place))
     for _ in steps:
-        service.remove_all()
+        world.apply(*(RemoveServer(service.key, *each.config.place) for each in service.servers))
     assert world.balancer.network.link_mtus == {7: 1400}
-    assert {each.source for each in servers} == {source}
-    assert [each.is_local for each in servers] == [
+    assert {each.way.source for each in servers} == {source}
+    assert [each.way.is_local for each in servers] == [
         each.address == pack(world.rip(2)) for each in servers
     ]
     assert {each.mtu for each in servers} == {ANY_MTU}
@@ -138,11 +139,11 @@ def test_no_step_of_what_follows_a_route_change_looks_at_more_than_one_server(
     world.serve(servers=200)
     looked: list[RealServer] = []
 
-    def ways(server: RealServer) -> Iterator[tuple[RealServer, Forwarder]]:
+    def with_forwarders(server: RealServer) -> Iterator[tuple[RealServer, Forwarder]]:
         looked.append(server)
-        yield server, server.way
+        yield server, server.effective_forwarder
 
-    monkeypatch.setattr(replies, "_ways", ways)
+    monkeypatch.setattr(replies, "_with_forwarders", with_forwarders)
     for steps in (world.balancer.strays.learning(), diverting(world.balancer.services)):
         looked.clear()
         counts = [len(looked) for _ in steps]
@@ -163,7 +164,7 @@ def test_what_is_diverted_is_the_same_in_steps_while_servers_go() -> None:
             break
         if service.servers:
             server = service.servers[-1]
-            service.remove(server.address, server.port)
+            world.apply(RemoveServer(service.key, *server.config.place))
     assert found.endpoints == before.endpoints
     assert found.servers >= diverted(world.balancer.services).servers
     assert found.servers <= before.servers

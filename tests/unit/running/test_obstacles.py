@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from lvsd.core.values import Way
 from lvsd.running import obstacles
 from tests.unit.core.world import World
 
@@ -30,7 +31,7 @@ def test_servers_without_a_route_are_one_obstacle_where_they_are_many(
     service = world.serve(servers=servers)
     assert list(obstacles.of_services(world.balancer, {})) == []
     for server in service.servers:
-        server.set_way(1500, None, is_local=False)
+        server.set_way(Way(1500, None))
     found = list(obstacles.of_services(world.balancer, {}))
     assert [whom for _, whom, _ in found] == named
     assert {(what, remedy) for what, _, remedy in found} == {

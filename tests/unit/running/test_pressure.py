@@ -88,7 +88,7 @@ def test_a_full_table_is_said_with_numbers_and_the_service_that_floods_it() -> N
 def test_a_service_at_its_own_bound_is_not_taken_for_a_full_table() -> None:
     world = World()
     service = world.serve("udp", vport=53, name="dns")
-    service.max_connections = 3
+    world.edit(service, max_connections=3)
     first, *_, last = (
         each for each in _logged(world, seconds=180, flood=10) if "packets" not in each["event"]
     )

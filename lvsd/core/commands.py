@@ -1,0 +1,170 @@
+"""Changes as plain values: what somebody asks for, and what came of it.
+
+`lvsd.core.balancer.Balancer.apply` does a list of commands. What each of them does is what the
+kernel does at the same request of ipvsadm's; a refusal has the same text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey
+
+
+@dataclass(frozen=True, slots=True)
+class AddService:
+    """Add a service without real servers; those that an earlier one left may come back to it."""
+
+    config: ServiceConfig
+
+
+@dataclass(frozen=True, slots=True)
+class EditService:
+    """Let the service of the same key be as wanted; the same scheduler goes on where it is."""
+
+    config: ServiceConfig
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveService:
+    """Remove a service and its real servers; connections outlive them."""
+
+    key: ServiceKey
+
+
+@dataclass(frozen=True, slots=True)
+class AddServer:
+    """Add a real server to a service, as the newest; one that left connections comes back."""
+
+    service: ServiceKey
+    config: ServerConfig
+
+
+@dataclass(frozen=True, slots=True)
+class EditServer:
+    """Let the real server at the same endpoint be as wanted; connections keep their forwarder."""
+
+    service: ServiceKey
+    config: ServerConfig
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveServer:
+    """Remove a real server; its connections outlive it. ``address`` is packed."""
+
+    service: ServiceKey
+    address: bytes
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetTimeouts:
+    """Change the timeouts of all services, in seconds; 0 leaves one as it is."""
+
+    tcp_s: int = 0
+    tcp_fin_s: int = 0
+    udp_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Zero:
+    """Count a service and its real servers from zero, or all of them (None)."""
+
+    service: ServiceKey | None = None
+
+
+Command: TypeAlias = (
+    AddService
+    | EditService
+    | RemoveService
+    | AddServer
+    | EditServer
+    | RemoveServer
+    | SetTimeouts
+    | Zero
+)
+
+
+class ServiceChange(NamedTuple):
+    """A service came (``before`` None), went (``after`` None), or is another."""
+
+    service: ServiceKey
+    before: ServiceConfig | None
+    after: ServiceConfig | None
+
+    @property
+    def is_of_the_network(self) -> bool:
+        """Whether other packets may have to be diverted now."""
+        if self.before is None or self.after is None:
+            return True
+        return (self.before.local, self.before.persistence_s) != (
+            self.after.local,
+            self.after.persistence_s,
+        )
+
+
+class ServerChange(NamedTuple):
+    """A real server came (``before`` None), went (``after`` None), or is another.
+
+    ``address`` (packed) and ``port`` are its own, ``service`` is the key of its service.
+    """
+
+    service: ServiceKey
+    address: bytes
+    port: int
+    before: ServerConfig | None
+    after: ServerConfig | None
+
+    @property
+    def is_of_the_network(self) -> bool:
+        """Whether other packets may have to be diverted now, or another way be looked up."""
+        if self.before is None or self.after is None:
+            return True
+        return self.before.forwarder != self.after.forwarder
+
+
+class TimeoutsChange(NamedTuple):
+    """The timeouts of all services, in seconds: TCP, TCP after a FIN, UDP."""
+
+    before: tuple[int, int, int]
+    after: tuple[int, int, int]
+
+    @property
+    def is_of_the_network(self) -> bool:
+        """No."""
+        return False
+
+
+class Zeroed(NamedTuple):
+    """A service and its real servers, or all (None), count from zero."""
+
+    service: ServiceKey | None
+
+    @property
+    def is_of_the_network(self) -> bool:
+        """No."""
+        return False
+
+
+Change: TypeAlias = ServiceChange | ServerChange | TimeoutsChange | Zeroed
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a list of commands has changed, in their order; what stays as it was is left out.
+
+    ``at`` is when, on the director's clock.
+    """
+
+    at: float
+    all: tuple[Change, ...] = ()
+
+    @property
+    def concern_the_network(self) -> bool:
+        """Whether services or real servers came, went or are reached in another way.
+
+        Then nftables' sets, the addresses that replies come from and the ways are to be renewed.
+        """
+        return any(change.is_of_the_network for change in self.all)

@@ -1,0 +1,598 @@
+"""One door for changes: all commands of a list are done, or none is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from forwarders import Dr, Fullnat, Nat, Tun
+from lvsd.core.commands import (
+    AddServer,
+    AddService,
+    EditServer,
+    EditService,
+    RemoveServer,
+    RemoveService,
+    ServerChange,
+    ServiceChange,
+    SetTimeouts,
+    TimeoutsChange,
+    Zero,
+    Zeroed,
+)
+from lvsd.core.local_pool import LocalPool
+from lvsd.core.service import server_name
+from lvsd.core.timeouts import Timing
+from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey
+from lvsd.errors import ControlError, LvsdError, PluginError
+from lvsd.packet.address import pack
+from schedulers import BUILT_IN
+from schedulers.base import Flow, Server
+from tests.unit.core.world import FirstAdded, World
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lvsd.core.commands import Command
+    from lvsd.core.service import RealServer, Service
+
+FLOW = Flow(pack("198.51.100.9"), 999, pack("192.0.2.1"), 80)
+CALLS = ("start", "add", "edit", "remove")
+
+
+class Failing(FirstAdded):
+    """Raises in one call, after the work of that call is done."""
+
+    name = "failing"
+
+    def __init__(self, call: str = "") -> None:
+        super().__init__()
+        self.call = call
+        self.calls: list[str] = []
+
+    def _done(self, call: str) -> None:
+        self.calls.append(call)
+        if call == self.call:
+            raise RuntimeError(call)
+
+    def start(self, servers: Sequence[Server]) -> None:
+        """Take over."""
+        self.servers = list(reversed(servers))
+        self._done("start")
+
+    def add(self, server: Server) -> None:
+        """Take in a server."""
+        super().add(server)
+        self._done("add")
+
+    def remove(self, server: Server) -> None:
+        """Let go of a server."""
+        super().remove(server)
+        self._done("remove")
+
+    def edit(self, server: Server) -> None:  # noqa: ARG002 - the base has it
+        """Notice an edit."""
+        self._done("edit")
+
+
+class Unforkable(Failing):
+    """Cannot be copied."""
+
+    name = "unforkable"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.secret = (each for each in "a generator")
+
+
+def _state_of(thing: Any, seen: dict[int, int]) -> Any:
+    """Return all that a thing is, as plain values; the same thing twice is said to be so."""
+    if thing is None or isinstance(thing, (bool, int, float, str, bytes, type)):
+        return thing
+    if id(thing) in seen:
+        return f"the same as {seen[id(thing)]}"
+    seen[id(thing)] = len(seen)
+    if isinstance(thing, dict):
+        return sorted((repr(_named(key)), _state_of(value, seen)) for key, value in thing.items())
+    if isinstance(thing, (set, frozenset)):
+        return sorted(map(repr, thing))
+    if isinstance(thing, (tuple, list)):
+        return [_state_of(each, seen) for each in thing]
+    names = [name for kind in type(thing).__mro__ for name in getattr(kind, "__slots__", ())]
+    names += sorted(getattr(thing, "__dict__", {}))
+    return type(thing).__name__, [(name, _state_of(getattr(thing, name), seen)) for name in names]
+
+
+def _named(key: Any) -> Any:
+    return getattr(key, "label", None) or key
+
+
+def _state(world: World) -> Any:
+    """Return what the operator, the packets and the schedulers can see of the director."""
+    balancer = world.balancer
+    seen: dict[int, int] = {}
+    services = [
+        (
+            service.key,
+            service.config,
+            _scheduler_state(service),
+            [_server_state(each) for each in service.servers],
+            sorted((place, _server_state(each)) for place, each in service.departed.items()),
+            _state_of((service.meter, service.turn, service.share.__class__), seen),
+            (service.share.entries, service.share.reserved),
+            service.was_persistent,
+            str(service.fault),
+            id(service),
+        )
+        for service in balancer.services
+    ]
+    shares = balancer.flows.table.shares
+    return (
+        services,
+        sorted(_server_state(each) for each in balancer.services.departed()),
+        dict(balancer.services.vips),
+        (shares.unused, len(shares.opening)),
+        balancer.flows.timeouts.lists,
+        [tuple(row) for row in balancer.connections()],
+        [world.balancer.services.lookup(6, pack(world.vip(n)), 2000, 0) for n in range(1, 5)],
+    )
+
+
+def _server_state(server: RealServer) -> Any:
+    paths = [
+        (
+            key[1:4],
+            path.users,
+            path.timeouts,  # type: ignore[attr-defined]  # nothing else is there
+            path.server_stats is server.meter.stats,  # type: ignore[attr-defined]
+            path.service_stats is server.service.meter.stats,  # type: ignore[attr-defined]
+        )
+        for key, path in server.paths.items()
+    ]
+    return (
+        id(server),
+        id(server.service),
+        server.settled[1:],
+        repr(server.config),
+        (server.active, server.total, server.templates, server.available, server.noticed),
+        server.way,
+        server.mtu,
+        repr(server.meter),
+        paths,
+    )
+
+
+def _scheduler_state(service: Service) -> Any:
+    return _state_of(
+        vars(service.scheduler), {id(each): number for number, each in _known(service)}
+    )
+
+
+def _known(service: Service) -> list[tuple[int, RealServer]]:
+    """Return a service's servers, so that a scheduler's state names them and does not enter."""
+    return [(id(each), each) for each in (*service.servers, *service.departed.values())]
+
+
+def _world() -> World:
+    """Return a director in which everything has happened that a change may forget."""
+    world = World()
+    world.serve(servers=3, scheduler="wrr")
+    world.serve(vip=2, servers=2, persistence_s=300, forwarder=Tun())
+    world.serve(vip=3, servers=2, scheduler=Failing(), max_connections=50)
+    world.serve(vport=21, vip=1, servers=1, persistence_s=60)
+    world.serve(fwmark=7, servers=2, scheduler="rr")
+    for client in range(1, 5):
+        for vip in (1, 2, 3):
+            world.handle(world.from_client(client=client, vip=vip))
+        world.handle(world.from_client(client=client, vip=4), mark=7)
+    world.sent()
+    first, second, *_, marked = world.balancer.services
+    world.edit_server(first.servers[0], upper=2)
+    world.remove_server(first, 1)
+    world.remove_server(second, 1, 80)
+    gone = world.serve(vip=4, servers=1)
+    world.handle(world.from_client(vip=4))
+    world.remove(gone)
+    world.wait(3)
+    world.apply(Zero(marked.key))
+    return world
+
+
+def _services(world: World) -> dict[str, Service]:
+    names = ("web", "tunnelled", "plug-in", "ftp", "mark")
+    return dict(zip(names, world.balancer.services, strict=True))
+
+
+def _gone_key(world: World) -> ServiceKey:
+    return ServiceKey(6, pack(world.vip(4)), 80)
+
+
+def _commands(world: World) -> dict[str, list[Command]]:
+    """Return lists of commands that can be done, by what they do."""
+    web, tunnelled, plugin, ftp, mark = _services(world).values()
+    new = ServerConfig(pack(world.rip(9)), 8080, Nat(), weight=5)
+    newest = web.servers[0].config
+    overloaded = replace(newest, upper=1)
+    return {
+        "a service is added": [
+            AddService(ServiceConfig(ServiceKey(6, pack(world.vip(9)), 0), "rr"))
+        ],
+        "a service comes back with its server": [
+            AddService(ServiceConfig(_gone_key(world), timing=Timing(tcp_s=7))),
+            AddServer(_gone_key(world), ServerConfig(pack(world.rip(1)), 8080, Nat(), upper=1)),
+        ],
+        "a service is replaced": [
+            RemoveService(web.key),
+            AddService(ServiceConfig(web.key, "sh")),
+            AddServer(web.key, newest),
+        ],
+        "a service is edited": [
+            EditService(replace(web.config, name="x", persistence_s=9, timing=Timing(5, 6, 7))),
+            EditService(replace(web.config, max_connections=3, local=LocalPool((b"1234",)))),
+        ],
+        "another scheduler takes over": [
+            EditService(replace(web.config, scheduler="lc")),
+            EditServer(web.key, overloaded),
+            EditService(replace(web.config, scheduler="wrr")),
+        ],
+        "a scheduler is told something, and another one takes over": [
+            AddServer(web.key, new),
+            EditService(replace(web.config, scheduler="sed")),
+            RemoveServer(web.key, *new.place),
+        ],
+        "services are removed": [
+            RemoveService(each.key) for each in (web, tunnelled, plugin, ftp, mark)
+        ],
+        "a server is added": [AddServer(each.key, new) for each in (web, plugin, mark)],
+        "a server comes back": [
+            AddServer(web.key, ServerConfig(pack(world.rip(1)), 8080, Dr(), weight=0, upper=1)),
+            AddServer(tunnelled.key, ServerConfig(pack(world.rip(1)), 80, Fullnat())),
+        ],
+        "servers are edited": [
+            EditServer(each.key, replace(server.config, weight=0, upper=1, forwarder=Dr()))
+            for each in (web, plugin, tunnelled)
+            for server in each.servers
+        ],
+        "an overload flag is set and cleared": [
+            EditServer(web.key, overloaded),
+            EditServer(web.key, replace(newest, upper=0)),
+        ],
+        "servers are removed": [
+            RemoveServer(each.key, *server.config.place)
+            for each in (web, plugin, tunnelled, mark)
+            for server in each.servers[1:]
+        ],
+        "a server goes and comes back": [
+            RemoveServer(web.key, *newest.place),
+            AddServer(web.key, newest),
+        ],
+        "timeouts are set": [SetTimeouts(1, 2, 3), SetTimeouts(0, 7, 0)],
+        "all is counted from zero": [Zero(), Zero(web.key)],
+    }
+
+
+def _refused(world: World) -> dict[str, Command]:
+    """Return a command of each kind that lvsd refuses whatever came before it."""
+    ftp = _services(world)["ftp"]
+    nowhere = ServiceKey(17, pack(world.vip(8)), 53)
+    unknown = ServerConfig(pack(world.rip(200)), 1, Nat())
+    present = ftp.servers[0].config
+    return {
+        "AddService": AddService(ServiceConfig(ServiceKey(17, b"1234", 1), "no such scheduler")),
+        "EditService": EditService(ServiceConfig(nowhere)),
+        "RemoveService": RemoveService(nowhere),
+        "AddServer to nothing": AddServer(nowhere, present),
+        "EditServer": EditServer(ftp.key, unknown),
+        "RemoveServer": RemoveServer(nowhere, b"1234", 1),
+        "Zero": Zero(nowhere),
+    }
+
+
+DONE = sorted(_commands(_world()))
+REFUSED = sorted(_refused(_world()))
+
+
+@pytest.mark.parametrize("refused", REFUSED)
+@pytest.mark.parametrize("done", DONE)
+def test_a_list_that_fails_at_its_last_command_changes_nothing(done: str, refused: str) -> None:
+    world = _world()
+    before = _state(world)
+    commands = _commands(world)[done]
+    with pytest.raises(LvsdError):
+        world.apply(*commands, _refused(world)[refused])
+    assert _state(world) == before
+
+
+@pytest.mark.parametrize("done", DONE)
+def test_the_same_list_without_its_last_command_changes_something(done: str) -> None:
+    world = _world()
+    before = _state(world)
+    changes = world.apply(*_commands(world)[done])
+    assert _state(world) != before
+    assert changes.at == world.now
+    assert changes.all
+
+
+@pytest.mark.parametrize("call", CALLS[:3])
+@pytest.mark.parametrize("done", DONE)
+def test_a_list_that_a_plug_in_fails_at_changes_nothing(done: str, call: str) -> None:
+    world = _world()
+    plugin = _services(world)["plug-in"]
+    last: dict[str, Command] = {
+        "start": EditService(replace(plugin.config, flags=frozenset({"another"}))),
+        "add": AddServer(plugin.key, ServerConfig(pack(world.rip(77)), 80, Nat())),
+        "edit": EditServer(plugin.key, replace(plugin.servers[0].config, weight=9)),
+    }
+    commands = _commands(world)[done]
+    if any(isinstance(each, RemoveService) and each.key == plugin.key for each in commands):
+        commands = [each for each in commands if each != RemoveService(plugin.key)]
+    if done == "servers are edited" and call == "edit":
+        commands = [each for each in commands if getattr(each, "service", None) != plugin.key]
+    if done == "a server is added" and call == "add":
+        commands = [each for each in commands if getattr(each, "service", None) != plugin.key]
+    assert isinstance(plugin.scheduler, Failing)
+    if call == "start":
+        world.given["failing"] = Failing("start")
+    else:
+        plugin.scheduler.call = call
+    before = _state(world)
+    with pytest.raises(PluginError, match=f"RuntimeError: {call}"):
+        world.apply(*commands, last[call])
+    assert _state(world) == before
+
+
+def test_a_server_that_a_plug_in_fails_to_let_go_of_is_back_if_the_list_is_refused() -> None:
+    world = _world()
+    plugin = _services(world)["plug-in"]
+    assert isinstance(plugin.scheduler, Failing)
+    plugin.scheduler.call = "remove"
+    before = _state(world)
+    oldest = plugin.servers[-1].config.place
+    with pytest.raises(ControlError):
+        world.apply(RemoveServer(plugin.key, *oldest), Zero(ServiceKey(fwmark=99)))
+    assert _state(world) == before
+    world.apply(RemoveServer(plugin.key, *oldest))
+    assert str(plugin.fault) == "remove"
+
+
+def test_a_command_that_is_no_command_of_its_list_any_more_changes_nothing() -> None:
+    world = _world()
+    before = _state(world)
+    web = _services(world)["web"]
+    place = web.servers[0].config.place
+    with pytest.raises(ControlError, match="No such destination"):
+        world.apply(RemoveServer(web.key, *place), RemoveServer(web.key, *place))
+    with pytest.raises(ControlError, match="No such service"):
+        world.apply(RemoveService(web.key), RemoveService(web.key))
+    with pytest.raises(ControlError, match="Service already exists"):
+        world.apply(AddService(web.config))
+    with pytest.raises(ControlError, match="Destination already exists"):
+        world.apply(AddServer(web.key, web.servers[0].config))
+    assert _state(world) == before
+
+
+def _picked(service: Service, flows: Sequence[Flow]) -> list[str]:
+    """Return the real servers that take new connections, which all stay."""
+    picked = []
+    for flow in flows:
+        server = service.scheduler.pick(flow, 1000.0)
+        assert server is not None
+        server.open()
+        server.activate()
+        service.scheduler.changed(server)
+        picked.append(server_name(server))
+    return picked
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_refused_change_leaves_each_scheduler_at_its_place(name: str) -> None:
+    picks = []
+    for is_refused in (True, False):
+        world = World()
+        flows = [
+            Flow(pack(world.client(n % 7 + 1)), 1000 + n, pack(world.vip(n % 9 + 1)), 80)
+            for n in range(60)
+        ]
+        service = world.serve(servers=4, scheduler=name)
+        for number, server in enumerate(service.servers):
+            world.edit_server(server, weight=10 * number + 10)
+        first = _picked(service, flows[:21])
+        if is_refused:
+            newest, second = service.servers[0].config, service.servers[1].config
+            with pytest.raises(ControlError):
+                world.apply(
+                    AddServer(service.key, ServerConfig(b"1234", 80, Nat(), weight=100)),
+                    EditServer(service.key, replace(newest, weight=50)),
+                    RemoveServer(service.key, *second.place),
+                    Zero(ServiceKey(fwmark=1)),
+                )
+        picks.append(first + _picked(service, flows[21:]))
+    assert picks[0] == picks[1]
+    assert len(set(picks[0])) > 1 or name == "fo"
+
+
+def test_a_scheduler_that_cannot_be_forked_starts_anew_after_a_refusal() -> None:
+    world = World()
+    service = world.serve(servers=2, scheduler=Unforkable())
+    servers = list(service.servers)
+    anew = world.given["unforkable"] = Unforkable()
+    with pytest.raises(ControlError):
+        world.apply(RemoveServer(service.key, *servers[0].config.place), Zero(ServiceKey(fwmark=1)))
+    assert service.scheduler is anew
+    assert anew.servers == list(reversed(servers))
+    assert service.servers == servers
+
+
+def test_one_that_cannot_be_forked_nor_started_anew_goes_on_and_is_at_fault() -> None:
+    world = World()
+    service = world.serve(servers=2, scheduler=Unforkable())
+    present = service.scheduler
+    failing = world.given["unforkable"] = Unforkable()
+    failing.call = "start"
+    with pytest.raises(ControlError):
+        world.apply(
+            EditServer(service.key, replace(service.servers[0].config, weight=3)),
+            Zero(ServiceKey(fwmark=1)),
+        )
+    assert service.scheduler is present
+    assert isinstance(service.fault, PluginError)
+    assert [each.weight for each in service.servers] == [1, 1]
+
+
+# --- what changed -------------------------------------------------------------------------------
+
+
+def test_changes_say_what_was_before_and_what_is_now_in_their_order() -> None:
+    world = World()
+    service = world.serve(servers=1)
+    server = service.servers[0].config
+    heavier, renamed = replace(server, weight=7), replace(service.config, name="web")
+    changes = world.apply(
+        EditServer(service.key, heavier),
+        EditService(renamed),
+        SetTimeouts(tcp_s=60),
+        Zero(service.key),
+        RemoveService(service.key),
+    )
+    assert changes.all == (
+        ServerChange(service.key, *server.place, server, heavier),
+        ServiceChange(service.key, replace(renamed, name=""), renamed),
+        TimeoutsChange((900, 120, 300), (60, 120, 300)),
+        Zeroed(service.key),
+        ServerChange(service.key, *server.place, heavier, None),
+        ServiceChange(service.key, renamed, None),
+    )
+
+
+def test_what_stays_as_it_was_is_no_change() -> None:
+    world = World()
+    service = world.serve(servers=1)
+    changes = world.apply(
+        EditService(service.config),
+        EditServer(service.key, service.servers[0].config),
+        SetTimeouts(0, 120, 0),
+    )
+    assert changes.all == ()
+
+
+@pytest.mark.parametrize(
+    ("what", "concerns"),
+    [
+        ({"weight": 3, "upper": 4}, False),
+        ({"forwarder": Dr()}, True),
+        ({"name": "web", "max_connections": 9}, False),
+        ({"persistence_s": 9}, True),
+        ({"local": LocalPool((b"1234",))}, True),
+    ],
+)
+def test_only_what_changes_packets_ways_concerns_the_network(
+    what: dict[str, Any], *, concerns: bool
+) -> None:
+    world = World()
+    service = world.serve(servers=1)
+    server = service.servers[0]
+    edit: Command = (
+        EditServer(service.key, replace(server.config, **what))
+        if what.keys() <= {"weight", "upper", "forwarder"}
+        else EditService(replace(service.config, **what))
+    )
+    assert world.apply(edit).concern_the_network == concerns
+    assert not world.apply(SetTimeouts(5, 5, 5), Zero()).concern_the_network
+    assert world.apply(RemoveServer(service.key, *server.config.place)).concern_the_network
+    assert world.apply(RemoveService(service.key)).concern_the_network
+
+
+# --- what it costs ------------------------------------------------------------------------------
+
+
+class CountingDict(dict[Any, Any]):
+    """Counts how many of its items are looked at one after the other."""
+
+    walked = 0
+
+    def values(self) -> Any:
+        """Yield the values, counted."""
+        for value in super().values():
+            self.walked += 1
+            yield value
+
+    def items(self) -> Any:
+        """Yield the items, counted."""
+        for item in super().items():
+            self.walked += 1
+            yield item
+
+
+class CountingList(list[Any]):
+    """The same for a list."""
+
+    walked = 0
+
+    def __iter__(self) -> Any:
+        for value in super().__iter__():
+            self.walked += 1
+            yield value
+
+
+def _farm(services: int, servers: int) -> list[AddService | AddServer]:
+    commands: list[AddService | AddServer] = []
+    for number in range(services):
+        key = ServiceKey(6, (0x0A000000 + number).to_bytes(4, "big"), 80)
+        commands.append(AddService(ServiceConfig(key, "rr")))
+        commands += [
+            AddServer(key, ServerConfig((0x0B000000 + each).to_bytes(4, "big"), 80, Nat()))
+            for each in range(servers)
+        ]
+    return commands
+
+
+def test_a_service_that_comes_or_goes_does_not_walk_the_others() -> None:
+    world = World()
+    world.apply(*_farm(1000, 1))
+    services, admission = world.balancer.services, world.balancer.flows.admission
+    present = next(iter(services))
+    assert admission.admit(present, 1) is None
+    walked = services._endpoints = CountingDict(services._endpoints)
+    list(services)
+    assert walked.walked == 1000
+    for number in range(50):
+        config = ServiceConfig(present.key._replace(vport=1000 + number), "rr")
+        for command in (AddService(config), EditService(replace(config, max_connections=7))):
+            world.apply(command)
+            assert admission.admit(services.get(config.key), 1) is None
+        if number % 2:
+            world.apply(RemoveService(config.key))
+            assert admission.admit(present, 1) is None
+    assert walked.walked == 1000
+
+
+def test_the_parts_of_the_table_suit_the_number_of_services_to_an_eighth() -> None:
+    world = World()
+    world.settings.max_connections = 100_000
+    services, admission = world.balancer.services, world.balancer.flows.admission
+    commands = _farm(200, 0)
+    keys = [each.config.key for each in commands if isinstance(each, AddService)]
+    rooms = []
+    for command in (*commands, *map(RemoveService, keys[:-1])):
+        world.apply(command)
+        first = next(iter(services))
+        assert admission.admit(first, 1) is None
+        number = len(services)
+        assert {each.share.reserved for each in services} == {first.share.reserved}
+        rooms.append(first.share.reserved * 2 * number / 100_000)
+        assert first.share.reserved <= 50_000 // number
+        assert number >= 16 or first.share.reserved == 50_000 // number
+    assert min(rooms) > 7 / 8
+
+
+def test_a_service_of_many_servers_is_not_walked_for_each_of_them() -> None:
+    world = World()
+    service = world.serve(servers=0)
+    walked = service.servers = CountingList()
+    for number in range(100):
+        wanted = ServerConfig(number.to_bytes(4, "big"), 80, Nat())
+        world.apply(AddServer(service.key, wanted))
+        world.apply(EditServer(service.key, replace(wanted, weight=2)))
+    assert (len(walked), walked.walked) == (100, 0)
