@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from lvsd.packet import icmp
 from lvsd.packet.exchange import split_ends, update, words
 from lvsd.packet.layout import (
+    ACK_AT,
     CHECKSUM_AT,
     IPV4_CHECKSUM,
     LAYOUTS,
     LEAST_BYTES,
     OFFSET_AT,
+    SEQ_AT,
     UDP_LENGTH_AT,
 )
 from lvsd.packet.numbers import TCP, UDP, Icmp6
@@ -61,17 +63,16 @@ def exchange_error(
     inner: Packet,
     ends: bytes,
     *,
-    number_at: int = 0,
-    move: Callable[[int], int] | None = None,
+    move: Callable[[int, int], tuple[int, int]] | None = None,
     overhead: int = 0,
     insertion: Insertion | None = None,
 ) -> bytes:
     """Return an error between new ends, as `turned` returns them; it quotes what went back.
 
-    ``inner`` as `icmp.embedded` loaded it. ``move`` maps the quoted TCP header's number at
-    ``number_at``, where that was quoted. ``insertion`` is taken out of the quote. An MTU that the
-    error tells is lowered by ``overhead`` bytes. The TTL goes down by one; checksums change by the
-    difference, the ICMP one from right to right.
+    ``inner`` as `icmp.embedded` loaded it. ``move`` maps the sequence number and the
+    acknowledgement of the quoted TCP header, as far as they were quoted. ``insertion`` is taken out
+    of the quote. An MTU that the error tells is lowered by ``overhead`` bytes. The TTL goes down by
+    one; checksums change by the difference, the ICMP one from right to right.
     """
     source, destination = split_ends(ends)
     out = bytearray(
@@ -93,7 +94,7 @@ def exchange_error(
         out[l4 + 8 - width : l4 + 8] = mtu.to_bytes(width, "big")
     quote = out[l4 + icmp.HEADER_BYTES :]
     if move and inner.protocol == TCP and not inner.fragment_offset:
-        _map_number(quote, inner.l4, number_at, move)
+        _map_numbers(quote, inner.l4, move)
     if insertion is not None:
         _take_out(quote, packet, inner, insertion)
     out[l4 + icmp.HEADER_BYTES :] = quote
@@ -114,16 +115,23 @@ def _pass_on(out: bytearray, packet: Packet, shorter: int) -> None:
         update(out, IPV4_CHECKSUM, words(out[: packet.l4]) - old)
 
 
-def _map_number(quote: bytearray, tcp: int, number_at: int, move: Callable[[int], int]) -> None:
-    """Map a number of the TCP header that begins at ``tcp``, and its checksum."""
-    number = slice(tcp + number_at, tcp + number_at + 4)
-    if number.stop > len(quote):
+def _map_numbers(quote: bytearray, tcp: int, move: Callable[[int, int], tuple[int, int]]) -> None:
+    """Map the numbers of the TCP header that begins at ``tcp``, and its checksum.
+
+    Only the first of them is in the 8 bytes that every error quotes.
+    """
+    seq_at, ack_at = tcp + SEQ_AT, tcp + ACK_AT
+    if ack_at > len(quote):
         return
-    old = int.from_bytes(quote[number], "big")
-    new = move(old)
-    quote[number] = new.to_bytes(4, "big")
+    seq = int.from_bytes(quote[seq_at:ack_at], "big")
+    has_ack = ack_at + 4 <= len(quote)
+    ack = int.from_bytes(quote[ack_at : ack_at + 4], "big") if has_ack else 0
+    new_seq, new_ack = move(seq, ack)
+    quote[seq_at:ack_at] = new_seq.to_bytes(4, "big")
+    if has_ack:
+        quote[ack_at : ack_at + 4] = new_ack.to_bytes(4, "big")
     if tcp + LEAST_BYTES[TCP] - 2 <= len(quote):
-        update(quote, tcp + CHECKSUM_AT[TCP], new - old)
+        update(quote, tcp + CHECKSUM_AT[TCP], new_seq - seq + new_ack - ack)
 
 
 def _take_out(quote: bytearray, packet: Packet, inner: Packet, insertion: Insertion) -> None:

@@ -2,21 +2,21 @@
 
 Other plans are compiled to rewriters that many connections share. FULLNAT's names the client, and
 has a state, so each connection has an object, a small one: the two pairs of ends that packets
-leave with, and the difference that they make. Whatever else the plan says is the same for all
-connections of a path, in one `Recipe` (`lvsd.packet.translator` makes both).
+leave with, and the difference that they make. What it does beyond that is a matter of layers, which
+answer for themselves: of TCP one moves the sequence numbers (`lvsd.packet.numbering`), and one,
+which all connections of a path share, tells the server who the client is (`lvsd.packet.telling`).
+`lvsd.packet.translator` puts them together.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from lvsd.packet.checksum import MODULUS
-from lvsd.packet.exchange import split_ends, turned
+from lvsd.packet.exchange import turned
 
 if TYPE_CHECKING:
-    from lvsd.packet.client_address import ClientAddressCounts
-    from lvsd.packet.telling import Telling
     from lvsd.packet.view import Packet
 
 Memory: TypeAlias = tuple[int | bool | bytes | None, ...]
@@ -24,13 +24,6 @@ Memory: TypeAlias = tuple[int | bool | bytes | None, ...]
 
 _V4_KEY: Final = 13
 """The length of a connection key of IPv4."""
-
-
-class Recipe(NamedTuple):
-    """What the connections of a path share; ``counts`` is all paths' together."""
-
-    telling: Telling
-    counts: ClientAddressCounts
 
 
 class Translation(ABC):
@@ -44,10 +37,9 @@ class Translation(ABC):
     checksum stays wrong, and padding behind the IP length goes.
     """
 
-    __slots__ = ("_addresses", "_change", "_recipe", "_to_client", "_to_server")
+    __slots__ = ("_addresses", "_change", "_to_client", "_to_server")
 
-    def __init__(self, recipe: Recipe, key: bytes, reply_key: bytes) -> None:
-        self._recipe = recipe
+    def __init__(self, key: bytes, reply_key: bytes) -> None:
         self._to_server = turned(reply_key)
         self._to_client = turned(key)
         # What a request's checksum changes by; a reply's does by as much the other way.
@@ -131,7 +123,3 @@ class Translation(ABC):
         """
         if memory:
             raise ValueError(f"there is nothing to remember {memory} by")
-
-    def _told(self) -> bytes:
-        """Return what tells the server of the client."""
-        return self._recipe.telling.told(*split_ends(self._to_client))

@@ -1,41 +1,32 @@
-"""FULLNAT's rewriting of UDP: ends, UOA and the header of PROXY v2."""
+"""FULLNAT's rewriting of UDP: the ends, and whatever its layer tells of the client."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from lvsd.packet.build import ip_packet
 from lvsd.packet.checksum import MODULUS, apply_udp
-from lvsd.packet.client_address import OPTION_PROTOCOL, UOA_KIND, ip_options
-from lvsd.packet.exchange import assemble, split_ends, whole
-from lvsd.packet.exchanged_error import Insertion, exchange_error, fitting, inserted
-from lvsd.packet.layout import IPV4, LAYOUTS, LEAST_BYTES, UDP_HEADER
-from lvsd.packet.numbers import UDP
-from lvsd.packet.tcp_options import NOP
-from lvsd.packet.telling import Way
+from lvsd.packet.exchange import whole
+from lvsd.packet.exchanged_error import exchange_error
+from lvsd.packet.layout import LAYOUTS
+from lvsd.packet.segment import Datagram
 from lvsd.packet.translation import Translation
 
 if TYPE_CHECKING:
-    from lvsd.packet.translation import Memory, Recipe
+    from lvsd.packet.telling import UdpTelling
+    from lvsd.packet.translation import Memory
     from lvsd.packet.view import Packet
-
-UOA_PACKETS: Final = 3
-"""UOA is in a connection's first datagrams, this many, as DPVS's uoa_max_trail: one may be lost."""
-
-_LEAST: Final = LEAST_BYTES[UDP]
-_MAX_LENGTH: Final = 0xFFFF
 
 
 class UdpTranslation(Translation):
     """A UDP connection's rewriting."""
 
-    __slots__ = ("_header", "_left")
+    __slots__ = ("_kept", "_left", "_telling")
 
-    def __init__(self, recipe: Recipe, key: bytes, reply_key: bytes) -> None:
-        super().__init__(recipe, key, reply_key)
-        way = recipe.telling.way
-        self._header = self._told() if way is Way.PROXY else b""
-        self._left = UOA_PACKETS if way in {Way.OPTION, Way.AHEAD} else 0
+    def __init__(self, telling: UdpTelling, key: bytes, reply_key: bytes) -> None:
+        super().__init__(key, reply_key)
+        self._telling = telling
+        self._kept = telling.kept(self._to_client)
+        self._left = telling.first
 
     def memory(self) -> Memory:
         """Return how many packets are still to tell the client's address."""
@@ -53,7 +44,7 @@ class UdpTranslation(Translation):
         """Return what the server gets for a client's datagram; see `Translation.request`."""
         if (
             self._left
-            or self._header
+            or self._kept
             or packet.fragment
             or packet.l4 != LAYOUTS[packet.version].length
             or not packet.ttl
@@ -73,8 +64,8 @@ class UdpTranslation(Translation):
             packet,
             inner,
             self._to_client,
-            overhead=self._recipe.telling.overhead,
-            insertion=self._quoted_insertion(inner),
+            overhead=self._telling.overhead,
+            insertion=self._telling.quoted(inner, self._to_client, self._kept),
         )
 
     def reply_error(self, packet: Packet, inner: Packet) -> bytes:
@@ -83,84 +74,21 @@ class UdpTranslation(Translation):
 
     def _request_datagram(self, packet: Packet, mtu: int) -> list[bytes]:
         """Translate a client's datagram, telling the address in the first ones or in all."""
-        ends, counts, l4 = self._to_server, self._recipe.counts, packet.l4
         if packet.fragment:
-            return [whole(packet, ends)]
-        header = bytearray(packet.data[l4 : l4 + _LEAST])
-        carried = None
-        if packet.version == 4:
-            carried = self._ip_options(packet, mtu)
-        elif self._left:
-            self._left -= 1
-            counts.told += 1
-            return [self._ahead(packet), whole(packet, ends)]
-        if self._header:
-            length = int.from_bytes(header[4:6], "big") + len(self._header)
-            grown = packet.end + len(self._header) - LAYOUTS[packet.version].uncounted
-            if grown > _MAX_LENGTH:
-                counts.no_room += 1
-                return []
-            counts.told += 1
-            header[4:6] = length.to_bytes(2, "big")
-            header += self._header
-        return [assemble(packet, ends, header, old_length=_LEAST, options=carried)]
-
-    def _ip_options(self, packet: Packet, mtu: int) -> bytes:
-        """Return a datagram's IPv4 options as the server gets them, UOA among them or not."""
-        counts = self._recipe.counts
-        carried = bytearray(packet.data[IPV4.length : packet.l4])
-        forged = [
-            (at - IPV4.length, length)
-            for kind, at, length in ip_options(packet)
-            if kind == UOA_KIND
-        ]
-        for at, length in forged:
-            carried[at : at + length] = bytes((NOP,)) * length
-        counts.forged += bool(forged)
-        if self._left:
-            told = self._told()
-            if packet.l4 + len(told) > 60 or packet.end + len(told) > min(mtu, _MAX_LENGTH):
-                counts.no_room += 1
-            else:
-                self._left -= 1
-                counts.told += 1
-                return told + bytes(carried)
-        return bytes(carried)
-
-    def _ahead(self, packet: Packet) -> bytes:
-        """Return the packet that carries UOA ahead of an IPv6 datagram.
-
-        The datagram in it is empty and has the checksum 0, which no program gets to see: a host
-        discards it (RFC 8200, section 8.1) once it has read what stands in front.
-        """
-        source, destination = split_ends(self._to_server)
-        first = int.from_bytes(packet.data[:4], "big")
-        empty = UDP_HEADER.pack(source[1], destination[1], _LEAST, 0)
-        return ip_packet(
-            source[0],
-            destination[0],
-            OPTION_PROTOCOL,
-            self._told() + empty,
-            ttl=packet.ttl - (packet.ttl > 0),
-            dsfield=first >> 20 & 0xFF,
-            flow_label=first & 0xFFFFF,
+            return [whole(packet, self._to_server)]
+        datagram = Datagram(packet)
+        ahead = self._telling.request(
+            datagram,
+            mtu,
+            self._to_server,
+            self._to_client,
+            kept=self._kept,
+            tells=self._left > 0,
         )
-
-    def _quoted_insertion(self, inner: Packet) -> Insertion | None:
-        """Return what an ICMP error quotes that the client did not send.
-
-        Every datagram has its PROXY header, so that one is known of that is not quoted at all.
-        """
-        data, l4 = inner.data, inner.l4
-        if self._recipe.telling.way is Way.OPTION:
-            return inserted(inner, IPV4.length, self._told(), l4)
-        if not self._header or inner.fragment_offset:
-            return None
-        at = l4 + _LEAST
-        limit = l4 + int.from_bytes(data[l4 + 4 : l4 + 6], "big")
-        if inner.end == at and not inner.fragment:
-            return fitting(inner, at, self._header, limit)
-        return inserted(inner, at, self._header, limit)
+        if ahead is None:
+            return []
+        self._left -= datagram.told
+        return [*ahead, datagram.assembled(self._to_server)]
 
 
 def _plain(packet: Packet, ends: bytes, change: int, addresses: int) -> bytes:

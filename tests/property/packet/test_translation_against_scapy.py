@@ -84,7 +84,7 @@ def test_the_plain_way_and_the_general_one_agree(move: tuple[Shape, Ends]) -> No
     general = opened(ends, "none", *numbers, protocol=shape.number)
     (out,) = plain.request(packet, MTU)
     if isinstance(general, TcpTranslation):
-        general._stream.telling = True
+        general._numbering.telling = True
         assert general.request(packet, MTU) == [out]
     else:
         assert whole(packet, general._to_server) == out

@@ -13,7 +13,7 @@ from forwarders.nat import Nat
 from forwarders.plan import Deliver, InsertToa, Plan, SetSource
 from lvsd.packet.address import pack
 from lvsd.packet.client_address import ClientAddressCounts, parse_proxy_header, read_toa, toa
-from lvsd.packet.renumbering import MASK
+from lvsd.packet.numbering import MASK
 from lvsd.packet.translator import Translator
 from lvsd.packet.view import key
 from tests.unit.packet.translations import (
