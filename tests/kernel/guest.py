@@ -52,8 +52,6 @@ SYSCTLS = Path("/proc/sys/net/ipv4/vs")
 TIMEOUTS = Timeouts(900, 120, 300)
 MCL_CURRENT, MCL_FUTURE = 1, 2
 IN_MEMORY = Path("/run/judge")
-PATIENCE_S = 0.005
-"""The kernel may leave a packet for a thread of its own, which runs as soon as we wait."""
 TICK_S = 0.004
 """The kernel's, which its work in the background waits for."""
 
@@ -62,6 +60,7 @@ class Judge:
     """Kernel IPVS, and how to ask it."""
 
     def __init__(self) -> None:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # for `settle`
         rig.build()
         self._far = rig.FarEnds()
         self._ipvs = Ipvs()
@@ -82,7 +81,7 @@ class Judge:
         match operation:
             case Send(side, data, mark):
                 self._far.send(side, data, mark)
-                return self._far.collect() or self._far.collect(PATIENCE_S)
+                return self._far.collect() or self._far.settle()
             case Look():
                 return self._sight()
             case Listing(arguments):

@@ -45,6 +45,9 @@ ROUTER = "10.0.0.253", "2001:db8:2::fd"
 BEHIND_ROUTER = "172.16.0.0/16", "2001:db8:3::/64"
 """More real servers, for tunnels."""
 
+SETTLED_S = 60.0
+"""How long a director's kernel may take to come to a packet, in seconds."""
+
 GATEWAY_MAC = bytes((2, 0, 0, 0, 1, 1))
 
 _ETH_P_ALL = 3
@@ -53,6 +56,9 @@ _SO_MARK = 36
 _ETHERNET_BYTES = 14
 _ETHERTYPES = {4: b"\x08\x00", 6: b"\x86\xdd"}
 _LONGEST = 1 << 16
+_ARP = b"\x08\x06"
+_ARP_OF_IPV4 = b"\0\1\x08\0\x06\x04"
+_ARP_REPLY = _ARP + _ARP_OF_IPV4 + b"\0\2"
 
 _SIOCETHTOOL = 0x8946
 _ETHTOOL_STXCSUM = 0x17
@@ -144,6 +150,8 @@ class FarEnds:
         self._headers: dict[tuple[Side, int], bytes] = {}
         self._marks = dict.fromkeys(Side, 0)
         self._frame = bytearray(_LONGEST)
+        self._answered = False
+        self._arp_request = _arp_request(_mac(NEAR[Side.CLIENT]))
         for side in Side:
             sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
             sock.setsockopt(_SOL_PACKET, _IGNORE_OUTGOING, 1)
@@ -169,16 +177,26 @@ class FarEnds:
             self._marks[side] = mark
         sock.send(self._headers[side, data[0] >> 4] + data)
 
-    def collect(self, patience_s: float = 0.0) -> tuple[Seen, ...]:
-        """Return what has left the director, each side's packets in order.
+    def collect(self) -> tuple[Seen, ...]:
+        """Return what has left the director up to now, each side's packets in order."""
+        return tuple(self._read())
 
-        Return once nothing more has come for ``patience_s``; a kernel that forwards by itself is
-        done before `send` returns.
+    def settle(self) -> tuple[Seen, ...]:
+        """Return all that the director makes of what was sent before, once it has done so.
+
+        A kernel that forwards by itself is mostly done before `send` returns, but may leave packets
+        to a thread of its own, which a busy machine runs whenever it likes. That thread takes one
+        after the other, so an ARP request is answered after all of them. For this, the process
+        must stay on one processor. Raise TimeoutError.
         """
-        seen = self._read()
-        while patience_s and self._wait(patience_s):
+        self._sockets[Side.CLIENT].send(self._arp_request)
+        seen: list[Seen] = []
+        self._answered = False
+        while not self._answered:
+            if not self._wait(SETTLED_S):
+                raise TimeoutError("the director's kernel does not answer an ARP request")
             seen += self._read()
-        return tuple(seen)
+        return tuple(seen + self._read())
 
     def _wait(self, patience_s: float) -> bool:
         readable, _, _ = select.select(list(self._sockets.values()), [], [], patience_s)
@@ -192,11 +210,20 @@ class FarEnds:
             with contextlib.suppress(BlockingIOError):
                 while True:
                     end = sock.recv_into(frame)
+                    if frame[12:22] == _ARP_REPLY and side is Side.CLIENT:
+                        self._answered = True
                     is_multicast = frame[0] & 1
                     if not is_multicast and frame[12:_ETHERNET_BYTES] in _ETHERTYPES.values():
                         data = without_padding(bytes(frame[_ETHERNET_BYTES:end]))
                         seen.append(Seen(side, bytes(frame[:6]), data))
         return seen
+
+
+def _arp_request(director: bytes) -> bytes:
+    """Return the gateway's question for the director's MAC, sent to the MAC that it has."""
+    asker, asked = socket.inet_aton(GATEWAY[0]), socket.inet_aton(DIRECTOR[Side.CLIENT][0])
+    addresses = GATEWAY_MAC + asker + bytes(6) + asked
+    return director + GATEWAY_MAC + _ARP + _ARP_OF_IPV4 + b"\0\1" + addresses
 
 
 def _mac(interface: str) -> bytes:
