@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import socket
-import struct
 import subprocess
 import time
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -20,10 +16,12 @@ from lvsd.doctor.services import configured, running
 from lvsd.doctor.snapshot import Answers, Chain, Daemon, Machine, Service, Snapshot
 from lvsd.doctor.wire import PATIENCE_S, Wire
 from lvsd.errors import ControlError, KernelError, UsageError
-from lvsd.io import leftovers, routes, sysctls
+from lvsd.io import leftovers, sysctls
 from lvsd.io.guard import GUARD
 from lvsd.io.queue_statistics import queues
 from lvsd.io.ruleset import DRAFT, TABLE
+from lvsd.net import addresses, links, ways
+from lvsd.net.kernel import talking
 from lvsd.packet.address import pack, text
 
 if TYPE_CHECKING:
@@ -33,8 +31,6 @@ if TYPE_CHECKING:
     from lvsd.doctor.snapshot import Question
 
 _NETSTAT: Final = Path("/proc/net/netstat")
-_SIOCGIFHWADDR: Final = 0x8927
-_ARPHRD_ETHER: Final = 1
 _NFT_TIMEOUT_S: Final = 10.0
 _LISTABLE: Final = 20_000
 _ASKED: Final = 100
@@ -111,23 +107,28 @@ def _client_ways(snapshot: Snapshot, place: Path) -> dict[bytes, str]:
             clients = {pack(each["client"]) for each in entries if each["server"] in silent}
     except ControlError:
         return {}
-    ways = routes.ways(sorted(clients)[:_ASKED])
-    return {address: way.name for address, way in ways.items() if way}
+    with talking() as kernel:
+        found = ways.ask(kernel, sorted(clients)[:_ASKED])
+    return {address: way.name for address, way in found.items() if way}
 
 
 def _machine(services: Iterable[Service]) -> Machine:
     servers = {server.address for service in services for server in service.servers}
-    names = dict(socket.if_nameindex())
-    addresses: dict[bytes, frozenset[str]] = {}
-    for index, address in routes.local_addresses():
-        if index in names:
-            addresses[address] = addresses.get(address, frozenset()) | {names[index]}
+    with talking() as kernel:
+        there = links.every(kernel)
+        own = addresses.every(kernel)
+        found = ways.ask(kernel, servers)
+    names = {link.index: link.name for link in there}
+    places: dict[bytes, frozenset[str]] = {}
+    for each in own:
+        if each.interface in names:
+            places[each.address] = places.get(each.address, frozenset()) | {names[each.interface]}
     return Machine(
-        addresses=addresses,
+        addresses=places,
         interfaces=frozenset(names.values()),
-        macs=dict(_macs(names.values())),
-        ways=routes.ways(servers),
-        sources=routes.sources(servers),
+        macs={link.name: link.mac for link in there if link.is_ethernet},
+        ways=found,
+        sources={address: way and way.source for address, way in found.items()},
         forwarding={
             family: sysctls.read(name) != "0"
             for family, name in sysctls.FORWARDING.items()
@@ -153,18 +154,6 @@ def _in_force(key: str) -> dict[str, int]:
     values = {name: int(value) for name, value in sysctls.of_interfaces(key).items()}
     least = values.pop("all", 0)
     return {name: max(value, least) for name, value in values.items() if name != "default"}
-
-
-def _macs(names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-    """Yield (interface, MAC) of all Ethernet interfaces (netdevice(7))."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        for name in names:
-            with suppress(OSError):  # it went away meanwhile
-                request = struct.pack("16s24x", name.encode())
-                answer = fcntl.ioctl(sock, _SIOCGIFHWADDR, request)
-                kind, mac = struct.unpack_from("=H6s", answer, 16)
-                if kind == _ARPHRD_ETHER:
-                    yield name, mac
 
 
 def _rp_filter_drops() -> int:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from forwarders.plan import Encapsulate
-    from lvsd.io.routes import Way
+    from lvsd.net.ways import Way
 
 ETHERNET: Final = 1500
 """The MTU that clients may be expected to have, in bytes."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import errno
 from contextlib import closing, contextmanager, suppress
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from lvsd.errors import KernelError, PrivilegeError
 from lvsd.io import addresses, links, nft, sysctls
@@ -30,6 +30,8 @@ from lvsd.io.netlink import NETLINK_ROUTE, linked
 from lvsd.io.queue_statistics import program_of, queues
 from lvsd.io.routes import local_addresses
 from lvsd.io.undo import undo
+from lvsd.net import links as interfaces
+from lvsd.net.kernel import talking
 from lvsd.packet.address import text
 
 if TYPE_CHECKING:
@@ -172,33 +174,31 @@ class Machine:
         except OSError as error:
             raise _refusal("wait for addresses", error) from error
 
-    def add_link(self, name: str, kind: str, *data: bytes) -> None:
-        """Make an interface, see `links.add`, unless there is one of that name and kind.
+    def add_link(self, name: str, kind: str, data: Sequence[tuple[str, Any]] = ()) -> None:
+        """Make an interface, see `lvsd.net.links.adding`, unless there is one of that kind there.
 
         It is left down. Raise KernelError, with ``errno`` EOPNOTSUPP when the kernel has no such
-        kind, or PrivilegeError.
+        kind, or PrivilegeError. Not within a running event loop; this goes for `raise_link`, too.
         """
-        try:
-            if links.kind_of(name) == kind:
+        with talking() as kernel:
+            there = interfaces.find(kernel, name)
+            if there is not None and there.kind == kind:
                 return
             with self._noted(self._journal.links, LinkChange(name, kind)):
-                links.add(name, kind, *data)
-        except OSError as error:
-            raise _refusal(f"make the {kind} interface {name}", error) from error
+                kernel.do(interfaces.adding(name, kind, data))
 
     def raise_link(self, name: str, kind: str) -> bool:
         """Bring an interface up that is there already; return False if it is of another kind.
 
         One that was up before stays so at `restore`. Raise KernelError or PrivilegeError.
         """
-        try:
-            if links.kind_of(name) != kind:
+        with talking() as kernel:
+            there = interfaces.find(kernel, name)
+            if there is None or there.kind != kind:
                 return False
-            if not links.is_up(name):
+            if not there.is_up:
                 with self._noted(self._journal.links, LinkChange(name, kind, made=False)):
-                    links.bring_up(name)
-        except OSError as error:
-            raise _refusal(f"bring up the interface {name}", error) from error
+                    kernel.do(interfaces.changing(there.index, up=True))
         return True
 
     def replace_table(self, name: str, commands: Sequence[str]) -> None:

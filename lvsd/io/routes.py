@@ -70,7 +70,7 @@ class Way(NamedTuple):
     mac: bytes
     """The interface's own, the source of frames; empty if it has none."""
     mtu: int
-    """Longest packet in bytes, as `route_mtus` has it."""
+    """Longest packet in bytes, as `mtus_and_sources` has it."""
 
 
 def link_mtus() -> dict[int, int]:
@@ -99,47 +99,18 @@ def local_addresses() -> frozenset[tuple[int, bytes]]:
     return frozenset(found)
 
 
-def route_mtus(addresses: Iterable[bytes]) -> dict[bytes, int | None]:
-    """Return the longest packet in bytes that may be forwarded to each address; None: no route.
-
-    As the kernel reckons when it forwards (ip_dst_mtu_maybe_forward): the route's own MTU or
-    else the device's, never a path MTU learned from ICMP. Of several next hops the least.
-    Raise KernelError.
-    """
-    try:
-        with linked(NETLINK_ROUTE) as link:
-            mtus = _link_mtus(link)
-            wanted = tuple(dict.fromkeys(addresses))
-            return {
-                address: _route_mtu(_values(answer), mtus)
-                for address, answer in zip(wanted, _look_up_all(link, wanted), strict=True)
-            }
-    except OSError as error:
-        raise _refusal("look up routes", error) from error
-
-
-def sources(addresses: Iterable[bytes]) -> dict[bytes, bytes | None]:
-    """Return the address that this host sends from to each address; None: no route.
-
-    The route's preferred source, else what the kernel chooses among the interface's addresses
-    (RFC 6724 for IPv6). An address of the host itself is its own source. Raise KernelError.
-    """
-    try:
-        with linked(NETLINK_ROUTE) as link:
-            wanted = tuple(dict.fromkeys(addresses))
-            found = _look_up_all(link, wanted, 0)
-            return {
-                address: (_values(answer) or {}).get(_RTA_PREFSRC)
-                for address, answer in zip(wanted, found, strict=True)
-            }
-    except OSError as error:
-        raise _refusal("look up routes", error) from error
-
-
 def mtus_and_sources(
     addresses: Iterable[bytes],
 ) -> Iterator[tuple[bytes, int | None, bytes | None]]:
-    """Yield each address once with what `route_mtus` and `sources` say of it.
+    """Yield each address once with its MTU and its source; None, None: no route.
+
+    The MTU is the longest packet in bytes that may be forwarded there. As the kernel reckons when
+    it forwards (ip_dst_mtu_maybe_forward): the route's own MTU or else the device's, never a path
+    MTU learned from ICMP. Of several next hops the least.
+
+    The source is what this host sends from: the route's preferred source, else what the kernel
+    chooses among the interface's addresses (RFC 6724 for IPv6). An address of the host itself is
+    its own source.
 
     Some are asked about together when the first of them is taken: 20,000 questions one by one take
     a second. Raise KernelError.

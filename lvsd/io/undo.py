@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from lvsd.core import host_ports
 from lvsd.errors import KernelError
-from lvsd.io import addresses, links, nft, sysctls
+from lvsd.io import addresses, nft, sysctls
 from lvsd.io.journal import AddressChange, LinkChange, SysctlChange, TableChange, remove
+from lvsd.net import links
+from lvsd.net.kernel import talking
 from lvsd.packet.address import pack
 
 if TYPE_CHECKING:
@@ -85,13 +87,15 @@ def _reason(error: BaseException) -> str:
 
 
 def _undo_link(change: LinkChange) -> list[str]:
-    if links.kind_of(change.name) != change.kind:
-        return []
-    if change.made:
-        links.delete(change.name)
-        return [f"removed interface {change.name}"]
-    links.take_down(change.name)
-    return [f"took interface {change.name} down"]
+    with talking() as kernel:
+        there = links.find(kernel, change.name)
+        if there is None or there.kind != change.kind:
+            return []
+        if change.made:
+            kernel.do(links.deleting(there.index))
+            return [f"removed interface {change.name}"]
+        kernel.do(links.changing(there.index, up=False))
+        return [f"took interface {change.name} down"]
 
 
 def _undo_address(change: AddressChange) -> list[str]:

@@ -10,6 +10,7 @@ import errno
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 from lvsd.errors import KernelError, PrivilegeError
@@ -25,6 +26,7 @@ _AT_ONCE: Final = 256
 """Requests in one datagram: if each is refused, the answers fit into the socket's buffer."""
 _FIRST: Final = 0x10000
 """Sequence numbers of our own, above those that pyroute2 gives."""
+_COLLECT_METADATA: Final = 18
 _RECEIVE: Final = 1 << 17
 _DUMP_INTR: Final = 0x010
 """NLM_F_DUMP_INTR: the list changed while the kernel told it: parts are missing, or there twice."""
@@ -62,12 +64,9 @@ class Kernel:
     """
 
     def __init__(self) -> None:
-        from pyroute2.iproute.linux import IPRoute  # noqa: PLC0415 - it takes 90 ms
-        from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415
-
-        self._refusal = NetlinkError
+        conversation, self._refusal = _pyroute2()
         try:
-            self._socket = IPRoute(groups=0, ext_ack=True)
+            self._socket = conversation(groups=0, ext_ack=True)
         except OSError as error:
             raise KernelError(
                 "talk to the kernel about its network", error, "see netlink(7)"
@@ -174,6 +173,23 @@ def encode(classes: Mapping[int, Any], request: Request, sequence: int, flags: i
     header["pid"] = 0
     message.encode()
     return bytes(message.data)
+
+
+@cache
+def _pyroute2() -> tuple[Any, type[Exception]]:
+    """Return pyroute2's conversation and its error."""
+    from pyroute2.iproute.linux import IPRoute  # noqa: PLC0415 - it takes 90 ms
+    from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415
+    from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg  # noqa: PLC0415
+
+    # It knows attributes up to 17 of ip6gre, and leaves out silently what it does not know.
+    kinds = ifinfmsg.ifinfo.data_map
+    lacking = "IFLA_IP6GRE_COLLECT_METADATA"
+    known = kinds["ip6gre"].nla_map
+    if len(known) == _COLLECT_METADATA and lacking not in dict(known):
+        every = {"nla_map": (*known, (lacking, "flag"))}
+        kinds["ip6gre"] = type("ip6gre_data", (kinds["ip6gre"],), every)
+    return IPRoute, NetlinkError
 
 
 @contextmanager

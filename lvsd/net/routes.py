@@ -27,7 +27,7 @@ _MAIN: Final = 254
 _STATIC: Final = 4  # RTPROT_STATIC
 _ANY: Final = {INET: bytes(4), INET6: bytes(16)}
 _CLONED: Final = 0x200  # RTM_F_CLONED: no entry of a table, but what was learned, such as by ICMP
-_DEAD: Final = 0x01 | 0x10  # RTNH_F_DEAD, RTNH_F_LINKDOWN
+_DEAD, _LINKDOWN = 0x01, 0x10  # RTNH_F_*
 _REMEDY: Final = "see whether it can be done by `ip route`"
 
 
@@ -38,7 +38,8 @@ class Hop:
     interface: int
     gateway: bytes | None
     is_dead: bool = False
-    """Its link is down, or has no carrier."""
+    """Its link is down."""
+    has_no_carrier: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +137,11 @@ def hops(message: Message) -> Iterable[Hop]:
     several = message.get_attr("RTA_MULTIPATH")
     if several:
         for each in several:
-            yield Hop(each["oif"], gateway(each), bool(each["flags"] & _DEAD))
+            flags = each["flags"]
+            yield Hop(each["oif"], gateway(each), bool(flags & _DEAD), bool(flags & _LINKDOWN))
     elif message.get_attr("RTA_OIF"):
-        dead = bool(message["flags"] & _DEAD)
-        yield Hop(message.get_attr("RTA_OIF"), gateway(message), dead)
+        flags, out = message["flags"], message.get_attr("RTA_OIF")
+        yield Hop(out, gateway(message), bool(flags & _DEAD), bool(flags & _LINKDOWN))
 
 
 def gateway(message: Message) -> bytes | None:

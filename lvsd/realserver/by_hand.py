@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shlex
-import socket
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from lvsd.io import links, nft, sysctls
-from lvsd.io.routes import local_addresses
+from lvsd.errors import KernelError
+from lvsd.io import nft, sysctls
 from lvsd.packet.address import text
 from lvsd.realserver import kernel_devices, mss, quiet
 from lvsd.realserver.ends import ends
+from lvsd.realserver.host import look
 from lvsd.realserver.tun_device import ADDRESS, SYSCTLS
 
 if TYPE_CHECKING:
+    from lvsd.net.links import Link
     from lvsd.realserver.kernel_devices import Device
     from lvsd.realserver.settings import Settings
 
@@ -34,21 +37,24 @@ def script(settings: Settings) -> str:
 def commands(settings: Settings) -> tuple[list[str], list[str], list[str]]:
     """Return the commands that do it, those that undo it, and what no command does."""
     doing, undoing = [], []
+    host = look()
+    if settings.interface not in host.links:
+        absent = OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+        raise KernelError(f"look at interface {settings.interface}", absent, "see `ip link`")
     for sysctl in quiet.arp():
         doing.append(f"sysctl -w {sysctl.name}={sysctl.value}")
         undoing.append(f"sysctl -w {sysctl.name}={sysctls.read(sysctl.name)}")
     wanted = ends(settings)
     devices = [kernel_devices.devices(end, settings.directors) for end in wanted]
     for device in dict.fromkeys(chain.from_iterable(devices)):
-        made, unmade = _device(device)
+        made, unmade = _device(device, host.links.get(device.name))
         doing += made
         undoing += unmade
     made, unmade = _table(mss.wanted(settings))
     doing += made
     undoing += unmade
-    present = _addresses_of(settings.interface)
     for vip in settings.vips:
-        if vip in present:
+        if settings.interface in host.places(vip):
             continue
         place = f"{text(vip)}/{8 * len(vip)} dev {settings.interface}"
         doing.append(f"ip address add {place}{' nodad' if len(vip) == 16 else ''}")
@@ -61,13 +67,13 @@ def commands(settings: Settings) -> tuple[list[str], list[str], list[str]]:
     return doing, undoing[::-1], notes
 
 
-def _device(device: Device) -> tuple[list[str], list[str]]:
+def _device(device: Device, there: Link | None) -> tuple[list[str], list[str]]:
     name = device.name
     if device.built_in:
-        if links.kind_of(name) == device.kind and links.is_up(name):
+        if there is not None and there.kind == device.kind and there.is_up:
             return [], []
         return [f"modprobe {device.kind}", f"ip link set {name} up"], [f"ip link set {name} down"]
-    if links.kind_of(name) == device.kind:
+    if there is not None and there.kind == device.kind:
         return [], []
     settings = [f"sysctl -w net.{family}.conf.{name}.{key}={to}" for family, key, to in SYSCTLS]
     return [
@@ -84,8 +90,3 @@ def _table(limits: dict[bytes, int]) -> tuple[list[str], list[str]]:
     gone = f"delete table inet {mss.TABLE}"
     lines = [*([] if nft.listed(mss.TABLE) is None else [gone]), *mss.commands(limits)]
     return [f"nft {shlex.quote(line)}" for line in lines], [f"nft {shlex.quote(gone)}"]
-
-
-def _addresses_of(interface: str) -> set[bytes]:
-    index = socket.if_nametoindex(interface)
-    return {address for at, address in local_addresses() if at == index}

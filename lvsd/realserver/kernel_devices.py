@@ -11,10 +11,11 @@ from __future__ import annotations
 import errno
 import socket
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from lvsd.errors import KernelError
-from lvsd.io import links
+from lvsd.net import links
+from lvsd.net.kernel import talking
 from lvsd.packet.address import text
 from lvsd.realserver.decapsulation import Carrier
 from lvsd.realserver.ends import End
@@ -25,11 +26,7 @@ if TYPE_CHECKING:
 
     from lvsd.io.machine import Machine
 
-_IPTUN_COLLECT_METADATA: Final = 19
-_IPTUN_PROTO: Final = 9
-_GRE_COLLECT_METADATA: Final = 18
-_GRE_REMOTE: Final = 7
-_ANY_PROTOCOL: Final = b"\0"
+_ANY_PROTOCOL: Final = 0
 
 _LACKING: Final = {errno.EOPNOTSUPP, errno.ENOENT, errno.EINVAL}
 """What a kernel without a kind of device says, or without a part of it."""
@@ -37,11 +34,11 @@ _LACKING: Final = {errno.EOPNOTSUPP, errno.ENOENT, errno.EINVAL}
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A tunnel device: its kind, and what it is made with, for netlink and for ip-link(8)."""
+    """A tunnel device: its kind, and what it is made with, for pyroute2 and for ip-link(8)."""
 
     name: str
     kind: str
-    attributes: tuple[bytes, ...] = ()
+    attributes: tuple[tuple[str, Any], ...] = ()
     words: str = ""
     built_in: bool = False
     """It comes with the kernel's module, and is only brought up."""
@@ -52,24 +49,24 @@ class _Kind:
     """How devices of a kind are made."""
 
     kind: str
-    collect_metadata: int = 0
-    """The attribute that makes one for all senders; 0: the kernel's own, named ``kind``0, is."""
-    remote: int = 3
-    """The attribute that makes one for a single sender."""
-    attributes: tuple[bytes, ...] = ()
+    prefix: str
+    """What the names of its attributes begin with."""
+    takes_all: bool = True
+    """One can be made for all senders; else the kernel's own, named ``kind``0, is."""
+    attributes: tuple[tuple[str, Any], ...] = ()
     words: str = ""
 
 
-_IPIP: Final = _Kind("ipip", _IPTUN_COLLECT_METADATA)
-_SIT: Final = _Kind("sit")
+_IPIP: Final = _Kind("ipip", "IFLA_IPIP")
+_SIT: Final = _Kind("sit", "IFLA_SIT", takes_all=False)
 _IP6TNL: Final = _Kind(
     "ip6tnl",
-    _IPTUN_COLLECT_METADATA,
-    attributes=(links.value(_IPTUN_PROTO, _ANY_PROTOCOL),),
+    "IFLA_IP6TNL",
+    attributes=(("IFLA_IP6TNL_PROTO", _ANY_PROTOCOL),),
     words="mode any ",
 )
-_GRE: Final = _Kind("gre", _GRE_COLLECT_METADATA, _GRE_REMOTE)
-_IP6GRE: Final = _Kind("ip6gre", _GRE_COLLECT_METADATA, _GRE_REMOTE)
+_GRE: Final = _Kind("gre", "IFLA_GRE")
+_IP6GRE: Final = _Kind("ip6gre", "IFLA_IP6GRE")
 
 _KINDS: Final = {
     End(Carrier.IPV4, socket.AF_INET): _IPIP,
@@ -97,14 +94,14 @@ def devices(end: End, directors: Sequence[bytes] = ()) -> tuple[Device, ...]:
             Device(
                 f"lvsd-{kind.kind}{number}",
                 kind.kind,
-                (links.value(kind.remote, director), *kind.attributes),
+                ((f"{kind.prefix}_REMOTE", text(director)), *kind.attributes),
                 f"{kind.words}remote {text(director)}",
             )
             for number, director in enumerate(named)
         )
-    if not kind.collect_metadata:
+    if not kind.takes_all:
         return (Device(f"{kind.kind}0", kind.kind, built_in=True),)
-    attributes = (links.flag(kind.collect_metadata), *kind.attributes)
+    attributes = ((f"{kind.prefix}_COLLECT_METADATA", True), *kind.attributes)
     return (Device(f"lvsd-{kind.kind}", kind.kind, attributes, f"{kind.words}external"),)
 
 
@@ -127,16 +124,15 @@ def _make(device: Device, machine: Machine) -> bool:
     if device.built_in:
         return _load(device) and machine.raise_link(device.name, device.kind)
     try:
-        machine.add_link(device.name, device.kind, *device.attributes)
+        machine.add_link(device.name, device.kind, device.attributes)
     except KernelError as error:
         if error.errno in _LACKING:
             return False
         raise
     try:
         prepare(device.name)
-        links.bring_up(device.name)
     except OSError as error:
-        remedy = "see what `ip address` and `sysctl net.ipv4.conf` say of it"
+        remedy = "see what `sysctl net.ipv4.conf` says of it"
         raise KernelError(f"prepare the interface {device.name}", error, remedy) from error
     return True
 
@@ -147,13 +143,17 @@ def _load(device: Device) -> bool:
     A request for a new device of the kind loads it. One that cannot be told from the built-in one
     is refused, so nothing is made.
     """
-    if links.kind_of(device.name) is not None:
-        return True
-    try:
-        links.add(f"lvsd-{device.kind}", device.kind)
-    except OSError as error:
-        if error.errno not in {*_LACKING, errno.EEXIST}:
-            raise
-    else:
-        links.delete(f"lvsd-{device.kind}")
-    return links.kind_of(device.name) is not None
+    with talking() as kernel:
+        if links.find(kernel, device.name) is not None:
+            return True
+        name = f"lvsd-{device.kind}"
+        try:
+            kernel.do(links.adding(name, device.kind))
+        except KernelError as error:
+            if error.errno not in {*_LACKING, errno.EEXIST}:
+                raise
+        else:
+            made = links.find(kernel, name)
+            if made is not None:
+                kernel.do(links.deleting(made.index))
+        return links.find(kernel, device.name) is not None

@@ -16,18 +16,20 @@ both IP versions, the longer header counts; for GRE always that with a checksum.
 from __future__ import annotations
 
 import socket
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from lvsd.errors import KernelError
-from lvsd.io import links, nft
-from lvsd.io.routes import link_mtus, route_mtus
+from lvsd.io import nft
+from lvsd.net import links, ways
+from lvsd.net.kernel import talking
 from lvsd.packet.address import pack, text
 from lvsd.realserver.decapsulation import Carrier
 from lvsd.realserver.ends import ends
 from lvsd.realserver.settings import LEAST_MSS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from lvsd.realserver.settings import Settings
 
 TABLE: Final = "lvsd_realserver"
@@ -134,20 +136,22 @@ def _longest(settings: Settings, outer: int) -> int:
 
 def _least_of_links() -> int:
     """Return the least MTU of all links that neighbours are on, in bytes. Raise KernelError."""
-    mtus = link_mtus()
-    near = [index for index, name in socket.if_nameindex() if _has_neighbours(name)]
-    known = [mtus[index] for index in near if index in mtus]
+    with talking() as kernel:
+        known = [link.mtu for link in links.every(kernel) if link.is_up and link.speaks_arp]
     if not known:
         remedy = "name the director by --from, or say it by --mss N"
         raise KernelError(_OPERATION, "no link with neighbours is up", remedy)
     return min(known)
 
 
-def _has_neighbours(interface: str) -> bool:
-    """Return whether an interface is up and asks by ARP: not lo, and no tunnel."""
-    with suppress(OSError):  # it went away meanwhile
-        return links.is_up(interface) and links.speaks_arp(interface)
-    return False
+def route_mtus(addresses: Iterable[bytes]) -> dict[bytes, int | None]:
+    """Return the longest packet in bytes on the way to each address; None: no route.
+
+    Raise KernelError.
+    """
+    with talking() as kernel:
+        found = ways.ask(kernel, addresses)
+    return {address: None if way is None else way.mtu for address, way in found.items()}
 
 
 def _limits(objects: list[nft.Object]) -> dict[bytes, int]:

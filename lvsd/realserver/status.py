@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from lvsd.errors import KernelError
-from lvsd.io import links, nft, sysctls
+from lvsd.io import nft, sysctls
 from lvsd.io.journal import Journal, journal_path
-from lvsd.io.routes import local_addresses
 from lvsd.packet.address import text
 from lvsd.realserver import mss, quiet
 from lvsd.realserver.decapsulation import Carrier
 from lvsd.realserver.ends import End, ends
+from lvsd.realserver.host import look as look_at_host
 from lvsd.realserver.kernel_devices import devices
 from lvsd.realserver.settings import Settings
 from lvsd.realserver.tun_device import NAME
@@ -25,6 +25,8 @@ from lvsd.realserver.up import counts_path
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from lvsd.realserver.host import Host
 
 NOT_GOOD: Final = 1
 """The exit status when something is missing or different."""
@@ -85,34 +87,33 @@ def status(
 
 def look(settings: Settings, *, serving: bool, port: int | None = None) -> Iterator[Finding]:
     """Yield what is found. ``serving``: the program that takes outer headers off is running."""
-    yield from _virtual_addresses(settings)
+    host = look_at_host()
+    yield from _virtual_addresses(settings, host)
     if any(len(vip) == 4 for vip in settings.vips):
         yield from _arp()
     for end in ends(settings):
-        yield from _tunnel(end, settings, serving=serving)
+        yield from _tunnel(end, settings, host, serving=serving)
     yield from _mss(settings)
     if port is not None:
         for vip in settings.vips:
             yield _listens(vip, port)
 
 
-def _virtual_addresses(settings: Settings) -> Iterator[Finding]:
-    at = {(_interface(index), address) for index, address in local_addresses()}
+def _virtual_addresses(settings: Settings, host: Host) -> Iterator[Finding]:
     for vip in settings.vips:
         prefix = f"{text(vip)}/{8 * len(vip)}"
-        if (settings.interface, vip) in at:
+        places = host.places(vip)
+        if settings.interface in places:
             yield Finding(good=True, what=f"{text(vip)} is on {settings.interface}")
         else:
             what = f"{text(vip)} is missing on {settings.interface}"
             yield Finding(
                 good=False, what=what, remedy=f"ip address add {prefix} dev {settings.interface}"
             )
-        for other in sorted({name for name, address in at if address == vip}):
-            if other != settings.interface:
-                what = f"{text(vip)} is on {other} as well, which answers for it"
-                yield Finding(
-                    good=False, what=what, remedy=f"ip address delete {prefix} dev {other}"
-                )
+        for other in sorted(places - {settings.interface}):
+            what = f"{text(vip)} is on {other} as well, which answers for it"
+            remedy = f"ip address delete {prefix} dev {other}"
+            yield Finding(good=False, what=what, remedy=remedy)
 
 
 def _arp() -> Iterator[Finding]:
@@ -130,8 +131,8 @@ def _arp() -> Iterator[Finding]:
         yield Finding(good=True, what="no interface speaks of the virtual addresses by ARP")
 
 
-def _tunnel(end: End, settings: Settings, *, serving: bool) -> Iterator[Finding]:
-    receivers = _receivers(end, settings, serving=serving)
+def _tunnel(end: End, settings: Settings, host: Host, *, serving: bool) -> Iterator[Finding]:
+    receivers = _receivers(end, settings, host, serving=serving)
     if not receivers:
         yield Finding(good=False, what=f"nobody receives {end}", remedy=_AGAIN)
         return
@@ -160,14 +161,13 @@ def _mss(settings: Settings) -> Iterator[Finding]:
             yield Finding(good=False, what=what, remedy=f"nft {shlex.quote(script)}")
 
 
-def _receivers(end: End, settings: Settings, *, serving: bool) -> list[str]:
+def _receivers(end: End, settings: Settings, host: Host, *, serving: bool) -> list[str]:
     """Return the interfaces that a tunnel's packets come from, none when any is lacking."""
     wanted = devices(end, settings.directors)
-    if wanted and all(
-        links.kind_of(device.name) == device.kind and links.is_up(device.name) for device in wanted
-    ):
+    up = {link.name: link.kind for link in host.links.values() if link.is_up}
+    if wanted and all(up.get(device.name) == device.kind for device in wanted):
         return [device.name for device in wanted]
-    return [NAME] if serving and links.kind_of(NAME) is not None and links.is_up(NAME) else []
+    return [NAME] if serving and NAME in up else []
 
 
 def _listens(vip: bytes, port: int) -> Finding:
@@ -199,10 +199,3 @@ def _counts(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
-
-
-def _interface(index: int) -> str:
-    try:
-        return socket.if_indextoname(index)
-    except OSError:  # it went away meanwhile
-        return ""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import socket
 import struct
 from contextlib import suppress
 from typing import Final
 
 from lvsd.errors import KernelError, PrivilegeError
-from lvsd.io import addresses, links, sysctls
+from lvsd.io import sysctls
+from lvsd.net import addresses, links
+from lvsd.net.kernel import talking
 
 NAME: Final = "lvsd-tunnel"
 
@@ -56,10 +59,12 @@ class TunDevice:
             flags = _IFF_TUN | _IFF_NO_PI | _IFF_VNET_HDR
             fcntl.ioctl(self._descriptor, _TUNSETIFF, _IFREQ.pack(name.encode(), flags))
             prepare(name)
-            links.bring_up(name)
         except OSError as error:
             os.close(self._descriptor)
             raise _refusal(operation, error) from error
+        except KernelError:
+            os.close(self._descriptor)
+            raise
 
     def write(self, packet: bytes, checksum_start: tuple[int, int] | None) -> bool:
         """Have the host receive an IP packet; return whether it took it.
@@ -82,14 +87,21 @@ class TunDevice:
 
 
 def prepare(name: str) -> None:
-    """Have the host accept tunnelled packets from an interface. Raise OSError."""
+    """Have the host accept tunnelled packets from an interface, and bring it up.
+
+    Raise OSError for what is not written to a sysctl, KernelError for the rest.
+    """
     for family, key, value in SYSCTLS:
         with suppress(FileNotFoundError):  # a kernel without IPv6
             sysctls.write(f"net.{family}.conf.{name}.{key}", value)
-    try:
-        addresses.add(name, ADDRESS, addresses.HOST)
-    except FileExistsError:  # by an earlier call
-        return
+    with talking() as kernel:
+        index = socket.if_nametoindex(name)
+        try:
+            kernel.do(addresses.adding(index, ADDRESS, scope=addresses.HOST))
+        except KernelError as error:
+            if error.errno != errno.EEXIST:  # by an earlier call
+                raise
+        kernel.do(links.changing(index, up=True))
 
 
 def _refusal(operation: str, error: OSError) -> KernelError:

@@ -7,6 +7,7 @@ asks for what is there already changes nothing. All that is changed stands in a 
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -15,9 +16,10 @@ from typing import TYPE_CHECKING, Final
 
 from lvsd import notify
 from lvsd.errors import KernelError
-from lvsd.io import links
 from lvsd.io.journal import Journal, journal_path
 from lvsd.io.machine import Machine, put_back
+from lvsd.net import links
+from lvsd.net.kernel import talking
 from lvsd.realserver import kernel_devices, mss, quiet
 from lvsd.realserver.decapsulator import Decapsulator, exit_status
 from lvsd.realserver.ends import ends
@@ -120,11 +122,12 @@ def _up(settings: Settings, machine: Machine, path: Path, say: Say) -> int | Non
 def _refuse_an_interface_that_speaks(interface: str) -> None:
     operation = f"put virtual addresses on {interface}"
     remedy = "take lo, or an interface without ARP such as a dummy"
-    try:
-        if links.speaks_arp(interface):
-            raise KernelError(operation, "it answers ARP for its addresses", remedy)
-    except OSError as error:
-        raise KernelError(operation, error, remedy) from error
+    with talking() as kernel:
+        link = links.find(kernel, interface)
+    if link is None:
+        raise KernelError(operation, OSError(errno.ENODEV, os.strerror(errno.ENODEV)), remedy)
+    if link.speaks_arp:
+        raise KernelError(operation, "it answers ARP for its addresses", remedy)
 
 
 def _set(settings: Settings, machine: Machine) -> None:

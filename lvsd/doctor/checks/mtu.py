@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lvsd.doctor.snapshot import Server, Service, Snapshot
-    from lvsd.io.routes import Way
+    from lvsd.net.ways import Way
 
 
 def look(snapshot: Snapshot) -> Iterator[Finding]:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lvsd.io import addresses
+from lvsd.io import addresses, links
 from lvsd.io.local_routes import wait_until_local
 from lvsd.io.machine import Machine
+from lvsd.io.netlink import NETLINK_ROUTE, linked
 from lvsd.packet.address import pack
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ def in_the_director(row: Row) -> None:
 @pytest.mark.parametrize("vip", [VIP4, VIP6])
 def test_an_address_of_this_host_is_waited_for(vip: bytes) -> None:
     assert not wait_until_local(vip, 0)
-    addresses.add("eth0", vip)
+    with linked(NETLINK_ROUTE) as link:
+        addresses.add_by(link, links.index_of("eth0"), vip)
     assert wait_until_local(vip)
     addresses.delete("eth0", vip)
     assert not wait_until_local(vip, 0)

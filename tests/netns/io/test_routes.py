@@ -21,14 +21,14 @@ from lvsd.io.routes import (
     link_mtus,
     local_addresses,
     mtus_and_sources,
-    route_mtus,
-    sources,
     ways,
 )
+from lvsd.net import ways as ways_by_pyroute2
+from lvsd.net.kernel import talking
 from lvsd.packet.address import pack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from lvsd.io.netlink import Message
     from tests.netns.io.hosts import Row
@@ -47,6 +47,20 @@ ROUTES = (
     "10.7.0.0/16 via inet6 2001:db8:2::2 dev eth1",
     "2001:db8:d::/48 via 2001:db8:2::2 src 2001:db8:1::1",
 )
+
+
+def asked(addresses: Iterable[bytes]) -> dict[bytes, ways_by_pyroute2.Way | None]:
+    """Return what pyroute2 makes of the kernel's answers about these addresses."""
+    with talking() as kernel:
+        return ways_by_pyroute2.ask(kernel, addresses)
+
+
+def route_mtus(addresses: Iterable[bytes]) -> dict[bytes, int | None]:
+    return {address: way and way.mtu for address, way in asked(addresses).items()}
+
+
+def sources(addresses: Iterable[bytes]) -> dict[bytes, bytes | None]:
+    return {address: way and way.source for address, way in asked(addresses).items()}
 
 
 @pytest.fixture
@@ -180,9 +194,10 @@ def test_each_address_is_looked_up_once_on_one_socket(
 
     monkeypatch.setattr(netlink, "Link", Counted)
     near, far, nowhere = pack("192.0.2.9"), pack("2001:db8:2::9"), pack("203.0.113.1")
-    found = route_mtus(iter([near, far, near, nowhere, far]))
-    assert found == {near: 1500, far: 1500, nowhere: None}
-    assert (len(sockets), sent) == (1, [GETLINK, GETROUTE, GETROUTE, GETROUTE])
+    answers = mtus_and_sources(iter([near, far, near, nowhere, far]))
+    assert {address: mtu for address, mtu, _ in answers} == {near: 1500, far: 1500, nowhere: None}
+    # Once for the entry, and once for the source.
+    assert (len(sockets), sent) == (1, [GETLINK, *[GETROUTE] * 6])
 
 
 OF_MANY_KINDS = (
@@ -252,7 +267,8 @@ def test_a_look_up_works_inside_a_running_loop(row: Row) -> None:
     del row
 
     async def main() -> int | None:
-        return route_mtus([pack("10.0.0.2")])[pack("10.0.0.2")]
+        [(_, mtu, _)] = mtus_and_sources([pack("10.0.0.2")])
+        return mtu
 
     assert uvloop.run(main()) == 1500
 

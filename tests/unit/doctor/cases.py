@@ -19,7 +19,7 @@ from lvsd.doctor.snapshot import (
     Service,
     Snapshot,
 )
-from lvsd.io.routes import Way
+from lvsd.net.ways import Way
 from lvsd.packet.address import pack
 
 if TYPE_CHECKING:

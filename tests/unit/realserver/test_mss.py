@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from lvsd.errors import KernelError
-from lvsd.io import links, nft
+from lvsd.io import nft
+from lvsd.net import links
+from lvsd.net.links import Link
 from lvsd.packet.address import pack
 from lvsd.realserver import mss
 from lvsd.realserver.settings import Settings
@@ -79,11 +80,22 @@ def test_a_way_that_is_too_narrow_is_refused(mtus: dict[bytes, int | None]) -> N
 def test_without_directors_the_least_link_with_neighbours_counts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    names = {1: "lo", 2: "eth0", 3: "eth1", 4: "tunl0", 5: "eth2"}
-    monkeypatch.setattr(socket, "if_nameindex", lambda: list(names.items()))
-    monkeypatch.setattr(mss, "link_mtus", lambda: {1: 65536, 2: 9000, 3: 1500, 4: 1480, 5: 1300})
-    monkeypatch.setattr(links, "is_up", lambda name: name != "eth2")
-    monkeypatch.setattr(links, "speaks_arp", lambda name: name.startswith("eth"))
+    mtus = {"lo": 65536, "eth0": 9000, "eth1": 1500, "tunl0": 1480, "eth2": 1300}
+    there = [
+        Link(
+            index=index,
+            name=name,
+            kind="",
+            mtu=mtu,
+            mac=b"",
+            is_ethernet=name.startswith("eth"),
+            is_up=name != "eth2",
+            is_running=True,
+            speaks_arp=name.startswith("eth"),
+        )
+        for index, (name, mtu) in enumerate(mtus.items(), 1)
+    ]
+    monkeypatch.setattr(links, "every", lambda _: there)
     assert fitting() == [1420, 1400]
 
 
