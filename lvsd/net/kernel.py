@@ -26,7 +26,6 @@ _AT_ONCE: Final = 256
 """Requests in one datagram: if each is refused, the answers fit into the socket's buffer."""
 _FIRST: Final = 0x10000
 """Sequence numbers of our own, above those that pyroute2 gives."""
-_COLLECT_METADATA: Final = 18
 _RECEIVE: Final = 1 << 17
 _DUMP_INTR: Final = 0x010
 """NLM_F_DUMP_INTR: the list changed while the kernel told it: parts are missing, or there twice."""
@@ -181,15 +180,23 @@ def _pyroute2() -> tuple[Any, type[Exception]]:
     from pyroute2.iproute.linux import IPRoute  # noqa: PLC0415 - it takes 90 ms
     from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415
     from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg  # noqa: PLC0415
+    from pyroute2.netlink.rtnl.rtmsg import rtmsg  # noqa: PLC0415
 
-    # It knows attributes up to 17 of ip6gre, and leaves out silently what it does not know.
+    # It leaves out silently what it does not know: of ip6gre that it takes the packets of all
+    # senders (IFLA_GRE_COLLECT_METADATA), of a route what `ip nexthop` made (RTA_NH_ID).
     kinds = ifinfmsg.ifinfo.data_map
-    lacking = "IFLA_IP6GRE_COLLECT_METADATA"
-    known = kinds["ip6gre"].nla_map
-    if len(known) == _COLLECT_METADATA and lacking not in dict(known):
-        every = {"nla_map": (*known, (lacking, "flag"))}
-        kinds["ip6gre"] = type("ip6gre_data", (kinds["ip6gre"],), every)
+    kinds["ip6gre"] = _taught(kinds["ip6gre"], 18, "IFLA_IP6GRE_COLLECT_METADATA", "flag")
+    rtmsg.nla_map = _taught(rtmsg, 30, "RTA_NH_ID", "uint32").nla_map
     return IPRoute, NetlinkError
+
+
+def _taught(known: Any, number: int, name: str, form: str) -> Any:
+    """Return a class of attributes that knows the one of a number, too."""
+    names = known.nla_map
+    if name in dict(names):
+        return known
+    between = ((f"{name}_{at}", "hex") for at in range(len(names), number))
+    return type(known.__name__, (known,), {"nla_map": (*names, *between, (name, form))})
 
 
 @contextmanager

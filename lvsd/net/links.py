@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _NEWLINK, _DELLINK = 16, 17
 _ETHERNET: Final = 1  # ARPHRD_ETHER
-_UP, _LOOPBACK, _NOARP, _LOWER_UP = 0x01, 0x08, 0x80, 0x10000
+_UP, _LOOPBACK, _RUNNING, _NOARP = 0x01, 0x08, 0x40, 0x80
 _LACKING: Final = frozenset({errno.ENODEV})
 _REMEDY: Final = "see whether it can be done by `ip link`"
 
@@ -133,7 +133,7 @@ def made(message: Message) -> Link:
         mac=bytes.fromhex(mac.replace(":", "")) if mac else b"",
         is_ethernet=message["ifi_type"] == _ETHERNET,
         is_up=bool(flags & _UP),
-        is_running=bool(flags & _UP and flags & _LOWER_UP),
+        is_running=bool(flags & _UP and flags & _RUNNING),
         speaks_arp=not flags & (_LOOPBACK | _NOARP),
         master=message.get_attr("IFLA_MASTER"),
     )
