@@ -15,7 +15,7 @@ def test_a_block_is_made_by_the_command_above_it() -> None:
     text = "a\n<!-- made: lvsd explain --picks 1 --markdown -->\nold\n<!-- end -->\nb\n"
     assert page(text) == (
         "a\n<!-- made: lvsd explain --picks 1 --markdown -->\n\n"
-        "| pick | A | B | C | picked |\n| --- | --- | --- | --- | --- |\n| 1 | 0 | 0 | 0 | C |\n\n"
+        "| pick | A | B | C | picked |\n|---|---|---|---|---|\n| 1 | 0 | 0 | 0 | C |\n\n"
         "<!-- end -->\nb\n"
     )
     assert page(page(text)) == page(text)
