@@ -99,7 +99,9 @@ def _load_plugin(point: EntryPoint) -> type[Scheduler]:
     whose = f"scheduler {point.name!r} of {_owner(point)}"
     try:
         loaded = point.load()
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise BrokenSchedulerError(
             f"{whose} cannot be imported: {type(error).__name__}: {error}"
         ) from error

@@ -33,7 +33,9 @@ def make_scheduler(name: str, flags: Iterable[str] = ()) -> Scheduler:
         return scheduler_class(name)(frozenset(flags))
     except PluginError:
         raise
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise PluginError(
             f"scheduler {name!r} cannot be made: {type(error).__name__}: {error}"
         ) from error

@@ -166,7 +166,7 @@ class _Steps:
         scheduler = self._make_scheduler(name, flags)
         try:
             scheduler.start(service.servers)
-        except Exception as error:
+        except BaseException as error:
             raise PluginError(
                 f"scheduler {name!r} failed to take over service {service.config.name!r}: "
                 f"{type(error).__name__}: {error}"
@@ -252,7 +252,7 @@ class _Steps:
         self._undo.append(undo)
         try:
             service.scheduler.remove(server)
-        except Exception as error:  # noqa: BLE001 - a plug-in's; the server is gone all the same
+        except BaseException as error:  # noqa: BLE001 - a plug-in's; the server is gone all the same
             service.fault = error
         self.changes.append(ServerChange(service.key, *server.config.place, server.config, None))
 
@@ -264,7 +264,7 @@ class _Steps:
         """Tell a service's scheduler of a server. Raise PluginError if it fails."""
         try:
             call(server)
-        except Exception as error:
+        except BaseException as error:
             raise PluginError(
                 f"scheduler {service.scheduler.name!r} of service {service.config.name!r} failed "
                 f"to {what} {server.config.label}: {type(error).__name__}: {error}"
@@ -280,7 +280,7 @@ class _Steps:
             return
         try:
             kept = scheduler.fork()
-        except Exception:  # noqa: BLE001 - a plug-in's; it is no reason to refuse a change
+        except BaseException:  # noqa: BLE001 - a plug-in's; it is no reason to refuse a change
             self._undo.append(partial(self._start_anew, service))
         else:
             self._forked.add(id(scheduler))
@@ -295,7 +295,7 @@ class _Steps:
         config = service.config
         try:
             service.scheduler = self._taken_over(service, config.scheduler, config.flags)
-        except Exception as error:  # noqa: BLE001 - a plug-in's; the rest is still to be undone
+        except BaseException as error:  # noqa: BLE001 - a plug-in's; the rest is still to be undone
             service.fault = error
 
     # --- for all ------------------------------------------------------------------------------

@@ -170,7 +170,7 @@ class Flows:
         )
         try:
             path = path_to(server, table, virtual, rport)
-        except Exception as error:  # noqa: BLE001 - a forwarder's; it costs this connection
+        except BaseException as error:  # noqa: BLE001 - a forwarder's; it costs this connection
             if taken is not None:
                 self._translations.give_back(*taken)
             server.service.fault = error
@@ -205,7 +205,7 @@ class Flows:
                 connection.reply_key = make_key(
                     path.protocol.number, server.address, rport, flow.source, flow.source_port
                 )
-        except Exception as error:  # noqa: BLE001 - a forwarder's; it costs this connection
+        except BaseException as error:  # noqa: BLE001 - a forwarder's; it costs this connection
             self.end(connection)
             service.fault = error
             return Reason.PLUGIN_FAULT
@@ -260,7 +260,7 @@ class Flows:
                 self._translations.begin(connection, connection.local, Flow(*client, *virtual), now)
             if connection.translation is not None:
                 connection.translation.remember(known.memory)
-        except Exception:
+        except BaseException:
             connection.key = _UNBOUND  # nobody has been told that there is one
             self.end(connection)
             raise

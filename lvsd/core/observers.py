@@ -41,7 +41,7 @@ class Observers:
 
     def __init__(self) -> None:
         self._observers: tuple[Observer, ...] = ()
-        self.fault: Exception | None = None
+        self.fault: BaseException | None = None
 
     def __bool__(self) -> bool:
         return bool(self._observers)
@@ -61,7 +61,7 @@ class Observers:
         for observer in self._observers:
             try:
                 observer.opened(connection)
-            except Exception as error:  # noqa: BLE001 - it must not cost a packet
+            except BaseException as error:  # noqa: BLE001 - it must not cost a packet
                 self.fault = error
 
     def moved(self, connection: Connection, before: int) -> None:
@@ -69,7 +69,7 @@ class Observers:
         for observer in self._observers:
             try:
                 observer.moved(connection, before)
-            except Exception as error:  # noqa: BLE001 - it must not cost a packet
+            except BaseException as error:  # noqa: BLE001 - it must not cost a packet
                 self.fault = error
 
     def ended(self, connection: Connection) -> None:
@@ -77,7 +77,7 @@ class Observers:
         for observer in self._observers:
             try:
                 observer.ended(connection)
-            except Exception as error:  # noqa: BLE001 - it must not keep anything from its end
+            except BaseException as error:  # noqa: BLE001 - it must not keep anything from its end
                 self.fault = error
 
     def last_seen(self, connection: Connection) -> float:
@@ -86,6 +86,6 @@ class Observers:
         for observer in self._observers:
             try:
                 latest = max(latest, observer.last_seen(connection))
-            except Exception as error:  # noqa: BLE001 - it must not keep anything from its end
+            except BaseException as error:  # noqa: BLE001 - it must not keep anything from its end
                 self.fault = error
         return latest

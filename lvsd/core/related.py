@@ -193,7 +193,7 @@ class Related:
         connection.expires = now + connection.path.timeouts[connection.state]
         try:
             path = self._ipsec_path(connection, packet)
-        except Exception as error:  # noqa: BLE001 - a forwarder's; it costs this packet
+        except BaseException as error:  # noqa: BLE001 - a forwarder's; it costs this packet
             server.service.fault = error
             return self._tally.drop(Reason.PLUGIN_FAULT)
         if connection.key == exchange:

@@ -172,7 +172,7 @@ class RealServer(Server):
             for path in self.paths.values():
                 try:
                     path.compile()
-                except Exception as error:  # noqa: BLE001 - a plug-in's; the other paths go on
+                except BaseException as error:  # noqa: BLE001 - a plug-in's; the other paths go on
                     self.service.fault = error
 
 
@@ -219,7 +219,7 @@ class Service:
         self.turn = Turn()
         self.was_persistent = bool(config.persistence_s)
         self.serial = 0
-        self.fault: Exception | None = None
+        self.fault: BaseException | None = None
 
     @property
     def label(self) -> str:
@@ -267,7 +267,7 @@ class Service:
         """
         try:
             server = self.scheduler.pick(flow, now)
-        except Exception as error:  # noqa: BLE001 - a plug-in's; it costs this connection
+        except BaseException as error:  # noqa: BLE001 - a plug-in's; it costs this connection
             self.fault = error
             return Reason.PLUGIN_FAULT
         if server is None:
@@ -286,14 +286,14 @@ class Service:
         if server.available:
             try:
                 self.scheduler.changed(server)
-            except Exception as error:  # noqa: BLE001 - a plug-in's; it must not stop what goes on
+            except BaseException as error:  # noqa: BLE001 - a plug-in's; it must not stop what goes on
                 self.fault = error
 
     def tick(self, now: float) -> None:
         """Let the scheduler do its periodic work."""
         try:
             self.scheduler.tick(now)
-        except Exception as error:  # noqa: BLE001 - a plug-in's; the other services go on
+        except BaseException as error:  # noqa: BLE001 - a plug-in's; the other services go on
             self.fault = error
 
     def retime(self) -> None:

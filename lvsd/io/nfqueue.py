@@ -108,7 +108,7 @@ class QueueSource:
         queue_length: int = 4096,
         receive_buffer: int = RECEIVE_BUFFER,
         after_turn: Callable[[], None] | None = None,
-        on_error: Callable[[Exception], None] | None = None,
+        on_error: Callable[[BaseException], None] | None = None,
     ) -> None:
         self._queue = queue
         self._handler = handler
@@ -120,7 +120,7 @@ class QueueSource:
         self._on_error = on_error
         self._stats = SourceStats()
         self._operation = f"take NFQUEUE {queue}"
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
         self._now = 0.0
         self._reader = _BoundedReader()
         self._verdicts: Verdicts
@@ -251,7 +251,7 @@ class QueueSource:
                 if len(result) > COPY_RANGE:
                     raise ValueError(f"{len(result)} bytes do not fit into a verdict")  # noqa: TRY301 - the way out is the same
                 self._verdicts.replace(packet_id, result)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the packet gets a verdict
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the packet gets a verdict
             self._verdicts.drop(packet_id)
             self._stats.handler_errors += 1
             self._error = error

@@ -70,7 +70,7 @@ class Complaints:
         except Exception:  # noqa: BLE001, S110 - without memory there are no words, either
             pass
 
-    def of_packets(self, error: Exception) -> None:
+    def of_packets(self, error: BaseException) -> None:
         """Log an error of lvsd, or of a scheduler, that cost packets."""
         self.fault("an error in lvsd, or in a scheduler; packets may be lost", error)
 

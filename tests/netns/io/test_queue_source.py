@@ -136,12 +136,15 @@ def test_the_loop_comes_back_for_what_a_turn_left(row: Row) -> None:
     assert len(seen) == 10
 
 
-def test_an_exception_in_the_handler_drops_the_packet_and_the_next_one_passes(row: Row) -> None:
-    errors: list[Exception] = []
+@pytest.mark.parametrize("kind", [LookupError, GeneratorExit, SystemExit])
+def test_an_exception_in_the_handler_drops_the_packet_and_the_next_one_passes(
+    row: Row, kind: type[BaseException]
+) -> None:
+    errors: list[BaseException] = []
 
     def handle(data: bytes, *_: float) -> Verdict:
         if data.endswith(b"bad"):
-            raise LookupError("bad")
+            raise kind("bad")
         return Verdict.PASS
 
     source = QueueSource(NUMBER, handle, clock=lambda: 0.0, on_error=errors.append)
@@ -155,7 +158,7 @@ def test_an_exception_in_the_handler_drops_the_packet_and_the_next_one_passes(ro
     stats = source.stats
     source.close()
     assert (stats.received, stats.handler_errors, stats.waiting) == (3, 2, 0)
-    assert [repr(error) for error in errors] == ["LookupError('bad')"]
+    assert [repr(error) for error in errors] == [f"{kind.__name__}('bad')"]
 
 
 @pytest.mark.parametrize("answer", [bytes(COPY_RANGE + 1), None, 17])

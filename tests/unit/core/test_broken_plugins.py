@@ -80,13 +80,15 @@ def test_a_broken_scheduler_does_not_hold_up_other_services() -> None:
 class Raising(FirstAdded):
     """Raises in the calls that a test names, after it has done half of its work."""
 
+    kind: type[BaseException] = RuntimeError
+
     def __init__(self, *calls: str) -> None:
         super().__init__()
         self.calls = set(calls)
 
     def _raise(self, call: str) -> None:
         if call in self.calls:
-            raise RuntimeError(call)
+            raise self.kind(call)
 
     def start(self, servers: Sequence[Server]) -> None:
         """Take over, or half of it."""
@@ -161,6 +163,27 @@ def test_a_packet_whose_pick_raises_is_dropped_counted_and_kept_for_the_log(
     assert world.balancer.outbox.answers == []
     assert str(service.fault) == "pick"
     assert _nothing_is_left(world, *service.servers)
+
+
+class NoOrdinaryError(BaseException):
+    """What ``except Exception`` lets through."""
+
+
+@pytest.mark.parametrize(
+    "kind", [NoOrdinaryError, GeneratorExit, SystemExit, KeyboardInterrupt, MemoryError]
+)
+def test_no_kind_of_error_that_a_pick_raises_gets_any_further(kind: type[BaseException]) -> None:
+    world = World()
+    scheduler = Raising("pick")
+    scheduler.kind = kind
+    service = world.serve(scheduler=scheduler)
+    other = world.serve(vport=81)
+    assert world.handle(world.from_client()) is Verdict.DROP
+    assert world.drops() == {"plugin_fault": 1}
+    assert isinstance(service.fault, kind)
+    assert _nothing_is_left(world, *service.servers)
+    assert isinstance(world.handle(world.from_client(vport=81)), bytes)
+    assert other.servers[0].total == 1
 
 
 def test_ftp_never_passes_a_packet_whose_pick_raises() -> None:

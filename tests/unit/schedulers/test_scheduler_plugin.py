@@ -69,7 +69,7 @@ print(json.dumps([scheduler.name, list(picked.address)]))
 
 def test_names_lists_the_plugin_after_the_built_in_ones(site: Path) -> None:
     program = "import json, schedulers; print(json.dumps(schedulers.names()))"
-    third_parties = ["absent", "first", "misnamed", "number", "unfinished"]
+    third_parties = ["absent", "first", "misnamed", "number", "quitter", "unfinished"]
     built_in = [
         "rr",
         "wrr",
@@ -103,6 +103,13 @@ def test_a_plugin_that_fails_at_import_is_reported_with_its_owner(site: Path) ->
     ]
 
 
+def test_a_plugin_that_ends_the_program_at_import_is_reported_and_does_not(site: Path) -> None:
+    assert failure(site, "quitter") == [
+        "BrokenSchedulerError",
+        "scheduler 'quitter' of lvs-first 1.0 cannot be imported: SystemExit: 9",
+    ]
+
+
 def test_a_plugin_that_is_no_scheduler_is_reported(site: Path) -> None:
     assert failure(site, "number") == [
         "BrokenSchedulerError",
@@ -132,6 +139,6 @@ def test_an_unknown_name_is_reported_with_the_known_ones(site: Path) -> None:
         "UnknownSchedulerError",
         (
             "no scheduler 'wrrr'; there are: rr, wrr, lc, wlc, lblc, lblcr, dh, sh, sed, nq, mh, "
-            "fo, ovf, absent, first, misnamed, number, unfinished"
+            "fo, ovf, absent, first, misnamed, number, quitter, unfinished"
         ),
     ]
