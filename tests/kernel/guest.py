@@ -60,7 +60,7 @@ class Judge:
     """Kernel IPVS, and how to ask it."""
 
     def __init__(self) -> None:
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # for `settle`
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # for `rest`
         rig.build()
         self._far = rig.FarEnds()
         self._ipvs = Ipvs()
@@ -81,7 +81,7 @@ class Judge:
         match operation:
             case Send(side, data, mark):
                 self._far.send(side, data, mark)
-                return self._far.collect() or self._far.settle()
+                return self._far.collect() or self._far.rest()
             case Look():
                 return self._sight()
             case Listing(arguments):

@@ -45,7 +45,7 @@ ROUTER = "10.0.0.253", "2001:db8:2::fd"
 BEHIND_ROUTER = "172.16.0.0/16", "2001:db8:3::/64"
 """More real servers, for tunnels."""
 
-SETTLED_S = 60.0
+RESTED_S = 60.0
 """How long a director's kernel may take to come to a packet, in seconds."""
 
 GATEWAY_MAC = bytes((2, 0, 0, 0, 1, 1))
@@ -181,7 +181,7 @@ class FarEnds:
         """Return what has left the director up to now, each side's packets in order."""
         return tuple(self._read())
 
-    def settle(self) -> tuple[Seen, ...]:
+    def rest(self) -> tuple[Seen, ...]:
         """Return all that the director makes of what was sent before, once it has done so.
 
         A kernel that forwards by itself is mostly done before `send` returns, but may leave packets
@@ -193,7 +193,7 @@ class FarEnds:
         seen: list[Seen] = []
         self._answered = False
         while not self._answered:
-            if not self._wait(SETTLED_S):
+            if not self._wait(RESTED_S):
                 raise TimeoutError("the director's kernel does not answer an ARP request")
             seen += self._read()
         return tuple(seen + self._read())

@@ -83,13 +83,16 @@ class Unforkable(Failing):
         self.secret = (each for each in "a generator")
 
 
-def _state_of(thing: Any, seen: dict[int, int]) -> Any:
-    """Return all that a thing is, as plain values; the same thing twice is said to be so."""
+def _state_of(thing: Any, seen: dict[int, tuple[int, Any]]) -> Any:
+    """Return all that a thing is, as plain values; the same thing twice is said to be so.
+
+    ``seen`` keeps each of them alive with its number: another one might have its id otherwise.
+    """
     if thing is None or isinstance(thing, (bool, int, float, str, bytes, type)):
         return thing
     if id(thing) in seen:
-        return f"the same as {seen[id(thing)]}"
-    seen[id(thing)] = len(seen)
+        return f"the same as {seen[id(thing)][0]}"
+    seen[id(thing)] = len(seen), thing
     if isinstance(thing, dict):
         return sorted((repr(_named(key)), _state_of(value, seen)) for key, value in thing.items())
     if isinstance(thing, (set, frozenset)):
@@ -108,7 +111,7 @@ def _named(key: Any) -> Any:
 def _state(world: World) -> Any:
     """Return what the operator, the packets and the schedulers can see of the director."""
     balancer = world.balancer
-    seen: dict[int, int] = {}
+    seen: dict[int, tuple[int, Any]] = {}
     services = [
         (
             service.key,
@@ -162,7 +165,7 @@ def _server_state(server: RealServer) -> Any:
 
 def _scheduler_state(service: Service) -> Any:
     return _state_of(
-        vars(service.scheduler), {id(each): number for number, each in _known(service)}
+        vars(service.scheduler), {id(each): (number, each) for number, each in _known(service)}
     )
 
 
