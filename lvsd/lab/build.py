@@ -145,6 +145,8 @@ def _route(node: Node) -> tuple[Step, ...]:
 
 def _settled(kernel: Kernel) -> bool:
     """Whether no address is tentative and no link waits for its peer."""
-    if any(link.is_up and not link.is_running for link in links.every(kernel)):
-        return False
+    for link in links.every(kernel):
+        is_done = link.is_operational if link.kind in {"veth", "bridge"} else link.is_running
+        if link.is_up and not is_done:
+            return False
     return not any(each.is_tentative for each in addresses.every(kernel, INET6))

@@ -39,6 +39,8 @@ class Link:
     """It asks and answers by ARP: no loopback, and no tunnel."""
     master: int | None = None
     """The index of the bridge or VRF that it belongs to."""
+    is_operational: bool = False
+    """The kernel has taken note that it can carry packets, a moment after it can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,7 @@ def made(message: Message) -> Link:
         is_running=bool(flags & _UP and flags & _RUNNING),
         speaks_arp=not flags & (_LOOPBACK | _NOARP),
         master=message.get_attr("IFLA_MASTER"),
+        is_operational=message.get_attr("IFLA_OPERSTATE") == "UP",
     )
 
 
