@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import gc
+import os
 import re
+import stat
 import sys
 import tomllib
 from contextlib import contextmanager
@@ -32,6 +34,15 @@ _TUPLE = re.compile(r"\((['\"]).*\)")
 
 MAX_BYTES = 16 * 2**20
 """A longer file is refused unread: it is something else."""
+
+_CHUNK_BYTES = 1 << 20
+_KINDS = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a directory",
+}
 
 
 def load(path: Path) -> Config:
@@ -108,8 +119,7 @@ class _UnreadableError(Exception):
 
 def _read(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = _bytes_of(path)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise _UnreadableError(f"{reason}, expected a readable file") from None
@@ -122,6 +132,33 @@ def _read(path: Path) -> str:
         raise _UnreadableError(
             f"byte 0x{data[error.start]:02x} is not UTF-8, expected text in UTF-8", line
         ) from None
+
+
+def _bytes_of(path: Path) -> bytes:
+    """Return what is in a regular file, of a longer one than `MAX_BYTES` no more than shows that.
+
+    Nothing else is as much as opened: a pipe waits for a writer that may never come, a device for
+    data, and opening one may already set it going. Raise OSError, ValueError, _UnreadableError.
+    """
+    _want_regular(path.stat())
+    # Some of what /proc and tracefs call regular waits for data as well.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        _want_regular(os.fstat(descriptor))
+        data = bytearray()
+        while len(data) <= MAX_BYTES and (some := os.read(descriptor, _CHUNK_BYTES)):
+            data += some
+    finally:
+        os.close(descriptor)
+    return bytes(data)
+
+
+def _want_regular(found: os.stat_result) -> None:
+    kind = stat.S_IFMT(found.st_mode)
+    if kind != stat.S_IFREG:
+        name = _KINDS.get(kind, "no file")
+        remedy = "" if kind == stat.S_IFDIR else "; write it into one"
+        raise _UnreadableError(f"it is {name}, expected a regular file{remedy}")
 
 
 def _parse(text: str) -> dict[str, Any]:

@@ -234,5 +234,5 @@ def test_a_missing_file_and_a_directory_are_one_clear_line_each(tmp_path: Path) 
         f"{missing}: No such file or directory, expected a readable file"
     ]
     assert [str(problem) for problem in check(tmp_path)[1]] == [
-        f"{tmp_path}: Is a directory, expected a readable file"
+        f"{tmp_path}: it is a directory, expected a regular file"
     ]
