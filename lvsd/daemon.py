@@ -47,7 +47,7 @@ from lvsd.running.pressure import Pressure
 from lvsd.running.unwinding import Reserve, Unwinding
 from lvsd.running.virtual_addresses import ASTRAY, VirtualAddresses
 from lvsd.running.watchdog import Watchdog
-from lvsd.signals import StoppedError, StopRequest
+from lvsd.signals import StoppedError
 from lvsd.turns import Turns
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from lvsd.config import model
     from lvsd.core.sequence_numbers import Origin
     from lvsd.core.verdict import Departure
+    from lvsd.signals import StopRequest
 
 TICK_S = 1.0
 
@@ -78,25 +79,25 @@ GC_THRESHOLDS = (50_000, 50, 1_000_000)
 log = structlog.get_logger("lvsd")
 
 
-def run(config: model.Config) -> int:
+def run(config: model.Config, stop: StopRequest) -> int:
     """Run the daemon in this network namespace until SIGTERM or SIGINT; return the exit status.
 
-    Raise KernelError or PrivilegeError if it cannot start; nothing is left behind then.
+    Raise KernelError or PrivilegeError if it cannot start; nothing is left behind then. ``stop``
+    notes the signals already.
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-    with StopRequest() as stop:
-        reserve = Reserve()
-        runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
-        try:
-            runner.run(Daemon(config, stop, _origin(config)).serve(reserve))
-        except (OSError, MemoryError) as error:
-            raise environment_error("run lvsd", error) from error
-        finally:
-            reserve.release()
-            with suppress(Exception):  # everything is undone; what ended the daemon is to be told
-                runner.close()
+    reserve = Reserve()
+    runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    try:
+        runner.run(Daemon(config, stop, _origin(config)).serve(reserve))
+    except (OSError, MemoryError) as error:
+        raise environment_error("run lvsd", error) from error
+    finally:
+        reserve.release()
+        with suppress(Exception):  # everything is undone; what ended the daemon is to be told
+            runner.close()
     return os.EX_OK
 
 
@@ -106,13 +107,13 @@ def _origin(config: model.Config) -> Origin:
 
 
 def cleanup(control: Path) -> int:
-    """Remove what a killed daemon left; say so; return 0. Raise KernelError if it lives."""
+    """Say what is left of a killed daemon and remove it; return 0, or 71 if any of it stays."""
     lines = machine.cleanup(journal_path(control.parent))
     with suppress(OSError):  # a living daemon's, in another network namespace
         lines += [f"removed the control socket {control}"] if remove_stale(control) else []
     for line in lines or ["nothing was left behind"]:
         print(line)  # noqa: T201 - the answer to a command
-    return os.EX_OK
+    return os.EX_OSERR if any(isinstance(line, machine.Unfinished) for line in lines) else os.EX_OK
 
 
 class Daemon:
@@ -393,4 +394,7 @@ def _cancel(task: asyncio.Task[NoReturn]) -> None:
 
 def _say_put_back(lines: Iterable[str]) -> None:
     for line in lines:
-        log.info("put back", done=line)
+        if isinstance(line, machine.Unfinished):
+            log.warning("left behind", what=line)
+        else:
+            log.info("put back", done=line)

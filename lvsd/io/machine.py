@@ -29,7 +29,7 @@ from lvsd.io.local_routes import wait_until_all_local
 from lvsd.io.netlink import NETLINK_ROUTE, linked
 from lvsd.io.queue_statistics import program_of, queues
 from lvsd.io.routes import local_addresses
-from lvsd.io.undo import undo
+from lvsd.io.undo import Unfinished, undo
 from lvsd.net import links as interfaces
 from lvsd.net.kernel import talking
 from lvsd.packet.address import text
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from lvsd.io.netlink import Link
     from lvsd.io.queue_statistics import QueueStatistics
 
-__all__ = ["Machine", "cleanup", "journal_path", "put_back", "take_over"]
+__all__ = ["Machine", "Unfinished", "cleanup", "journal_path", "put_back", "take_over"]
 
 _Change = TypeVar("_Change", LinkChange, TableChange)
 
@@ -228,8 +228,8 @@ class Machine:
     def restore(self) -> list[str]:
         """Do as `undo` does, for the last time: a journal with nothing left in it is removed.
 
-        A second call has only those changes to undo that could not be undone. Raise KernelError
-        when the journal cannot be removed.
+        A second call has only those changes to undo that could not be undone. Where the journal
+        cannot be removed a line says so.
         """
         lines, self._journal = undo(self._journal, self._path)
         return lines

@@ -29,12 +29,18 @@ Change: TypeAlias = AddressChange | LinkChange | TableChange | SysctlChange
 _Change = TypeVar("_Change", AddressChange, LinkChange, TableChange, SysctlChange)
 
 
+class Unfinished(str):
+    """A line about what could not be put back, among those about what was."""
+
+    __slots__ = ()
+
+
 def undo(journal: Journal, path: Path, *, keep: bool = False) -> tuple[list[str], Journal]:
     """Undo every change of a journal; return what was done, and what could not be.
 
     The file then holds what could not be undone. Without any it is removed, unless it is to
-    ``keep``. Where it cannot be written it stays as it was, which a line says: to undo what is
-    undone does no harm. Raise KernelError, PrivilegeError when it cannot be removed.
+    ``keep``. Where it can be neither written nor removed it stays as it was, which a line says:
+    to undo what is undone does no harm. What could not be done is said by `Unfinished` lines.
     """
     lines: list[str] = []
     kept = replace(
@@ -44,13 +50,13 @@ def undo(journal: Journal, path: Path, *, keep: bool = False) -> tuple[list[str]
         tables=_each(journal.tables, _undo_table, lines),
         sysctls=_each(journal.sysctls, _undo_sysctl, lines),
     )
-    if kept.is_empty and not keep:
-        remove(path)
-        return lines, kept
     try:
-        kept.write(path)
+        if kept.is_empty and not keep:
+            remove(path)
+        else:
+            kept.write(path)
     except KernelError as error:
-        lines.append(f"the journal stays as it was: {error}")
+        lines.append(Unfinished(f"the journal stays as it was: {error}"))
     return lines, kept
 
 
@@ -63,7 +69,7 @@ def _each(
         try:
             lines += act(change)
         except (OSError, KernelError, MemoryError) as error:
-            lines.append(f"{_stays(change)}: {_reason(error)}")
+            lines.append(Unfinished(f"{_stays(change)}: {_reason(error)}"))
             kept.insert(0, change)
     return kept
 

@@ -40,7 +40,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "lvsd.signals": OF_ALL,
     "lvsd.turns": OF_ALL,
     "lvsd.printable": (),
-    "lvsd.log": OF_ALL,
+    "lvsd.journald": (),
+    "lvsd.log": ("lvsd.journald", *OF_ALL),
     "lvsd.packet": ("forwarders.plan", *OF_ALL),
     "lvsd.core": (
         "lvsd.packet",
@@ -122,7 +123,14 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *CORE,
     ),
     "lvsd.check": ("lvsd.config", "lvsd.io", *OF_ALL),
-    "lvsd.cli": ("lvsd.arguments", "lvsd.config", "lvsd.log", *OF_ALL),
+    "lvsd.cli": (
+        "lvsd.arguments",
+        "lvsd.config",
+        "lvsd.journald",
+        "lvsd.log",
+        "lvsd.signals",
+        *OF_ALL,
+    ),
     "lvsd.__main__": ("lvsd.cli",),
 }
 """What each layer may import of ours; itself always."""
