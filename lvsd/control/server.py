@@ -11,7 +11,6 @@ import asyncio
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import suppress
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -38,7 +37,9 @@ IDLE_S = 60.0
 STALL_S = 30.0
 """A client that has not taken what it asked for after so long is cut off."""
 
-BACKLOG = 16
+BACKLOG = 128
+"""Clients that may wait until they are accepted, be it to be told that the daemon is busy; one
+more waits in connect(2)."""
 SOCKET_UMASK = 0o117  # rw for owner and group: mode 0660
 DIRECTORY_MODE = 0o755
 
@@ -92,7 +93,10 @@ class ControlServer:
         )
 
     async def stop(self) -> None:
-        """Hang up on everybody and remove the socket, unless it is another's by now."""
+        """Hang up on everybody and remove the socket, unless it is another's by now.
+
+        One that cannot be removed is said; the next daemon replaces it if it can.
+        """
         if self._server is not None:
             self._server.close()
             for client in self._clients:
@@ -102,9 +106,13 @@ class ControlServer:
             self._server = None
         if self._inode is None:
             return
-        with suppress(FileNotFoundError):
+        try:
             if self.path.stat().st_ino == self._inode:
                 self.path.unlink()
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            _log.warning("left behind", what=f"the control socket {self.path}: {error.strerror}")
 
     # --- the socket -------------------------------------------------------------------------
 
@@ -133,7 +141,7 @@ class ControlServer:
         self._clients.add(task)
         try:
             if busy:
-                writer.write(encode_error(Code.BUSY, f"{MAX_CLIENTS} clients are served already"))
+                writer.write(encode_error(Code.BUSY, f"busy with {MAX_CLIENTS} others; try again"))
             else:
                 await self._converse(reader, writer)
             writer.close()
