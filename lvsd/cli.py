@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import gc
 import io
 import os
 import select
@@ -143,7 +144,7 @@ def _dispatch(words: list[str]) -> int:
 def _run(path: Path) -> int:
     from lvsd.signals import StopRequest  # noqa: PLC0415 - the other commands have no use for it
 
-    with StopRequest() as stop:
+    with StopRequest() as stop, _without_collections():
         try:
             with stop.at_once():
                 config = _prepared(path)
@@ -170,6 +171,16 @@ def _prepared(path: Path) -> Config:
         told = {"file": str(path), "line": warning.line, "key": warning.key}
         structlog.get_logger("lvsd").warning(warning.text, **told)
     return config
+
+
+@contextlib.contextmanager
+def _without_collections() -> Iterator[None]:
+    """Look for no garbage until the daemon runs: next to nothing of what is loaded is any."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 @contextlib.contextmanager

@@ -85,8 +85,8 @@ def run(config: model.Config, stop: StopRequest) -> int:
     Raise KernelError or PrivilegeError if it cannot start; nothing is left behind then. ``stop``
     notes the signals already.
     """
-    gc.collect()
-    gc.freeze()
+    gc.freeze()  # first, as what was loaded and read is nearly all that there is to look through
+    gc.enable()
     gc.set_threshold(*GC_THRESHOLDS)
     reserve = Reserve()
     runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
