@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING
 
 from lvsd import __version__
 from lvsd.arguments import AnsweredError, Parser
+from lvsd.entry import is_memory_short
 from lvsd.errors import (
     ConfigError,
     LvsdError,
@@ -317,9 +318,14 @@ def _tell(level: str, *lines: str) -> None:
 
 
 def _unexpected(error: BaseException, *, debug: bool) -> int:
-    """Own up to an error in lvsd itself, in one line, or in full with --debug."""
+    """Own up to an error in lvsd itself, in one line, or in full with --debug.
+
+    Where the memory is short that is what is said: anything may fail then, and in any way.
+    """
     if debug:
         _complain(*traceback.format_exc().splitlines())
+    if is_memory_short(error):
+        return _out_of_memory()
     text = " ".join(f"{type(error).__name__}: {error}".split())
     how = "the traceback above" if debug else "the traceback that --debug shows"
     _complain(f"lvsd: this is an error in lvsd itself: {text}; please report it with {how}")
@@ -332,7 +338,14 @@ def _refused(error: OSError | MemoryError, *, debug: bool) -> int:
         return _unexpected(error, debug=debug)
     if debug:
         _complain(*traceback.format_exc().splitlines())
-    refusal = environment_error("run lvsd", error)
+    return _told(environment_error("run lvsd", error))
+
+
+def _out_of_memory() -> int:
+    return _told(environment_error("run lvsd", MemoryError()))
+
+
+def _told(refusal: LvsdError) -> int:
     _complain(f"lvsd: {refusal}")
     return refusal.exit_status
 

@@ -126,12 +126,14 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "lvsd.cli": (
         "lvsd.arguments",
         "lvsd.config",
+        "lvsd.entry",
         "lvsd.journald",
         "lvsd.log",
         "lvsd.signals",
         *OF_ALL,
     ),
-    "lvsd.__main__": ("lvsd.cli",),
+    "lvsd.entry": ("lvsd.cli", "lvsd.control"),
+    "lvsd.__main__": ("lvsd.entry",),
 }
 """What each layer may import of ours; itself always."""
 
