@@ -24,7 +24,7 @@ from lvsd.io.routes import local_addresses
 from lvsd.net import links as interfaces
 from lvsd.net.kernel import talking
 from lvsd.packet.address import pack
-from lvsd.running.virtual_addresses import VirtualAddresses
+from lvsd.supervisor.virtual_addresses import VirtualAddresses
 
 if TYPE_CHECKING:
     from tests.netns.io.hosts import Row

@@ -8,10 +8,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from lvsd.core.local_pool import PORTS
-from lvsd.core.local_ports import LocalPorts
 from lvsd.errors import KernelError
 from lvsd.io import sysctls
-from lvsd.running import own_ports
+from lvsd.supervisor import own_ports
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -40,7 +39,7 @@ def _shared(
     said = {own_ports.RANGE: host, own_ports.RESERVED: "8080"}
     monkeypatch.setattr(sysctls, "read", said.__getitem__)
     with capture_logs() as logs:
-        own_ports.share(LocalPorts({}, 0), given, machine)  # type: ignore[arg-type]  # in its place
+        own_ports.share(given, machine)  # type: ignore[arg-type]  # in its place
     return logs
 
 

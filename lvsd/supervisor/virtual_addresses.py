@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from lvsd.io.announcer import Announcer
     from lvsd.io.machine import Machine
-    from lvsd.running.obstacles import Obstacle
+    from lvsd.running.complaints import Obstacle
 
 ASTRAY: Final = "cannot look after the virtual addresses"
 

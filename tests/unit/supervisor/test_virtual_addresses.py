@@ -12,9 +12,9 @@ from lvsd.errors import KernelError
 from lvsd.io import links
 from lvsd.io.links import LinkState
 from lvsd.packet.address import pack
-from lvsd.running import virtual_addresses
-from lvsd.running.virtual_addresses import VirtualAddresses
 from lvsd.signals import StoppedError
+from lvsd.supervisor import virtual_addresses
+from lvsd.supervisor.virtual_addresses import VirtualAddresses
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
