@@ -31,11 +31,11 @@ from lvsd.io.ruleset import Diverted
 from lvsd.io.ruleset_watch import RulesetWatch
 from lvsd.running.complaints import Complaints
 from lvsd.running.jobs import Job, Jobs
-from lvsd.running.virtual_addresses import ASTRAY, VirtualAddresses
 from lvsd.signals import StoppedError
 from lvsd.supervisor import obstacles, own_ports
 from lvsd.supervisor.conversation import Conversation
 from lvsd.supervisor.unwinding import Unwinding
+from lvsd.supervisor.virtual_addresses import ASTRAY, VirtualAddresses
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator

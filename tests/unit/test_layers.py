@@ -432,7 +432,7 @@ def test_a_wrong_import_is_found_wherever_it_hides(module: str, source: str, bla
         ("lvsd.io.divert", "import socket\nfrom lvsd.core.verdict import Verdict"),
         ("lvsd.control.lvsadm", "import lvsd\nprint(lvsd.__version__)"),
         ("lvsd.cli", "def f():\n    from lvsd.daemon import run"),
-        ("lvsd.daemon", "from lvsd import __version__, notify"),
+        ("lvsd.supervisor.supervisor", "from lvsd import __version__, notify"),
     ],
 )
 def test_a_right_import_is_left_alone(module: str, source: str) -> None:
