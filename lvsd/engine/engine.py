@@ -110,6 +110,8 @@ class Engine:
             self._begin(message)
         elif self._work is not None:
             self._work.do(message)
+        elif isinstance(message, Farewell):
+            self._end(os.EX_OK)
 
     def _begin(self, begin: Begin) -> None:
         work = Work(begin, self._make_scheduler, self._wire, self._complaints, self._end)
