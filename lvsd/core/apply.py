@@ -14,7 +14,7 @@ nothing dearer.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from lvsd.core.admission import Admission
 from lvsd.core.commands import (
@@ -36,13 +36,15 @@ from lvsd.core.service import RealServer, Service
 from lvsd.errors import ControlError, PluginError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from lvsd.core.commands import Change, Command
     from lvsd.core.service_table import ServiceTable
     from lvsd.core.timeouts import Timeouts
     from lvsd.core.values import ServerConfig
     from schedulers.base import Scheduler
+
+_LET_GO_TOGETHER: Final = 256
 
 SchedulerFactory: TypeAlias = "Callable[[str, frozenset[str]], Scheduler]"
 """Makes a scheduler, for one service, of its name and its flags. Raises PluginError."""
@@ -118,6 +120,13 @@ class Steps:
         for follows, service in self._news:
             follows(self._admission, service)
         return Changes(now, tuple(self._changes))
+
+    def dismantling(self) -> Iterator[None]:
+        """Let go of how to take it back, step by step, as ten thousand notes take their time."""
+        for notes in (self._undo, self._changes):
+            while notes:
+                del notes[-_LET_GO_TOGETHER:]
+                yield
 
     def _do(self, command: Command) -> None:
         match command:

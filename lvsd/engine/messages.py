@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lvsd.core.commands import Command
     from lvsd.core.local_pool import Range
 
-TOGETHER: Final = 50
+TOGETHER: Final = 20
 """Commands, or ways, in one message: it is dealt with in one go."""
 
 

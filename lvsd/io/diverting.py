@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lvsd.core.related import ISAKMP_PORT
 from lvsd.core.replies import is_ftp, reply_endpoints, with_forwarders
@@ -69,20 +69,23 @@ def diverting(services: ServiceTable) -> Generator[None, None, Diverted]:
         if _with_ipsec(server.service) and kind == "nat":
             ipsec_servers.add(server.address)
     yield
-    found = Diverted(
-        endpoints=frozenset(endpoints),
-        marks=frozenset(marks),
-        servers=frozenset(replies["nat"]),
-        own_servers=frozenset(replies["own"]),
-        fullnat_servers=frozenset(replies["fullnat"]),
-        local_addresses=frozenset(local_addresses),
-        tunnel_ends=frozenset(tunnel_ends),
-        ipsec=frozenset(ipsec),
-        ipsec_servers=frozenset(ipsec_servers),
-        not_forwarded=frozenset(vips - addresses),
-    )
-    yield
-    return found
+    sets: dict[str, set[Any]] = {
+        "endpoints": endpoints,
+        "marks": marks,
+        "servers": replies["nat"],
+        "own_servers": replies["own"],
+        "fullnat_servers": replies["fullnat"],
+        "local_addresses": local_addresses,
+        "tunnel_ends": tunnel_ends,
+        "ipsec": ipsec,
+        "ipsec_servers": ipsec_servers,
+        "not_forwarded": vips - addresses,
+    }
+    found: dict[str, frozenset[Any]] = {}
+    for name, elements in sets.items():
+        yield
+        found[name] = frozenset(elements)
+    return Diverted(**found)
 
 
 def _services(services: ServiceTable) -> Iterable[Service]:

@@ -83,6 +83,7 @@ class Conversation:
         self._ways: dict[bytes, Way] = {}
         self._gathered = Gathered()
         self._questions: dict[int, asyncio.Queue[Answer | None]] = {}
+        self._lists: dict[int, asyncio.Future[None]] = {}
         self._opened: asyncio.Future[None]
         self._started: asyncio.Future[None]
         self._is_at_work = False
@@ -151,6 +152,21 @@ class Conversation:
         for message in _in_parts(new):
             self._engines.send(message)
 
+    async def apply(self, wanted: Sequence[Command]) -> None:
+        """Have a list of commands done: all of them, or none.
+
+        Raise ControlError or PluginError where one cannot be, and ControlError when the engine
+        ends meanwhile: then the next one does not have them.
+        """
+        number = next(self._numbers)
+        done = self._lists[number] = asyncio.get_running_loop().create_future()
+        for message in parts(number, wanted):
+            self._engines.send(message)
+        if self._engines.working is None:
+            self._lose()
+        await done
+        self._wanted = [*(self._wanted or ()), *wanted]
+
     def _tell_all(self, engine: Engine) -> None:
         """Tell an engine that is new all that there is to say."""
         engine.send(self._begin())
@@ -195,13 +211,19 @@ class Conversation:
             self._questions[answer.number].put_nowait(answer)
 
     def _applied(self, applied: Applied) -> None:
+        done = self._lists.pop(applied.number, None)
         try:
             applied.check()
         except (ControlError, PluginError) as error:
-            if not self._started.done():
+            if done is not None:
+                done.set_exception(error)
+            elif not self._started.done():
                 self._started.set_exception(error)
             else:
                 self._give_back(error)
+        else:
+            if done is not None:
+                done.set_result(None)
 
     def _refused(self, refused: Refused) -> None:
         if not self._opened.done():
@@ -221,6 +243,9 @@ class Conversation:
         self._gathered = Gathered()
         for answers in self._questions.values():
             answers.put_nowait(None)
+        for done in self._lists.values():
+            done.set_exception(ControlError(_GONE))
+        self._lists.clear()
 
     # --- questions ------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ import structlog
 from lvsd import __version__, notify
 from lvsd.assembly import commands, forwarded, local_ranges, settings_of, virtual_addresses
 from lvsd.control.server import ControlServer
+from lvsd.core.commands import AddServer
 from lvsd.core.values import ANY_MTU, Way
 from lvsd.engine.messages import Begin, Here
 from lvsd.errors import KernelError
@@ -38,9 +39,10 @@ from lvsd.supervisor.unwinding import Unwinding
 from lvsd.supervisor.virtual_addresses import ASTRAY, VirtualAddresses
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
     from lvsd.config import model
+    from lvsd.core.commands import Command
     from lvsd.core.local_pool import Range
     from lvsd.core.sequence_numbers import Origin
     from lvsd.running.complaints import Obstacle
@@ -77,6 +79,7 @@ class Supervisor:
         self._make_origin = make_origin
         self._began = time.monotonic()
         self._wanted = tuple(commands(config))
+        self._servers = set(_servers(self._wanted))
         self._forwarded = forwarded(config)
         self._kept_ports: tuple[Range, ...] = ()
         self._is_diverting = False
@@ -222,6 +225,12 @@ class Supervisor:
         if self._is_diverting:
             self._jobs.attempt(self._diverting)
 
+    async def change(self, wanted: Sequence[Command]) -> None:
+        """Do a list of commands: all of them, or none. Raise ControlError or PluginError."""
+        self._servers.update(_servers(wanted))
+        self._jobs.attempt(self._learning)
+        await self._engine.apply(wanted)
+
     # --- the network ----------------------------------------------------------------------------
 
     def _network_changed(self) -> None:
@@ -234,12 +243,9 @@ class Supervisor:
         """Look at the network, and tell the engine what is new. Raise KernelError."""
         own = frozenset(address for _, address in routes.local_addresses())
         here = Here(routes.link_mtus(), own)
-        servers = {
-            server.address.address for entry in self.config.services for server in entry.servers
-        }
         ways = {
             address: Way(mtu or ANY_MTU, source, is_local=address in own)
-            for address, mtu, source in routes.mtus_and_sources(servers)
+            for address, mtu, source in routes.mtus_and_sources(self._servers)
         }
         self._engine.learned(here, ways)
 
@@ -290,6 +296,13 @@ class Supervisor:
 
     def _summary(self) -> str:
         return "services: {services}, real servers: {servers}".format(**self._facts())
+
+
+def _servers(wanted: Iterable[Command]) -> Iterator[bytes]:
+    """Yield the addresses of the real servers that come by these commands, packed."""
+    for command in wanted:
+        if isinstance(command, AddServer):
+            yield command.config.address
 
 
 def _cancel(task: asyncio.Task[None]) -> None:
