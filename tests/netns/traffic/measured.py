@@ -79,7 +79,7 @@ def main() -> int:
         addresses = [(FIRST + each).to_bytes(4, "big") for each in range(1, SERVERS + 1)]
         add = [AddServer(key, ServerConfig(each, 80, Nat())) for each in addresses]
         remove = [RemoveServer(key, each, 80) for each in addresses]
-        lists = cycle([add, remove])
+        lists: cycle[Sequence[Command]] = cycle([add, remove])
 
         asyncio.get_running_loop().add_signal_handler(
             signal.SIGUSR1, lambda: asyncio.ensure_future(supervisor.change(next(lists)))
