@@ -27,6 +27,9 @@ from lvsd.engine.engine import Engine
 from lvsd.supervisor.supervisor import Supervisor
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lvsd.core.commands import Command
     from lvsd.supervisor.unwinding import Reserve
 
 SERVERS = 10_000
