@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from lvsd.core.local_pool import Range
-    from lvsd.core.local_ports import LocalPorts
     from lvsd.io.machine import Machine
 
 RANGE: Final = "net.ipv4.ip_local_port_range"
@@ -26,26 +25,29 @@ _REMEDY: Final = f"narrow local_ports, or widen {RANGE}"
 log = structlog.get_logger("lvsd")
 
 
-def share(local_ports: LocalPorts, given: Collection[Range], changes: Machine) -> None:
+def share(given: Collection[Range], changes: Machine) -> tuple[Range, ...]:
     """Reserve those of the host's ports that FULLNAT gives, beside those that are reserved.
 
-    ``given`` are the ranges of all services with FULLNAT. Where the kernel refuses, that is logged,
-    and a connection of the host's own may meet one of FULLNAT's.
+    ``given`` are the ranges of all services with FULLNAT. Return what FULLNAT is to leave alone
+    (`LocalPorts.keep`). Where the kernel refuses, that is logged, and a connection of the host's
+    own may meet one of FULLNAT's.
     """
+    kept: tuple[Range, ...] = ()
     if not given:
-        return
+        return kept
     try:
         low, high = map(int, sysctls.read(RANGE).split())
         before = host_ports.parse(sysctls.read(RESERVED))
         division = host_ports.divide(given, (low, high), before)
-        local_ports.keep(division.kept)
+        kept = division.kept
         if division.reserved:
             text = host_ports.write([*before, *division.reserved])
             changes.set_sysctl(RESERVED, text)
             log.info("reserved local ports", sysctl=RESERVED, value=text)
     except (OSError, ValueError, KernelError) as error:
         log.warning("local ports may meet the host's own connections", error=str(error))
-        return
+        return kept
     if division.left < host_ports.FEW:
         left = division.left
         log.warning("few ports are left to the host's own connections", left=left, remedy=_REMEDY)
+    return kept
