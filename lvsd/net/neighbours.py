@@ -36,8 +36,11 @@ class Neighbour:
 
 def every(kernel: Kernel) -> tuple[Neighbour, ...]:
     """Return all entries of both families. Raise KernelError."""
-    messages = kernel.dump("neigh", "list the neighbours")
-    return tuple(made(message) for message in messages if message["family"] in FAMILIES)
+
+    def of_ip(message: Message) -> Neighbour | None:
+        return made(message) if message["family"] in FAMILIES else None
+
+    return tuple(filter(None, kernel.dump("neigh", "list the neighbours", of_ip)))
 
 
 def using(interface: int, address: bytes) -> Request:

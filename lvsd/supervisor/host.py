@@ -81,7 +81,8 @@ def _routes() -> int:
     count = 0
     with suppress(OSError):
         ipv4 = (_OWN / "fib_triestat").read_text(encoding="ascii")
-        count = sum(map(int, re.findall(r"Prefixes:\s+(\d+)", ipv4)))
+        # As long as no rule was ever added, tables main and local are one, which is told twice.
+        count = sum(set(map(int, re.findall(r"Prefixes:\s+(\d+)", ipv4))))
         ipv6 = (_OWN / "rt6_stats").read_text(encoding="ascii")
         count += int(ipv6.split()[2], 16)
     return count
