@@ -118,9 +118,10 @@ class Machine:
         """
         for refusal in self.put_addresses(wanted, before_some).values():
             raise refusal
-        with talking() as kernel:
-            up = {link.name for link in interfaces.every(kernel) if link.is_up}
-            wait_until_local(kernel, [address for name, address in wanted if name in up])
+        if late := [place for place in wanted if len(place[1]) == 16]:
+            with talking() as kernel:
+                up = {link.name for link in interfaces.every(kernel) if link.is_up}
+                wait_until_local(kernel, [address for name, address in late if name in up])
 
     def put_addresses(
         self, wanted: Collection[Place], before_some: Callable[[], None] = lambda: None
@@ -139,11 +140,11 @@ class Machine:
                     before_some()
                     some = todo[at : at + _AT_ONCE]
                     requests = [addresses.adding(each.interface, each.place[1]) for each in some]
+                    never_made -= {id(each.change) for each in some}
                     for each, refusal in zip(some, kernel.attempt(requests), strict=True):
                         if why := _why(each, refusal):
                             refused[each.place] = why
-                        else:
-                            never_made.discard(id(each.change))
+                            never_made.add(id(each.change))
             finally:
                 if never_made:
                     self._journal.addresses = [
