@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from lvsd.core.values import ANY_MTU, Way
 from lvsd.engine.leads import Lead
+from lvsd.io import sysctls
 from lvsd.net import addresses, links, network, ways
 from lvsd.net.kernel import talking
 from lvsd.packet.address import text
@@ -71,8 +72,8 @@ def _ways(kernel: Kernel, wanted: Collection[bytes]) -> dict[bytes, ways.Way | N
     """Return the way to each address by what takes less time: questions, or reading all routes."""
     if ROUTES_FOR_A_QUESTION * len(wanted) < _routes():
         return ways.ask(kernel, wanted)
-    forwarding = Path("/proc/sys/net/ipv6/conf/all/forwarding")
-    forwards = forwarding.exists() and forwarding.read_text(encoding="ascii").strip() != "0"
+    name = sysctls.FORWARDING[6]
+    forwards = sysctls.exists(name) and sysctls.read(name) != "0"
     return network.ways(kernel, network.read(kernel, forwards_ipv6=forwards), wanted)
 
 
