@@ -14,11 +14,14 @@ import asyncio
 import multiprocessing
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import uvloop
 
 from bench.loads import NOW, established
+from lvsd.control.answers import answers
+from lvsd.control.methods import Context
 from lvsd.control.server import ControlServer
 from lvsd.packet.view import TCP
 from lvsd.turns import Turns
@@ -69,7 +72,9 @@ async def _measure(clients: int, seconds: float) -> float:
     packets = Packets()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "control.sock")
-        server = ControlServer(packets.balancer, path, turns=Turns(lambda: packets.handled))
+        context = Context(packets.balancer, packets.balancer.now)
+        turns = Turns(lambda: packets.handled)
+        server = ControlServer(partial(answers, context, turns=turns), path)
         await server.start()
         other = multiprocessing.get_context("spawn").Process(
             target=_list, args=(str(path), clients), daemon=True

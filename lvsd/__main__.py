@@ -2,6 +2,6 @@
 
 import sys
 
-from lvsd.cli import main
+from lvsd.entry import lvsd
 
-sys.exit(main())
+sys.exit(lvsd())

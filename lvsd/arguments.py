@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import NoReturn
 
 from lvsd.errors import UsageError
+
+
+class AnsweredError(SystemExit):
+    """The command line asked for help or the version, and has got it. ``status`` is the answer's.
+
+    It is told from any other SystemExit, such as that of a plug-in.
+    """
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
 
 
 class Parser(argparse.ArgumentParser):
@@ -14,3 +26,9 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise UsageError with where to look."""
         raise UsageError(f"{message}; see '{self.prog} --help'")
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """Raise AnsweredError, once the message is written."""
+        if message:
+            sys.stderr.write(message)
+        raise AnsweredError(status)

@@ -1,43 +1,47 @@
-"""From a configuration to a director, and from its services to what has to be diverted.
+"""From a configuration to commands, and to a director that has done them.
 
-Part of the composition root: pure, but it knows configuration, core and io.
+Part of the composition root: pure, but it knows configuration and core.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from forwarders import Nat, Tun
+from forwarders import Nat
 from lvsd.config.plugins import make_scheduler
 from lvsd.core.balancer import Balancer
 from lvsd.core.commands import AddServer, AddService, SetTimeouts
 from lvsd.core.local_pool import LocalPool
-from lvsd.core.related import ISAKMP_PORT
-from lvsd.core.replies import is_ftp, reply_endpoints, with_forwarders
 from lvsd.core.sequence_numbers import NEW
 from lvsd.core.settings import Settings
 from lvsd.core.states import SCTP, TCP, UDP
 from lvsd.core.timeouts import Timing
 from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey
-from lvsd.io.ruleset import Diverted
+from lvsd.engine.settling import settling
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Iterator
 
     from lvsd.config import model
     from lvsd.core.commands import Command
     from lvsd.core.sequence_numbers import Origin
-    from lvsd.core.service import Service
-    from lvsd.core.service_table import ServiceTable
-    from lvsd.io.ruleset import Endpoint
 
 PROTOCOLS = {"tcp": TCP, "udp": UDP, "sctp": SCTP}
 
 
 def assemble(config: model.Config, now: float, origin: Origin = NEW) -> Balancer:
     """Return a director that has the configuration's services and settings."""
+    balancer = Balancer(make_scheduler, settings_of(config), now=now, origin=origin)
+    balancer.apply(commands(config), now)
+    for _ in settling(balancer, {}):
+        pass
+    return balancer
+
+
+def settings_of(config: model.Config) -> Settings:
+    """Return the settings that a configuration has for the whole core."""
     sysctl = config.sysctl
-    settings = Settings(
+    return Settings(
         expire_nodest_conn=sysctl.expire_nodest_conn,
         expire_quiescent_template=sysctl.expire_quiescent_template,
         conn_reuse_mode=sysctl.conn_reuse_mode,
@@ -45,15 +49,6 @@ def assemble(config: model.Config, now: float, origin: Origin = NEW) -> Balancer
         sloppy_sctp=sysctl.sloppy_sctp,
         max_connections=config.daemon.max_connections,
     )
-    balancer = Balancer(make_scheduler, settings, now=now, origin=origin)
-    balancer.apply(commands(config), now)
-    balancer.network.tunnel_ports = frozenset(
-        server.config.forwarder.port
-        for service in balancer.services
-        for server in service.servers
-        if isinstance(server.config.forwarder, Tun) and server.config.forwarder.port
-    )
-    return balancer
 
 
 def commands(config: model.Config) -> Iterator[Command]:
@@ -135,82 +130,3 @@ def server_config(service: model.Service, server: model.Server) -> ServerConfig:
         upper=server.upper_threshold,
         lower=server.lower_threshold,
     )
-
-
-def diverted(services: ServiceTable) -> Diverted:
-    """Return what has to be diverted for these services, and for removed ones.
-
-    Connections outlive the removal of their server and of their service. The host, or a client,
-    would reset what it got of them.
-    """
-    steps = diverting(services)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            found: Diverted = end.value
-            return found
-
-
-def diverting(services: ServiceTable) -> Generator[None, None, Diverted]:
-    """Find out the same step by step; return it at the end."""
-    endpoints: set[Endpoint] = set()
-    marks: set[int] = set()
-    replies: dict[str, set[Endpoint]] = {"nat": set(), "own": set(), "fullnat": set()}
-    local_addresses: set[bytes] = set()
-    tunnel_ends: set[bytes] = set()
-    ipsec: set[bytes] = set()
-    ipsec_servers: set[bytes] = set()
-    vips: set[bytes] = set()
-    addresses: set[bytes] = set()
-    for service in _services(services):
-        yield
-        key = service.key
-        if key.fwmark:
-            marks.add(key.fwmark)
-        else:
-            vips.add(key.vip)
-            endpoints.add((key.vip, key.protocol, key.vport))
-            if is_ftp(service):
-                endpoints.add((key.vip, TCP, 0))
-        local_addresses.update(service.config.local.addresses)
-        if _with_ipsec(service):
-            ipsec.add(key.vip)
-    for server, forwarder in with_forwarders(services):
-        yield
-        addresses.add(server.address)
-        way = server.way
-        if forwarder.bypasses:
-            if forwarder.needs_source and way.source is not None:
-                tunnel_ends.add(way.source)
-            continue
-        kind = "fullnat" if forwarder.per_connection else "own" if way.is_local else "nat"
-        replies[kind] |= set(reply_endpoints(server))
-        if _with_ipsec(server.service) and kind == "nat":
-            ipsec_servers.add(server.address)
-    yield
-    found = Diverted(
-        endpoints=frozenset(endpoints),
-        marks=frozenset(marks),
-        servers=frozenset(replies["nat"]),
-        own_servers=frozenset(replies["own"]),
-        fullnat_servers=frozenset(replies["fullnat"]),
-        local_addresses=frozenset(local_addresses),
-        tunnel_ends=frozenset(tunnel_ends),
-        ipsec=frozenset(ipsec),
-        ipsec_servers=frozenset(ipsec_servers),
-        not_forwarded=frozenset(vips - addresses),
-    )
-    yield
-    return found
-
-
-def _services(services: ServiceTable) -> Iterable[Service]:
-    """Return the services, and those that removed servers with connections belonged to."""
-    departed = (server.service for server in services.departed())
-    return dict.fromkeys((*services, *departed))
-
-
-def _with_ipsec(service: Service) -> bool:
-    """Whether AH and ESP may belong to a service: that of a key exchange."""
-    return service.key.protocol == UDP and service.key.vport in {0, ISAKMP_PORT}

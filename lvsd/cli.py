@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import gc
 import io
 import os
 import select
@@ -32,7 +33,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lvsd import __version__
-from lvsd.arguments import Parser
+from lvsd.arguments import AnsweredError, Parser
+from lvsd.entry import is_memory_short
 from lvsd.errors import (
     ConfigError,
     LvsdError,
@@ -40,10 +42,13 @@ from lvsd.errors import (
     blames_environment,
     environment_error,
 )
+from lvsd.journald import marked
 from lvsd.printable import printable, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from lvsd.config.model import Config
 
 CONTROL = Path("/run/lvsd/control.sock")
 PLACES = ("config", "directory", "control")
@@ -104,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refused(error, debug=debug)
     except MemoryError as error:
         return _refused(error, debug=debug)
-    except Exception as error:  # noqa: BLE001 - the last resort, which says how to report it
+    except BaseException as error:  # noqa: BLE001 - the last resort, which says how to report it
         return _unexpected(error, debug=debug)
     return status
 
@@ -113,8 +118,8 @@ def _status(words: list[str]) -> int:
     """Return the exit status; also after --help and --version, where argparse would exit."""
     try:
         return _dispatch(words)
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else os.EX_OK
+    except AnsweredError as end:
+        return end.status
 
 
 def _dispatch(words: list[str]) -> int:
@@ -138,6 +143,22 @@ def _dispatch(words: list[str]) -> int:
 
 
 def _run(path: Path) -> int:
+    from lvsd.signals import StopRequest  # noqa: PLC0415 - the other commands have no use for it
+
+    with StopRequest() as stop, _without_collections():
+        try:
+            with stop.at_once():
+                config = _prepared(path)
+
+                from lvsd.daemon import run  # noqa: PLC0415 - a bad configuration is said without it
+        except KeyboardInterrupt:
+            _tell("info", "lvsd: stopping before it was ready")
+            return os.EX_OK
+        return run(config, stop)
+
+
+def _prepared(path: Path) -> Config:
+    """Return the configuration to run with; log as it says, and what is doubtful about it."""
     with _pretended_missing("rich"):  # structlog would load it, for tracebacks that lvsd has plain
         import structlog  # noqa: PLC0415 - 'lvsd --help' is quick
 
@@ -150,10 +171,17 @@ def _run(path: Path) -> int:
     for warning in located(path, of_file(config)):
         told = {"file": str(path), "line": warning.line, "key": warning.key}
         structlog.get_logger("lvsd").warning(warning.text, **told)
+    return config
 
-    from lvsd.daemon import run  # noqa: PLC0415 - a bad configuration is said without it
 
-    return run(config)
+@contextlib.contextmanager
+def _without_collections() -> Iterator[None]:
+    """Look for no garbage until the daemon runs: next to nothing of what is loaded is any."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 @contextlib.contextmanager
@@ -278,19 +306,26 @@ def _say(text: str) -> None:
 
 
 def _complain(*lines: str) -> None:
-    """Write lines to stderr, at journald's priority of an error where it listens."""
-    from lvsd.log import PRIORITIES, is_journal  # noqa: PLC0415 - 'lvsd --help' is quick
+    """Write lines about an error to stderr."""
+    _tell("error", *lines)
 
-    mark = f"<{PRIORITIES['error']}>" if is_journal() else ""
+
+def _tell(level: str, *lines: str) -> None:
+    """Write lines to stderr, at journald's priority of a level where it listens."""
     with contextlib.suppress(OSError):
-        sys.stderr.write("".join(f"{mark}{printable(line)}\n" for line in lines))
+        sys.stderr.write("".join(f"{marked(printable(line), level)}\n" for line in lines))
         sys.stderr.flush()
 
 
-def _unexpected(error: Exception, *, debug: bool) -> int:
-    """Own up to an error in lvsd itself, in one line, or in full with --debug."""
+def _unexpected(error: BaseException, *, debug: bool) -> int:
+    """Own up to an error in lvsd itself, in one line, or in full with --debug.
+
+    Where the memory is short that is what is said: anything may fail then, and in any way.
+    """
     if debug:
         _complain(*traceback.format_exc().splitlines())
+    if is_memory_short(error):
+        return _out_of_memory()
     text = " ".join(f"{type(error).__name__}: {error}".split())
     how = "the traceback above" if debug else "the traceback that --debug shows"
     _complain(f"lvsd: this is an error in lvsd itself: {text}; please report it with {how}")
@@ -303,7 +338,14 @@ def _refused(error: OSError | MemoryError, *, debug: bool) -> int:
         return _unexpected(error, debug=debug)
     if debug:
         _complain(*traceback.format_exc().splitlines())
-    refusal = environment_error("run lvsd", error)
+    return _told(environment_error("run lvsd", error))
+
+
+def _out_of_memory() -> int:
+    return _told(environment_error("run lvsd", MemoryError()))
+
+
+def _told(refusal: LvsdError) -> int:
     _complain(f"lvsd: {refusal}")
     return refusal.exit_status
 

@@ -103,6 +103,7 @@ class KernelError(LvsdError):
         reason = error if isinstance(error, str) else error.strerror or str(error)
         super().__init__(f"{operation}: {reason}; {remedy}")
         self.operation = operation
+        self.reason = reason
         self.remedy = remedy
         self.errno = None if isinstance(error, str) else error.errno
 

@@ -24,6 +24,7 @@ import structlog
 from structlog.stdlib import ProcessorFormatter
 from structlog.tracebacks import ExceptionDictTransformer
 
+from lvsd.journald import PRIORITIES, is_journal
 from lvsd.printable import printable, to_json
 
 if TYPE_CHECKING:
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
 
 _QUOTED = frozenset(" \t=\r\n\"'")
 """What structlog's renderer for terminals shows a value in quotes for, with escapes."""
-
-PRIORITIES = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
-"""syslog(3)'s priority of each level, as sd-daemon(3) wants it at the start of a line."""
 
 
 def configure(level: str, format: str) -> None:  # noqa: A002 - the configuration's own word
@@ -76,18 +74,6 @@ def detect(environ: Mapping[str, str] = os.environ) -> str:
     if is_journal(environ):
         return "journal"
     return "text" if _is_terminal() else "json"
-
-
-def is_journal(environ: Mapping[str, str] = os.environ) -> bool:
-    """Return whether stderr is journald's: JOURNAL_STREAM is its device and inode (systemd.exec).
-
-    The variable alone does not say so, as children inherit it with another stderr.
-    """
-    try:
-        stderr = os.fstat(sys.stderr.fileno())
-    except (AttributeError, OSError, ValueError):
-        return False
-    return environ.get("JOURNAL_STREAM") == f"{stderr.st_dev}:{stderr.st_ino}"
 
 
 def _is_terminal() -> bool:

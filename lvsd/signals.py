@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import signal
 import threading
@@ -21,7 +20,7 @@ _LOOK_S = 0.01
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP came in; unwinds the stack as Ctrl-C does."""
+    """A signal that ends came in; unwinds the stack as Ctrl-C does."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -60,13 +59,15 @@ class StoppedError(Exception):
 class StopRequest:
     """Notes SIGTERM and Ctrl-C inside the ``with`` block, for work that must not break off midway.
 
-    The work asks by `check` where it can stop. A second block inside it may handle the signals
-    otherwise, as the event loop does.
+    The work asks by `check` where it can stop; what may break off anywhere is done in `at_once`.
+    A second block inside it may handle the signals otherwise, as the event loop does. SIGHUP, by
+    which programs are told to read their configuration again, changes nothing meanwhile.
     """
 
     def __init__(self) -> None:
         self.is_made = False
         """Whether one of the signals has come in."""
+        self._at_once = False
         self._stack = contextlib.ExitStack()
 
     def check(self) -> None:
@@ -74,14 +75,35 @@ class StopRequest:
         if self.is_made:
             raise StoppedError
 
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Let a signal break the block off wherever it is, by `Terminated`; one before it, too.
+
+        For work that leaves nothing behind, and may wait for something that never comes. What the
+        block raises once a signal has come in is that signal's doing.
+        """
+        self._at_once = True
+        try:
+            self.check()
+            yield
+        except Exception as error:
+            if self.is_made:
+                raise Terminated(signal.SIGTERM) from error
+            raise
+        finally:
+            self._at_once = False
+
     async def comes(self, within_s: float) -> bool:
         """Wait for a signal that may be on its way; return whether it came."""
+        import asyncio  # noqa: PLC0415 - it takes longer to load than the rest of a small program
+
         latest = time.monotonic() + within_s
         while not self.is_made and time.monotonic() < latest:  # noqa: ASYNC110 - set by a signal
             await asyncio.sleep(_LOOK_S)
         return self.is_made
 
     def __enter__(self) -> Self:
+        self._stack.enter_context(_handling([signal.SIGHUP], lambda *_: None))
         self._stack.enter_context(_handling([signal.SIGINT, signal.SIGTERM], self._note))
         return self
 
@@ -90,8 +112,10 @@ class StopRequest:
     ) -> None:
         self._stack.close()
 
-    def _note(self, _number: int, _frame: FrameType | None) -> None:
+    def _note(self, number: int, _frame: FrameType | None) -> None:
         self.is_made = True
+        if self._at_once:
+            raise Terminated(number)
 
 
 _blocks: set[object] = set()

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import sys
 from functools import lru_cache
-from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from inspect import isabstract
+from typing import TYPE_CHECKING
 
 from schedulers.base import Scheduler
 from schedulers.dh import DestinationHashing
@@ -32,6 +32,9 @@ from schedulers.sed import ShortestExpectedDelay
 from schedulers.sh import SourceHashing
 from schedulers.wlc import WeightedLeastConnection
 from schedulers.wrr import WeightedRoundRobin
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint, EntryPoints
 
 __all__ = ["BUILT_IN", "GROUP", "BrokenSchedulerError", "UnknownSchedulerError", "load", "names"]
 
@@ -66,8 +69,11 @@ class BrokenSchedulerError(Exception):
 def _registered(_path: tuple[str, ...]) -> EntryPoints:
     """Return the entry points of third parties' schedulers on an import path.
 
-    Finding them reads the metadata of everything that is installed: some milliseconds.
+    Finding them reads the metadata of everything that is installed: some milliseconds, and as many
+    to load what reads it.
     """
+    from importlib.metadata import entry_points  # noqa: PLC0415 - the built-in ones need none
+
     return entry_points(group=GROUP)
 
 

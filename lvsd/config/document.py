@@ -5,7 +5,7 @@ Nothing here raises: a value that is wrong in itself is read as None.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from lvsd.config import fields
 from lvsd.config.faults import Fault
@@ -21,12 +21,26 @@ Table: TypeAlias = dict[str, Any]
 DEFAULT_FAMILY = 4
 
 
+class ServerTable(NamedTuple):
+    """A server's table with its key, and its address and port if they are good ones."""
+
+    key: Key
+    table: Table
+    endpoint: Endpoint | None
+
+
 def tables(table: Table, at: Key, word: str) -> list[tuple[Key, Table]]:
     """Return the elements of an array of tables with their keys, whatever stands there."""
     items = table.get(word)
     if not isinstance(items, list):
         return []
     return [((*at, word, n), item) for n, item in enumerate(items) if isinstance(item, dict)]
+
+
+def servers_of(service: Table, at: Key) -> list[ServerTable]:
+    """Return a service's servers, whatever stands in them."""
+    tables_of = tables(service, at, "server")
+    return [ServerTable(key, table, endpoint_of(table)) for key, table in tables_of]
 
 
 def word_of(table: Table, key: str, known: Collection[str], default: str = "") -> str | None:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import date, datetime, time
-from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from lvsd.printable import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
-
-    from pydantic_core import ErrorDetails
 
 Key: TypeAlias = tuple[str | int, ...]
 """The way to a value in the document, such as ("service", 0, "server", 2, "weight")."""
@@ -70,15 +67,6 @@ _SYNONYMS = {
 }
 """What the words of this file are called elsewhere."""
 
-_WRONG = {
-    "greater_than": "{value} is too small",
-    "greater_than_equal": "{value} is too small",
-    "less_than": "{value} is too large",
-    "less_than_equal": "{value} is too large",
-    "missing": "missing",
-}
-"""What was wrong, by the type of pydantic's error; all others are values of a wrong kind."""
-
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -121,7 +109,10 @@ class Problem:
 def dotted(key: Key) -> str:
     """Return a key as people write it, ``service.server.weight``; the line says which one."""
     words = (part for part in key if isinstance(part, str))
-    return ".".join(word if _BARE_KEY.fullmatch(word) else shown(word) for word in words)
+    return ".".join(
+        word if len(word) <= MAX_SHOWN and _BARE_KEY.fullmatch(word) else shown(word)
+        for word in words
+    )
 
 
 def shown(value: object) -> str:
@@ -189,24 +180,10 @@ def unknown_key(key: Key, tables: Mapping[str, Iterable[str]], table: str) -> Fa
     return Fault(key, f"unknown{hint}, expected {where}{which}")
 
 
-def worded(error: ErrorDetails, expected: str) -> str:
-    """Return the message for an error of pydantic; ``expected`` is the key's description."""
-    value: Any = error["input"]
-    match error["type"]:
-        case "value_error":
-            return str(error["ctx"]["error"])
-        case "literal_error" if isinstance(value, str):
-            choices = re.findall(r"'([^']*)'", error["ctx"]["expected"])
-            return unknown(value, choices)
-        case "literal_error":
-            return f"{shown(value)} is unknown, expected {expected}"
-        case other:
-            wrong = _WRONG[other].format(value=shown(value)) if other in _WRONG else kind(value)
-            return f"{wrong}, expected {expected}"
-
-
 def _hint(word: str, known: Iterable[str]) -> str:
     """Return the question for the word that was meant; empty where none is near."""
+    from difflib import get_close_matches  # noqa: PLC0415 - a good file needs no guesses
+
     alike = {each.casefold().replace("_", "-"): each for each in known}
     plain = word.casefold().replace("_", "-").replace(" ", "-")
     meant = [_SYNONYMS.get(plain, ""), *get_close_matches(plain, alike, n=1)]

@@ -11,6 +11,7 @@ from contextlib import suppress
 from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import TYPE_CHECKING, NamedTuple
 
 import schedulers
@@ -22,11 +23,14 @@ from lvsd.packet.address import endpoint as endpoint_text
 from lvsd.packet.address import parse_endpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from ipaddress import IPv4Address, IPv6Address
 
     from schedulers.base import Scheduler
 
 ENDPOINT = "an address and port such as 192.0.2.10:80 or [2001:db8::10]:80"
+
+NAME = "a name of 1 to 64 printable characters"
 
 MAX_SOCKET_PATH = 107
 """Bytes that a Unix socket's path may have (unix(7): 108 with the final zero)."""
@@ -41,6 +45,8 @@ ADDRESSES = "a list of addresses of this host, without ports"
 PORTS = "a range of ports LOW-HIGH within 1-65535, such as 1025-65535"
 
 TOA_KIND = "a kind of TCP option, from 9 to 255, that nothing else uses"
+
+FLAGS = "a list of the scheduler's flags"
 
 KINDS_IN_USE = frozenset({*range(9), 19, 29, 30, 34, 172, 174})
 """Kinds of TCP options that hosts send for their own purposes (IANA, tcp-parameters).
@@ -77,15 +83,57 @@ class PortRange(NamedTuple):
         return f"{self.low}-{self.high}"
 
 
+def whole(low: int, high: int, expected: str) -> Callable[[object], int]:
+    """Return a reader of whole numbers from ``low`` to ``high``."""
+
+    def read(value: object) -> int:
+        if type(value) is not int:
+            raise ValueError(f"{kind(value)}, expected {expected}")
+        if not low <= value <= high:
+            size = "small" if value < low else "large"
+            raise ValueError(f"{shown(value)} is too {size}, expected {expected}")
+        return value
+
+    return read
+
+
+def choice(*words: str) -> Callable[[object], str]:
+    """Return a reader of one of these words."""
+
+    def read(value: object) -> str:
+        if not isinstance(value, str):
+            raise ValueError(f"{shown(value)} is unknown, expected one of: {', '.join(words)}")  # noqa: TRY004 - its only error
+        if value not in words:
+            raise ValueError(unknown(value, words))
+        return value
+
+    return read
+
+
+def boolean(value: object) -> bool:
+    """Return true or false."""
+    return _boolean(value, "true or false")
+
+
+def family(value: object) -> int:
+    """Return the version of IP, 4 or 6."""
+    if type(value) is not int or value not in {4, 6}:
+        raise ValueError(f"{shown(value)} is unknown, expected 4 or 6")
+    return value
+
+
+def flag(value: object) -> str:
+    """Return a scheduler's flag, of whichever scheduler."""
+    return _string(value, FLAGS)
+
+
 def endpoint(value: object) -> Endpoint:
     """Return the endpoint that ``192.0.2.1:80`` or ``[2001:db8::1]:80`` names.
 
     Refused are addresses that packets cannot be forwarded to, and addresses with a zone, as a
     packet carries none.
     """
-    if isinstance(value, Endpoint):
-        return value
-    return _endpoint(_string(value, ENDPOINT))
+    return _endpoint(value if type(value) is str else _string(value, ENDPOINT))
 
 
 @lru_cache(maxsize=1 << 16)
@@ -93,10 +141,12 @@ def _endpoint(text: str) -> Endpoint:
     """Return the endpoint of a text; the model and several rules ask for the same one."""
     if "%" in text:
         raise ValueError(f"{shown(text)} has a zone, expected an address without %")
-    try:
-        result = Endpoint(*parse_endpoint(text))
-    except ValueError:
-        raise ValueError(_misspelt(text)) from None
+    result = _quickly(text)
+    if result is None:
+        try:
+            result = Endpoint(*parse_endpoint(text))
+        except ValueError:
+            raise ValueError(_misspelt(text)) from None
     if _is_ordinary(result.address):
         return result
     if fault := _unforwardable(ip_address(result.address), result.port):
@@ -104,13 +154,24 @@ def _endpoint(text: str) -> Endpoint:
     return result
 
 
+def _quickly(text: str) -> Endpoint | None:
+    """Return the endpoint of a text if the C library knows its address, in a third of the time."""
+    host, _, port = text.rpartition(":")
+    if not (port.isdecimal() and port.isascii() and len(port) <= 5 and int(port) <= 0xFFFF):
+        return None
+    try:
+        if host.startswith("[") and host.endswith("]"):
+            return Endpoint(inet_pton(AF_INET6, host[1:-1]), int(port))
+        return Endpoint(inet_pton(AF_INET, host), int(port))
+    except (OSError, ValueError):
+        return None
+
+
 def address(value: object) -> bytes:
     """Return the packed address that ``192.0.2.1`` or ``2001:db8::1`` names.
 
     Refused is what `endpoint` refuses.
     """
-    if isinstance(value, bytes):
-        return value
     text = _string(value, ADDRESS)
     if "%" in text:
         raise ValueError(f"{shown(text)} has a zone, expected an address without %")
@@ -125,8 +186,6 @@ def address(value: object) -> bytes:
 
 def ports(value: object) -> PortRange:
     """Return the range of ports that ``1025-65535`` names."""
-    if isinstance(value, PortRange):
-        return value
     text = _string(value, PORTS)
     found = _PORT_RANGE.fullmatch(text)
     if not found:
@@ -139,17 +198,16 @@ def ports(value: object) -> PortRange:
     return PortRange(low, high)
 
 
-def toa_kind(value: int) -> int:
+def toa_kind(value: object) -> int:
     """Return the kind of TOA's option unless hosts use it for something else."""
-    if value in KINDS_IN_USE:
-        raise ValueError(f"{value} is in use by TCP itself, expected {TOA_KIND}")
-    return value
+    number = _octet(value)
+    if number in KINDS_IN_USE:
+        raise ValueError(f"{number} is in use by TCP itself, expected {TOA_KIND}")
+    return number
 
 
 def control(value: object) -> Path:
     """Return the path of the control socket: absolute, of a file, and short enough for a socket."""
-    if isinstance(value, Path):
-        return value
     expected = f"an absolute path of at most {MAX_SOCKET_PATH} bytes"
     text = _string(value, expected)
     path = Path(text)
@@ -176,15 +234,16 @@ def interface(value: object) -> str:
 
 def name(value: object) -> str:
     """Return the name of a service: one printable word or phrase for logs and metrics."""
-    expected = "a name of 1 to 64 printable characters"
-    text = _string(value, expected)
+    text = _string(value, NAME)
     if not (0 < len(text) <= 64 and text.isprintable() and text == text.strip()):
-        raise ValueError(f"{shown(text)} cannot be a name, expected {expected}")
+        raise ValueError(f"{shown(text)} cannot be a name, expected {NAME}")
     return text
 
 
 def scheduler(value: object) -> str:
     """Return the name of a scheduler that can be loaded, built in or a third party's."""
+    if isinstance(value, str) and value in schedulers.BUILT_IN:
+        return value
     known = sorted(schedulers.names())
     text = _string(value, one_of(known))
     if text not in known:
@@ -206,6 +265,8 @@ def scheduler_class(known_name: str) -> type[Scheduler]:
 
 def forward(value: object) -> str:
     """Return the name of a forwarder."""
+    if isinstance(value, str) and value in FORWARDERS:
+        return value
     known = sorted(FORWARDERS)
     text = _string(value, one_of(known))
     if text not in known:
@@ -213,14 +274,16 @@ def forward(value: object) -> str:
     return text
 
 
-def switch(value: object) -> object:
-    """Return true or false for 1 or 0, as the kernel's sysctls are written; others untouched."""
-    return bool(value) if type(value) is int and value in {0, 1} else value
+def switch(value: object) -> bool:
+    """Return true or false, for 1 or 0 as well, as the kernel's sysctls are written."""
+    if type(value) is int and value in {0, 1}:
+        return bool(value)
+    return _boolean(value, "true or false (or 1 or 0)")
 
 
-def bits(value: object) -> object:
-    """Return 1 or 0 for true or false, as a sysctl that began as a switch; others untouched."""
-    return int(value) if isinstance(value, bool) else value
+def reuse_mode(value: object) -> int:
+    """Return the bits of conn_reuse_mode; 1 or 0 for true or false, as it began as a switch."""
+    return _reuse_mode(int(value) if isinstance(value, bool) else value)
 
 
 def _misspelt(text: str) -> str:
@@ -264,5 +327,15 @@ def _unforwardable(address: IPv4Address | IPv6Address, port: int | None = None) 
 
 def _string(value: object, expected: str) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{kind(value)}, expected {expected}")  # noqa: TRY004 - pydantic's word
+        raise ValueError(f"{kind(value)}, expected {expected}")  # noqa: TRY004 - its only error
     return value
+
+
+def _boolean(value: object, expected: str) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{kind(value)}, expected {expected}")  # noqa: TRY004 - its only error
+    return value
+
+
+_octet = whole(0, 0xFF, TOA_KIND)
+_reuse_mode = whole(0, 3, "a whole number from 0 to 3")

@@ -9,20 +9,26 @@ import tree_sitter_toml
 from tree_sitter import Language, Parser
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from tree_sitter import Node
 
     from lvsd.config.faults import Key
 
+_QUOTES = frozenset("\"'")
 _KEYS = frozenset({"bare_key", "quoted_key", "dotted_key"})
 _TABLES = frozenset({"table", "table_array_element"})
 
 
 class Lines:
-    """The lines of all keys of one document that tomllib found to be good TOML."""
+    """The lines of the ``wanted`` keys of one document that tomllib found to be good TOML.
 
-    def __init__(self, text: str) -> None:
+    What is in other tables is passed over: most of a long document.
+    """
+
+    def __init__(self, text: str, wanted: Iterable[Key]) -> None:
+        self._wanted = {key[:depth] for key in wanted for depth in range(len(key) + 1)}
+        """The keys, and those of the tables around them."""
         self._lines: dict[Key, int] = {}
         self._lengths: dict[Key, int] = {}
         parser = Parser(Language(tree_sitter_toml.language()))
@@ -46,7 +52,8 @@ class Lines:
                 self._lines.setdefault(header, _line(node))
                 header = (*header, index)
             self._lines[header] = _line(node)
-        self._pairs(node, header)
+        if header in self._wanted:
+            self._pairs(node, header)
 
     def _resolved(self, words: tuple[str, ...]) -> Key:
         """Return a header's key with the index of the present element at each array."""
@@ -68,6 +75,8 @@ class Lines:
             self._value(pair.named_children[-1], path)
 
     def _value(self, node: Node, path: Key) -> None:
+        if path not in self._wanted:
+            return
         if node.type == "inline_table":
             self._pairs(node, path)
         elif node.type == "array":
@@ -90,8 +99,11 @@ def _key_of(node: Node) -> Node | None:
 
 
 def _words(key: Node) -> tuple[str, ...]:
-    """Return the words of a key, decoded by tomllib itself."""
-    table: object = tomllib.loads(f"{(key.text or b'').decode()} = 0")
+    """Return the words of a key; those in quotes are decoded by tomllib itself."""
+    text = (key.text or b"").decode()
+    if not _QUOTES & set(text):
+        return tuple(word.strip() for word in text.split("."))
+    table: object = tomllib.loads(f"{text} = 0")
     words: list[str] = []
     while isinstance(table, dict):
         word, table = next(iter(table.items()))

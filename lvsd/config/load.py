@@ -2,36 +2,47 @@
 
 from __future__ import annotations
 
-import ast
 import gc
+import os
 import re
+import stat
 import sys
 import tomllib
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, get_args
-
-from pydantic import BaseModel, ValidationError
+from itertools import islice
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
 
 from lvsd.config import rules, toml
-from lvsd.config.faults import Fault, Problem, dotted, unknown_key, worded
-from lvsd.config.lines import Lines
+from lvsd.config.faults import Fault, Problem, dotted
 from lvsd.config.model import Config
+from lvsd.config.shape import Reading
 from lvsd.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
-
-    from pydantic.fields import FieldInfo
-    from pydantic_core import ErrorDetails
-
-    from lvsd.config.faults import Key
 
 _TUPLE = re.compile(r"\((['\"]).*\)")
 """A key as tomllib's messages write it, as Python's tuple."""
 
 MAX_BYTES = 16 * 2**20
 """A longer file is refused unread: it is something else."""
+
+MAX_LISTED = 100
+"""Problems that are told; whoever has that many has one that is in all of them."""
+
+MAX_FOUND = 1000
+"""Faults that are looked for, and counted."""
+
+_CHUNK_BYTES = 1 << 20
+_KINDS = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a directory",
+}
 
 
 def load(path: Path) -> Config:
@@ -43,7 +54,10 @@ def load(path: Path) -> Config:
 
 
 def check(path: Path) -> tuple[Config | None, list[Problem]]:
-    """Return the configuration in a file and no problem, or None and all, in file order."""
+    """Return the configuration in a file and no problem, or None and all, in file order.
+
+    Of more than `MAX_LISTED` problems the first are returned, and one that says how many more.
+    """
     with _without_collections():
         try:
             text = _read(path)
@@ -53,7 +67,7 @@ def check(path: Path) -> tuple[Config | None, list[Problem]]:
         config, faults = validate(document)
         if not faults:
             return config, []
-        return None, _located(path, faults, text)
+        return None, _located(path, faults, text, "problems")
 
 
 @contextmanager
@@ -72,20 +86,19 @@ def _without_collections() -> Iterator[None]:
 
 
 def located(path: Path, faults: Iterable[Fault]) -> list[Problem]:
-    """Return faults with their lines in a file, in file order; without lines if it is gone now."""
-    found = list(faults)
-    return _located(path, found, text_of(path) or "") if found else []
+    """Return warnings with their lines in a file, in file order; a file that is gone has none."""
+    found = list(islice(faults, MAX_FOUND))
+    return _located(path, found, text_of(path) or "", "warnings") if found else []
 
 
 def validate(document: dict[str, Any]) -> tuple[Config | None, list[Fault]]:
-    """Return the configuration that a document holds and no fault, or None and all faults."""
-    faults = []
-    config = None
-    try:
-        config = Config.model_validate(document)
-    except ValidationError as error:
-        faults += [_fault(details) for details in error.errors(include_url=False)]
-    faults += rules.faults(document)
+    """Return the configuration that a document holds and no fault, or None and the faults.
+
+    Of a key by itself, and of keys against each other, no more than `MAX_FOUND` are looked for.
+    """
+    reading = Reading(Config, MAX_FOUND)
+    config = reading.of(document)
+    faults = [*reading.faults, *islice(rules.faults(document), MAX_FOUND)]
     return (None if faults else config), faults
 
 
@@ -108,8 +121,7 @@ class _UnreadableError(Exception):
 
 def _read(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = _bytes_of(path)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise _UnreadableError(f"{reason}, expected a readable file") from None
@@ -122,6 +134,33 @@ def _read(path: Path) -> str:
         raise _UnreadableError(
             f"byte 0x{data[error.start]:02x} is not UTF-8, expected text in UTF-8", line
         ) from None
+
+
+def _bytes_of(path: Path) -> bytes:
+    """Return what is in a regular file, of a longer one than `MAX_BYTES` no more than shows that.
+
+    Nothing else is as much as opened: a pipe waits for a writer that may never come, a device for
+    data, and opening one may already set it going. Raise OSError, ValueError, _UnreadableError.
+    """
+    _want_regular(path.stat())
+    # Some of what /proc and tracefs call regular waits for data as well.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        _want_regular(os.fstat(descriptor))
+        data = bytearray()
+        while len(data) <= MAX_BYTES and (some := os.read(descriptor, _CHUNK_BYTES)):
+            data += some
+    finally:
+        os.close(descriptor)
+    return bytes(data)
+
+
+def _want_regular(found: os.stat_result) -> None:
+    kind = stat.S_IFMT(found.st_mode)
+    if kind != stat.S_IFREG:
+        name = _KINDS.get(kind, "no file")
+        remedy = "" if kind == stat.S_IFDIR else "; write it into one"
+        raise _UnreadableError(f"it is {name}, expected a regular file{remedy}")
 
 
 def _parse(text: str) -> dict[str, Any]:
@@ -145,57 +184,23 @@ def _parse(text: str) -> dict[str, Any]:
 
 def _dotted_tuple(found: re.Match[str]) -> str:
     """Return a key as the file writes it, for one that stands there as Python's tuple."""
+    import ast  # noqa: PLC0415 - a good file needs none
+
     return dotted(ast.literal_eval(found[0]))
 
 
-def _fault(details: ErrorDetails) -> Fault:
-    """Word one error of pydantic's, with the description of the field that it is about."""
-    key: Key = details["loc"]
-    if details["type"] == "extra_forbidden":
-        table = ".".join(part for part in key[:-1] if isinstance(part, str))
-        return unknown_key(key, _keys_of_tables(), table)
-    field = _field(key)
-    return Fault(key, worded(details, (field and field.description) or "another value"))
+def _located(path: Path, faults: Sequence[Fault], text: str, what: str) -> list[Problem]:
+    """Return faults in file order; of more than `MAX_LISTED` the first, and how many more."""
+    from lvsd.config.lines import Lines  # noqa: PLC0415 - a good file needs no lines
 
-
-def _field(key: Key) -> FieldInfo | None:
-    """Return the model's field that a key belongs to."""
-    model: type[BaseModel] | None = Config
-    field = None
-    for word in key:
-        if isinstance(word, str) and model is not None:
-            field = _fields(model).get(word)
-            model = _model_in(field.annotation) if field else None
-    return field
-
-
-def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
-    """Return a table's fields by the keys of the file."""
-    return {field.alias or name: field for name, field in model.model_fields.items()}
-
-
-def _keys_of_tables(model: type[BaseModel] = Config, name: str = "") -> dict[str, list[str]]:
-    """Return the keys of every table by the table's dotted name, as in the file."""
-    tables = {name: list(_fields(model))}
-    for word, field in _fields(model).items():
-        if inner := _model_in(field.annotation):
-            tables |= _keys_of_tables(inner, f"{name}.{word}" if name else word)
-    return tables
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """Return the table that an annotation is of, itself or as elements of a tuple."""
-    for candidate in (annotation, *get_args(annotation)):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
-    return None
-
-
-def _located(path: Path, faults: Iterable[Fault], text: str) -> list[Problem]:
-    lines = Lines(text)
+    wanted = [key for fault in faults for key in (fault.key, fault.first) if key is not None]
+    lines = Lines(text, wanted)
+    places = sorted(((lines.of(each.key), each) for each in faults), key=itemgetter(0))
     problems = []
-    for fault in faults:
+    for line, fault in places[:MAX_LISTED]:
         first = f" (first on line {lines.of(fault.first)})" if fault.first else ""
-        line, key = lines.of(fault.key), dotted(fault.key)
-        problems.append(Problem(path, line, key, fault.text + first))
-    return sorted(problems, key=lambda problem: problem.line)
+        problems.append(Problem(path, line, dotted(fault.key), fault.text + first))
+    if more := len(faults) - len(problems):
+        least = "at least " if len(faults) >= MAX_FOUND else ""
+        problems.append(Problem(path, 0, "", f"and {least}{more} more {what}"))
+    return problems

@@ -1,27 +1,20 @@
-"""The configuration's shape: one class per table, one field per key.
+"""The configuration's shape: one class per table, one field per key, read by its reader.
 
-A field's ``description`` is what an error message says was expected. What a key must satisfy
-together with other keys stands in ``rules``.
+What a key must satisfy together with other keys stands in ``rules``.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
-
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainValidator,
-)
+from typing import TYPE_CHECKING, Literal, get_args
 
 from forwarders import Dr, Fullnat, Nat, Tun
 from forwarders.fullnat import TOA_KIND, ClientAddress
-from forwarders.plan import TunnelKind  # noqa: TC001 - pydantic reads it
+from forwarders.plan import TunnelKind
 from lvsd.config import fields
+from lvsd.config.fields import boolean, choice, switch, whole
+from lvsd.config.shape import ListOf, Table, TableOf, TablesOf, key
 
 if TYPE_CHECKING:
     from forwarders.base import Forwarder
@@ -29,48 +22,32 @@ if TYPE_CHECKING:
 MAX_TIMEOUT_S = 31 * 86400
 """The longest timeout, in seconds: ipvsadm's bound."""
 
-_TIMEOUT = f"a whole number of seconds from 1 to {MAX_TIMEOUT_S}"
-_CONNECTIONS = "a whole number of connections from 0 (no bound) to 4294967295"
-_SWITCH = "true or false (or 1 or 0)"
-_TUNNEL = "one of: ipip, gue, gre"
-_TUNNEL_PORT = "a port, a whole number from 1 to 65535"
-
-Switch: TypeAlias = Annotated[bool, BeforeValidator(fields.switch)]
-Forward: TypeAlias = Annotated[str, PlainValidator(fields.forward)]
+_SOME = 0xFFFFFFFF
+_seconds = whole(1, MAX_TIMEOUT_S, f"a whole number of seconds from 1 to {MAX_TIMEOUT_S}")
+_connections = whole(0, _SOME, "a whole number of connections from 0 (no bound) to 4294967295")
+_entries = whole(1, _SOME, "a whole number from 1 to 4294967295")
+_tunnel = choice(*get_args(TunnelKind))
+_tunnel_port = whole(1, 65535, "a port, a whole number from 1 to 65535")
 
 
-class Table(BaseModel):
-    """What all tables share: no unknown keys, no guessing of types, no change afterwards."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
+@dataclass(frozen=True, slots=True)
 class Daemon(Table):
     """``[daemon]``: the process itself."""
 
-    control: Annotated[Path, PlainValidator(fields.control)] = Field(
-        default=Path("/run/lvsd/control.sock"),
-        description="the absolute path of the control socket",
+    control: Path = key(fields.control, Path("/run/lvsd/control.sock"))
+    queue: int = key(whole(0, 65535, "a whole number from 0 to 65535"), 0)
+    queue_length: int = key(whole(1, _SOME, "a whole number of packets from 1 to 4294967295"), 4096)
+    on_crash: Literal["drop", "bypass"] = key(choice("drop", "bypass"), "drop")
+    max_connections: int = key(_entries, 1_000_000)
+    log_level: Literal["debug", "info", "warning", "error"] = key(
+        choice("debug", "info", "warning", "error"), "info"
     )
-    queue: int = Field(default=0, ge=0, le=65535, description="a whole number from 0 to 65535")
-    queue_length: int = Field(
-        default=4096,
-        ge=1,
-        le=0xFFFFFFFF,
-        description="a whole number of packets from 1 to 4294967295",
-    )
-    on_crash: Literal["drop", "bypass"] = Field(default="drop", description="one of: drop, bypass")
-    max_connections: int = Field(
-        default=1_000_000, ge=1, le=0xFFFFFFFF, description="a whole number from 1 to 4294967295"
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="one of: debug, info, warning, error"
-    )
-    log_format: Literal["auto", "text", "json", "journal"] = Field(
-        default="auto", description="one of: auto, text, json, journal"
+    log_format: Literal["auto", "text", "json", "journal"] = key(
+        choice("auto", "text", "json", "journal"), "auto"
     )
 
 
+@dataclass(frozen=True, slots=True)
 class Sysctl(Table):
     """``[sysctl]``: IPVS's own switches by their kernel names, and forwarding.
 
@@ -78,43 +55,45 @@ class Sysctl(Table):
     ``reserve_local_ports``: the host takes none of FULLNAT's local ports meanwhile.
     """
 
-    expire_nodest_conn: Switch = Field(default=False, description=_SWITCH)
-    expire_quiescent_template: Switch = Field(default=False, description=_SWITCH)
-    conn_reuse_mode: Annotated[int, BeforeValidator(fields.bits)] = Field(
-        default=1, ge=0, le=3, description="a whole number from 0 to 3"
-    )
-    sloppy_tcp: Switch = Field(default=False, description=_SWITCH)
-    sloppy_sctp: Switch = Field(default=False, description=_SWITCH)
-    forwarding: Switch = Field(default=True, description=_SWITCH)
-    reserve_local_ports: Switch = Field(default=True, description=_SWITCH)
+    expire_nodest_conn: bool = key(switch, default=False)
+    expire_quiescent_template: bool = key(switch, default=False)
+    conn_reuse_mode: int = key(fields.reuse_mode, 1)
+    sloppy_tcp: bool = key(switch, default=False)
+    sloppy_sctp: bool = key(switch, default=False)
+    forwarding: bool = key(switch, default=True)
+    reserve_local_ports: bool = key(switch, default=True)
 
 
+@dataclass(frozen=True, slots=True)
 class Timeouts(Table):
     """``[timeouts]``: what ``ipvsadm --set`` changes, in seconds."""
 
-    tcp_s: int = Field(default=900, ge=1, le=MAX_TIMEOUT_S, description=_TIMEOUT)
-    tcp_fin_s: int = Field(default=120, ge=1, le=MAX_TIMEOUT_S, description=_TIMEOUT)
-    udp_s: int = Field(default=300, ge=1, le=MAX_TIMEOUT_S, description=_TIMEOUT)
+    tcp_s: int = key(_seconds, 900)
+    tcp_fin_s: int = key(_seconds, 120)
+    udp_s: int = key(_seconds, 300)
 
 
+@dataclass(frozen=True, slots=True)
 class Server(Table):
     """``[[service.server]]``: a real server.
 
     ``forward`` and the tunnel's keys: None means the service's. A threshold of 0 means none.
     """
 
-    address: Annotated[fields.Endpoint, PlainValidator(fields.endpoint)] = Field(
-        description="an address and port such as 10.0.0.11:8080 or [2001:db8::11]:8080"
+    address: fields.Endpoint = key(
+        fields.endpoint,
+        expected="an address and port such as 10.0.0.11:8080 or [2001:db8::11]:8080",
     )
-    weight: int = Field(default=1, ge=0, le=65535, description="a whole number from 0 to 65535")
-    forward: Forward | None = Field(default=None, description="the name of a forwarder")
-    tunnel: TunnelKind | None = Field(default=None, description=_TUNNEL)
-    tunnel_port: int | None = Field(default=None, ge=1, le=65535, description=_TUNNEL_PORT)
-    tunnel_checksum: bool | None = Field(default=None, description="true or false")
-    upper_threshold: int = Field(default=0, ge=0, le=0xFFFFFFFF, description=_CONNECTIONS)
-    lower_threshold: int = Field(default=0, ge=0, le=0xFFFFFFFF, description=_CONNECTIONS)
+    weight: int = key(whole(0, 65535, "a whole number from 0 to 65535"), 1)
+    forward: str | None = key(fields.forward, None)
+    tunnel: TunnelKind | None = key(_tunnel, None)
+    tunnel_port: int | None = key(_tunnel_port, None)
+    tunnel_checksum: bool | None = key(boolean, None)
+    upper_threshold: int = key(_connections, 0)
+    lower_threshold: int = key(_connections, 0)
 
 
+@dataclass(frozen=True, slots=True)
 class Service(Table):
     """``[[service]]``: a virtual service, by address or by firewall mark.
 
@@ -123,64 +102,34 @@ class Service(Table):
     services. ``local_addresses`` are packed. ``servers`` stand in file order.
     """
 
-    name: Annotated[str, PlainValidator(fields.name)] = Field(
-        description="a name of 1 to 64 printable characters"
+    name: str = key(fields.name, expected=fields.NAME)
+    address: fields.Endpoint | None = key(fields.endpoint, None)
+    fwmark: int | None = key(whole(1, _SOME, "a firewall mark, from 1 to 4294967295"), None)
+    family: Literal[4, 6] = key(fields.family, 4)
+    protocol: Literal["tcp", "udp", "sctp"] | None = key(choice("tcp", "udp", "sctp"), None)
+    scheduler: str = key(fields.scheduler, "wlc")
+    scheduler_flags: frozenset[str] = key(ListOf(fields.flag, fields.FLAGS, frozenset), frozenset())
+    forward: str = key(fields.forward, "nat")
+    tunnel: TunnelKind = key(_tunnel, "ipip")
+    tunnel_port: int | None = key(_tunnel_port, None)
+    tunnel_checksum: bool = key(boolean, default=False)
+    mss_clamp: bool = key(boolean, default=False)
+    local_addresses: tuple[bytes, ...] = key(ListOf(fields.address, fields.ADDRESSES), ())
+    local_ports: fields.PortRange = key(fields.ports, fields.PortRange(1025, 65535))
+    client_address: ClientAddress = key(choice(*get_args(ClientAddress)), "toa")
+    toa_kind: int = key(fields.toa_kind, TOA_KIND)
+    tcp_timeout_s: int | None = key(_seconds, None)
+    udp_timeout_s: int | None = key(_seconds, None)
+    udp_answered_timeout_s: int | None = key(_seconds, None)
+    persistence_s: int | None = key(_seconds, None)
+    persistence_netmask: int | None = key(
+        whole(1, 128, "a prefix length, 1 to 32 for IPv4, 1 to 128 for IPv6"), None
     )
-    address: Annotated[fields.Endpoint, PlainValidator(fields.endpoint)] | None = Field(
-        default=None, description="an address and port such as 192.0.2.10:80 or [2001:db8::10]:80"
-    )
-    fwmark: int | None = Field(
-        default=None, ge=1, le=0xFFFFFFFF, description="a firewall mark, from 1 to 4294967295"
-    )
-    family: Literal[4, 6] = Field(default=4, description="4 or 6")
-    protocol: Literal["tcp", "udp", "sctp"] | None = Field(
-        default=None, description="one of: tcp, udp, sctp"
-    )
-    scheduler: Annotated[str, PlainValidator(fields.scheduler)] = Field(
-        default="wlc", description="the name of a scheduler"
-    )
-    scheduler_flags: frozenset[str] = Field(
-        default=frozenset(), strict=False, description="a list of the scheduler's flags"
-    )
-    forward: Forward = Field(default="nat", description="the name of a forwarder")
-    tunnel: TunnelKind = Field(default="ipip", description=_TUNNEL)
-    tunnel_port: int | None = Field(default=None, ge=1, le=65535, description=_TUNNEL_PORT)
-    tunnel_checksum: bool = Field(default=False, description="true or false")
-    mss_clamp: bool = Field(default=False, description="true or false")
-    local_addresses: tuple[Annotated[bytes, PlainValidator(fields.address)], ...] = Field(
-        default=(), strict=False, description=fields.ADDRESSES
-    )
-    local_ports: Annotated[fields.PortRange, PlainValidator(fields.ports)] = Field(
-        default=fields.PortRange(1025, 65535), description=fields.PORTS
-    )
-    client_address: ClientAddress = Field(default="toa", description="one of: toa, proxy-v2, none")
-    toa_kind: Annotated[int, AfterValidator(fields.toa_kind)] = Field(
-        default=TOA_KIND, ge=0, le=255, description=fields.TOA_KIND
-    )
-    tcp_timeout_s: int | None = Field(default=None, ge=1, le=MAX_TIMEOUT_S, description=_TIMEOUT)
-    udp_timeout_s: int | None = Field(default=None, ge=1, le=MAX_TIMEOUT_S, description=_TIMEOUT)
-    udp_answered_timeout_s: int | None = Field(
-        default=None, ge=1, le=MAX_TIMEOUT_S, description=_TIMEOUT
-    )
-    persistence_s: int | None = Field(default=None, ge=1, le=MAX_TIMEOUT_S, description=_TIMEOUT)
-    persistence_netmask: int | None = Field(
-        default=None,
-        ge=1,
-        le=128,
-        description="a prefix length, 1 to 32 for IPv4, 1 to 128 for IPv6",
-    )
-    one_packet: bool = Field(default=False, description="true or false")
-    max_connections: int | None = Field(
-        default=None, ge=1, le=0xFFFFFFFF, description="a whole number from 1 to 4294967295"
-    )
-    interface: Annotated[str, PlainValidator(fields.interface)] | None = Field(
-        default=None, description="the name of a network interface"
-    )
-    servers: tuple[Server, ...] = Field(
-        default=(),
-        alias="server",
-        strict=False,
-        description="[[service.server]] tables, in double brackets",
+    one_packet: bool = key(boolean, default=False)
+    max_connections: int | None = key(_entries, None)
+    interface: str | None = key(fields.interface, None)
+    servers: tuple[Server, ...] = key(
+        TablesOf(Server, "[[service.server]] tables, in double brackets"), (), word="server"
     )
 
     @property
@@ -217,15 +166,13 @@ class Service(Table):
         return Tun(kind, port if kind == "gue" else 0, checksum and kind != "ipip")
 
 
+@dataclass(frozen=True, slots=True)
 class Config(Table):
     """A whole configuration file."""
 
-    daemon: Daemon = Field(default=Daemon(), description="a table")
-    sysctl: Sysctl = Field(default=Sysctl(), description="a table")
-    timeouts: Timeouts = Field(default=Timeouts(), description="a table")
-    services: tuple[Service, ...] = Field(
-        default=(),
-        alias="service",
-        strict=False,
-        description="[[service]] tables, in double brackets",
+    daemon: Daemon = key(TableOf(Daemon), Daemon())
+    sysctl: Sysctl = key(TableOf(Sysctl), Sysctl())
+    timeouts: Timeouts = key(TableOf(Timeouts), Timeouts())
+    services: tuple[Service, ...] = key(
+        TablesOf(Service, "[[service]] tables, in double brackets"), (), word="service"
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, get_args
 from forwarders import FORWARDERS
 from forwarders.plan import TunnelKind
 from lvsd.config import fields
-from lvsd.config.document import endpoint_of, family_of, repeated, tables, word_of
+from lvsd.config.document import ServerTable, endpoint_of, family_of, repeated, word_of
 from lvsd.config.faults import Fault, shown
 
 if TYPE_CHECKING:
@@ -39,6 +39,12 @@ KEYS = {
 }
 """The modes that a key means anything to; all others mean something to every mode."""
 
+_OWN = frozenset({"forward", *KEYS})
+"""What a server may say of its own way; most servers say nothing."""
+
+_PORT_STAYS = frozenset({"dr", "tun"})
+"""Where a packet reaches the server with the port that it has."""
+
 KINDS = {"tunnel_port": ("gue",), "tunnel_checksum": ("gue", "gre")}
 """The kinds of tunnel that a tunnel's option belongs to, as with ipvsadm."""
 
@@ -46,39 +52,47 @@ KINDS = {"tunnel_port": ("gue",), "tunnel_checksum": ("gue", "gre")}
 class Member(NamedTuple):
     """A server's table with its key; ``mode`` and ``tunnel`` are its own or the service's.
 
-    Both are None where the word is none that is known.
+    Both are None where the word is none that is known, ``endpoint`` where it is none.
     """
 
     key: Key
     table: Table
+    endpoint: Endpoint | None
     mode: str | None
     tunnel: str | None
 
 
-def faults(key: Key, service: Table) -> Iterator[Fault]:
+def faults(key: Key, service: Table, servers: Sequence[ServerTable]) -> Iterator[Fault]:
     """Yield what is wrong between a service, its servers, and the ways they are forwarded."""
-    servers = [_member(service, *each) for each in tables(service, key, "server")]
-    members = servers or [_member(service, key, {})]
+    whole = _member(service, ServerTable(key, {}, None))
+    members = [
+        _member(service, each)
+        if each.table.keys() & _OWN
+        else Member(*each, whole.mode, whole.tunnel)
+        for each in servers
+    ] or [whole]
     yield from _foreign_keys(key, service, members)
-    yield from _tunnels(key, service, [each for each in members if each.mode == "tun"])
+    tunnels = [each for each in members if each.mode == "tun"]
+    if tunnels:
+        yield from _tunnels(key, service, tunnels)
     yield from _clamp(key, service)
     family, virtual = family_of(service), endpoint_of(service)
-    for server in servers:
-        endpoint = endpoint_of(server.table)
-        if endpoint:
-            yield from _family(family, server, endpoint)
-            yield from _port(service, virtual, server, endpoint)
+    for each in members:
+        if each.endpoint:
+            if each.endpoint.family != family:
+                yield from _family(family, each, each.endpoint)
+            if each.mode in _PORT_STAYS:
+                yield from _port(service, virtual, each, each.endpoint)
     fullnat = [each for each in members if each.mode == "fullnat"]
     if fullnat:
         yield from _fullnat(key, service, fullnat)
         yield from _local_addresses(key, service, servers)
 
 
-def _member(service: Table, key: Key, server: Table) -> Member:
-    said = {**service, **server}
+def _member(service: Table, server: ServerTable) -> Member:
+    said = {**service, **server.table}
     return Member(
-        key,
-        server,
+        *server,
         mode=word_of(said, "forward", FORWARDERS, DEFAULT_MODE),
         tunnel=word_of(said, "tunnel", TUNNELS, DEFAULT_TUNNEL),
     )
@@ -87,9 +101,10 @@ def _member(service: Table, key: Key, server: Table) -> Member:
 def _foreign_keys(key: Key, service: Table, members: Sequence[Member]) -> Iterator[Fault]:
     """Want keys of a mode only where a server has that mode."""
     used = {each.mode for each in members}
-    for word, modes in KEYS.items():
+    for word in (word for word in KEYS if word in service):
+        modes = KEYS[word]
         expected = " or ".join(modes)
-        if word in service and not used & {*modes, None}:
+        if not used & {*modes, None}:
             text = f"set, but no server is forwarded by {expected}, expected only with one that is"
             yield Fault((*key, word), text)
     for each in members:
@@ -133,7 +148,7 @@ def _clamp(key: Key, service: Table) -> Iterator[Fault]:
 
 def _family(family: int | None, server: Member, endpoint: Endpoint) -> Iterator[Fault]:
     """Want a server of the service's family, unless a tunnel leads to it."""
-    if not family or endpoint.family == family or server.mode in {"tun", None}:
+    if not family or server.mode in {"tun", None}:
         return
     yield Fault(
         (*server.key, "address"),
@@ -146,8 +161,6 @@ def _port(
     service: Table, virtual: Endpoint | None, server: Member, endpoint: Endpoint
 ) -> Iterator[Fault]:
     """Want the service's port where a packet reaches the server with the one that it has."""
-    if server.mode not in {"dr", "tun"}:
-        return
     if "fwmark" in service:
         port, expected = 0, "0, as the mark's packets have many"
     elif virtual:
@@ -175,7 +188,7 @@ def _fullnat(key: Key, service: Table, members: Sequence[Member]) -> Iterator[Fa
         yield Fault((*key, "toa_kind"), text)
 
 
-def _local_addresses(key: Key, service: Table, servers: Sequence[Member]) -> Iterator[Fault]:
+def _local_addresses(key: Key, service: Table, servers: Sequence[ServerTable]) -> Iterator[Fault]:
     """Want addresses to send from: of the service's family, each once, and nobody else's."""
     at = (*key, "local_addresses")
     given = service.get("local_addresses")
@@ -187,7 +200,7 @@ def _local_addresses(key: Key, service: Table, servers: Sequence[Member]) -> Ite
     if not isinstance(given, list):
         return
     family, virtual = family_of(service), endpoint_of(service)
-    real = {endpoint.address for each in servers if (endpoint := endpoint_of(each.table))}
+    real = {each.endpoint.address for each in servers if each.endpoint}
     local = [((*at, index), _address(value)) for index, value in enumerate(given)]
     for place, address in local:
         if address is None:

@@ -10,13 +10,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lvsd.config import fields, modes
-from lvsd.config.document import endpoint_of, family_of, repeated, tables, word_of
+from lvsd.config.document import (
+    endpoint_of,
+    family_of,
+    repeated,
+    servers_of,
+    tables,
+    word_of,
+)
 from lvsd.config.faults import Fault, shown, unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
+    from collections.abc import Hashable, Iterator, Sequence
 
-    from lvsd.config.document import Table
+    from lvsd.config.document import ServerTable, Table
     from lvsd.config.faults import Key
 
 DEFAULT_SCHEDULER = "wlc"
@@ -42,8 +49,9 @@ def faults(document: Table) -> Iterator[Fault]:
         yield from _persistence(key, service)
         yield from _one_packet(key, service)
         yield from _timeouts(key, service)
-        yield from _servers(key, service)
-        yield from modes.faults(key, service)
+        servers = servers_of(service, key)
+        yield from _servers(service, servers)
+        yield from modes.faults(key, service, servers)
     yield from repeated("name", (((*key, "name"), table.get("name")) for key, table in services))
     yield from repeated("service", map(_identified, services))
 
@@ -123,18 +131,19 @@ def _timeouts(key: Key, service: Table) -> Iterator[Fault]:
             yield Fault((*key, word), text)
 
 
-def _servers(key: Key, service: Table) -> Iterator[Fault]:
+def _servers(service: Table, servers: Sequence[ServerTable]) -> Iterator[Fault]:
     """Want servers apart from the service, each once, with thresholds in order."""
-    servers = tables(service, key, "server")
-    virtual = endpoint_of(service)
-    endpoints = [((*at, "address"), endpoint_of(server)) for at, server in servers]
-    for at, endpoint in endpoints:
-        if endpoint and virtual and endpoint.address == virtual.address:
-            text = f"{shown(str(endpoint))} is the service's own address, expected a server's"
-            yield Fault(at, text)
-    yield from repeated("server", endpoints)
-    for at, server in servers:
-        lower, upper = server.get("lower_threshold", 0), server.get("upper_threshold", 0)
+    if virtual := endpoint_of(service):
+        for at, _, endpoint in servers:
+            if endpoint and endpoint.address == virtual.address:
+                text = f"{shown(str(endpoint))} is the service's own address, expected a server's"
+                yield Fault((*at, "address"), text)
+    if len({endpoint for _, _, endpoint in servers}) < len(servers):
+        yield from repeated("server", (((*at, "address"), each) for at, _, each in servers))
+    for at, server, _ in servers:
+        if "lower_threshold" not in server:
+            continue
+        lower, upper = server["lower_threshold"], server.get("upper_threshold", 0)
         if type(lower) is int and type(upper) is int and 0 <= upper < lower:
             text = f"{shown(lower)} is above upper_threshold, expected at most {shown(upper)}"
             if not upper:

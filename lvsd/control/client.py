@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import socket
+import struct
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from lvsd.control.protocol import Code, encode_line
 from lvsd.errors import ControlError
@@ -22,7 +24,9 @@ PATH_VARIABLE = "LVSD_CONTROL"
 """An environment variable that names another socket."""
 
 TIMEOUT_S = 30.0
-"""How long a daemon under full load may take for the next line of its answer."""
+"""How long a daemon under full load may take to accept, and for the next line of its answer."""
+
+_TIMEVAL: Final = struct.Struct("@ll")
 
 
 def default_path() -> Path:
@@ -40,13 +44,24 @@ class ControlClient:
         self._path = path
         self._timeout_s = timeout_s
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(timeout_s)
         try:
-            self._socket.connect(str(path))
+            self._connect()
         except OSError as error:
             self._socket.close()
             raise ControlError(self._reason(error)) from error
+        self._socket.settimeout(timeout_s)
         self._lines = self._socket.makefile("rb")
+
+    def _connect(self) -> None:
+        """Connect; wait while others fill the listener's backlog. Raise OSError.
+
+        Only a blocking socket waits for that (unix_stream_connect): Python's own timeout would
+        make it one that does not block, which is told EAGAIN at once.
+        """
+        whole_s, rest_s = divmod(self._timeout_s, 1.0)
+        timeout = _TIMEVAL.pack(int(whole_s), max(int(rest_s * 1e6), 1))  # all zero is for ever
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
+        self._socket.connect(str(self._path))
 
     def __enter__(self) -> Self:
         return self
@@ -85,7 +100,8 @@ class ControlClient:
     def _raw_answers(self, method: str, params: dict[str, object]) -> Iterator[bytes]:
         """Send a request; yield the answer's lines, without parsing those that say more."""
         try:
-            self._socket.sendall(encode_line({"method": method, "params": params}))
+            with suppress(BrokenPipeError):  # it says why it hung up before it does
+                self._socket.sendall(encode_line({"method": method, "params": params}))
             while True:
                 line = self._lines.readline()
                 if not line.endswith(b"\n"):
@@ -115,8 +131,13 @@ class ControlClient:
                 return f"lvsd is not running: nobody listens on {path}; start it"
             case PermissionError():
                 return f"Permission denied (you must be root) to use {path}"
+            case BlockingIOError():
+                return (
+                    f"lvsd did not accept on {path} within {self._timeout_s:g} s: "
+                    "more clients wait than it serves; end some, or see its log"
+                )
             case TimeoutError():
-                return f"lvsd does not answer on {path} within {self._timeout_s:.0f} s"
+                return f"lvsd does not answer on {path} within {self._timeout_s:g} s"
             case ConnectionError():
                 return f"lvsd hung up on {path}; its log may say why"
             case _:

@@ -7,11 +7,10 @@ then the result is a list, which the server sends in slices. What cannot be done
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Collection, Container, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Self, TypeAlias
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import lvsd
 from lvsd.control.describe import connection_entry, service_entry, timeouts_entry
@@ -31,6 +30,9 @@ Counters: TypeAlias = Callable[[], Mapping[str, Mapping[str, int]]]
 """Tells what is counted around the director: groups by name, counters by name."""
 
 _NUMBERS = {name: number for number, name in PROTOCOL_NAMES.items()}
+_SELECTABLE: Final = ("tcp", "udp", "sctp")
+_MAX_SHOWN: Final = 60
+"""Characters of what a client sent that an answer repeats."""
 
 
 class RequestError(ControlError):
@@ -53,44 +55,73 @@ class Context:
 # --- parameters -----------------------------------------------------------------------------
 
 
-class NoParams(BaseModel):
+class NoParams:
     """Nothing."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    @classmethod
+    def read(cls, params: dict[str, object]) -> NoParams:
+        """Return the parameters. Raise ValueError."""
+        _want_only((), params)
+        return cls()
 
 
-class Selector(NoParams):
-    """One service: protocol, address and port, or fwmark and family."""
+@dataclass(frozen=True, slots=True)
+class ServiceParams:
+    """One service, by the core's name for it, or all of them."""
 
-    protocol: Literal["tcp", "udp", "sctp"] | None = None
-    address: str | None = None
-    port: int = Field(default=0, ge=0, le=0xFFFF)
-    fwmark: int = Field(default=0, ge=0, le=0xFFFFFFFF)
-    family: Literal[4, 6] = 4
+    service: ServiceKey | None
 
-    @model_validator(mode="after")
-    def _names_one(self) -> Self:
-        by_endpoint = self.protocol is not None and self.address is not None
-        if by_endpoint == bool(self.fwmark):
-            raise ValueError("give protocol, address and port, or a fwmark")
-        if self.address is not None:
-            pack(self.address)
-        return self
-
-    @property
-    def key(self) -> ServiceKey:
-        """The core's name for it."""
-        if self.protocol is None or self.address is None:
-            return ServiceKey(fwmark=self.fwmark, family=self.family)
-        vip = pack(self.address)
-        family = 4 if len(vip) == 4 else 6
-        return ServiceKey(_NUMBERS[self.protocol], vip, self.port, family=family)
+    @classmethod
+    def read(cls, params: dict[str, object]) -> ServiceParams:
+        """Return the parameters. Raise ValueError."""
+        _want_only(("service",), params)
+        selector = params.get("service")
+        if selector is None:
+            return cls(None)
+        if not isinstance(selector, dict):
+            raise ValueError(f"service: {_shown(selector)} is no object")  # noqa: TRY004 - the client's mistake
+        return cls(_selected(selector))
 
 
-class ServiceParams(NoParams):
-    """One service, or all of them."""
+def _selected(selector: dict[str, object]) -> ServiceKey:
+    """Return the service that a `lvsd.control.protocol.ServiceSelector` names. Raise ValueError."""
+    _want_only(("protocol", "address", "port", "fwmark", "family"), selector, "service.")
+    protocol, address = selector.get("protocol"), selector.get("address")
+    port = _number(selector, "port", range(1 << 16), 0)
+    fwmark = _number(selector, "fwmark", range(1 << 32), 0)
+    family = _number(selector, "family", (4, 6), 4)
+    if not (protocol is None or protocol in _SELECTABLE):
+        expected = ", ".join(_SELECTABLE)
+        raise ValueError(f"service.protocol: {_shown(protocol)} is none of {expected}")
+    if not (address is None or isinstance(address, str)):
+        raise ValueError(f"service.address: {_shown(address)} is no string")
+    if (protocol is not None and address is not None) == bool(fwmark):
+        raise ValueError("service: give protocol, address and port, or a fwmark")
+    if protocol is None or address is None:
+        return ServiceKey(fwmark=fwmark, family=family)
+    try:
+        vip = pack(address)
+    except ValueError as error:
+        raise ValueError(f"service.address: {error}") from None
+    return ServiceKey(_NUMBERS[str(protocol)], vip, port, family=4 if len(vip) == 4 else 6)
 
-    service: Selector | None = None
+
+def _number(selector: dict[str, object], word: str, allowed: Container[int], default: int) -> int:
+    value = selector.get(word, default)
+    if type(value) is not int or value not in allowed:
+        raise ValueError(f"service.{word}: {_shown(value)} is no number that it can be")
+    return value
+
+
+def _want_only(known: Collection[str], given: Mapping[str, object], before: str = "") -> None:
+    for word in given:
+        if word not in known:
+            there = f"; there are: {', '.join(known)}" if known else ""
+            raise ValueError(f"{before}{word[:_MAX_SHOWN]}: unknown{there}")
+
+
+def _shown(value: object) -> str:
+    return json.dumps(value)[:_MAX_SHOWN]
 
 
 # --- methods --------------------------------------------------------------------------------
@@ -99,7 +130,7 @@ class ServiceParams(NoParams):
 def list_services(context: Context, params: ServiceParams) -> Iterator[ServiceEntry]:
     """Describe one service or all, with their real servers."""
     services = context.balancer.services
-    chosen = list(services) if params.service is None else [services.get(params.service.key)]
+    chosen = list(services) if params.service is None else [services.get(params.service)]
     now = context.balancer.now
     return (service_entry(service, now) for service in chosen)
 
@@ -117,8 +148,7 @@ def timeouts(context: Context, _: NoParams) -> TimeoutsEntry:
 
 def zero(context: Context, params: ServiceParams) -> None:
     """Set the counters of one service, or of all, to zero."""
-    key = None if params.service is None else params.service.key
-    context.balancer.apply([Zero(key)], context.balancer.now)
+    context.balancer.apply([Zero(params.service)], context.balancer.now)
 
 
 def status(context: Context, _: NoParams) -> StatusEntry:
@@ -139,28 +169,19 @@ def status(context: Context, _: NoParams) -> StatusEntry:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A function and the model of its parameters."""
+    """A function, and what makes its parameters of an object, or raises ValueError."""
 
-    params: type[BaseModel]
+    params: Callable[[dict[str, object]], object]
     run: Callable[..., object]
 
 
 METHODS: Mapping[str, Method] = {
-    "connections": Method(NoParams, list_connections),
-    "list": Method(ServiceParams, list_services),
-    "status": Method(NoParams, status),
-    "timeouts": Method(NoParams, timeouts),
-    "zero": Method(ServiceParams, zero),
+    "connections": Method(NoParams.read, list_connections),
+    "list": Method(ServiceParams.read, list_services),
+    "status": Method(NoParams.read, status),
+    "timeouts": Method(NoParams.read, timeouts),
+    "zero": Method(ServiceParams.read, zero),
 }
-
-
-class Request(BaseModel):
-    """A line from a client."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    method: str
-    params: dict[str, object] = Field(default_factory=dict)
 
 
 def call(context: Context, line: bytes) -> object:
@@ -169,23 +190,34 @@ def call(context: Context, line: bytes) -> object:
     Raise `RequestError` if the line is wrong, `ControlError` if it cannot be done.
     """
     try:
-        request = Request.model_validate_json(line)
-    except ValidationError as error:
-        raise RequestError(Code.BAD_REQUEST, _explain(error)) from None
-    method = METHODS.get(request.method)
+        name, params = _request(line)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(Code.BAD_REQUEST, str(error)) from None
+    method = METHODS.get(name)
     if method is None:
         known = ", ".join(METHODS)
-        raise RequestError(Code.UNKNOWN_METHOD, f"no method {request.method!r}; there are: {known}")
+        raise RequestError(Code.UNKNOWN_METHOD, f"no method {name!r}; there are: {known}")
     try:
-        params = method.params.model_validate(request.params)
-    except ValidationError as error:
-        raise RequestError(Code.BAD_PARAMS, _explain(error)) from None
-    return method.run(context, params)
+        read = method.params(params)
+    except ValueError as error:
+        raise RequestError(Code.BAD_PARAMS, str(error)) from None
+    return method.run(context, read)
 
 
-def _explain(error: ValidationError) -> str:
-    """Return what is wrong where, in one line."""
-    return "; ".join(
-        ": ".join(filter(None, [".".join(map(str, each["loc"])), each["msg"]]))
-        for each in error.errors(include_url=False)
-    )
+def _request(line: bytes) -> tuple[str, dict[str, object]]:
+    """Return the method's name and its parameters. Raise ValueError."""
+    try:
+        request = json.loads(line.decode())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"it is no JSON: {error}") from None
+    if not isinstance(request, dict):
+        raise ValueError(f"{_shown(request)} is no object")  # noqa: TRY004 - the client's mistake
+    _want_only(("method", "params"), request)
+    name, params = request.get("method"), request.get("params", {})
+    if name is None:
+        raise ValueError("method: missing")
+    if not isinstance(name, str):
+        raise ValueError(f"method: {_shown(name)} is no string")  # noqa: TRY004 - same reason
+    if not isinstance(params, dict):
+        raise ValueError(f"params: {_shown(params)} is no object")  # noqa: TRY004 - same reason
+    return name, params

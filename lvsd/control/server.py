@@ -1,8 +1,7 @@
 """The daemon's end of the control socket.
 
-It shares the event loop with the packets, so nothing here may take long or much: all clients
-together get a slice of it at a time (`lvsd.turns`), a line has a length, a client a time to speak
-and to listen, and there are at most `MAX_CLIENTS` of them.
+A line has a length, a client a time to speak and to listen, and there are at most `MAX_CLIENTS` of
+them. Who answers is asked for the next line when the client has taken the one before.
 """
 
 from __future__ import annotations
@@ -10,24 +9,18 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import suppress
-from time import perf_counter
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import structlog
 
-from lvsd.control.methods import Context, RequestError, call
-from lvsd.control.protocol import MAX_REQUEST, Code, encode, encode_error, encode_line
+from lvsd.control.protocol import MAX_REQUEST, Code, encode_error
 from lvsd.control.stale import remove_stale
-from lvsd.errors import ControlError, KernelError, PrivilegeError
-from lvsd.turns import Turns
+from lvsd.errors import KernelError, PrivilegeError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
-
-    from lvsd.control.describe import DirectorView
-    from lvsd.control.methods import Counters
 
 MAX_CLIENTS = 32
 """Clients at a time; one more is told that the daemon is busy."""
@@ -38,7 +31,9 @@ IDLE_S = 60.0
 STALL_S = 30.0
 """A client that has not taken what it asked for after so long is cut off."""
 
-BACKLOG = 16
+BACKLOG = 128
+"""Clients that may wait until they are accepted, be it to be told that the daemon is busy; one
+more waits in connect(2)."""
 SOCKET_UMASK = 0o117  # rw for owner and group: mode 0660
 DIRECTORY_MODE = 0o755
 
@@ -48,25 +43,12 @@ _log = structlog.get_logger(__name__)
 class ControlServer:
     """Serves the control protocol on a Unix stream socket, mode 0660.
 
-    ``counters`` is asked for what the daemon counts around the director, by group, such as
-    ``{"queue": {"received": 9}}``. ``started`` is the director's ``now`` when the daemon began,
-    by default the present one; the uptime counts from it. ``turns`` are what all work on requests
-    is done in.
+    ``ask`` gives the lines that answer a line; an iterator that is left before its end is closed.
     """
 
-    def __init__(
-        self,
-        balancer: DirectorView,
-        path: Path,
-        *,
-        counters: Counters = dict,
-        started: float | None = None,
-        turns: Turns | None = None,
-    ) -> None:
+    def __init__(self, ask: Callable[[bytes], AsyncGenerator[bytes]], path: Path) -> None:
         self.path = path
-        self._turns = turns or Turns()
-        began = balancer.now if started is None else started
-        self._context = Context(balancer, began, counters)
+        self._ask = ask
         self._server: asyncio.AbstractServer | None = None
         self._clients: set[asyncio.Task[None]] = set()
         self._inode: int | None = None
@@ -92,7 +74,10 @@ class ControlServer:
         )
 
     async def stop(self) -> None:
-        """Hang up on everybody and remove the socket, unless it is another's by now."""
+        """Hang up on everybody and remove the socket, unless it is another's by now.
+
+        One that cannot be removed is said; the next daemon replaces it if it can.
+        """
         if self._server is not None:
             self._server.close()
             for client in self._clients:
@@ -102,9 +87,13 @@ class ControlServer:
             self._server = None
         if self._inode is None:
             return
-        with suppress(FileNotFoundError):
+        try:
             if self.path.stat().st_ino == self._inode:
                 self.path.unlink()
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            _log.warning("left behind", what=f"the control socket {self.path}: {error.strerror}")
 
     # --- the socket -------------------------------------------------------------------------
 
@@ -133,7 +122,7 @@ class ControlServer:
         self._clients.add(task)
         try:
             if busy:
-                writer.write(encode_error(Code.BUSY, f"{MAX_CLIENTS} clients are served already"))
+                writer.write(encode_error(Code.BUSY, f"busy with {MAX_CLIENTS} others; try again"))
             else:
                 await self._converse(reader, writer)
             writer.close()
@@ -156,40 +145,9 @@ class ControlServer:
             await self._answer(line, writer)
 
     async def _answer(self, line: bytes, writer: asyncio.StreamWriter) -> None:
-        try:
-            answer = b""
-            async with self._turns.slice():
-                result = call(self._context, line)
-                if not isinstance(result, Iterator):
-                    answer = encode_line({"result": result})
-            if isinstance(result, Iterator):
-                await self._send_list(result, writer)
-            else:
-                await _send(writer, answer)
-        except RequestError as error:
-            await _send(writer, encode_error(error.code, str(error)))
-        except ControlError as error:
-            await _send(writer, encode_error(Code.REFUSED, str(error)))
-        except (TimeoutError, ConnectionError):
-            raise
-        except Exception:  # noqa: BLE001 - the daemon balances on, whatever is wrong here
-            _log.exception("control request failed", request=line[:200])
-            await _send(writer, encode_error(Code.INTERNAL, "internal error; see lvsd's log"))
-
-    async def _send_list(self, items: Iterator[object], writer: asyncio.StreamWriter) -> None:
-        """Send a list as lines of one slice each, the last without ``more``."""
-        more = True
-        while more:
-            encoded: list[bytes] = []
-            more = False
-            async with self._turns.slice() as deadline:
-                for item in items:
-                    encoded.append(encode(item))
-                    if perf_counter() >= deadline:
-                        more = True
-                        break
-                line = b",".join(encoded)
-            await _send(writer, b'{"result":[%b]%b}\n' % (line, b',"more":true' if more else b""))
+        async with aclosing(self._ask(line)) as lines:
+            async for each in lines:
+                await _send(writer, each)
 
 
 async def _send(writer: asyncio.StreamWriter, line: bytes) -> None:

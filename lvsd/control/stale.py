@@ -32,6 +32,6 @@ def remove_stale(path: Path) -> bool:
         except ConnectionRefusedError:
             path.unlink()
             return True
-        except TimeoutError:
+        except (BlockingIOError, TimeoutError):
             pass  # a full backlog: somebody listens, if slowly
     raise OSError(errno.EADDRINUSE, "another lvsd is listening there")

@@ -14,7 +14,7 @@ nothing dearer.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from lvsd.core.admission import Admission
 from lvsd.core.commands import (
@@ -36,13 +36,15 @@ from lvsd.core.service import RealServer, Service
 from lvsd.errors import ControlError, PluginError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from lvsd.core.commands import Change, Command
     from lvsd.core.service_table import ServiceTable
     from lvsd.core.timeouts import Timeouts
     from lvsd.core.values import ServerConfig
     from schedulers.base import Scheduler
+
+_LET_GO_TOGETHER: Final = 256
 
 SchedulerFactory: TypeAlias = "Callable[[str, frozenset[str]], Scheduler]"
 """Makes a scheduler, for one service, of its name and its flags. Raises PluginError."""
@@ -65,43 +67,68 @@ class Door:
         self._admission = admission
         self._make_scheduler = make_scheduler
 
+    def open(self) -> Steps:
+        """Begin with a list of commands; one at a time goes through the door."""
+        return Steps(self._services, self._timeouts, self._admission, self._make_scheduler)
+
     def apply(self, commands: Iterable[Command], now: float) -> Changes:
         """Do all commands in their order, and tell what changed; or do none.
 
         Raise ControlError or PluginError for the first that cannot be done.
         """
-        steps = _Steps(self._services, self._timeouts, self._make_scheduler)
-        try:
-            for command in commands:
-                steps.do(command)
-        except BaseException:
-            steps.undo()
-            raise
-        for follows, service in steps.news:
-            follows(self._admission, service)
-        return Changes(now, tuple(steps.changes))
+        steps = self.open()
+        for command in commands:
+            steps.do(command)
+        return steps.finish(now)
 
 
-class _Steps:
+class Steps:
     """One list of commands on its way: what it has changed so far, and how to take it back.
 
-    ``news`` are the services that came, went or have another bound, in that order.
+    Packets may be handled between one command and the next, and meet what is there so far.
     """
 
     def __init__(
-        self, services: ServiceTable, timeouts: Timeouts, make_scheduler: SchedulerFactory
+        self,
+        services: ServiceTable,
+        timeouts: Timeouts,
+        admission: Admission,
+        make_scheduler: SchedulerFactory,
     ) -> None:
         self._services = services
         self._timeouts = timeouts
+        self._admission = admission
         self._make_scheduler = make_scheduler
         self._undo: list[Callable[[], object]] = []
         self._new: set[Service] = set()
         self._forked: set[int] = set()
-        self.changes: list[Change] = []
-        self.news: list[tuple[Callable[[Admission, Service], None], Service]] = []
+        self._changes: list[Change] = []
+        self._news: list[tuple[Callable[[Admission, Service], None], Service]] = []
+        """The services that came, went or have another bound, in that order."""
 
     def do(self, command: Command) -> None:
-        """Do one command. Raise ControlError or PluginError."""
+        """Do one command. Raise ControlError or PluginError; all is as it was before then."""
+        try:
+            self._do(command)
+        except BaseException:
+            for step in reversed(self._undo):
+                step()
+            raise
+
+    def finish(self, now: float) -> Changes:
+        """End the list, and tell what changed."""
+        for follows, service in self._news:
+            follows(self._admission, service)
+        return Changes(now, tuple(self._changes))
+
+    def dismantling(self) -> Iterator[None]:
+        """Let go of how to take it back, step by step, as ten thousand notes take their time."""
+        for notes in (self._undo, self._changes):
+            while notes:
+                del notes[-_LET_GO_TOGETHER:]
+                yield
+
+    def _do(self, command: Command) -> None:
         match command:
             case AddServer():
                 self._add_server(command)
@@ -121,11 +148,6 @@ class _Steps:
             case Zero():
                 self._zero(command)
 
-    def undo(self) -> None:
-        """Take back all that was done, the last first."""
-        for step in reversed(self._undo):
-            step()
-
     # --- services -----------------------------------------------------------------------------
 
     def _add_service(self, command: AddService) -> None:
@@ -136,8 +158,8 @@ class _Steps:
         self._services.put_in(service)
         self._undo.append(partial(self._services.withdraw, service))
         self._new.add(service)
-        self.news.append((Admission.came, service))
-        self.changes.append(ServiceChange(service.key, None, wanted))
+        self._news.append((Admission.came, service))
+        self._changes.append(ServiceChange(service.key, None, wanted))
 
     def _edit_service(self, command: EditService) -> None:
         wanted = command.config
@@ -157,9 +179,9 @@ class _Steps:
         if wanted.timing != before.timing:
             service.retime()
         if wanted.max_connections != before.max_connections:
-            self.news.append((Admission.came, service))
+            self._news.append((Admission.came, service))
         if wanted != before:
-            self.changes.append(ServiceChange(service.key, before, wanted))
+            self._changes.append(ServiceChange(service.key, before, wanted))
 
     def _taken_over(self, service: Service, name: str, flags: frozenset[str]) -> Scheduler:
         """Return another scheduler that starts from a service's present servers."""
@@ -180,8 +202,8 @@ class _Steps:
             self._remove_server(service, server)
         self._services.take_out(service)
         self._undo.append(partial(self._services.put_back, service))
-        self.news.append((Admission.went, service))
-        self.changes.append(ServiceChange(service.key, service.config, None))
+        self._news.append((Admission.went, service))
+        self._changes.append(ServiceChange(service.key, service.config, None))
 
     # --- real servers -------------------------------------------------------------------------
 
@@ -199,7 +221,7 @@ class _Steps:
         if departed is not None or service not in self._new:
             self._undo.append(partial(service.delist, server))
         service.departed.pop(wanted.place, None)
-        self.changes.append(ServerChange(service.key, *wanted.place, None, wanted))
+        self._changes.append(ServerChange(service.key, *wanted.place, None, wanted))
 
     def _return(self, service: Service, server: RealServer, wanted: ServerConfig) -> None:
         """Let a departed server come back to its service, or to another one of its key."""
@@ -229,7 +251,7 @@ class _Steps:
         server.settle(wanted)
         self._tell(service, server, "notice the change of", service.scheduler.edit)
         if wanted != settled.config:
-            self.changes.append(ServerChange(service.key, *wanted.place, settled.config, wanted))
+            self._changes.append(ServerChange(service.key, *wanted.place, settled.config, wanted))
 
     def _remove_server(self, service: Service, server: RealServer) -> None:
         """Remove a server; it is gone even if the scheduler fails to let go of it.
@@ -254,7 +276,7 @@ class _Steps:
             service.scheduler.remove(server)
         except BaseException as error:  # noqa: BLE001 - a plug-in's; the server is gone all the same
             service.fault = error
-        self.changes.append(ServerChange(service.key, *server.config.place, server.config, None))
+        self._changes.append(ServerChange(service.key, *server.config.place, server.config, None))
 
     # --- what schedulers know -----------------------------------------------------------------
 
@@ -312,7 +334,7 @@ class _Steps:
         timeouts.set_seconds(command.tcp_s, command.tcp_fin_s, command.udp_s)
         self._retime()
         if timeouts.get() != before:
-            self.changes.append(TimeoutsChange(before, timeouts.get()))
+            self._changes.append(TimeoutsChange(before, timeouts.get()))
 
     def _retime(self) -> None:
         present = (server for service in self._services for server in service.servers)
@@ -325,4 +347,4 @@ class _Steps:
             for meter in (service.meter, *(server.meter for server in service.servers)):
                 self._undo.append(partial(meter.go_back_to, meter.zero_point))
                 meter.zero()
-        self.changes.append(Zeroed(key))
+        self._changes.append(Zeroed(key))

@@ -22,7 +22,7 @@ from lvsd.core.upkeep import Upkeep
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from lvsd.core.apply import SchedulerFactory
+    from lvsd.core.apply import SchedulerFactory, Steps
     from lvsd.core.commands import Changes, Command
     from lvsd.core.listing import Row
     from lvsd.core.sequence_numbers import Origin
@@ -89,6 +89,13 @@ class Balancer:
         `Strays.learn`, the ways to real servers, and what is diverted.
         """
         return self._door.apply(commands, now)
+
+    def changing(self) -> Steps:
+        """Begin with a list of commands that are done one at a time, all or none like `apply`'s.
+
+        One list at a time.
+        """
+        return self._door.open()
 
     # --- the operator's questions -----------------------------------------------------------
 

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from lvsd.core.stats import Meter
     from lvsd.core.template import Template
 
-ENDED_AT_ONCE = 4096
+ENDED_AT_ONCE = 2048
 """Entries that one `Upkeep.tick` looks at; more would keep packets waiting (bench/memory.py)."""
 
 ENDED_TOGETHER = 256
 """Entries that it looks at before it looks at what there is to send by now."""
 
-SAMPLED_AT_ONCE = 1000
+SAMPLED_AT_ONCE = 500
 """Meters that one `Upkeep.tick` samples, for the same reason; a busy one takes 2 us."""
 
 

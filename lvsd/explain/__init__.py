@@ -118,6 +118,6 @@ def explain_capture(capture: Path, config: Path, *, dip: str | None = None) -> I
     192.0.2.1 and 2001:db8:1::1. Raise ConfigError, and InputError or DataError where the capture
     ends too early or is none.
     """
-    from lvsd.explain.capture_cli import explained  # noqa: PLC0415 - only this needs pydantic
+    from lvsd.explain.capture_cli import explained  # noqa: PLC0415 - only this reads a configuration
 
     yield from explained(config, capture, dip)

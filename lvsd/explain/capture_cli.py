@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from lvsd.assembly import assemble, diverted
+from lvsd.assembly import assemble
 from lvsd.config import fields
 from lvsd.config.load import load
 from lvsd.errors import UsageError
@@ -16,6 +16,7 @@ from lvsd.explain.captures import pcap
 from lvsd.explain.output.data import as_data
 from lvsd.explain.output.files import write_text
 from lvsd.explain.output.text import show_choice, show_journey, show_plan
+from lvsd.io.diverting import diverted
 from lvsd.terminal import console
 
 if TYPE_CHECKING:

@@ -11,20 +11,25 @@ import errno
 import json
 import os
 import re
+import shlex
 import socket
 import stat
 import struct
-from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from lvsd.errors import KernelError, PrivilegeError
 from lvsd.io import sysctls
+from lvsd.io.private_files import (
+    UntrustedDirectoryError,
+    UntrustedError,
+    draft_of,
+    foreign,
+    trusted,
+    write_whole,
+)
 from lvsd.packet.address import pack
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _SO_NETNS_COOKIE: Final = 71
 _U64: Final = struct.Struct("=Q")
@@ -110,12 +115,12 @@ class Journal:
         """
         operation = f"read the journal {path}"
         try:
-            with _trusted(path.parent) as directory:
+            with trusted(path.parent) as directory:
                 journal = _parse(_load(directory, path.name))
         except FileNotFoundError:
             return None
-        except _UntrustedError as error:
-            raise KernelError(operation, str(error), "see who put it there") from error
+        except UntrustedError as error:
+            raise _distrust(operation, path, error) from error
         except OSError as error:
             raise _refusal(operation, error) from error
         except (ValueError, KeyError, TypeError) as error:
@@ -129,33 +134,14 @@ class Journal:
     def write(self, path: Path) -> None:
         """Put the journal on the disk, whole or not at all. Raise KernelError, PrivilegeError."""
         operation = f"write the journal {path}"
-        draft = path.with_suffix(".new").name
         try:
             path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            with _trusted(path.parent) as directory:
-                with suppress(FileNotFoundError):
-                    os.unlink(draft, dir_fd=directory)
-                try:
-                    self._write_to(draft, directory)
-                    os.replace(draft, path.name, src_dir_fd=directory, dst_dir_fd=directory)
-                except OSError:
-                    with suppress(OSError):
-                        os.unlink(draft, dir_fd=directory)
-                    raise
-                os.fsync(directory)
-        except _UntrustedError as error:
-            remedy = f"keep it in a directory that is root's alone ({_WHERE})"
-            raise KernelError(operation, str(error), remedy) from error
+            with trusted(path.parent) as directory:
+                write_whole(directory, path.name, json.dumps(asdict(self), indent=1).encode())
+        except UntrustedError as error:
+            raise _distrust(operation, path, error) from error
         except OSError as error:
             raise _refusal(operation, error) from error
-
-    def _write_to(self, name: str, directory: int) -> None:
-        """Write a new file of this name, and see that it is on the disk. Raise OSError."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(name, flags, 0o600, dir_fd=directory), "w") as file:  # noqa: PTH123 - same reason
-            json.dump(asdict(self), file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
 
     def writer_lives(self) -> bool:
         """Return whether the process that wrote this is still running."""
@@ -168,8 +154,9 @@ def remove(path: Path) -> None:
     Raise KernelError, PrivilegeError.
     """
     try:
-        path.with_suffix(".new").unlink(missing_ok=True)
-        path.unlink(missing_ok=True)
+        for each in (path.with_name(draft_of(path.name)), path):
+            if os.path.lexists(each):  # a read-only file system refuses even what is not there
+                each.unlink(missing_ok=True)
     except OSError as error:
         raise _refusal(f"remove the journal {path}", error) from error
 
@@ -201,42 +188,24 @@ def _cookie() -> str:
     return str(_U64.unpack(value)[0])
 
 
-class _UntrustedError(Exception):
-    """Somebody else may have written what root is about to carry out."""
-
-
-@contextmanager
-def _trusted(directory: Path) -> Iterator[int]:
-    """Open a directory that only root or we write to. Raise OSError, _UntrustedError."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        _check(os.fstat(descriptor), "its directory", stat.S_IWOTH)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _check(found: os.stat_result, what: str, forbidden: int) -> None:
-    if found.st_uid not in {0, os.geteuid()}:
-        raise _UntrustedError(f"{what} belongs to uid {found.st_uid}")
-    if found.st_mode & forbidden:
-        raise _UntrustedError(f"{what} can be written by others")
-
-
 def _load(directory: int, name: str) -> object:
-    """Return the JSON in a file that only root or we write to. Raise OSError, ValueError."""
+    """Return the JSON in a file that only root or we write to.
+
+    Raise OSError, UntrustedError, ValueError.
+    """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         descriptor = os.open(name, flags, dir_fd=directory)
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise _UntrustedError("it is a symbolic link") from error
+            raise UntrustedError("it is a symbolic link") from error
         raise
     with open(descriptor, encoding="utf-8") as file:  # noqa: PTH123 - a descriptor
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
-            raise _UntrustedError("it is no file")
-        _check(found, "it", stat.S_IWGRP | stat.S_IWOTH)
+            raise UntrustedError("it is no file")
+        if fault := foreign(found, stat.S_IWGRP | stat.S_IWOTH):
+            raise UntrustedError(f"it {fault}")
         return json.loads(file.read(_MAX_BYTES))
 
 
@@ -268,11 +237,21 @@ def _parse(content: object) -> Journal:
     return journal
 
 
+def _distrust(operation: str, path: Path, error: UntrustedError) -> KernelError:
+    if not isinstance(error, UntrustedDirectoryError):
+        return KernelError(operation, str(error), "see who put it there")
+    rights = shlex.quote(str(path.parent))
+    remedy = f"`chown root {rights}` and `chmod go-w {rights}`, or name another one ({_WHERE})"
+    return KernelError(operation, str(error), remedy)
+
+
 def _refusal(operation: str, error: OSError) -> KernelError:
     if error.errno in {errno.EPERM, errno.EACCES}:
         return PrivilegeError(operation, error, "run lvsd as root, or as the user who started it")
     if error.errno in {errno.ENOTDIR, errno.EEXIST}:
         return KernelError(operation, error, f"name a directory for it ({_WHERE})")
+    if error.errno == errno.EROFS:
+        return KernelError(operation, error, f"name a directory that can be written ({_WHERE})")
     return KernelError(operation, error, "see whether its directory can be written")
 
 

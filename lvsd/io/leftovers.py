@@ -1,7 +1,8 @@
 """What a killed lvsd left of its tables: whether they stand, who may still use them, their end.
 
 A table with an owner went with its lvsd: what stands then is the guard. On a kernel that knows no
-owners (`lvsd.io.divert`) the table itself stands, as it does while its lvsd lives.
+owners (`lvsd.io.divert`) the table itself stands, as it does while its lvsd lives. One that was
+killed while nft compiled its rules leaves the draft of them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from lvsd.io import nf_tables
 from lvsd.io.divert import XT_INFO, refused
 from lvsd.io.guard import GUARD
 from lvsd.io.netlink import NETLINK_NETFILTER, attributes, linked
-from lvsd.io.ruleset import QUEUE_CHAIN, TABLE
+from lvsd.io.ruleset import DRAFT, QUEUE_CHAIN, TABLE
 
 
 def table_stands() -> bool:
@@ -24,7 +25,7 @@ def standing() -> list[str]:
     Raise KernelError.
     """
     with refused(), linked(NETLINK_NETFILTER) as link:
-        return [name for name in (TABLE, GUARD) if nf_tables.stands(link, name)]
+        return [name for name in (TABLE, GUARD, DRAFT) if nf_tables.stands(link, name)]
 
 
 def remove_leftovers() -> list[str]:

@@ -27,7 +27,7 @@ from lvsd.io.journal import (
 )
 from lvsd.io.leftovers import is_ours, queue_of_table, remove_leftovers, table_stands
 from lvsd.io.queue_statistics import program_of, queues
-from lvsd.io.undo import undo
+from lvsd.io.undo import Unfinished, undo
 from lvsd.net import addresses
 from lvsd.net import links as interfaces
 from lvsd.net.kernel import talking
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from lvsd.io.queue_statistics import QueueStatistics
     from lvsd.net.kernel import Kernel
 
-__all__ = ["Machine", "cleanup", "journal_path", "put_back", "take_over"]
+__all__ = ["Machine", "Unfinished", "cleanup", "journal_path", "put_back", "take_over"]
 
 Place: TypeAlias = tuple[str, bytes]
 """An interface's name and a packed address."""
@@ -232,8 +232,8 @@ class Machine:
     def restore(self) -> list[str]:
         """Do as `undo` does, for the last time: a journal with nothing left in it is removed.
 
-        A second call has only those changes to undo that could not be undone. Raise KernelError
-        when the journal cannot be removed.
+        A second call has only those changes to undo that could not be undone. Where the journal
+        cannot be removed a line says so.
         """
         lines, self._journal = undo(self._journal, self._path)
         return lines

@@ -7,6 +7,9 @@ from typing import Final, NamedTuple
 
 from lvsd.errors import KernelError
 
+OUR_CHILDREN: Final = "lvsd-"
+"""How the names of lvsd's processes begin but that of the first one."""
+
 _STATISTICS: Final = Path("/proc/net/netfilter/nfnetlink_queue")
 
 
@@ -56,9 +59,24 @@ def queues() -> list[QueueStatistics]:
 
 
 def program_of(port: int) -> str:
-    """Return the program that probably has a netlink port: the first one's number is the pid."""
+    """Return the program that probably has a netlink port: the first one's number is the pid.
+
+    Of lvsd it is the process to talk to, not the engine, which is a child of its child.
+    """
+    process = port
     try:
-        name = Path(f"/proc/{port}/comm").read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
+        while (name := _status(process, "Name")).startswith(OUR_CHILDREN):
+            process = int(_status(process, "PPid"))
+    except (OSError, ValueError):
         return ""
-    return f" (probably {name}, pid {port})"
+    return f" (probably {name}, pid {process})"
+
+
+def _status(process: int, key: str) -> str:
+    """Return what the kernel says of a process. Raise OSError, or ValueError without that key."""
+    text = Path(f"/proc/{process}/status").read_text(encoding="utf-8", errors="replace")
+    for line in text.splitlines():
+        name, _, value = line.partition(":")
+        if name == key:
+            return value.strip()
+    raise ValueError(f"no {key} in the status of process {process}")

@@ -27,12 +27,18 @@ Change: TypeAlias = AddressChange | LinkChange | TableChange | SysctlChange
 _Change = TypeVar("_Change", LinkChange, TableChange, SysctlChange)
 
 
+class Unfinished(str):
+    """A line about what could not be put back, among those about what was."""
+
+    __slots__ = ()
+
+
 def undo(journal: Journal, path: Path, *, keep: bool = False) -> tuple[list[str], Journal]:
     """Undo every change of a journal; return what was done, and what could not be.
 
     The file then holds what could not be undone. Without any it is removed, unless it is to
-    ``keep``. Where it cannot be written it stays as it was, which a line says: to undo what is
-    undone does no harm. Raise KernelError, PrivilegeError when it cannot be removed.
+    ``keep``. Where it can be neither written nor removed it stays as it was, which a line says:
+    to undo what is undone does no harm. What could not be done is said by `Unfinished` lines.
     """
     lines: list[str] = []
     kept = replace(
@@ -42,13 +48,13 @@ def undo(journal: Journal, path: Path, *, keep: bool = False) -> tuple[list[str]
         tables=_each(journal.tables, _undo_table, lines),
         sysctls=_each(journal.sysctls, _undo_sysctl, lines),
     )
-    if kept.is_empty and not keep:
-        remove(path)
-        return lines, kept
     try:
-        kept.write(path)
+        if kept.is_empty and not keep:
+            remove(path)
+        else:
+            kept.write(path)
     except KernelError as error:
-        lines.append(f"the journal stays as it was: {error}")
+        lines.append(Unfinished(f"the journal stays as it was: {error}"))
     return lines, kept
 
 
@@ -61,7 +67,7 @@ def _each(
         try:
             lines += act(change)
         except (OSError, KernelError, MemoryError) as error:
-            lines.append(f"{_stays(change)}: {_reason(error)}")
+            lines.append(Unfinished(f"{_stays(change)}: {_reason(error)}"))
             kept.insert(0, change)
     return kept
 
@@ -116,14 +122,15 @@ def _addresses(changes: list[AddressChange], lines: list[str]) -> list[AddressCh
             requests = [addresses.deleting(index, pack(each.address)) for each, index in asked]
             refusals = kernel.attempt(requests)
     except (OSError, KernelError, MemoryError) as error:
-        lines += [f"{_stays(change)}: {_reason(error)}" for change in reversed(changes)]
+        why = _reason(error)
+        lines += [Unfinished(f"{_stays(change)}: {why}") for change in reversed(changes)]
         return changes
     kept: list[AddressChange] = []
     for (change, index), refusal in zip(asked, refusals, strict=True):
         if refusal is None:
             lines.append(f"removed {change.address} from {names[index]}")
         elif refusal.errno not in {errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL}:
-            lines.append(f"{_stays(change)}: {_reason(refusal)}")
+            lines.append(Unfinished(f"{_stays(change)}: {_reason(refusal)}"))
             kept.insert(0, change)
     return kept
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lvsd.lab.notify import start_and_wait
@@ -11,8 +12,6 @@ from lvsd.lab.program import Program
 from lvsd.lab.settings import with_control
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from lvsd.lab.namespace import Namespace
 
 
@@ -22,6 +21,18 @@ class Daemon(Program):
 
     control: Path
     config_file: Path
+
+    @property
+    def engine(self) -> int:
+        """The process that moves the packets. Raise OSError or ValueError when there is none."""
+        return _child(_child(self.process.pid))
+
+
+def _child(process: int) -> int:
+    """Return the one child of a process."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text("ascii").split()
+    (child,) = children
+    return int(child)
 
 
 def lvsd(namespace: Namespace, config: str, name: str = "lvsd") -> Daemon:

@@ -7,7 +7,7 @@ comes and goes is logged once a minute at most as well.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import structlog
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterable
     from typing import Any
+
+Obstacle: TypeAlias = tuple[str, str, str]
+"""What is wrong, about whom or what, and a remedy."""
 
 REPEAT_S: Final = 60.0
 """How long the log is silent about a fault that it has just told of."""
@@ -92,7 +95,7 @@ class Complaints:
         what = "somebody removed or changed an nftables table of lvsd; put it up again"
         log.warning(what, tables=[f"inet {name}" for name in tables], times=times)
 
-    def obstacles(self, found: Iterable[tuple[str, str, str]]) -> None:
+    def obstacles(self, found: Iterable[Obstacle]) -> None:
         """Log what was not among the obstacles when this was last called.
 
         An obstacle is a sentence, the name or address that it is about, and a remedy. More than

@@ -1,9 +1,7 @@
-"""Engines as processes: one that works, and a spare that has been started ahead.
+"""Engines as processes: one that works, and another one in its place at once when it ends.
 
-An engine takes some tenths of a second to start, most of it Python's imports, and packets have no
-verdict meanwhile. So a spare is started ahead and waits; when the engine ends, or says nothing for
-too long and is killed, the spare takes its place at once, and another one is started. Engines that
-end again and again are not worth starting: then the supervisor is told, and gives up.
+An engine that says nothing for too long is killed. Engines that end again and again are not worth
+starting: then the supervisor is told, and gives up.
 
 An engine ends when its end of the socket pair closes, as it does when the supervisor ends, however
 that happens.
@@ -12,6 +10,7 @@ that happens.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import time
@@ -21,12 +20,13 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import structlog
 
 from lvsd.engine.wire import Wire
-from lvsd.errors import LvsdError
+from lvsd.errors import KernelError, LvsdError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from lvsd.errors import WireError
+    from lvsd.supervisor.forker import Forker
 
 DEATHS: Final = 5
 """So many engines in a row may end, each before the last one's `DEATHS_S` are over."""
@@ -59,37 +59,28 @@ class Engine:
         self._heard = heard
         self._ended = ended
         self._wire: Wire | None = None
-        self._process: asyncio.subprocess.Process | None = None
         self._end_of_wire = ""
         self._waiter: asyncio.Task[None] | None = None
+        self.process = 0
+        """The number of its process; 0 before it is started."""
         self.heard_at = time.monotonic()
 
-    @property
-    def process(self) -> int:
-        """The number of its process; 0 before it is started."""
-        return self._process.pid if self._process else 0
-
-    async def start(self, program: Sequence[str]) -> None:
-        """Start ``program`` with the number of its descriptor as the last argument.
-
-        Raise OSError.
-        """
-        ours, theirs = socket.socketpair()
+    async def start(self, forker: Forker) -> None:
+        """Have its process made. Raise KernelError."""
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise KernelError("start an engine", error, "see socketpair(2)") from error
         with theirs:
             try:
-                self._process = await asyncio.create_subprocess_exec(
-                    *program,
-                    str(theirs.fileno()),
-                    stdin=asyncio.subprocess.DEVNULL,
-                    pass_fds=[theirs.fileno()],
-                )
-            except OSError:
+                self.process, status = await forker.fork(theirs)
+            except BaseException:
                 ours.close()
                 raise
         self._wire = Wire(ours, self._classes, self._receive, self._wire_ended)
         self._wire.start(asyncio.get_running_loop())
         self.heard_at = time.monotonic()
-        self._waiter = asyncio.create_task(self._wait(self._process))
+        self._waiter = asyncio.create_task(self._wait(status))
 
     def send(self, message: object) -> None:
         """Send it a message. Nothing happens when it has ended."""
@@ -98,12 +89,14 @@ class Engine:
 
     def kill(self) -> None:
         """End it at once."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
+        if self._waiter is not None and not self._waiter.done():
+            os.kill(self.process, signal.SIGKILL)
 
-    async def stop(self) -> None:
-        """Have it end in order, which its end of the wire tells it to; kill it if it does not."""
-        if self._wire is not None:
+    async def stop(self, farewell: object = None) -> None:
+        """Have it end in order, by a message or as its wire ends; kill it if it does not."""
+        if self._wire is not None and farewell is not None:
+            self._wire.send(farewell)
+        elif self._wire is not None:
             self._wire.close()
         if self._waiter is None:
             return
@@ -125,35 +118,36 @@ class Engine:
         if error is not None:
             self.kill()
 
-    async def _wait(self, process: asyncio.subprocess.Process) -> None:
-        status = await process.wait()
+    async def _wait(self, ends: asyncio.Future[int | None]) -> None:
+        status = await ends
         if self._wire is not None:
             self._wire.close()
         self._ended(self, _said(status) + self._end_of_wire)
 
 
 class Engines:
-    """Keeps an engine at work. ``program`` starts one; ``begin`` is to tell it all it must know.
+    """Keeps an engine at work. ``begin`` is to tell a new one all it must know.
 
-    ``heard`` gets what the working engine says; a spare's messages wait for nobody: it says none.
+    ``heard`` gets what the working engine says, ``lost`` is called when one has ended.
     """
 
     def __init__(
         self,
-        program: Sequence[str],
+        forker: Forker,
         classes: Iterable[type],
         begin: Callable[[Engine], None],
         heard: Callable[[object], None],
+        lost: Callable[[], None],
         *,
         silent_s: float,
     ) -> None:
-        self._program = program
+        self._forker = forker
         self._classes = tuple(classes)
         self._begin = begin
         self._heard = heard
+        self._lost = lost
         self._silent_s = silent_s
         self._working: Engine | None = None
-        self._spare: Engine | None = None
         self._deaths: deque[float] = deque(maxlen=DEATHS)
         self._starting: asyncio.Task[None] | None = None
         self._given_up = asyncio.Event()
@@ -168,10 +162,11 @@ class Engines:
         return self._working
 
     async def start(self) -> None:
-        """Start an engine, and a spare behind it. Raise OSError."""
-        self._working = await self._new()
-        self._begin(self._working)
-        self._start_spare()
+        """Start an engine. Raise KernelError."""
+        engine = Engine(self._classes, self._receive, self._ended)
+        await engine.start(self._forker)
+        self._working = engine
+        self._begin(engine)
 
     async def given_up(self) -> NoReturn:
         """Wait until no engine stays alive; raise EngineError then."""
@@ -191,37 +186,17 @@ class Engines:
             engine.heard_at = now  # it takes a moment to be gone
             engine.kill()
 
-    async def stop(self) -> None:
-        """End all engines, in order. Harmless when done twice, or before `start`."""
+    async def stop(self, farewell: object = None) -> None:
+        """End the engine, in order, by a message where it is to do something first.
+
+        Harmless when done twice, or before `start`.
+        """
         self._stopping = True
         if self._starting is not None:
             await asyncio.gather(self._starting, return_exceptions=True)
-        for engine in (self._working, self._spare):
-            if engine is not None:
-                await engine.stop()
-        self._working = self._spare = None
-
-    async def _new(self) -> Engine:
-        engine = Engine(self._classes, self._receive, self._ended)
-        await engine.start(self._program)
-        return engine
-
-    def _start_spare(self) -> None:
-        if not self._stopping and self._starting is None:
-            self._starting = asyncio.create_task(self._make_spare())
-
-    async def _make_spare(self) -> None:
-        try:
-            engine = await self._new()
-        except OSError as error:
-            log.warning("no spare engine can be started", error=str(error))
-            self._starting = None
-            return
-        self._starting = None
-        if self._working is None and not self._stopping:
-            self._promote(engine)
-        else:
-            self._spare = engine
+        if self._working is not None:
+            await self._working.stop(farewell)
+        self._working = None
 
     def _receive(self, engine: Engine, message: object) -> None:
         if engine is self._working:
@@ -229,41 +204,33 @@ class Engines:
 
     def _ended(self, engine: Engine, how: str) -> None:
         """Replace an engine that is gone."""
-        if self._stopping:
+        if self._stopping or engine is not self._working:
             return
-        if engine is self._spare:
-            self._spare = None
-            log.warning("the spare engine ended", process=engine.process, how=how)
-        elif engine is self._working:
-            self._working = None
-            self.replaced += 1
-            log.error("the engine ended and is replaced", process=engine.process, how=how)
-        else:
-            return
+        self._working = None
+        self._lost()
+        self.replaced += 1
+        log.error("the engine ended and is replaced", process=engine.process, how=how)
         self._deaths.append(time.monotonic())
         if len(self._deaths) == DEATHS and self._deaths[-1] - self._deaths[0] < DEATHS_S:
-            self._give_up(how)
-            return
-        if self._working is None and self._spare is not None:
-            spare, self._spare = self._spare, None
-            self._promote(spare)
+            self._give_up(f"{DEATHS} engines ended within {DEATHS_S:.0f} s, the last one {how}")
         else:
-            self._start_spare()
+            self._starting = asyncio.create_task(self._replace())
 
-    def _promote(self, engine: Engine) -> None:
-        """Let a spare have the packets, and start another one behind it."""
-        self._working = engine
-        engine.heard_at = time.monotonic()
-        self._begin(engine)
-        self._start_spare()
+    async def _replace(self) -> None:
+        try:
+            await self.start()
+        except KernelError as error:
+            self._give_up(str(error))
 
-    def _give_up(self, how: str) -> None:
-        self._why = f"{DEATHS} engines ended within {DEATHS_S:.0f} s, the last one {how}"
+    def _give_up(self, why: str) -> None:
+        self._why = why
         self._given_up.set()
 
 
-def _said(status: int) -> str:
+def _said(status: int | None) -> str:
     """Return how a process ended, from its exit status, as part of a sentence."""
+    if status is None:
+        return "nobody knows how"
     if status >= 0:
         return f"with status {status}"
     try:

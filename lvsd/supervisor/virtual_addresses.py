@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lvsd.io.announcer import Announcer
     from lvsd.io.machine import Machine
     from lvsd.net.links import Link
-    from lvsd.running.obstacles import Obstacle
+    from lvsd.running.complaints import Obstacle
 
 ASTRAY: Final = "cannot look after the virtual addresses"
 

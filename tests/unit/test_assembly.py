@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lvsd.assembly import assemble, diverted, forwarded, local_ranges
+from lvsd.assembly import assemble, forwarded, local_ranges
 from lvsd.config.load import validate
 from lvsd.core.commands import AddService
 from lvsd.core.values import ServiceConfig, ServiceKey, Way
+from lvsd.io.diverting import diverted
 from lvsd.packet.address import pack
 
 if TYPE_CHECKING:

@@ -215,7 +215,7 @@ def test_the_version_and_the_help_go_to_stdout(capsys: pytest.CaptureFixture[str
 def test_running_hands_the_configuration_to_the_daemon_and_returns_its_status(
     good: Path, daemon: Callable[[str, object], None]
 ) -> None:
-    daemon("run", lambda config: len(config.services) + 40)
+    daemon("run", lambda config, _: len(config.services) + 40)
     assert main(["-c", str(good)]) == 41
 
 
@@ -250,6 +250,14 @@ def test_running_hands_the_configuration_to_the_daemon_and_returns_its_status(
             71,
             "lvsd: run lvsd: out of memory; give it more memory, or less to do\n",
         ),
+        (
+            SystemExit(0),
+            70,
+            (
+                "lvsd: this is an error in lvsd itself: SystemExit: 0; "
+                "please report it with the traceback that --debug shows\n"
+            ),
+        ),
         (KeyboardInterrupt(), 130, ""),
         (
             RuntimeError("two\nlines"),
@@ -268,7 +276,17 @@ def test_running_hands_the_configuration_to_the_daemon_and_returns_its_status(
             ),
         ),
     ],
-    ids=["kernel", "privilege", "permission", "room", "memory", "interrupt", "unexpected", "pipe"],
+    ids=[
+        "kernel",
+        "privilege",
+        "permission",
+        "room",
+        "memory",
+        "exit",
+        "interrupt",
+        "unexpected",
+        "pipe",
+    ],
 )
 def test_an_error_is_one_line_and_its_own_status(
     good: Path,

@@ -7,18 +7,22 @@ import socket
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from forwarders import FORWARDERS, Tun
 from lvsd.control import names
+from lvsd.control.answers import answers
+from lvsd.control.methods import Context
 from lvsd.control.server import ControlServer
 from lvsd.core.balancer import Balancer
 from lvsd.core.commands import AddServer, AddService
 from lvsd.core.stats import Meter, Rates, Totals
 from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey
 from lvsd.packet.address import pack
+from lvsd.turns import Turns
 from schedulers.base import Flow, Scheduler, Server
 
 if TYPE_CHECKING:
@@ -161,7 +165,8 @@ def _forwarder(recorded: State) -> Forwarder:
 def _serving(director: _RecordedDirector, path: Path) -> Iterator[None]:
     """Serve a director on a socket, in a thread of its own, for as long as it is needed."""
     loop = asyncio.new_event_loop()
-    server = ControlServer(director, path)
+    context, turns = Context(director, director.now), Turns()
+    server = ControlServer(partial(answers, context, turns=turns), path)
     loop.run_until_complete(server.start())
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

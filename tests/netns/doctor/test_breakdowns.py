@@ -250,7 +250,7 @@ def test_exhausted_ports_are_a_problem() -> None:
 
 def test_packets_that_came_too_fast_are_a_warning() -> None:
     with clinic(("nat",), families=("v4",), protocol="udp") as standing:
-        lab, daemon = standing.lab, standing.site.daemon.process.pid
+        lab, daemon = standing.lab, standing.site.daemon.engine
         with lab.client.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             os.kill(daemon, signal.SIGSTOP)
             try:

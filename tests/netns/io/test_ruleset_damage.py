@@ -22,6 +22,7 @@ import uvloop
 from lvsd.errors import KernelError
 from lvsd.io.divert import Divert, Diverted
 from lvsd.io.leftovers import remove_leftovers, standing, table_stands
+from lvsd.io.ruleset import REASSEMBLY, draft
 from lvsd.io.ruleset_watch import RulesetWatch
 from lvsd.packet.address import pack
 from tests.netns.io.hosts import (
@@ -215,6 +216,19 @@ def test_a_table_left_behind_without_an_owner_is_removed_once(row: Row) -> None:
     assert remove_leftovers() == ["lvsd"]
     assert ruleset() == []
     assert remove_leftovers() == []
+
+
+def test_a_draft_that_a_killed_lvsd_left_is_removed_and_is_in_nobodys_way(row: Row) -> None:
+    del row
+    nft(draft(REASSEMBLY[-1], guarded=True))
+    assert standing() == ["lvsd_draft"]
+    divert = Divert(8)
+    divert.up(DIVERTED)
+    divert.down()
+    assert ruleset() == []
+    nft(draft(REASSEMBLY[-1], guarded=True))
+    assert remove_leftovers() == ["lvsd_draft"]
+    assert ruleset() == []
 
 
 class Watched:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from forwarders import FORWARDERS
-from lvsd.config.load import _fields, _keys_of_tables, check
-from lvsd.config.model import Daemon, Server, Service, Sysctl, Table, Timeouts
+from lvsd.config.load import check
+from lvsd.config.model import Config, Daemon, Server, Service, Sysctl, Timeouts
+from lvsd.config.shape import Table, fields_of, keys_of_tables
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text()
 
@@ -34,7 +35,7 @@ def blocks(kind: str) -> list[str]:
 
 @pytest.mark.parametrize(("section", "table"), SECTIONS)
 def test_every_key_has_a_row_and_every_row_a_key(section: str, table: type[Table]) -> None:
-    assert list(rows(section)) == list(_fields(table))
+    assert list(rows(section)) == list(fields_of(table))
 
 
 @pytest.mark.parametrize(("section", "table"), SECTIONS)
@@ -44,7 +45,7 @@ def test_the_defaults_are_the_models(section: str, table: type[Table]) -> None:
         for key, default in rows(section).items()
         if re.fullmatch(r"`[^`\[]+`", default)
     }
-    defaults = {key: _fields(table)[key].default for key in documented}
+    defaults = {key: fields_of(table)[key].default for key in documented}
     assert documented == {
         key: str(value).lower() if isinstance(value, bool) else str(value)
         for key, value in defaults.items()
@@ -52,7 +53,7 @@ def test_the_defaults_are_the_models(section: str, table: type[Table]) -> None:
 
 
 def test_all_tables_are_documented() -> None:
-    assert list(_keys_of_tables()) == [
+    assert list(keys_of_tables(Config)) == [
         "",
         *(re.sub(r"[^\w.]", "", section) for section, _ in SECTIONS),
     ]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import schedulers
-from lvsd.config.load import check
+from lvsd.config.doubts import of_file
+from lvsd.config.load import MAX_LISTED, check, load, located
 from lvsd.config.place import place
 from lvsd.config.toml import MAX_WORDS
 from tests.unit.config.test_load import refused
@@ -33,6 +34,21 @@ def _servers(number: int) -> str:
 
 
 LARGE: dict[str, Callable[[int], str]] = {
+    "many empty services": lambda n: "[[service]]\n" * n,
+    "many unknown keys": lambda n: "".join(f"key{each} = 1\n" for each in range(n)),
+    "services with an unknown key": lambda n: "".join(
+        SERVICE.format(port) + "sheduler = 1\n" for port in range(1, n // 4 + 1)
+    ),
+    "services of an unknown scheduler": lambda n: "".join(
+        SERVICE.format(port) + 'scheduler = "wrrr"\n' for port in range(1, n // 4 + 1)
+    ),
+    "a list of many flags": lambda n: SERVICE.format(1) + f"scheduler_flags = {['x'] * n}\n",
+    "a list of many lists": lambda n: SERVICE.format(1) + f"scheduler_flags = {[[]] * n}\n",
+    "many local addresses": lambda n: (
+        SERVICE.format(1)
+        + f"local_addresses = {[f'10.1.{each >> 8}.{each & 0xFF}' for each in range(n)]}\n"
+    ),
+    "a long unknown key": lambda n: "k" * 20 * n + " = 1\n",
     "many services": _services,
     "many servers": _servers,
     "one server many times": lambda n: SERVICE.format(1) + SERVER.format(0, 1) * n,
@@ -73,8 +89,9 @@ def test_a_file_four_times_as_long_takes_no_more_than_some_four_times_as_long(
     assert _in_proportion(place, short, long)
 
 
-def test_what_is_installed_is_looked_through_once_for_all_services(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("scheduler", "times"), [("rr", 0), ("theirs", 1)])
+def test_what_is_installed_is_looked_through_once_for_all_services_and_only_if_need_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheduler: str, times: int
 ) -> None:
     asked = []
 
@@ -82,12 +99,38 @@ def test_what_is_installed_is_looked_through_once_for_all_services(
         asked.append(selection)
         return entry_points(**selection)
 
-    monkeypatch.setattr("schedulers.entry_points", counted)
+    monkeypatch.setattr("importlib.metadata.entry_points", counted)
     schedulers._registered.cache_clear()
     file = tmp_path / "lvsd.toml"
-    file.write_text(_services(100).replace("\nname", '\nscheduler = "rr"\nname'))
-    assert check(file)[1] == []
-    assert len(asked) == 1
+    file.write_text(_services(100).replace("\nname", f'\nscheduler = "{scheduler}"\nname'))
+    assert len(check(file)[1]) == 20 * times
+    assert len(asked) == times
+
+
+@pytest.mark.parametrize(
+    ("services", "more"),
+    [(33, ""), (34, "and 2 more problems"), (5000, "and at least 1900 more problems")],
+)
+def test_of_many_problems_the_first_are_told_and_how_many_more_there_are(
+    tmp_path: Path, services: int, more: str
+) -> None:
+    file = tmp_path / "lvsd.toml"
+    file.write_text("[[service]]\nwieght = 1\n" * services)
+    config, problems = check(file)
+    assert config is None
+    lines = [line for each in range(1, 2 * services, 2) for line in (each, each, each + 1)]
+    told = lines[:MAX_LISTED]
+    assert [problem.line for problem in problems] == told + [0] * bool(more)
+    assert not more or str(problems[-1]) == f"{file}: {more}"
+
+
+def test_of_many_warnings_the_first_are_told_and_how_many_more_there_are(tmp_path: Path) -> None:
+    file = tmp_path / "lvsd.toml"
+    services = [f'[[service]]\nname = "{each}"\nfwmark = {each}\n' for each in range(1, 151)]
+    file.write_text("".join(services))
+    warnings = located(file, of_file(load(file)))
+    assert [warning.line for warning in warnings] == [*range(1, 300, 3), 0]
+    assert warnings[-1].as_warning == f"{file}: warning: and 50 more warnings"
 
 
 def _words(number: int) -> str:

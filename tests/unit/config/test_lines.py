@@ -78,23 +78,31 @@ def keys_of(value: object, key: Key = ()) -> list[Key]:
 
 
 def test_keys_are_found_however_they_are_written() -> None:
-    lines = Lines(DOCUMENT)
+    lines = Lines(DOCUMENT, EXPECTED)
     assert {key: lines.of(key) for key in EXPECTED} == EXPECTED
 
 
 def test_every_key_that_tomllib_reads_has_a_line_of_its_own() -> None:
-    lines = Lines(DOCUMENT)
     keys = keys_of(tomllib.loads(DOCUMENT))
+    lines = Lines(DOCUMENT, keys)
     assert [key for key in keys if key not in lines._lines] == []
 
 
 def test_a_missing_key_is_where_its_table_begins() -> None:
-    lines = Lines(DOCUMENT)
-    assert lines.of(("service", 0, "server", 1, "weight")) == 23
-    assert lines.of(("service", 1, "address")) == 28
-    assert lines.of(("nothing", "at", "all")) == 1
+    missing: list[Key] = [
+        ("service", 0, "server", 1, "weight"),
+        ("service", 1, "address"),
+        ("nothing", "at", "all"),
+    ]
+    lines = Lines(DOCUMENT, missing)
+    assert [lines.of(key) for key in missing] == [23, 28, 1]
+
+
+def test_what_else_is_asked_for_does_not_move_a_key() -> None:
+    for key, line in EXPECTED.items():
+        assert Lines(DOCUMENT, [key]).of(key) == line
 
 
 def test_a_table_opened_after_its_child_begins_at_its_own_header() -> None:
-    lines = Lines("[a.b]\nx = 1\n[a]\ny = 2\n")
+    lines = Lines("[a.b]\nx = 1\n[a]\ny = 2\n", [("a",), ("a", "b")])
     assert (lines.of(("a",)), lines.of(("a", "b"))) == (3, 1)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import FrozenInstanceError, asdict
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
 from lvsd.config.doubts import of_file
 from lvsd.config.fields import Endpoint
@@ -63,7 +63,7 @@ def test_the_shape_of_the_design_is_read_word_for_word(file: Path) -> None:
     config = read(file, FULL)
     web, marked = config.services
     assert config.daemon.control == Path("/run/lvsd/control.sock")
-    assert web.model_dump() == {
+    assert asdict(web) == {
         "name": "web",
         "address": (bytes([192, 0, 2, 10]), 80),
         "fwmark": None,
@@ -155,8 +155,8 @@ def test_an_endpoint_knows_its_family_and_how_people_write_it() -> None:
 
 def test_the_model_cannot_be_changed(file: Path) -> None:
     config = read(file, "")
-    with pytest.raises(ValidationError, match="frozen"):
-        config.daemon.queue = 1
+    with pytest.raises(FrozenInstanceError):
+        config.daemon.queue = 1  # type: ignore[misc]
 
 
 def test_load_raises_every_problem_at_once(file: Path) -> None:
@@ -234,5 +234,5 @@ def test_a_missing_file_and_a_directory_are_one_clear_line_each(tmp_path: Path) 
         f"{missing}: No such file or directory, expected a readable file"
     ]
     assert [str(problem) for problem in check(tmp_path)[1]] == [
-        f"{tmp_path}: Is a directory, expected a readable file"
+        f"{tmp_path}: it is a directory, expected a regular file"
     ]

@@ -9,6 +9,7 @@ import pytest
 from forwarders import Dr, Fullnat, Nat, Tun
 from lvsd.config.fields import KINDS_IN_USE
 from lvsd.config.model import Service
+from lvsd.config.shape import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +26,12 @@ def service(keys: str = "", *servers: str, protocol: str = "tcp", address: str =
     """Return a file: a service's keys from line 5 on, then its servers' tables."""
     text = f'[[service]]\nname = "s"\n{address}protocol = "{protocol}"\n{keys}\n'
     return text + "".join(f"[[service.server]]\n{server}\n" for server in servers)
+
+
+def service_of(content: dict[str, object]) -> Service:
+    found = Reading(Service, 1).of(content)
+    assert found is not None
+    return found
 
 
 def server(address: str = "10.0.0.2:80", keys: str = "") -> str:
@@ -67,14 +74,14 @@ def server(address: str = "10.0.0.2:80", keys: str = "") -> str:
 def test_a_servers_forwarder_has_its_own_options_then_the_services(
     of_service: dict[str, object], of_server: dict[str, object], expected: Forwarder
 ) -> None:
-    entry = Service.model_validate(
+    entry = service_of(
         {"name": "s", **of_service, "server": [{"address": "10.0.0.2:80", **of_server}]}
     )
     assert entry.forwarder(entry.servers[0]) == expected
 
 
 def test_the_local_side_is_addresses_and_a_range_of_ports() -> None:
-    entry = Service.model_validate(
+    entry = service_of(
         {
             "name": "s",
             "local_addresses": ["10.0.1.5", "2001:db8:1::5"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,8 @@ import uvloop
 from forwarders.nat import Nat
 from lvsd import turns
 from lvsd.config.plugins import make_scheduler
+from lvsd.control.answers import answers
+from lvsd.control.methods import Context
 from lvsd.control.server import ControlServer
 from lvsd.core.balancer import Balancer
 from lvsd.core.commands import AddServer, AddService
@@ -20,7 +23,7 @@ from lvsd.packet.address import pack
 from lvsd.packet.view import TCP
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import AsyncGenerator, Callable, Coroutine
     from pathlib import Path
 
     Exchange = Callable[..., list[dict[str, Any]]]
@@ -53,7 +56,13 @@ def balancer() -> Balancer:
 
 @pytest.fixture
 def server(balancer: Balancer, tmp_path: Path) -> ControlServer:
-    return ControlServer(balancer, tmp_path / "control.sock", counters=lambda: GROUPS)
+    return ControlServer(answering(balancer), tmp_path / "control.sock")
+
+
+def answering(balancer: Balancer) -> Callable[[bytes], AsyncGenerator[bytes]]:
+    """Return what answers questions about a director."""
+    context = Context(balancer, balancer.now, lambda: GROUPS)
+    return partial(answers, context, turns=turns.Turns())
 
 
 @pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])

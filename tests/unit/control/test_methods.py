@@ -159,7 +159,7 @@ def test_status_tells_what_is_counted_around_the_director_by_group(exchange: Exc
         (b"[1]\n", "bad_request", "object"),
         (b"\xff\xfe\n", "bad_request", "JSON"),
         (b"[" * 5000 + b"\n", "bad_request", "JSON"),
-        (b'{"params": {}}\n', "bad_request", "method: Field required"),
+        (b'{"params": {}}\n', "bad_request", "method: missing"),
         (b'{"method": 1}\n', "bad_request", "method"),
         (b'{"method": "list", "extra": 1}\n', "bad_request", "extra"),
         (b'{"method": "list", "params": []}\n', "bad_request", "params"),

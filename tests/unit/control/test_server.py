@@ -18,6 +18,7 @@ from lvsd.control.server import ControlServer
 from lvsd.core.listing import Row
 from lvsd.errors import KernelError, PrivilegeError
 from lvsd.packet.address import pack
+from tests.unit.control.conftest import answering
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -57,7 +58,7 @@ def test_the_socket_is_for_root_and_its_group_only(
 
 
 def test_a_missing_directory_is_made(balancer: Balancer, tmp_path: Path) -> None:
-    server = ControlServer(balancer, tmp_path / "run" / "lvsd" / "control.sock")
+    server = ControlServer(answering(balancer), tmp_path / "run" / "lvsd" / "control.sock")
 
     async def scenario() -> None:
         await server.start()
@@ -88,7 +89,7 @@ def test_a_living_daemons_socket_is_left_alone(
 ) -> None:
     async def scenario() -> str:
         with pytest.raises(KernelError) as refused:
-            await ControlServer(balancer, server.path).start()
+            await ControlServer(answering(balancer), server.path).start()
         reader, writer = await asyncio.open_unix_connection(server.path)
         writer.write(TIMEOUTS)
         assert json.loads(await reader.readline()) == ANSWER
@@ -104,7 +105,7 @@ def test_a_living_daemons_socket_is_left_alone(
 def test_a_successors_socket_is_left_alone(
     balancer: Balancer, server: ControlServer, run_with: RunWith
 ) -> None:
-    successor = ControlServer(balancer, server.path)
+    successor = ControlServer(answering(balancer), server.path)
 
     async def scenario() -> None:
         server.path.unlink()
@@ -122,7 +123,7 @@ def test_a_file_that_is_no_socket_is_left_alone(server: ControlServer) -> None:
 
 
 def test_a_path_too_long_for_a_socket_is_a_kernel_error(balancer: Balancer, tmp_path: Path) -> None:
-    server = ControlServer(balancer, tmp_path / ("x" * 200))
+    server = ControlServer(answering(balancer), tmp_path / ("x" * 200))
     with pytest.raises(KernelError, match="too long"):
         asyncio.run(server.start())
 

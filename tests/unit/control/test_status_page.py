@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from lvsd.core.icmp_limits import ErrorLimits
+from lvsd.engine.pressure import Pressure
 from lvsd.io.icmp_sender import IcmpStats
 from lvsd.io.nfqueue import SourceStats
-from lvsd.running.pressure import Pressure
 from tests.unit.core.world import World
 
 PAGE = (Path(__file__).parents[3] / "docs" / "lvsadm.md").read_text()

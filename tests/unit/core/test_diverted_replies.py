@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forwarders import Dr, Fullnat, Nat
-from lvsd.assembly import diverted
 from lvsd.core.local_pool import LocalPool
+from lvsd.io.diverting import diverted
 from lvsd.io.ruleset import Diverted
 from lvsd.packet.address import pack
 from tests.unit.core.world import World

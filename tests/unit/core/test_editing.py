@@ -15,6 +15,7 @@ from scapy.layers.inet import IP
 from forwarders import Dr, Nat, Tun
 from lvsd.assembly import service_config
 from lvsd.config import model
+from lvsd.config.shape import Reading
 from lvsd.core.commands import AddServer, EditServer, EditService
 from lvsd.core.timeouts import Timing
 from lvsd.core.values import ServerConfig, ServiceConfig
@@ -55,11 +56,10 @@ NOT_THE_SERVICES = {
 
 
 def _wanted(**options: Any) -> ServiceConfig:
-    return service_config(
-        model.Service.model_validate(
-            {"name": "web", "address": "192.0.2.1:80", "protocol": "udp", **options}
-        )
-    )
+    content = {"name": "web", "address": "192.0.2.1:80", "protocol": "udp", **options}
+    found = Reading(model.Service, 1).of(content)
+    assert found is not None
+    return service_config(found)
 
 
 def _differing(one: Any, other: Any) -> set[str]:
@@ -76,7 +76,7 @@ def _run_time(thing: object, config: object) -> dict[str, object]:
 
 
 def test_every_key_of_a_service_is_part_of_what_is_wanted() -> None:
-    keys = set(model.Service.model_fields)
+    keys = {each.name for each in fields(model.Service)}
     assert keys - NOT_EDITED - NOT_THE_SERVICES == set(EVERYTHING)
     every_field = {each.name for each in fields(ServiceConfig)}
     assert _differing(_wanted(), _wanted(**EVERYTHING)) == every_field - {"key"}

@@ -6,10 +6,12 @@ import os
 import resource
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from lvsd.errors import KernelError
+from lvsd.io import sysctls
 from lvsd.io.journal import (
     AddressChange,
     Journal,
@@ -17,9 +19,18 @@ from lvsd.io.journal import (
     SysctlChange,
     TableChange,
     journal_path,
+    remove,
     this_namespace,
 )
 from lvsd.io.machine import Machine, cleanup
+from lvsd.io.undo import Unfinished, undo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.unit.io.conftest import FullDisk
+
+TTL = "net.ipv4.ip_default_ttl"
 
 
 def test_a_journal_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -202,3 +213,72 @@ def test_without_descriptors_no_other_place_is_taken_for_the_journals(tmp_path: 
             journal_path(tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_on_a_full_disk_the_journal_stays_as_it_was(tmp_path: Path, full_disk: FullDisk) -> None:
+    path = written(tmp_path)
+    before = path.read_bytes()
+    with full_disk(), pytest.raises(KernelError, match="File too large"):
+        Journal.of_this_process().write(path)
+    assert (path.read_bytes(), list(tmp_path.iterdir())) == (before, [path])
+
+
+@pytest.mark.parametrize("with_journal", [True, False])
+def test_a_directory_that_others_can_write_is_to_be_mended_or_another_one_named(
+    tmp_path: Path, *, with_journal: bool
+) -> None:
+    path = written(tmp_path) if with_journal else tmp_path / "journal.json"
+    tmp_path.chmod(0o777)
+    for act in (Journal.read, Journal.of_this_process().write):
+        with pytest.raises(KernelError) as caught:
+            act(path)
+        assert caught.value.remedy == (
+            f"`chown root {tmp_path}` and `chmod go-w {tmp_path}`, "
+            "or name another one (daemon.control; of a real server, --state)"
+        )
+
+
+@pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[Callable[[], None]]:
+    """Return a function that makes the directory a read-only file system, in this process alone."""
+    if os.geteuid() != 0:
+        pytest.skip("mounts: run it as root")
+
+    def mount(*options: str) -> None:
+        subprocess.run(["mount", *options, tmp_path], check=True)
+
+    mount("-t", "tmpfs", "-o", "mode=755", "lvsd-test")
+    try:
+        yield lambda: mount("-o", "remount,ro")
+    finally:
+        subprocess.run(["umount", "--lazy", tmp_path], check=True)
+
+
+def test_no_journal_needs_no_removal_where_nothing_can_be_written(
+    tmp_path: Path, read_only: Callable[[], None]
+) -> None:
+    read_only()
+    remove(tmp_path / "journal.json")
+
+
+def test_a_journal_that_cannot_be_removed_is_said_once_everything_is_put_back(
+    tmp_path: Path, read_only: Callable[[], None]
+) -> None:
+    machine = Machine(tmp_path / "journal.json")
+    read_only()
+    (line,) = machine.restore()
+    assert isinstance(line, Unfinished)
+    assert line.startswith(
+        f"the journal stays as it was: remove the journal {tmp_path}/journal.json: "
+        "Read-only file system; name a directory that can be written"
+    )
+    assert machine.is_as_it_was
+
+
+def test_what_cannot_be_put_back_is_told_from_what_was(tmp_path: Path) -> None:
+    journal = Journal.of_this_process()
+    journal.sysctls.append(SysctlChange(TTL, "never", sysctls.read(TTL)))
+    (line,), kept = undo(journal, tmp_path / "journal.json")
+    assert isinstance(line, Unfinished)
+    assert line.startswith("net.ipv4.ip_default_ttl stays ")
+    assert kept.sysctls == journal.sysctls

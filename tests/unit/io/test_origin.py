@@ -12,6 +12,8 @@ from lvsd.io.origin import NAME, origin
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.unit.io.conftest import FullDisk
+
 
 def test_the_secret_is_the_same_after_a_restart_and_another_elsewhere(tmp_path: Path) -> None:
     first = origin(tmp_path / "one").secret
@@ -56,3 +58,16 @@ def test_the_wall_clock_is_the_directors_plus_what_it_says(tmp_path: Path) -> No
 
 def test_ports_begin_anywhere(tmp_path: Path) -> None:
     assert len({origin(tmp_path).port for _ in range(100)}) > 1
+
+
+def test_where_others_may_write_none_is_kept(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    first, second = origin(tmp_path), origin(tmp_path)
+    assert first.secret != second.secret
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_on_a_full_disk_nothing_stays_of_it(tmp_path: Path, full_disk: FullDisk) -> None:
+    with full_disk():
+        assert len(origin(tmp_path).secret) == 16
+    assert list(tmp_path.iterdir()) == []

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
-import sys
 import time
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from lvsd.engine.wire import Wire
+
+if TYPE_CHECKING:
+    import socket
 
 
 class Do(NamedTuple):
@@ -25,9 +26,25 @@ class Did(NamedTuple):
     process: int
 
 
-async def main(descriptor: int) -> None:
+def obedient(end: socket.socket) -> int:
     """Do what comes over the wire until it ends."""
-    end = socket.socket(fileno=descriptor)
+    asyncio.run(_obey(end))
+    return 0
+
+
+def deaf(end: socket.socket) -> int:
+    """Likewise, but do not end with the wire."""
+    asyncio.run(_obey(end))
+    time.sleep(3600)
+    return 0
+
+
+def mortal(_end: socket.socket) -> int:
+    """End at once."""
+    return 7
+
+
+async def _obey(end: socket.socket) -> None:
     done = asyncio.Event()
 
     def receive(message: object) -> None:
@@ -43,13 +60,4 @@ async def main(descriptor: int) -> None:
 
     wire = Wire(end, [Do], receive, lambda _: done.set())
     wire.start(asyncio.get_running_loop())
-    if "deaf" in sys.argv:
-        await asyncio.sleep(3600)
     await done.wait()
-
-
-def run() -> None:
-    """Be an engine, as the command line says; not as ``__main__``, where messages have no name."""
-    if "mortal" in sys.argv:
-        sys.exit(7)
-    asyncio.run(main(int(sys.argv[-1])))

@@ -1,4 +1,4 @@
-"""Engines as processes: one at work, a spare behind it, and what happens when they end."""
+"""Engines as processes: one at work, another one in its place when it ends."""
 
 from __future__ import annotations
 
@@ -8,34 +8,42 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from lvsd.supervisor import engines as engines_module
 from lvsd.supervisor.engines import DEATHS, Engine, EngineError, Engines
-from tests.unit.supervisor.an_engine import Did, Do
+from lvsd.supervisor.forker import Forker, ForkError
+from tests.unit.supervisor.an_engine import Did, Do, deaf, mortal, obedient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from lvsd.supervisor.forker import Work
+
 PATIENCE_S = 60.0
-PROGRAM = (sys.executable, "-c", "from tests.unit.supervisor import an_engine; an_engine.run()")
 
 
 class Pool:
     """Engines, and what they were told and said."""
 
-    def __init__(self, *words: str, silent_s: float = 3600.0) -> None:
+    def __init__(self, work: Work = obedient, *, silent_s: float = 3600.0) -> None:
         self.heard: list[object] = []
         self.begun: list[int] = []
+        self.lost = 0
+        self.forker = Forker(work)
         self.engines = Engines(
-            [*PROGRAM, *words], [Do, Did], self._begin, self.heard.append, silent_s=silent_s
+            self.forker, [Do, Did], self._begin, self.heard.append, self._lose, silent_s=silent_s
         )
 
     def _begin(self, engine: Engine) -> None:
         self.begun.append(engine.process)
         engine.send(Do("begin"))
+
+    def _lose(self) -> None:
+        self.lost += 1
 
     @property
     def working(self) -> int:
@@ -43,11 +51,10 @@ class Pool:
         engine = self.engines.working
         return engine.process if engine else 0
 
-    async def has_spare(self) -> int:
-        """Wait for a spare engine that is there, and return its process."""
-        await until(lambda: self.engines._spare)
-        assert self.engines._spare is not None
-        return self.engines._spare.process
+    async def replaced(self, first: int) -> int:
+        """Wait until another engine than ``first`` is at work, and return its process."""
+        await until(lambda: self.working not in {0, first})
+        return self.working
 
 
 async def until(holds: Callable[[], object]) -> None:
@@ -58,69 +65,80 @@ async def until(holds: Callable[[], object]) -> None:
 
 
 def run(scenario: Callable[[Pool], Coroutine[Any, Any, None]], pool: Pool) -> None:
-    """Run a scenario with a pool that has started; end it, and see that no engine lives on."""
+    """Run a scenario with a pool that has started; end it, and see that no process lives on."""
+    forks = pool.forker._process
 
     async def around() -> None:
+        pool.forker.start(asyncio.get_running_loop())
         try:
             await pool.engines.start()
             await scenario(pool)
         finally:
             await pool.engines.stop()
+            pool.forker.close()
 
     asyncio.run(around())
-    for process in pool.begun:
-        with pytest.raises(ProcessLookupError):
-            os.kill(process, 0)
+    assert not any(lives(process) for process in (*pool.begun, forks))
 
 
-def test_an_engine_begins_and_answers_and_a_spare_waits_behind_it() -> None:
+def lives(process: int) -> bool:
+    """Whether a process is there, and not only what is left of it until init looks."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text("ascii").rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def test_an_engine_begins_and_answers() -> None:
     async def scenario(pool: Pool) -> None:
         await until(lambda: pool.heard)
-        spare = await pool.has_spare()
         assert pool.heard == [Did("begin", pool.working)]
         assert pool.begun == [pool.working]
-        assert spare != pool.working
 
     run(scenario, Pool())
 
 
 @pytest.mark.parametrize("how", ["kill -9", "exit", "babble"])
-def test_the_spare_takes_the_place_of_an_engine_that_ends(how: str) -> None:
+def test_another_one_takes_the_place_of_an_engine_that_ends(how: str) -> None:
     async def scenario(pool: Pool) -> None:
-        first, spare = pool.working, await pool.has_spare()
+        first = pool.working
         if how == "kill -9":
             os.kill(first, signal.SIGKILL)
         else:
             pool.engines.send(Do(how))
-        await until(lambda: Did("begin", spare) in pool.heard)
-        assert (pool.working, pool.engines.replaced) == (spare, 1)
-        assert await pool.has_spare() not in {first, spare}
+        second = await pool.replaced(first)
+        await until(lambda: Did("begin", second) in pool.heard)
+        assert (pool.engines.replaced, pool.lost) == (1, 1)
         pool.engines.send(Do("more"))
-        await until(lambda: Did("more", spare) in pool.heard)
+        await until(lambda: Did("more", second) in pool.heard)
 
     run(scenario, Pool())
 
 
 def test_an_engine_that_says_nothing_is_killed_and_replaced() -> None:
     async def scenario(pool: Pool) -> None:
-        first, spare = pool.working, await pool.has_spare()
+        first = pool.working
         await until(lambda: pool.heard)
         pool.engines.send(Do("hang"))
         now = time.monotonic()
         pool.engines.look(now)
         assert pool.working == first
         pool.engines.look(now + 6.0)
-        await until(lambda: pool.working == spare)
+        await pool.replaced(first)
 
     run(scenario, Pool(silent_s=5.0))
 
 
-def test_a_spare_that_ends_is_replaced_and_the_engine_works_on() -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_signals_that_a_terminal_or_systemd_sends_to_all_do_not_end_an_engine(
+    number: signal.Signals,
+) -> None:
     async def scenario(pool: Pool) -> None:
-        first, spare = pool.working, await pool.has_spare()
-        os.kill(spare, signal.SIGKILL)
-        await until(lambda: pool.engines._spare and pool.engines._spare.process != spare)
-        assert (pool.working, pool.engines.replaced) == (first, 0)
+        os.kill(pool.working, number)
+        os.kill(pool.forker._process, number)
+        pool.engines.send(Do("more"))
+        await until(lambda: Did("more", pool.begun[0]) in pool.heard)
 
     run(scenario, Pool())
 
@@ -131,7 +149,7 @@ def test_engines_that_end_again_and_again_are_given_up() -> None:
             async with asyncio.timeout(PATIENCE_S):
                 await pool.engines.given_up()
 
-    run(scenario, Pool("mortal"))
+    run(scenario, Pool(mortal))
 
 
 def test_an_engine_that_does_not_end_when_asked_is_killed(
@@ -142,14 +160,30 @@ def test_an_engine_that_does_not_end_when_asked_is_killed(
     async def scenario(pool: Pool) -> None:
         await until(lambda: pool.heard)
 
-    run(scenario, Pool("deaf"))
+    run(scenario, Pool(deaf))
 
 
-def test_a_program_that_cannot_be_started_is_an_error() -> None:
-    engines = Engines(["/nonexistent"], [], lambda _: None, lambda _: None, silent_s=1.0)
+def test_without_the_process_that_forks_an_engine_works_on_and_is_not_replaced() -> None:
+    async def scenario(pool: Pool) -> None:
+        os.kill(pool.forker._process, signal.SIGKILL)
+        await until(lambda: pool.forker._loop is None)
+        pool.engines.send(Do("more"))
+        await until(lambda: Did("more", pool.begun[0]) in pool.heard)
+        pool.engines.send(Do("exit"))
+        with pytest.raises(EngineError, match="the process that forks is gone"):
+            async with asyncio.timeout(PATIENCE_S):
+                await pool.engines.given_up()
+
+    run(scenario, Pool())
+
+
+def test_a_process_that_cannot_be_made_is_an_error() -> None:
+    forker = Forker(obedient)
+    forker.close()
+    engines = Engines(forker, [], lambda _: None, lambda _: None, lambda: None, silent_s=1.0)
 
     async def scenario() -> None:
-        with pytest.raises(FileNotFoundError):
+        with pytest.raises(ForkError):
             await engines.start()
         await engines.stop()
 
@@ -159,10 +193,11 @@ def test_a_program_that_cannot_be_started_is_an_error() -> None:
 def test_engines_end_with_a_supervisor_that_is_killed() -> None:
     source = (
         "import asyncio, tests.unit.supervisor.test_engines as t\n"
+        "pool = t.Pool()\n"
         "async def main():\n"
-        "    pool = t.Pool()\n"
+        "    pool.forker.start(asyncio.get_running_loop())\n"
         "    await pool.engines.start()\n"
-        "    print(pool.working, await pool.has_spare(), flush=True)\n"
+        "    print(pool.working, pool.forker._process, flush=True)\n"
         "    await asyncio.sleep(3600)\n"
         "asyncio.run(main())\n"
     )
@@ -172,6 +207,6 @@ def test_engines_end_with_a_supervisor_that_is_killed() -> None:
         supervisor.kill()
     assert len(processes) == 2
     deadline = time.monotonic() + PATIENCE_S
-    while any(os.path.exists(f"/proc/{each}") for each in processes):  # noqa: PTH110
+    while any(map(lives, processes)):
         assert time.monotonic() < deadline
         time.sleep(0.01)

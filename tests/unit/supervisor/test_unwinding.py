@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lvsd.errors import KernelError
-from lvsd.running.unwinding import DESCRIPTORS, Reserve, Unwinding
+from lvsd.supervisor.unwinding import DESCRIPTORS, Reserve, Unwinding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from structlog.testing import capture_logs
 
-from lvsd.running.pressure import FULL, OWN_BOUND, SAY_EVERY_S, Pressure, Spell
+from lvsd.engine.pressure import FULL, OWN_BOUND, SAY_EVERY_S, Pressure, Spell
 from tests.unit.core.world import World
 
 if TYPE_CHECKING:

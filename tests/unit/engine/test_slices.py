@@ -1,4 +1,4 @@
-"""Ways are learned a slice at a time, and what was asked for meanwhile once more."""
+"""What follows from changes is done in slices, and what was asked for meanwhile once more."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 from structlog.testing import capture_logs
 
 from forwarders import Tun
-from lvsd.assembly import diverted, diverting
 from lvsd.core import replies
 from lvsd.core.commands import RemoveServer
-from lvsd.core.values import ANY_MTU
+from lvsd.core.values import Way
+from lvsd.engine.settling import settling
+from lvsd.engine.slices import Slices
 from lvsd.errors import KernelError
-from lvsd.io import routes
+from lvsd.io.diverting import diverted, diverting
 from lvsd.packet.address import pack
 from lvsd.running.complaints import Complaints
-from lvsd.running.learning import COMPLAINT, Learning, learn_ways
 from lvsd.turns import Turns
 from tests.unit.core.world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     import pytest
 
@@ -30,8 +30,11 @@ if TYPE_CHECKING:
     from lvsd.core.service import RealServer
 
 
-def _learning(steps: Callable[[], Iterator[None]]) -> Learning:
-    return Learning(steps, Turns(), Complaints(lambda: 0.0))
+COMPLAINT = "cannot do it"
+
+
+def _slices(steps: Callable[[], Iterator[None]]) -> Slices:
+    return Slices(steps, Turns(), Complaints(lambda: 0.0), COMPLAINT)
 
 
 def test_packets_have_turns_while_ways_are_learned(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,7 +52,7 @@ def test_packets_have_turns_while_ways_are_learned(monkeypatch: pytest.MonkeyPat
             await asyncio.sleep(0)
 
     async def scenario() -> None:
-        learning = _learning(steps)
+        learning = _slices(steps)
         others = asyncio.create_task(packets())
         learning.soon()
         await learning.done()
@@ -62,7 +65,7 @@ def test_packets_have_turns_while_ways_are_learned(monkeypatch: pytest.MonkeyPat
 
 def test_changes_while_ways_are_learned_are_learned_once_afterwards() -> None:
     begun: list[int] = []
-    learning: list[Learning] = []
+    learning: list[Slices] = []
 
     def steps() -> Iterator[None]:
         begun.append(1)
@@ -73,7 +76,7 @@ def test_changes_while_ways_are_learned_are_learned_once_afterwards() -> None:
         yield
 
     async def scenario() -> None:
-        learning.append(_learning(steps))
+        learning.append(_slices(steps))
         learning[0].soon()
         await learning[0].done()
 
@@ -90,7 +93,7 @@ def test_a_failure_is_told_and_its_end_too() -> None:
             raise KernelError("look up routes", "busy", "try again")
 
     async def scenario() -> None:
-        learning = _learning(steps)
+        learning = _slices(steps)
         learning.soon()
         await learning.done()
         fails.clear()
@@ -102,34 +105,29 @@ def test_a_failure_is_told_and_its_end_too() -> None:
     assert [line["event"] for line in logs] == [COMPLAINT, "a fault is over"]
 
 
-def test_servers_may_go_while_the_ways_to_them_are_learned_and_the_gone_ones_are_known(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_servers_may_go_while_they_get_their_ways_and_the_gone_ones_get_theirs() -> None:
     world = World()
     service = world.serve(forwarder=Tun(), servers=3)
     world.leave(world.from_client())
-    source = pack("10.9.9.9")
-
-    def answers(addresses: Iterable[bytes]) -> Iterator[tuple[bytes, int | None, bytes | None]]:
-        for address in addresses:
-            yield address, None, source
-
-    monkeypatch.setattr(routes, "link_mtus", lambda: {7: 1400})
-    monkeypatch.setattr(routes, "local_addresses", lambda: {(7, pack(world.rip(2)))})
-    monkeypatch.setattr(routes, "mtus_and_sources", answers)
     servers = list(service.servers)
-    steps = learn_ways(world.balancer)
+    ways = {each.address: Way(1400, pack("10.9.9.9"), is_local=False) for each in servers}
+    ways[pack(world.rip(2))] = Way(65536, pack(world.rip(2)), is_local=True)
+    steps = settling(world.balancer, ways)
     next(steps)
     used = next(each for each in servers if each.total)
     world.apply(RemoveServer(service.key, *used.config.place))
     for _ in steps:
         world.apply(*(RemoveServer(service.key, *each.config.place) for each in service.servers))
-    assert world.balancer.network.link_mtus == {7: 1400}
-    assert {each.way.source for each in servers} == {source}
-    assert [each.way.is_local for each in servers] == [
-        each.address == pack(world.rip(2)) for each in servers
-    ]
-    assert {each.mtu for each in servers} == {ANY_MTU}
+    assert {each.address: each.way for each in servers} == ways
+
+
+def test_a_server_that_nobody_knows_the_way_to_keeps_its_own() -> None:
+    world = World()
+    (server,) = world.serve().servers
+    before = server.way
+    for _ in settling(world.balancer, {pack("10.77.0.1"): Way(576)}):
+        pass
+    assert server.way == before
 
 
 def test_no_step_of_what_follows_a_route_change_looks_at_more_than_one_server(

@@ -1,20 +1,17 @@
-"""What keeps packets from real servers although the daemon is well, and what to do about it."""
+"""What keeps packets from real servers although the engine is well, and what to do about it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
-from lvsd.io import sysctls
 from lvsd.packet.address import endpoint, text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from lvsd.core.balancer import Balancer
     from lvsd.core.service import RealServer
-
-Obstacle: TypeAlias = tuple[str, str, str]
-"""What is wrong, about whom or what, and a remedy."""
+    from lvsd.running.complaints import Obstacle
 
 UNANSWERED: Final = 3
 """Repeated SYNs, with no client answered in between, from which on a server is called silent."""
@@ -25,20 +22,22 @@ NAMED: Final = 5
 _SILENT: Final = "clients repeat their SYNs: a real server seems not to answer them"
 
 
-def of_services(balancer: Balancer, unreachable: Mapping[bytes, str]) -> Iterator[Obstacle]:
-    """Yield the obstacles on the ways to real servers.
+def of_services(balancer: Balancer, unreachable: Mapping[bytes, str]) -> Iterator[Obstacle | None]:
+    """Yield the obstacles on the ways to real servers; None now and then, when there is none.
 
-    ``unreachable`` says why frames to an address cannot be sent. Servers without a route, which a
-    change of routes can make of all of them, are one obstacle where they are more than `NAMED`.
+    Packets may be handled between two of them. ``unreachable`` says why frames to an address
+    cannot be sent. Servers without a route, which a change of routes can make of all of them, are
+    one obstacle where they are more than `NAMED`.
     """
     lost: list[RealServer] = []
     own = balancer.network.local_addresses or frozenset()
-    for service in balancer.services:
+    for service in tuple(balancer.services):
         for address in service.config.local.addresses:
             if address not in own:
                 remedy = f"ip address add {text(address)}/{8 * len(address)} dev INTERFACE"
                 yield "a local address is not on this host", text(address), remedy
-        for server in service.servers:
+        for server in tuple(service.servers):
+            yield None
             if server.way.source is None:
                 lost.append(server)
             elif _is_misled(server) and service.key.vip not in {b"", *own}:
@@ -56,24 +55,6 @@ def of_services(balancer: Balancer, unreachable: Mapping[bytes, str]) -> Iterato
 def _is_misled(server: RealServer) -> bool:
     """Whether the host itself is a server that gets packets to the VIP as they are."""
     return server.way.is_local and server.effective_forwarder.bypasses
-
-
-def of_forwarding(families: Iterable[int], switched_on: Collection[int]) -> Iterator[Obstacle]:
-    """Yield each IP version of ``families``, 4 and 6, that the kernel does not forward.
-
-    ``switched_on`` are those that lvsd has switched on: then somebody has switched them off. lvsd
-    leaves it at that, as whoever did it may have meant it. Raise OSError.
-    """
-    for family in sorted(families):
-        name = sysctls.FORWARDING[family]
-        if sysctls.read(name) != "0":
-            continue
-        if family in switched_on:
-            what = "somebody switched the kernel's forwarding off: no packet reaches a real server"
-            yield what, name, f"sysctl -w {name}=1"
-        else:
-            what = "the kernel does not forward, so no packet reaches a real server"
-            yield what, name, "set it to 1, or forwarding = true in [sysctl]"
 
 
 def _without_route(servers: list[RealServer]) -> Iterator[Obstacle]:

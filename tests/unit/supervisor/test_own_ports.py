@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from lvsd.core.local_pool import PORTS
 from lvsd.errors import KernelError
 from lvsd.io import sysctls
-from lvsd.running import own_ports
+from lvsd.supervisor import own_ports
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping

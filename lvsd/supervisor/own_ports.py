@@ -26,11 +26,11 @@ log = structlog.get_logger("lvsd")
 
 
 def share(given: Collection[Range], changes: Machine) -> tuple[Range, ...]:
-    """Reserve those of the host's ports that FULLNAT gives, beside those that are reserved.
+    """Reserve those of the host's ports that FULLNAT gives; return those that it is not to give.
 
-    ``given`` are the ranges of all services with FULLNAT. Return what FULLNAT is to leave alone
-    (`LocalPorts.keep`). Where the kernel refuses, that is logged, and a connection of the host's
-    own may meet one of FULLNAT's.
+    They are reserved beside those that are so already. ``given`` are the ranges of all services
+    with FULLNAT. Where the kernel refuses, that is logged, and a connection of the host's own may
+    meet one of FULLNAT's.
     """
     kept: tuple[Range, ...] = ()
     if not given:

@@ -1,26 +1,22 @@
-"""Feed systemd's watchdog while packets get their verdicts."""
+"""Give beats while packets get their verdicts."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lvsd import notify
-
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lvsd.io.nfqueue import QueueSource
-    from lvsd.notify import Notifier
 
 
 class Watchdog:
-    """Tells ``manager`` that the daemon lives, by what becomes of the packets of ``source``."""
+    """Calls ``beat`` when the engine is well, by what becomes of the packets of ``source``."""
 
-    def __init__(self, source: QueueSource, manager: Notifier) -> None:
+    def __init__(self, source: QueueSource, beat: Callable[[], None]) -> None:
         self._source = source
-        self._manager = manager
+        self._beat = beat
         self._received = 0
-        interval_s = notify.watchdog_s()
-        self.pause_s = interval_s / 2 if interval_s else None
-        """How often to look, in seconds; None: nobody wants to know."""
 
     def look(self, now: float) -> None:
         """Give a beat, unless packets wait in the queue and none was taken meanwhile.
@@ -35,4 +31,4 @@ class Watchdog:
 
     def beat(self, _now: float) -> None:
         """Give a beat: where the queue tells nothing, that the event loop turns has to do."""
-        self._manager.send(notify.WATCHDOG)
+        self._beat()

@@ -1,0 +1,63 @@
+"""Answer a client's request, in lines as the control protocol has them.
+
+Whoever has the packets answers, and packets come first: all answers together get a slice of the
+event loop at a time (`lvsd.turns`), and a list is a line for each slice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import structlog
+
+from lvsd.control.methods import RequestError, call
+from lvsd.control.protocol import Code, encode, encode_error, encode_line
+from lvsd.errors import ControlError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from lvsd.control.methods import Context
+    from lvsd.turns import Turns
+
+_log = structlog.get_logger(__name__)
+
+
+async def answers(context: Context, line: bytes, turns: Turns) -> AsyncGenerator[bytes]:
+    """Yield the lines that answer one; more than one for a list. Never raises for a bad request."""
+    try:
+        answer = b""
+        async with turns.slice():
+            result = call(context, line)
+            if not isinstance(result, Iterator):
+                answer = encode_line({"result": result})
+        if not isinstance(result, Iterator):
+            yield answer
+            return
+        async for part in _list(result, turns):
+            yield part
+    except RequestError as error:
+        yield encode_error(error.code, str(error))
+    except ControlError as error:
+        yield encode_error(Code.REFUSED, str(error))
+    except Exception:  # noqa: BLE001 - the daemon balances on, whatever is wrong here
+        _log.exception("control request failed", request=line[:200])
+        yield encode_error(Code.INTERNAL, "internal error; see lvsd's log")
+
+
+async def _list(items: Iterator[object], turns: Turns) -> AsyncGenerator[bytes]:
+    """Yield a list as lines of one slice each, the last without ``more``."""
+    more = True
+    while more:
+        encoded: list[bytes] = []
+        more = False
+        async with turns.slice() as deadline:
+            for item in items:
+                encoded.append(encode(item))
+                if perf_counter() >= deadline:
+                    more = True
+                    break
+            line = b",".join(encoded)
+        yield b'{"result":[%b]%b}\n' % (line, b',"more":true' if more else b"")

@@ -1,0 +1,70 @@
+"""Tell the supervisor what has to be diverted: what is new in it, step by step."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from lvsd.engine.messages import Divert, Settled
+from lvsd.io.diverting import diverting
+from lvsd.io.ruleset import Diverted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from collections.abc import Set as AbstractSet
+    from typing import Any
+
+    from lvsd.core.service_table import ServiceTable
+
+TOGETHER: Final = 500
+"""Elements in one message: it is made in one go."""
+
+
+class Diversions:
+    """Remembers what it has told. ``tell`` sends a message."""
+
+    def __init__(self, services: ServiceTable, tell: Callable[[object], None]) -> None:
+        self._services = services
+        self._tell = tell
+        self._told = Diverted()
+
+    def telling(self) -> Iterator[None]:
+        """Find out what is to be diverted now, and tell in which it differs from before."""
+        found = yield from diverting(self._services)
+        for field in Diverted.__slots__:
+            before, after = getattr(self._told, field), getattr(found, field)
+            if before is after:
+                continue
+            for less in _portions(before - after):
+                self._tell(Divert(field, frozenset(), less))
+                yield
+            for more in _portions(after - before):
+                self._tell(Divert(field, more, frozenset()))
+                yield
+        self._told = found
+        self._tell(Settled())
+
+
+class Gathered:
+    """The supervisor's side: puts together what an engine tells."""
+
+    def __init__(self) -> None:
+        self._fields: dict[str, set[Any]] = {field: set() for field in Diverted.__slots__}
+
+    def take(self, told: Divert) -> None:
+        """Take in a part."""
+        field = self._fields[told.field]
+        field -= told.less
+        field |= told.more
+
+    @property
+    def diverted(self) -> Diverted:
+        """All of it."""
+        return Diverted(**{name: frozenset(found) for name, found in self._fields.items()})
+
+
+def _portions(elements: AbstractSet[object]) -> Iterator[frozenset[object]]:
+    """Yield some elements at a time."""
+    left = iter(elements)
+    while some := frozenset(islice(left, TOGETHER)):
+        yield some

@@ -1,0 +1,328 @@
+"""An engine: moves packets, and does what the supervisor at the other end of the wire says.
+
+Its event loop has the queue, the senders, the core's timers and the wire, and nothing that takes
+longer than a turn: what is long goes in slices, with turns of packets between. It ends when the
+supervisor says so, or is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, NoReturn
+
+import structlog
+import uvloop
+
+from lvsd.control.methods import Context
+from lvsd.engine import obstacles
+from lvsd.engine.diversions import Diversions
+from lvsd.engine.messages import (
+    TO_ENGINE,
+    Applied,
+    Beat,
+    Begin,
+    Commands,
+    Enough,
+    Farewell,
+    Here,
+    Next,
+    Opened,
+    Question,
+    Refused,
+    Start,
+    Started,
+    Ways,
+)
+from lvsd.engine.questions import Questions
+from lvsd.engine.settling import settling
+from lvsd.engine.slices import Slices
+from lvsd.engine.traffic import Traffic
+from lvsd.engine.watchdog import Watchdog
+from lvsd.engine.wire import Wire
+from lvsd.errors import ControlError, KernelError, PluginError, PrivilegeError, environment_error
+from lvsd.running.complaints import Complaints
+from lvsd.running.jobs import Job, Jobs
+from lvsd.turns import Turns
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Coroutine, Iterator
+
+    from lvsd.core.apply import SchedulerFactory, Steps
+    from lvsd.core.values import Way
+    from lvsd.errors import WireError
+
+TICK_S: Final = 1.0
+
+SETTLE_S: Final = 600.0
+"""How often to work out what is to be diverted without a change: connections that removed servers
+left may be over."""
+
+TIMERS_ENDURE: Final = 60
+"""Failures of the timers in a row, one a second, after which the engine ends: with no entry
+expiring the table only grows, and a new engine has at least its memory."""
+
+UNSETTLED: Final = "cannot work out what follows from a change"
+
+YOUNG: Final = 2_000
+"""Objects that Python's collector looks through at a time, which takes some 0.2 ms."""
+
+log = structlog.get_logger("lvsd")
+
+
+def run(end: socket.socket, make_scheduler: SchedulerFactory) -> int:
+    """Be an engine until the wire at ``end`` ends; return the exit status of the process."""
+    gc.set_threshold(YOUNG)
+    gc.callbacks.append(_leave_the_old)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(Engine(end, make_scheduler).serve())
+
+
+def _leave_the_old(phase: str, _: dict[str, int]) -> None:
+    """Have the collector look at no object twice.
+
+    A million connections are millions of objects, and to walk them holds up every packet. They
+    form no cycles, nor does anything else that lives long here: what goes, goes by its count of
+    references.
+    """
+    if phase == "stop":
+        gc.freeze()
+
+
+class Engine:
+    """One engine at its end of the wire; ``make_scheduler`` makes the schedulers of services."""
+
+    def __init__(self, end: socket.socket, make_scheduler: SchedulerFactory) -> None:
+        self._make_scheduler = make_scheduler
+        self._wire = Wire(end, TO_ENGINE, self._receive, self._wire_ended)
+        self._complaints = Complaints(time.monotonic)
+        self._over: asyncio.Future[int]
+        self._work: Work | None = None
+
+    async def serve(self) -> int:
+        """Do what comes over the wire until it ends; return the exit status."""
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._complaints.of_loop)
+        self._over = loop.create_future()
+        self._wire.start(loop)
+        try:
+            return await self._over
+        finally:
+            if self._work is not None:
+                self._work.close()
+            self._wire.close()
+
+    def _receive(self, message: object) -> None:
+        if isinstance(message, Begin):
+            self._begin(message)
+        elif self._work is not None:
+            self._work.do(message)
+        elif isinstance(message, Farewell):
+            self._end(os.EX_OK)
+
+    def _begin(self, begin: Begin) -> None:
+        work = Work(begin, self._make_scheduler, self._wire, self._complaints, self._end)
+        try:
+            work.open()
+        except (OSError, MemoryError) as error:
+            self._refuse(environment_error("start an engine", error))
+        except KernelError as error:
+            self._refuse(error)
+        else:
+            self._work = work
+            self._wire.send(Opened())
+
+    def _refuse(self, error: KernelError) -> None:
+        self._wire.send(
+            Refused(error.operation, error.reason, error.remedy, isinstance(error, PrivilegeError))
+        )
+
+    def _end(self, status: int) -> None:
+        if not self._over.done():
+            self._over.set_result(status)
+
+    def _wire_ended(self, error: WireError | None) -> None:
+        if error is not None:
+            log.error("the engine does not understand the supervisor, and ends", error=str(error))
+        self._end(os.EX_OK if error is None else os.EX_SOFTWARE)
+
+
+class Work:
+    """What an engine has once it is told to begin. ``end`` is called with the exit status."""
+
+    def __init__(
+        self,
+        begin: Begin,
+        make_scheduler: SchedulerFactory,
+        wire: Wire,
+        complaints: Complaints,
+        end: Callable[[int], None],
+    ) -> None:
+        self._wire = wire
+        self._complaints = complaints
+        self._end = end
+        self._traffic = Traffic(begin, make_scheduler, complaints.of_packets)
+        self._balancer = self._traffic.balancer
+        self._turns = Turns(lambda: self._traffic.source.received)
+        self._diversions = Diversions(self._balancer.services, wire.send)
+        self._ways: dict[bytes, Way] = {}
+        self._settling = Slices(self._settle, self._turns, complaints, UNSETTLED)
+        what = "cannot look for obstacles"
+        self._looking = Slices(self._look_around, self._turns, complaints, what)
+        context = Context(self._balancer, begin.started, self._traffic.counters)
+        self._questions = Questions(context, self._turns, wire.send)
+        self._watchdog = Watchdog(self._traffic.source, self._beat)
+        self._beat_s = begin.beat_s
+        self._jobs = Jobs(self._all_jobs(), complaints, time.monotonic)
+        self._steps: Steps | None = None
+        self._finished: list[Steps] = []
+        self._refused: int | None = None
+        self._is_to_start = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def open(self) -> None:
+        """Take the queue and open the sockets. Raise KernelError, OSError or MemoryError."""
+        self._traffic.open(asyncio.get_running_loop())
+
+    def close(self) -> None:
+        """Close everything at once."""
+        for task in self._tasks:
+            task.cancel()
+        self._settling.stop()
+        self._looking.stop()
+        self._traffic.close()
+
+    def do(self, message: object) -> None:
+        """Do what the supervisor says."""
+        match message:
+            case Commands():
+                self._apply(message)
+            case Here(link_mtus, addresses):
+                self._balancer.network.link_mtus = dict(link_mtus)
+                self._balancer.network.local_addresses = addresses
+                self._traffic.packets.refresh()
+                self._settling.soon()
+            case Ways(ways):
+                self._ways.update(ways)
+                self._settling.soon()
+            case Start():
+                self._is_to_start = True
+                self._settling.soon()
+            case Question():
+                self._questions.ask(message)
+            case Next(number):
+                self._questions.go_on(number)
+            case Enough(number):
+                self._questions.leave(number)
+            case Farewell():
+                self._run(self._leave())
+
+    # --- changes --------------------------------------------------------------------------------
+
+    def _apply(self, part: Commands) -> None:
+        """Do a part of a list of commands; a list that was refused is skipped to its end."""
+        if self._refused != part.number:
+            try:
+                self._steps = self._steps or self._balancer.changing()
+                for command in part.commands:
+                    self._steps.do(command)
+            except (ControlError, PluginError) as error:
+                self._steps, self._refused = None, part.number
+                refusal = str(error)
+                self._wire.send(Applied(part.number, refusal, isinstance(error, PluginError)))
+        if not part.is_last:
+            return
+        if self._refused == part.number:
+            self._refused = None
+        elif self._steps is not None:
+            self._steps.finish(time.monotonic())
+            self._finished.append(self._steps)
+            self._steps = None
+            self._wire.send(Applied(part.number))
+            self._settling.soon()
+
+    def _settle(self) -> Iterator[None]:
+        while self._finished:
+            yield from self._finished.pop().dismantling()
+        yield from settling(self._balancer, self._ways)
+        yield from self._traffic.frames.refreshing()
+        yield from self._diversions.telling()
+        if self._is_to_start:
+            self._is_to_start = False
+            self._start()
+            yield from self._look_around()
+            self._wire.send(Started())
+
+    def _start(self) -> None:
+        self._traffic.start(asyncio.get_running_loop())
+        self._run(self._run_timers())
+        self._run(self._jobs.run(min(TICK_S, self._beat_s)))
+
+    # --- what has its time ----------------------------------------------------------------------
+
+    def _run(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.append(task)
+        task.add_done_callback(self._failed)
+
+    def _failed(self, task: asyncio.Task[None]) -> None:
+        """End the engine where a task has ended by an error, which is told here."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._complaints.fault("the engine ends, as it cannot go on", error)
+            self._end(os.EX_SOFTWARE)
+
+    async def _run_timers(self) -> NoReturn:
+        """Run the core's timers once a second, in turns with packets where there is much to do."""
+        what = "the timers of connections failed"
+        timers = Job(what, self._traffic.tick, endures=TIMERS_ENDURE)
+        more: object = False
+        while True:
+            await asyncio.sleep(0 if more else TICK_S)
+            more = self._jobs.attempt(timers)
+
+    def _beat(self) -> None:
+        self._wire.send(Beat(self._balancer.flows.table.count))
+
+    def _all_jobs(self) -> Iterator[Job]:
+        """Yield what is done once a second or less often, the most important first."""
+        dog, traffic = self._watchdog, self._traffic
+        yield Job("cannot read the statistics of the queue", dog.look, 0.0, dog.beat)
+        yield Job("cannot report packets that the queue lost", traffic.pressure.tick)
+        yield Job("cannot ask neighbours", traffic.frames.tick)
+        yield Job("cannot look for obstacles", lambda _: self._look())
+        settle = Job(UNSETTLED, lambda _: self._settling.soon(), SETTLE_S)
+        settle.due = time.monotonic() + SETTLE_S
+        yield settle
+
+    def _look(self) -> None:
+        if not self._settling.busy:  # else half of it is known
+            self._looking.soon()
+
+    def _look_around(self) -> Iterator[None]:
+        """Log what schedulers raised while they were told of something, and what is amiss."""
+        for service in tuple(self._balancer.services):
+            if service.fault is not None:
+                self._complaints.of_packets(service.fault)
+                service.fault = None
+            yield
+        found = []
+        for each in obstacles.of_services(self._balancer, self._traffic.frames.problems()):
+            if each is not None:
+                found.append(each)
+            yield
+        self._complaints.obstacles(found)
+
+    # --- the end --------------------------------------------------------------------------------
+
+    async def _leave(self) -> None:
+        """End in order."""
+        try:
+            await self._traffic.stop()
+        finally:
+            with suppress(Exception):
+                self.close()
+            self._end(os.EX_OK)

@@ -1,0 +1,188 @@
+"""What the supervisor and an engine say to each other, in the order in which it is said.
+
+=========== ============================================= ==========================================
+            supervisor                                    engine
+=========== ============================================= ==========================================
+start       `Begin`                                       `Opened`, or `Refused` and the end
+            `Here`, `Ways`, `Commands`, `Start`           `Applied`, `Divert`, `Settled`, `Started`
+at work     `Commands`                                    `Applied`
+            `Here`, `Ways`: the network changed           `Divert`, `Settled`
+            `Question`, `Next` or `Enough`                `Answer`
+                                                          `Beat`
+end         `Farewell`                                    (its process ends)
+=========== ============================================= ==========================================
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from forwarders import FORWARDERS
+from lvsd.core import commands
+from lvsd.core.local_pool import LocalPool
+from lvsd.core.sequence_numbers import Origin
+from lvsd.core.settings import Settings
+from lvsd.core.timeouts import Timing
+from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey, Way
+from lvsd.errors import ControlError, KernelError, PluginError, PrivilegeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from lvsd.core.commands import Command
+    from lvsd.core.local_pool import Range
+
+TOGETHER: Final = 20
+"""Commands, or ways, in one message: it is dealt with in one go."""
+
+
+class Begin(NamedTuple):
+    """Take this queue, and be ready for services.
+
+    ``kept_ports`` are local ports that the host itself uses. ``started`` is when the daemon was, on
+    the monotonic clock. ``beat_s`` is how often to give a beat, in seconds.
+    """
+
+    queue: int
+    queue_length: int
+    settings: Settings
+    origin: Origin
+    kept_ports: tuple[Range, ...]
+    started: float
+    beat_s: float
+
+
+class Opened(NamedTuple):
+    """The queue and the sockets are there."""
+
+
+class Refused(NamedTuple):
+    """They are not: the kernel refuses. ``privilege``: for lack of rights."""
+
+    operation: str
+    reason: str
+    remedy: str
+    privilege: bool
+
+    @property
+    def error(self) -> KernelError:
+        """The error that the engine met."""
+        kind = PrivilegeError if self.privilege else KernelError
+        return kind(self.operation, self.reason, self.remedy)
+
+
+class Commands(NamedTuple):
+    """A part of list ``number``: all of its commands are to be done, or none."""
+
+    number: int
+    commands: tuple[Command, ...]
+    is_last: bool
+
+
+class Applied(NamedTuple):
+    """List ``number`` is done, or nothing of it, for this reason."""
+
+    number: int
+    refusal: str = ""
+    by_plugin: bool = False
+
+    def check(self) -> None:
+        """Raise ControlError or PluginError where it was refused."""
+        if self.refusal:
+            raise (PluginError if self.by_plugin else ControlError)(self.refusal)
+
+
+class Here(NamedTuple):
+    """This host's own: interface index -> MTU in bytes, and its addresses, packed."""
+
+    link_mtus: Mapping[int, int]
+    addresses: frozenset[bytes]
+
+
+class Ways(NamedTuple):
+    """Real server's address, packed -> the way there."""
+
+    ways: Mapping[bytes, Way]
+
+
+class Start(NamedTuple):
+    """Take packets, as soon as all that was said before is settled."""
+
+
+class Started(NamedTuple):
+    """Packets are taken."""
+
+
+class Divert(NamedTuple):
+    """What else has to be diverted, of one field of `lvsd.io.ruleset.Diverted`, and what not."""
+
+    field: str
+    more: frozenset[object]
+    less: frozenset[object]
+
+
+class Settled(NamedTuple):
+    """All that follows from changes is worked out, and what is to be diverted is told."""
+
+
+class Question(NamedTuple):
+    """A line of a client's; ``groups`` are what the supervisor counts."""
+
+    number: int
+    line: bytes
+    groups: Mapping[str, Mapping[str, int]]
+
+
+class Answer(NamedTuple):
+    """A line that answers it; after each but the last the engine waits for `Next` or `Enough`."""
+
+    number: int
+    line: bytes
+    is_last: bool
+
+
+class Next(NamedTuple):
+    """The line before was taken."""
+
+    number: int
+
+
+class Enough(NamedTuple):
+    """Nobody waits for the rest of the answer."""
+
+    number: int
+
+
+class Beat(NamedTuple):
+    """Packets get their verdicts; there are so many connections."""
+
+    connections: int
+
+
+class Farewell(NamedTuple):
+    """Tell those that have to know, and end. Packets are no longer diverted."""
+
+
+TO_ENGINE: Final = (
+    *(Begin, Commands, Here, Ways, Start, Question, Next, Enough, Farewell),
+    *(Settings, Origin, LocalPool, Timing, ServerConfig, ServiceConfig, ServiceKey, Way),
+    *FORWARDERS.values(),
+    *(commands.AddService, commands.EditService, commands.RemoveService),
+    *(commands.AddServer, commands.EditServer, commands.RemoveServer),
+    *(commands.SetTimeouts, commands.Zero),
+)
+"""The classes that an engine may be sent."""
+
+TO_SUPERVISOR: Final = (Opened, Refused, Applied, Divert, Settled, Started, Answer, Beat)
+"""The classes that it may send."""
+
+
+def parts(number: int, wanted: Iterable[Command]) -> Iterator[Commands]:
+    """Yield a list of commands as messages; one without commands, too."""
+    waiting: list[Command] = []
+    for command in wanted:
+        if len(waiting) == TOGETHER:
+            yield Commands(number, tuple(waiting), is_last=False)
+            waiting.clear()
+        waiting.append(command)
+    yield Commands(number, tuple(waiting), is_last=True)

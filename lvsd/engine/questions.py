@@ -1,0 +1,62 @@
+"""Answer what clients of the control socket ask, line by line, as the supervisor hands it on."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from lvsd.control.answers import answers
+from lvsd.engine.messages import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lvsd.control.methods import Context
+    from lvsd.engine.messages import Question
+    from lvsd.turns import Turns
+
+
+class Questions:
+    """Has a task for each question that is being answered. ``tell`` sends a message."""
+
+    def __init__(self, context: Context, turns: Turns, tell: Callable[[object], None]) -> None:
+        self._context = context
+        self._turns = turns
+        self._tell = tell
+        self._taken: dict[int, asyncio.Event] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+
+    def ask(self, question: Question) -> None:
+        """Begin to answer."""
+        number = question.number
+        self._taken[number] = asyncio.Event()
+        task = asyncio.get_running_loop().create_task(self._answer(question))
+        self._tasks[number] = task
+        task.add_done_callback(lambda _: self._forget(number))
+
+    def go_on(self, number: int) -> None:
+        """Send the next line: the one before was taken."""
+        if number in self._taken:
+            self._taken[number].set()
+
+    def leave(self, number: int) -> None:
+        """Leave off: nobody waits for the rest."""
+        if number in self._tasks:
+            self._tasks[number].cancel()
+
+    def _forget(self, number: int) -> None:
+        del self._taken[number], self._tasks[number]
+
+    async def _answer(self, question: Question) -> None:
+        number, own = question.number, self._context.counters
+        context = replace(self._context, counters=lambda: {**own(), **question.groups})
+        taken = self._taken[number]
+        line: bytes | None = None
+        async for each in answers(context, question.line, self._turns):
+            if line is not None:
+                self._tell(Answer(number, line, is_last=False))
+                await taken.wait()
+                taken.clear()
+            line = each
+        self._tell(Answer(number, line or b"", is_last=True))

@@ -1,0 +1,55 @@
+"""Where the commands begin: what loads the rest, and has words for it where the memory is short.
+
+Under a tight limit (`ulimit -v`, LimitAS=) a module fails to load in any of several ways: Python
+says MemoryError, the dynamic linker "failed to map segment" in an ImportError, and now and then
+Python loses the error and says SystemError. So what is asked is not which error it was, but
+whether there is any memory.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from importlib import import_module
+
+ENOUGH_BYTES = 16 << 20
+"""Memory that whoever fails for want of it does not get."""
+
+_SHORT = "out of memory; give it more memory, or less to do"
+_LIST_FAILED = 1
+_STDERR = 2
+
+
+def lvsd() -> int:
+    """Run the command ``lvsd``; return the exit status."""
+    return _run("lvsd", "lvsd.cli", os.EX_OSERR)
+
+
+def lvsadm() -> int:
+    """Run the command ``lvsadm``; return the exit status."""
+    return _run("lvsadm", "lvsd.control.lvsadm", _LIST_FAILED)
+
+
+def is_memory_short(error: BaseException) -> bool:
+    """Return whether an error is one of too little memory, whatever it says."""
+    if isinstance(error, MemoryError):
+        return True
+    try:
+        from mmap import mmap  # noqa: PLC0415 - nothing else has to load here
+
+        mmap(-1, ENOUGH_BYTES).close()
+    except (ImportError, MemoryError, OSError, SystemError):
+        return True
+    return False
+
+
+def _run(program: str, module: str, status: int) -> int:
+    try:
+        done: int = import_module(module).main()
+    except Exception as error:
+        if not is_memory_short(error):
+            raise
+        with suppress(OSError):
+            os.write(_STDERR, f"{program}: {_SHORT}\n".encode())
+        return status
+    return done

@@ -1,0 +1,250 @@
+"""A process that forks others: it has everything loaded, one thread, and nothing else to do.
+
+A program that starts anew takes some tenths of a second, most of them for Python's imports; a fork
+takes some milliseconds, and shares the memory of what was loaded. The supervisor cannot fork
+itself, as it has threads and an event loop. So it forks this one first thing, and has it fork
+engines from then on.
+
+The two talk over a socket pair, in JSON: the supervisor sends the descriptor that a new process is
+to have, and is told the process's number, or why there is none, and later how it ended. When the
+supervisor is gone, this process ends too, once its children have ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from lvsd.errors import KernelError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Work = Callable[[socket.socket], int]
+
+PATIENCE_S: Final = 2.0
+"""How long children may go on when the supervisor is gone, in seconds; then they are killed."""
+
+_IGNORED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""A terminal, or systemd, sends these to all processes at once; they are for the supervisor."""
+_LONGEST: Final = 4096
+_ASK: Final = b"fork"
+
+
+class ForkError(KernelError):
+    """No process could be made."""
+
+
+class Forker:
+    """This side of it. ``work`` is what a process that was forked does with its descriptor.
+
+    What it returns is the exit status. Make it before there is a thread, or an event loop.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        try:
+            self._process = os.fork()
+        except OSError as error:
+            self._socket.close()
+            theirs.close()
+            raise ForkError("fork a process", error, "see the limit of processes") from error
+        if not self._process:
+            self._socket.close()
+            _forever(theirs, work)
+        theirs.close()
+        self._asked: list[asyncio.Future[int]] = []
+        self._ends: dict[int, asyncio.Future[int | None]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Listen to it on ``loop``."""
+        self._loop = loop
+        self._socket.setblocking(False)
+        loop.add_reader(self._socket.fileno(), self._readable)
+
+    async def fork(self, end: socket.socket) -> tuple[int, asyncio.Future[int | None]]:
+        """Have a process made that owns ``end``; return its number, and its exit status to come.
+
+        The status is that of `os.waitstatus_to_exitcode`; None if nobody knows. Raise ForkError.
+        """
+        asked: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        try:
+            if self._loop is None:
+                raise BrokenPipeError
+            socket.send_fds(self._socket, [_ASK], [end.fileno()])
+        except OSError as error:
+            raise _gone() from error
+        self._asked.append(asked)
+        process = await asked
+        return process, self._ends[process]
+
+    def close(self) -> None:
+        """Have it end, and its children with it; return when it has. Harmless when done twice."""
+        self._leave()
+        if self._process:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self._process, 0)
+            self._process = 0
+
+    def _leave(self) -> None:
+        if self._loop is not None:
+            self._loop.remove_reader(self._socket.fileno())
+            self._loop = None
+        self._socket.close()
+
+    def _readable(self) -> None:
+        try:
+            line = self._socket.recv(_LONGEST)
+        except BlockingIOError:
+            return
+        except OSError:
+            line = b""
+        if line:
+            self._hear(json.loads(line))
+            return
+        self._leave()
+        for each in self._asked:
+            if not each.done():
+                each.set_exception(_gone())
+        self._asked.clear()
+        for process, ends in self._ends.items():
+            self._watch(process, ends)
+        self._ends.clear()
+
+    @staticmethod
+    def _watch(process: int, ends: asyncio.Future[int | None]) -> None:
+        """Notice that a process ends which nobody tells about any more."""
+        loop = asyncio.get_running_loop()
+        try:
+            descriptor = os.pidfd_open(process)
+        except OSError:
+            ends.set_result(None)
+            return
+
+        def ended() -> None:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+            ends.set_result(None)
+
+        loop.add_reader(descriptor, ended)
+
+    def _hear(self, said: dict[str, int]) -> None:
+        if "ended" in said:
+            self._ends.pop(said["ended"]).set_result(said["status"])
+            return
+        asked = self._asked.pop(0)
+        if "errno" in said:
+            refused = OSError(said["errno"], os.strerror(said["errno"]))
+            asked.set_exception(ForkError("fork a process", refused, "see the limit of processes"))
+            return
+        process = said["process"]
+        self._ends[process] = asyncio.get_running_loop().create_future()
+        asked.set_result(process)
+
+
+def name_process(name: str) -> None:
+    """Have ``ps`` and ``top`` show a name for this process, 15 characters at most."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text(name, "ascii")
+
+
+def _gone() -> ForkError:
+    return ForkError("fork a process", "the process that forks is gone", "restart lvsd")
+
+
+def _forever(end: socket.socket, work: Work) -> None:
+    """Be the process that forks. Never returns."""
+    status = os.EX_SOFTWARE
+    try:
+        for number in _IGNORED:
+            signal.signal(number, signal.SIG_IGN)
+        name_process("lvsd-forker")
+        _Children(end, work).serve()
+        status = os.EX_OK
+    finally:
+        os._exit(status)
+
+
+class _Children:
+    """The other side: forks when asked to, and tells how its children ended."""
+
+    def __init__(self, end: socket.socket, work: Work) -> None:
+        self._end = end
+        self._work = work
+        self._poll = select.poll()
+        self._poll.register(end, select.POLLIN)
+        self._by_descriptor: dict[int, int] = {}
+
+    def serve(self) -> None:
+        """Do as the supervisor says until it is gone; then see that the children end."""
+        here = True
+        while here:
+            for descriptor, _ in self._poll.poll():
+                if descriptor in self._by_descriptor:
+                    self._bury(descriptor)
+                else:
+                    here = self._asked()
+        self._poll.unregister(self._end)
+        latest = time.monotonic() + PATIENCE_S
+        while self._by_descriptor and (left_s := latest - time.monotonic()) > 0:
+            for descriptor, _ in self._poll.poll(left_s * 1000):
+                self._bury(descriptor)
+        for process in self._by_descriptor.values():
+            os.kill(process, signal.SIGKILL)
+
+    def _asked(self) -> bool:
+        """Fork, if that is what the supervisor says; return False when it is gone."""
+        try:
+            message, descriptors, _, _ = socket.recv_fds(self._end, len(_ASK), 1)
+        except ConnectionError:
+            return False
+        if message != _ASK:
+            return False
+        for descriptor in descriptors:
+            with socket.socket(fileno=descriptor) as theirs:
+                try:
+                    process = os.fork()
+                except OSError as error:
+                    self._say(errno=error.errno or 0)
+                    continue
+                if not process:
+                    self._be_a_child(theirs)
+            watched = os.pidfd_open(process)
+            self._by_descriptor[watched] = process
+            self._poll.register(watched, select.POLLIN)
+            self._say(process=process)
+        return True
+
+    def _be_a_child(self, end: socket.socket) -> None:
+        """Do the work. Never returns."""
+        status = os.EX_SOFTWARE
+        try:
+            self._end.close()
+            for each in self._by_descriptor:
+                os.close(each)
+            status = self._work(end)
+        finally:
+            os._exit(status)
+
+    def _bury(self, descriptor: int) -> None:
+        process = self._by_descriptor.pop(descriptor)
+        self._poll.unregister(descriptor)
+        os.close(descriptor)
+        _, status = os.waitpid(process, 0)
+        self._say(ended=process, status=os.waitstatus_to_exitcode(status))
+
+    def _say(self, **about: int) -> None:
+        with contextlib.suppress(OSError):  # nobody is there any more
+            self._end.send(json.dumps(about).encode())

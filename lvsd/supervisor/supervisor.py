@@ -1,0 +1,317 @@
+"""The supervisor: all that lvsd does but move packets, and the order in which it starts and ends.
+
+What is started is undone in reverse, whatever ends the daemon: SIGTERM, SIGINT, or an error half
+way through the start. The order matters: an engine has the queue before packets are diverted into
+it, diverting ends before the engine does, and the VIP is ours only while packets are diverted. The
+journal of what was changed is there first and goes last, once nothing of ours is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from lvsd import __version__, notify
+from lvsd.assembly import commands, forwarded, local_ranges, settings_of, virtual_addresses
+from lvsd.control.server import ControlServer
+from lvsd.core.commands import AddServer
+from lvsd.core.values import ANY_MTU, Way
+from lvsd.engine.messages import Begin, Here
+from lvsd.errors import KernelError
+from lvsd.io import machine, routes
+from lvsd.io.announcer import Announcer
+from lvsd.io.divert import Divert
+from lvsd.io.journal import journal_path
+from lvsd.io.nft import KilledError
+from lvsd.io.ruleset import Diverted
+from lvsd.io.ruleset_watch import RulesetWatch
+from lvsd.running.complaints import Complaints
+from lvsd.running.jobs import Job, Jobs
+from lvsd.signals import StoppedError
+from lvsd.supervisor import obstacles, own_ports
+from lvsd.supervisor.conversation import Conversation
+from lvsd.supervisor.unwinding import Unwinding
+from lvsd.supervisor.virtual_addresses import ASTRAY, VirtualAddresses
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+
+    from lvsd.config import model
+    from lvsd.core.commands import Command
+    from lvsd.core.local_pool import Range
+    from lvsd.core.sequence_numbers import Origin
+    from lvsd.running.complaints import Obstacle
+    from lvsd.signals import StopRequest
+    from lvsd.supervisor.forker import Forker
+    from lvsd.supervisor.unwinding import Reserve
+
+TICK_S: Final = 1.0
+
+TOGETHER_S: Final = 1.0
+"""How long a signal that killed nft may take to reach us: systemd signals processes in turn."""
+
+LEARN_PERIOD_S: Final = 600.0
+"""How often routes are looked up without a change: what ICMP said of a path's MTU may be over."""
+
+COMPLAINT: Final = "cannot look up routes"
+
+log = structlog.get_logger("lvsd")
+
+
+class Supervisor:
+    """A running lvsd. ``make_origin`` makes where an engine's FULLNAT numbers begin."""
+
+    def __init__(
+        self,
+        config: model.Config,
+        stop: StopRequest,
+        forker: Forker,
+        make_origin: Callable[[], Origin],
+    ) -> None:
+        self.config = config
+        self._stop = stop
+        self._forker = forker
+        self._make_origin = make_origin
+        self._began = time.monotonic()
+        self._wanted = tuple(commands(config))
+        self._servers = set(_servers(self._wanted))
+        self._forwarded = forwarded(config)
+        self._kept_ports: tuple[Range, ...] = ()
+        self._is_diverting = False
+        self._diverted = Diverted()
+        self._manager = notify.Notifier()
+        self._watchdog_s = notify.watchdog_s()
+        self._complaints = Complaints(time.monotonic)
+        self._divert = Divert(config.daemon.queue, on_crash=config.daemon.on_crash)
+        self._ruleset = RulesetWatch(self._divert, self._complaints.mended, time.monotonic)
+        self._announcer = Announcer()
+        self._addresses = VirtualAddresses(virtual_addresses(config), self._announcer)
+        self._engine = Conversation(
+            forker, self._begin, self._has_to_divert, self._beat, self._counters
+        )
+        self._diverting = Job("cannot keep packets diverted", self._redivert)
+        self._learning = Job(COMPLAINT, lambda _: self._learn(), LEARN_PERIOD_S)
+        self._addressing = Job(ASTRAY, self._readdress)
+        self._jobs = Jobs(self._all_jobs(), self._complaints, time.monotonic)
+
+    async def serve(self, reserve: Reserve) -> None:
+        """Start everything, run until a signal, undo everything; ``reserve`` is for the undo."""
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._complaints.of_loop)
+        stopped = asyncio.Event()
+        loop.add_signal_handler(signal.SIGHUP, log.warning, "SIGHUP ignored: restart to reload")
+        async with Unwinding(reserve) as undo:
+            try:
+                await self._start(loop, undo)
+                for number in (signal.SIGTERM, signal.SIGINT):
+                    loop.add_signal_handler(number, stopped.set)
+                self._stop.check()
+            except (StoppedError, KilledError) as end:
+                if isinstance(end, KilledError) and not await self._stop.comes(TOGETHER_S):
+                    raise
+                self._manager.send(notify.STOPPING)
+                log.info("stopping before it was ready")
+                return
+            self._manager.send(notify.READY, notify.status(self._summary()))
+            log.info("ready", **self._facts())
+            both = self._engine.ended(), self._jobs.run(TICK_S)
+            running = [asyncio.create_task(each) for each in both]
+            for task in running:
+                undo.then("end a task", partial(_cancel, task))
+                task.add_done_callback(lambda _: stopped.set())
+            await stopped.wait()
+            self._manager.send(notify.STOPPING)
+            log.info("stopping", connections=self._engine.connections)
+            for task in running:
+                if task.done() and not task.cancelled():
+                    task.result()  # an error ended it, and with it the daemon
+        log.info("stopped")
+
+    async def _start(self, loop: asyncio.AbstractEventLoop, undo: Unwinding) -> None:
+        """Start one thing after the other, each with its undo, which comes first where it can.
+
+        Raise StoppedError between two steps once somebody has asked for a stop.
+        """
+
+        def then(what: str, step: Callable[[], Awaitable[None] | None]) -> None:
+            undo.then(what, step)
+            self._stop.check()
+
+        daemon = self.config.daemon
+        journal = journal_path(daemon.control.parent)
+        then("end the process that forks", self._forker.close)
+        self._forker.start(loop)
+        for line in machine.take_over(journal):
+            log.warning("cleaned up what a killed lvsd left", done=line)
+        changes = machine.Machine(journal)
+        then("put everything back", lambda: self._finish(changes))
+        if self.config.sysctl.reserve_local_ports:
+            self._kept_ports = own_ports.share(local_ranges(self.config), changes)
+        then("end the engine", self._engine.stop)
+        await self._engine.open()
+        watch = routes.Watch(self._network_changed)
+        then("stop watching routes", watch.close)
+        watch.start(loop)
+        self._learn()
+        self._engine.configure(self._wanted)
+        control = ControlServer(self._engine.ask, daemon.control)
+        then("close the control socket", control.stop)
+        await control.start()
+        await self._engine.started()
+        then("stop diverting packets", self._stop_diverting)
+        self._divert.up(self._diverted)
+        self._is_diverting = True
+        then("stop watching the ruleset", self._ruleset.close)
+        self._ruleset.start(loop)
+        if not self._divert.is_owned:
+            log.warning("flushing the ruleset will lose packets: this kernel is older than 5.12")
+        # Last to come and first to go: while the VIP is an address of ours and packets are not
+        # diverted, our own TCP would answer established connections with a RST.
+        then("put back what was changed", lambda: _say_put_back(changes.undo()))
+        then("stop keeping virtual addresses", self._addresses.stop)
+        self._change_machine(changes)
+        if any(virtual_addresses(self.config)):
+            self._learn()  # our addresses are more now
+        self._learning.due = time.monotonic() + LEARN_PERIOD_S
+        self._complaints.obstacles(self._obstacles())
+
+    def _change_machine(self, changes: machine.Machine) -> None:
+        if self.config.sysctl.forwarding:
+            for family in sorted(self._forwarded):
+                changes.forward(family)
+        self._addresses.start(changes, time.monotonic(), self._stop.check)
+
+    def _stop_diverting(self) -> None:
+        self._is_diverting = False
+        self._divert.down()
+
+    def _finish(self, changes: machine.Machine) -> None:
+        """Try again what could not be undone; only when nothing is left let the journal go.
+
+        Raise KernelError when something is left.
+        """
+        self._manager.close()
+        self._divert.down()
+        _say_put_back(changes.restore())
+        if not changes.is_as_it_was:
+            raise KernelError("put everything back", "something is left", "run `lvsd cleanup`")
+
+    # --- the engine -----------------------------------------------------------------------------
+
+    def _begin(self) -> Begin:
+        daemon = self.config.daemon
+        return Begin(
+            daemon.queue,
+            daemon.queue_length,
+            settings_of(self.config),
+            self._make_origin(),
+            self._kept_ports,
+            self._began,
+            min(TICK_S, (self._watchdog_s or TICK_S) / 2),
+        )
+
+    def _beat(self) -> None:
+        if self._watchdog_s:
+            self._manager.send(notify.WATCHDOG)
+
+    def _has_to_divert(self, wanted: Diverted) -> None:
+        """Divert what has to be by now; what the kernel refuses is tried again every second."""
+        self._diverted = wanted
+        if self._is_diverting:
+            self._jobs.attempt(self._diverting)
+
+    async def change(self, wanted: Sequence[Command]) -> None:
+        """Do a list of commands: all of them, or none. Raise ControlError or PluginError."""
+        self._servers.update(_servers(wanted))
+        self._jobs.attempt(self._learning)
+        await self._engine.apply(wanted)
+
+    # --- the network ----------------------------------------------------------------------------
+
+    def _network_changed(self) -> None:
+        """Take in that links, addresses or routes changed."""
+        self._addresses.changed()
+        self._jobs.attempt(self._addressing)
+        self._jobs.attempt(self._learning)
+
+    def _learn(self) -> None:
+        """Look at the network, and tell the engine what is new. Raise KernelError."""
+        own = frozenset(address for _, address in routes.local_addresses())
+        here = Here(routes.link_mtus(), own)
+        ways = {
+            address: Way(mtu or ANY_MTU, source, is_local=address in own)
+            for address, mtu, source in routes.mtus_and_sources(self._servers)
+        }
+        self._engine.learned(here, ways)
+
+    def _redivert(self, _now: float) -> None:
+        """Divert what has to be by now, and see that the tables stand. Raise KernelError."""
+        self._divert.update(self._diverted)
+        self._ruleset.check()
+
+    def _readdress(self, now: float) -> None:
+        for _ in self._addresses.looking(now):
+            pass
+
+    # --- what has its time ----------------------------------------------------------------------
+
+    def _all_jobs(self) -> Iterator[Job]:
+        """Yield what is done once a second or less often, the most important first."""
+        yield Job("cannot see whether the engine lives", self._engine.look)
+        yield self._diverting
+        yield self._addressing
+        yield Job("cannot announce the virtual addresses", self._announcer.tick)
+        look = "cannot look for obstacles"
+        yield Job(look, lambda _: self._complaints.obstacles(self._obstacles()))
+        yield self._learning
+
+    def _obstacles(self) -> Iterator[Obstacle]:
+        """Yield what will keep packets from being forwarded. Raise OSError."""
+        switched_on = self._forwarded if self.config.sysctl.forwarding else ()
+        yield from obstacles.of_forwarding(self._forwarded, switched_on)
+        yield from self._addresses.obstacles()
+
+    def _counters(self) -> dict[str, dict[str, int]]:
+        """Return what is counted here, by group."""
+        return {
+            "virtual_addresses": self._addresses.counters(),
+            "ruleset": {"put_up_again": self._ruleset.mended},
+            "engine": {"replaced": self._engine.replaced},
+        }
+
+    def _facts(self) -> dict[str, object]:
+        services = self.config.services
+        return {
+            "version": __version__,
+            "services": len(services),
+            "servers": sum(len(service.servers) for service in services),
+            "queue": self.config.daemon.queue,
+            "control": str(self.config.daemon.control),
+        }
+
+    def _summary(self) -> str:
+        return "services: {services}, real servers: {servers}".format(**self._facts())
+
+
+def _servers(wanted: Iterable[Command]) -> Iterator[bytes]:
+    """Yield the addresses of the real servers that come by these commands, packed."""
+    for command in wanted:
+        if isinstance(command, AddServer):
+            yield command.config.address
+
+
+def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+
+
+def _say_put_back(lines: Iterable[str]) -> None:
+    for line in lines:
+        if isinstance(line, machine.Unfinished):
+            log.warning("left behind", what=line)
+        else:
+            log.info("put back", done=line)
