@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 from lvsd.config.doubts import Host, of_file, of_host
 from lvsd.config.load import check, located
 from lvsd.errors import KernelError
-from lvsd.io import routes, sysctls
+from lvsd.io import sysctls
+from lvsd.net import addresses
+from lvsd.net.kernel import talking
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,9 +48,11 @@ def examine(path: Path) -> Examination:
 def host(config: Config) -> Host:
     """Return this machine, as far as a configuration speaks of it. Raise KernelError."""
     control = config.daemon.control
+    with talking() as kernel:
+        own = addresses.every(kernel)
     return Host(
         interfaces=frozenset(name for _, name in socket.if_nameindex()),
-        addresses=frozenset(address for _, address in routes.local_addresses()),
+        addresses=frozenset(each.address for each in own),
         forwarding={
             family: sysctls.read(name) != "0"
             for family, name in sysctls.FORWARDING.items()

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import errno
 import socket
-from typing import TYPE_CHECKING, Final, NamedTuple
+from threading import Lock
+from typing import Final, NamedTuple
 
 from lvsd.io import sysctls
 from lvsd.packet.neighbour import announcement
-
-if TYPE_CHECKING:
-    from lvsd.io.links import LinkState
 
 TIMES: Final = 3
 PAUSE_S: Final = 1.0
@@ -32,29 +30,31 @@ class _Planned(NamedTuple):
 
 
 class Announcer:
-    """Sends announcements when they are due: call `tick` once a second or so."""
+    """Sends announcements when they are due: call `tick` once a second or so, from any thread."""
 
     def __init__(self) -> None:
+        self._lock = Lock()
         self._planned: dict[tuple[int, bytes], _Planned] = {}
         self.sent = 0
 
-    def announce(self, link: LinkState, address: bytes, now: float) -> None:
-        """Have a packed address announced on a link from ``now`` on, which is the first time.
+    def announce(self, interface: int, mac: bytes, address: bytes, now: float) -> None:
+        """Have a packed address announced from ``now`` on, which is the first time.
 
-        On a link on which nobody asks for MACs nothing happens.
+        ``mac`` is that of the interface of this index.
         """
-        if link.mac:
-            self._planned[link.interface, address] = _Planned(now, TIMES, link.mac)
+        with self._lock:
+            self._planned[interface, address] = _Planned(now, TIMES, mac)
 
     def tick(self, now: float) -> None:
         """Send what is due. Raise OSError when nothing can be sent: then it is due still."""
-        due = [place for place, each in self._planned.items() if each.due <= now][:BURST]
-        if not due:
-            return
-        is_router = sysctls.exists(_FORWARDING) and sysctls.read(_FORWARDING) != "0"
-        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0) as sock:
-            for place in due:
-                self._send(sock, place, now, is_router=is_router)
+        with self._lock:
+            due = [place for place, each in self._planned.items() if each.due <= now][:BURST]
+            if not due:
+                return
+            is_router = sysctls.exists(_FORWARDING) and sysctls.read(_FORWARDING) != "0"
+            with socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0) as sock:
+                for place in due:
+                    self._send(sock, place, now, is_router=is_router)
 
     def _send(
         self, sock: socket.socket, place: tuple[int, bytes], now: float, *, is_router: bool

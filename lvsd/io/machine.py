@@ -10,11 +10,12 @@ Nothing is put back that is not as we left it: whoever changed it since meant it
 from __future__ import annotations
 
 import errno
-from contextlib import closing, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+import os
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from lvsd.errors import KernelError, PrivilegeError
-from lvsd.io import addresses, links, nft, sysctls
+from lvsd.io import nft, sysctls
 from lvsd.io.journal import (
     AddressChange,
     Journal,
@@ -25,23 +26,28 @@ from lvsd.io.journal import (
     remove,
 )
 from lvsd.io.leftovers import is_ours, queue_of_table, remove_leftovers, table_stands
-from lvsd.io.local_routes import wait_until_all_local
-from lvsd.io.netlink import NETLINK_ROUTE, linked
 from lvsd.io.queue_statistics import program_of, queues
-from lvsd.io.routes import local_addresses
 from lvsd.io.undo import Unfinished, undo
+from lvsd.net import addresses
 from lvsd.net import links as interfaces
 from lvsd.net.kernel import talking
+from lvsd.net.local_routes import wait_until_local
 from lvsd.packet.address import text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from lvsd.io.netlink import Link
     from lvsd.io.queue_statistics import QueueStatistics
+    from lvsd.net.kernel import Kernel
 
 __all__ = ["Machine", "Unfinished", "cleanup", "journal_path", "put_back", "take_over"]
+
+Place: TypeAlias = tuple[str, bytes]
+"""An interface's name and a packed address."""
+
+_AT_ONCE: Final = 64
+"""Addresses that are put on interfaces in one go: a stop is heeded in between."""
 
 _Change = TypeVar("_Change", LinkChange, TableChange)
 
@@ -101,57 +107,66 @@ class Machine:
         """
         self.add_addresses([(interface, address)])
 
-    def add_addresses(self, wanted: Collection[tuple[str, bytes]]) -> None:
-        """Do so with many, interfaces' names and packed addresses. Raise at the first refusal."""
-        with closing(self.adding_addresses(wanted)) as adding:
-            for _, error in adding:
-                if error is not None:
-                    raise error
-        self.wait_for_addresses(wanted)
+    def add_addresses(
+        self,
+        wanted: Collection[Place],
+        before_some: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Do so with many. Raise KernelError for the first that is refused, the others being there.
 
-    def adding_addresses(
-        self, wanted: Collection[tuple[str, bytes]]
-    ) -> Generator[tuple[tuple[str, bytes], KernelError | None], None, None]:
-        """Put addresses on interfaces step by step; yield each with why it could not be, or None.
-
-        All are in the journal, with one write, before the first is put there; close it before
-        `undo`, as what it has not put there leaves the journal then. Packets are taken a moment
-        later, see `wait_for_addresses`. Raise KernelError or PrivilegeError when nothing can be
-        done at all.
+        ``before_some`` is called now and then, and may raise what ends it in between.
         """
-        todo = self._note_addresses(wanted)
-        never_made = {id(each.change) for each in todo if each.change is not None}
-        try:
-            with linked(NETLINK_ROUTE) as link:
-                for each in todo:
-                    error = _put(link, each)
-                    if error is None:
-                        never_made.discard(id(each.change))
-                    yield each.place, error
-        except OSError as error:
-            raise _refusal("put addresses on interfaces", error) from error
-        finally:
-            if never_made:
-                self._journal.addresses = [
-                    each for each in self._journal.addresses if id(each) not in never_made
-                ]
-                with suppress(KernelError):  # a note about what was never made does no harm
-                    self._save()
+        for refusal in self.put_addresses(wanted, before_some).values():
+            raise refusal
+        if late := [place for place in wanted if len(place[1]) == 16]:
+            with talking() as kernel:
+                up = {link.name for link in interfaces.every(kernel) if link.is_up}
+                wait_until_local(kernel, [address for name, address in late if name in up])
 
-    def _note_addresses(self, wanted: Collection[tuple[str, bytes]]) -> list[_ToPut]:
-        """Return which addresses are to be put there, all of them in the journal."""
-        try:
-            there = local_addresses()
-            indexes = {name: _index(name) for name in {name for name, _ in wanted}}
-        except OSError as error:
-            raise _refusal("look at the interfaces", error) from error
+    def put_addresses(
+        self, wanted: Collection[Place], before_some: Callable[[], None] = lambda: None
+    ) -> dict[Place, KernelError]:
+        """Put addresses on interfaces; return those that could not be put there, and why.
+
+        All are in the journal, with one write, before the first is put there. Packets to those of
+        IPv6 are taken a moment later. Raise KernelError or PrivilegeError when nothing can be done
+        at all.
+        """
+        with talking() as kernel:
+            refused, todo = self._note_addresses(kernel, wanted)
+            never_made = {id(each.change) for each in todo if each.change is not None}
+            try:
+                for at in range(0, len(todo), _AT_ONCE):
+                    before_some()
+                    some = todo[at : at + _AT_ONCE]
+                    requests = [addresses.adding(each.interface, each.place[1]) for each in some]
+                    never_made -= {id(each.change) for each in some}
+                    for each, refusal in zip(some, kernel.attempt(requests), strict=True):
+                        if why := _why(each, refusal):
+                            refused[each.place] = why
+                            never_made.add(id(each.change))
+            finally:
+                if never_made:
+                    self._journal.addresses = [
+                        each for each in self._journal.addresses if id(each) not in never_made
+                    ]
+                    with suppress(KernelError):  # a note about what was never made does no harm
+                        self._save()
+        return refused
+
+    def _note_addresses(
+        self, kernel: Kernel, wanted: Collection[Place]
+    ) -> tuple[dict[Place, KernelError], list[_ToPut]]:
+        """Return for which the interface is missing, and those to put there, in the journal."""
+        there = {(each.interface, each.address) for each in addresses.every(kernel)}
+        indexes = {link.name: link.index for link in interfaces.every(kernel)}
         known = {(each.interface, each.address): each for each in self._journal.addresses}
-        todo = []
-        for place in wanted:
-            index, (interface, address) = indexes[place[0]], place
-            ours = known.get((interface, text(address)))
-            if not index:
-                todo.append(_ToPut(place, 0, None))
+        refused, todo = {}, []
+        for place in dict.fromkeys(wanted):
+            interface, address = place
+            index, ours = indexes.get(interface), known.get((interface, text(address)))
+            if index is None:
+                refused[place] = _refusal(_putting(place), _os_error(errno.ENODEV))
             elif ours is not None:
                 ours.index = index  # the interface may have been made anew
                 todo.append(_ToPut(place, index, None))
@@ -161,24 +176,13 @@ class Machine:
         if new := [each.change for each in todo if each.change is not None]:
             self._journal.addresses += new
             self._save()
-        return todo
-
-    def wait_for_addresses(self, added: Collection[tuple[str, bytes]]) -> None:
-        """Wait until packets to addresses are taken, where their interfaces are up.
-
-        Raise KernelError.
-        """
-        try:
-            up = {name for name in {name for name, _ in added} if links.is_up(name)}
-            wait_until_all_local(address for name, address in added if name in up)
-        except OSError as error:
-            raise _refusal("wait for addresses", error) from error
+        return refused, todo
 
     def add_link(self, name: str, kind: str, data: Sequence[tuple[str, Any]] = ()) -> None:
         """Make an interface, see `lvsd.net.links.adding`, unless there is one of that kind there.
 
         It is left down. Raise KernelError, with ``errno`` EOPNOTSUPP when the kernel has no such
-        kind, or PrivilegeError. Not within a running event loop; this goes for `raise_link`, too.
+        kind, or PrivilegeError.
         """
         with talking() as kernel:
             there = interfaces.find(kernel, name)
@@ -274,34 +278,27 @@ class Machine:
 
 
 class _ToPut(NamedTuple):
-    """An address to put on an interface: ``interface_index`` 0 without it."""
+    """An address to put on the interface of an index."""
 
-    place: tuple[str, bytes]
-    interface_index: int
+    place: Place
+    interface: int
     change: AddressChange | None
     """Its note in the journal; None if that was there before: then the address may be there."""
 
 
-def _index(interface: str) -> int:
-    """Return the index of an interface, 0 without it. Raise OSError."""
-    state = links.state(interface)
-    return state.interface if state else 0
+def _putting(place: Place) -> str:
+    interface, address = place
+    return f"put {text(address)} on {interface}"
 
 
-def _put(link: Link, wanted: _ToPut) -> KernelError | None:
-    """Put an address on an interface; return why that cannot be."""
-    interface, address = wanted.place
-    operation = f"put {text(address)} on {interface}"
-    try:
-        addresses.add_by(link, wanted.interface_index, address)
-    except OSError as error:
-        if error.errno == errno.EEXIST and wanted.change is None:
-            return None
-        if error.errno == errno.EACCES:  # without rights it is EPERM (rtnetlink_rcv_msg)
-            remedy = f"switch it on by `sysctl -w net.ipv6.conf.{interface}.disable_ipv6=0`"
-            return KernelError(operation, "IPv6 is switched off there", remedy)
-        return _refusal(operation, error)
-    return None
+def _why(wanted: _ToPut, refusal: KernelError | None) -> KernelError | None:
+    """Return why an address is not on its interface; None if it is."""
+    if refusal is None or (refusal.errno == errno.EEXIST and wanted.change is None):
+        return None
+    if refusal.errno == errno.EACCES:  # without rights it is EPERM (rtnetlink_rcv_msg)
+        remedy = f"switch it on by `sysctl -w net.ipv6.conf.{wanted.place[0]}.disable_ipv6=0`"
+        return KernelError(_putting(wanted.place), "IPv6 is switched off there", remedy)
+    return _refusal(_putting(wanted.place), _os_error(refusal.errno or errno.EIO))
 
 
 def put_back(journal: Path) -> list[str]:
@@ -390,3 +387,7 @@ def _refusal(operation: str, error: OSError) -> KernelError:
     if error.errno in {errno.ENODEV, errno.ENXIO}:
         return KernelError(operation, error, "name an interface that `ip link` shows")
     return KernelError(operation, error, "see whether it can be done by hand")
+
+
+def _os_error(number: int) -> OSError:
+    return OSError(number, os.strerror(number))

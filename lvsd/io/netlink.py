@@ -1,8 +1,7 @@
-"""Talk to the kernel over netlink: messages, attributes, answers; one plain blocking socket.
+"""Talk to netfilter over netlink: messages, attributes, answers; one plain blocking socket.
 
-The kernel answers a request before ``send`` returns, so nothing here waits, and it may be
-called from within an event loop. (pyroute2 brings an event loop of its own, which refuses to
-run inside another one, and uvloop takes no netlink socket.)
+The kernel answers a request before ``send`` returns, so nothing here waits, and it may be called
+from within an event loop. For links, addresses, routes and neighbours there is `lvsd.net`.
 
 Messages are in host byte order, netfilter's attributes in network byte order; see netlink(7).
 """
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterator, Sequence
 
-NETLINK_ROUTE: Final = 0
 NETLINK_NETFILTER: Final = 12
 
 NLM_F_REQUEST: Final = 0x001
@@ -53,10 +51,6 @@ _BATCH_BUFFER: Final = 64 << 20
 _DUMP_TRIES: Final = 10
 _PATIENCE: Final = struct.pack("@ll", 5, 0)  # struct timeval
 """An answer is there at once; one that was lost must not stop the daemon for good."""
-QUESTIONS_AT_ONCE: Final = 32
-"""Answers to so many fit into a socket's buffer; they take a quarter of a millisecond."""
-_LOST: Final = {errno.ENOBUFS, errno.ETIMEDOUT}
-"""What says that an answer was lost; no kernel answers this about a route."""
 
 
 class Message(NamedTuple):
@@ -219,51 +213,6 @@ class Link:
     def get(self, message: Message) -> Message:
         """Return the one answer to a question. Raise OSError when the kernel refuses."""
         return self._answer(self._send(message, 0))
-
-    def get_all(self, questions: Sequence[Message]) -> list[Message | OSError]:
-        """Return the answer to each question, or the OSError by which the kernel refuses it.
-
-        Some go with one send. Raise OSError when the kernel cannot be asked.
-        """
-        found: list[Message | OSError] = []
-        for at in range(0, len(questions), QUESTIONS_AT_ONCE):
-            found += self._get_some(questions[at : at + QUESTIONS_AT_ONCE])
-        return found
-
-    def _get_some(self, questions: Sequence[Message]) -> list[Message | OSError]:
-        asked = {next(self._sequence): each for each in questions}
-        self._socket.send(
-            b"".join(
-                _HEADER.pack(16 + len(body), kind, flags | NLM_F_REQUEST, sequence, 0) + body
-                for sequence, (kind, flags, body) in asked.items()
-            )
-        )
-        found: dict[int, Message] = {}
-        while len(found) < len(asked):
-            try:
-                datagram = self._socket.recv(_RECEIVE, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                break
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-                continue  # there was no room for some; until the others are read there is none
-            found.update(each for each in messages(datagram) if each[0] in asked)
-        return [
-            self._settled(found.get(sequence), question) for sequence, question in asked.items()
-        ]
-
-    def _settled(self, answer: Message | None, question: Message) -> Message | OSError:
-        """Return an answer, or the error that it stands for; where it was lost ask once more."""
-        try:
-            if answer is None:
-                return self.get(question)
-            _raise_error(answer)
-        except OSError as error:
-            if answer is None and error.errno in _LOST:
-                raise
-            return error
-        return answer
 
     def do(self, message: Message) -> None:
         """Carry out one request. Raise OSError when the kernel refuses."""

@@ -21,14 +21,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from lvsd.errors import KernelError, PrivilegeError
-from lvsd.io.routes import ways
 from lvsd.io.ruleset import SENT_MARK
 
 _SO_ATTACH_FILTER: Final = 26
 _SO_SNDBUFFORCE: Final = 32
 _IP_FREEBIND, _IP_MTU_DISCOVER, _IP_PKTINFO = 15, 10, 8
 _IPV6_FREEBIND, _IPV6_MTU_DISCOVER, _IPV6_PKTINFO = 78, 23, 50
+_IP_MTU, _IPV6_MTU = 14, 24
 _PMTUDISC_PROBE: Final = 3
+_DISCARD: Final = 9
 _SEND_BUFFER: Final = 1 << 20
 """Bytes that may wait for the interface: as much as a turn of the queue's longest packets."""
 
@@ -181,9 +182,19 @@ def _socket(family: socket.AddressFamily, freebind: int, mtu_discover: int) -> s
 
 
 def _mtu(destination: bytes) -> int:
-    """Return the MTU towards an address, 0 if nobody knows."""
+    """Return the MTU towards an address, 0 if nobody knows.
+
+    What the kernel says of a connected UDP socket, which has sent nothing (IP_MTU in ip(7)): a
+    look-up costs as much as sending a packet, and never waits, as netlink does while somebody else
+    changes the network. What ICMP said of the path counts, too.
+    """
+    ipv4 = len(destination) == 4
+    family = socket.AF_INET if ipv4 else socket.AF_INET6
+    level, option = (socket.IPPROTO_IP, _IP_MTU) if ipv4 else (socket.IPPROTO_IPV6, _IPV6_MTU)
     try:
-        way = ways([destination])[destination]
-    except KernelError:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, SENT_MARK)
+            probe.connect((socket.inet_ntop(family, destination), _DISCARD))
+            return probe.getsockopt(level, option)
+    except OSError:
         return 0
-    return way.mtu if way else 0

@@ -6,16 +6,14 @@ Nothing is put back that is not as we left it: whoever changed it since meant it
 from __future__ import annotations
 
 import errno
-import socket
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from lvsd.core import host_ports
 from lvsd.errors import KernelError
-from lvsd.io import addresses, nft, sysctls
+from lvsd.io import nft, sysctls
 from lvsd.io.journal import AddressChange, LinkChange, SysctlChange, TableChange, remove
-from lvsd.net import links
+from lvsd.net import addresses, links
 from lvsd.net.kernel import talking
 from lvsd.packet.address import pack
 
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
     from lvsd.io.journal import Journal
 
 Change: TypeAlias = AddressChange | LinkChange | TableChange | SysctlChange
-_Change = TypeVar("_Change", AddressChange, LinkChange, TableChange, SysctlChange)
+_Change = TypeVar("_Change", LinkChange, TableChange, SysctlChange)
 
 
 class Unfinished(str):
@@ -46,7 +44,7 @@ def undo(journal: Journal, path: Path, *, keep: bool = False) -> tuple[list[str]
     kept = replace(
         journal,
         links=_each(journal.links, _undo_link, lines),
-        addresses=_each(journal.addresses, _undo_address, lines),
+        addresses=_addresses(journal.addresses, lines),
         tables=_each(journal.tables, _undo_table, lines),
         sysctls=_each(journal.sysctls, _undo_sysctl, lines),
     )
@@ -104,24 +102,37 @@ def _undo_link(change: LinkChange) -> list[str]:
         return [f"took interface {change.name} down"]
 
 
-def _undo_address(change: AddressChange) -> list[str]:
-    """Take an address off its interface; one that is gone, with or without it, needs nothing.
+def _addresses(changes: list[AddressChange], lines: list[str]) -> list[AddressChange]:
+    """Take addresses off their interfaces, all in one go; return those that stay, and say so.
 
-    An interface that has another name by now still has the address, and its index.
+    One that is gone, with or without its interface, needs nothing. An interface that has another
+    name by now still has the address, and its index.
     """
-    names = [change.interface]
-    with suppress(OSError):  # no interface of that index
-        names.append(socket.if_indextoname(change.index))
-    removed = []
-    for name in dict.fromkeys(names):
-        try:
-            addresses.delete(name, pack(change.address))
-        except OSError as error:
-            if error.errno not in {errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL}:
-                raise
-        else:
-            removed.append(f"removed {change.address} from {name}")
-    return removed
+    if not changes:
+        return []
+    try:
+        with talking() as kernel:
+            names = {link.index: link.name for link in links.every(kernel)}
+            asked = [
+                (change, index)
+                for change in reversed(changes)
+                for index in names
+                if change.interface == names[index] or change.index == index
+            ]
+            requests = [addresses.deleting(index, pack(each.address)) for each, index in asked]
+            refusals = kernel.attempt(requests)
+    except (OSError, KernelError, MemoryError) as error:
+        why = _reason(error)
+        lines += [Unfinished(f"{_stays(change)}: {why}") for change in reversed(changes)]
+        return changes
+    kept: list[AddressChange] = []
+    for (change, index), refusal in zip(asked, refusals, strict=True):
+        if refusal is None:
+            lines.append(f"removed {change.address} from {names[index]}")
+        elif refusal.errno not in {errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL}:
+            lines.append(Unfinished(f"{_stays(change)}: {_reason(refusal)}"))
+            kept.insert(0, change)
+    return kept
 
 
 def _undo_table(change: TableChange) -> list[str]:

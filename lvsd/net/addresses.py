@@ -61,8 +61,7 @@ class Address:
 
 def every(kernel: Kernel, family: int = 0) -> tuple[Address, ...]:
     """Return all addresses, of one family or of all, in the kernel's order. Raise KernelError."""
-    messages = kernel.dump("addr", "list the addresses", family=family)
-    return tuple(made(message) for message in messages)
+    return tuple(kernel.dump("addr", "list the addresses", made, family=family))
 
 
 def adding(

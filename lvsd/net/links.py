@@ -53,7 +53,7 @@ class Counts:
 
 def every(kernel: Kernel) -> tuple[Link, ...]:
     """Return all interfaces. Raise KernelError."""
-    return tuple(made(message) for message in kernel.dump("link", "list the interfaces"))
+    return tuple(kernel.dump("link", "list the interfaces", made))
 
 
 def find(kernel: Kernel, name: str) -> Link | None:

@@ -68,12 +68,12 @@ class Route:
 
 def every(kernel: Kernel) -> tuple[Route, ...]:
     """Return the entries of all tables, of both families. Raise KernelError."""
-    messages = kernel.dump("route", "list the routes", family=ALL_TABLES)
-    return tuple(
-        made(message)
-        for message in messages
-        if message["family"] in _ANY and not message["flags"] & _CLONED
-    )
+
+    def of_table(message: Message) -> Route | None:
+        is_one = message["family"] in _ANY and not message["flags"] & _CLONED
+        return made(message) if is_one else None
+
+    return tuple(filter(None, kernel.dump("route", "list the routes", of_table, family=ALL_TABLES)))
 
 
 def adding(

@@ -55,8 +55,11 @@ class Rule:
 
 def every(kernel: Kernel) -> tuple[Rule, ...]:
     """Return the rules of both families, in the order in which they count. Raise KernelError."""
-    messages = kernel.dump("rule", "list the routing rules")
-    found = [made(message) for message in messages if message["family"] in _FAMILIES]
+
+    def of_ip(message: Message) -> Rule | None:
+        return made(message) if message["family"] in _FAMILIES else None
+
+    found = filter(None, kernel.dump("rule", "list the routing rules", of_ip))
     return tuple(sorted(found, key=lambda rule: rule.priority))
 
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from lvsd.errors import KernelError
 from lvsd.net import links
 from lvsd.net.families import family
+from lvsd.net.kernel import Request
 from lvsd.net.routes import LOCAL, UNICAST, gateway, hops, own_mtu
 from lvsd.packet.address import pack, text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from lvsd.net.kernel import Kernel, Message
     from lvsd.net.links import Link
 
+_GETROUTE: Final = 26
+_REMEDY: Final = "see whether `ip route` works in this namespace"
 _FIB_MATCH: Final = 0x2000  # RTM_F_FIB_MATCH: the table's entry, not what the kernel makes of it
 _NO_ROUTE: Final = frozenset(
     {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EINVAL, errno.EACCES, errno.EAGAIN}
@@ -45,15 +49,30 @@ class Way(NamedTuple):
 def ask(kernel: Kernel, addresses: Iterable[bytes]) -> dict[bytes, Way | None]:
     """Return the way to each address; None: no route. Raise KernelError.
 
-    Of several next hops the one that the kernel would take now. Two questions each, which take
-    some 0.3 ms.
+    Of several next hops the one that the kernel would take now. Two questions each.
     """
+    wanted = tuple(dict.fromkeys(addresses))
+    if not wanted:
+        return {}
     by_index = {link.index: link for link in links.every(kernel)}
-    return {address: _ask(kernel, address, by_index) for address in dict.fromkeys(addresses)}
+    taken, entries = (_answers(kernel, wanted, flags) for flags in (0, _FIB_MATCH))
+    return {
+        address: _way(route, entry, by_index)
+        for address, route, entry in zip(wanted, taken, entries, strict=True)
+    }
 
 
-def _ask(kernel: Kernel, address: bytes, by_index: Mapping[int, Link]) -> Way | None:
-    taken, entry = (_answer(kernel, address, flags) for flags in (0, _FIB_MATCH))
+def not_local(kernel: Kernel, addresses: Sequence[bytes]) -> list[bytes]:
+    """Return those of some addresses to which packets are not delivered here. Raise KernelError."""
+    entries = _answers(kernel, addresses, _FIB_MATCH)
+    return [
+        address
+        for address, entry in zip(addresses, entries, strict=True)
+        if entry is None or entry["type"] != LOCAL
+    ]
+
+
+def _way(taken: Message | None, entry: Message | None, by_index: Mapping[int, Link]) -> Way | None:
     out = by_index.get(taken.get_attr("RTA_OIF")) if taken else None
     if taken is None or out is None:
         return None
@@ -73,14 +92,20 @@ def _ask(kernel: Kernel, address: bytes, by_index: Mapping[int, Link]) -> Way | 
     )
 
 
-def _answer(kernel: Kernel, address: bytes, flags: int) -> Message | None:
-    """Return the kernel's answer, None if packets cannot go by it. Raise KernelError."""
-    answer = kernel.get(
-        "route",
-        f"look up the route to {text(address)}",
-        lacking=_NO_ROUTE,
-        family=family(address),
-        dst=text(address),
-        flags=flags,
-    )
-    return answer if answer is not None and answer["type"] in {UNICAST, LOCAL} else None
+def _answers(kernel: Kernel, addresses: Sequence[bytes], flags: int) -> list[Message | None]:
+    """Return the kernel's answers, None where packets cannot go. Raise KernelError."""
+    found: list[Message | None] = []
+    for answer in kernel.answers([_question(address, flags) for address in addresses]):
+        if isinstance(answer, KernelError):
+            if answer.errno not in _NO_ROUTE:
+                raise answer
+            found.append(None)
+        else:
+            found.append(answer if answer["type"] in {UNICAST, LOCAL} else None)
+    return found
+
+
+def _question(address: bytes, flags: int) -> Request:
+    fields = {"family": family(address), "dst_len": 8 * len(address), "flags": flags}
+    what = f"look up the route to {text(address)}"
+    return Request(_GETROUTE, 0, fields, [("RTA_DST", text(address))], what, _REMEDY)

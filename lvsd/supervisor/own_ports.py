@@ -32,9 +32,9 @@ def share(given: Collection[Range], changes: Machine) -> tuple[Range, ...]:
     with FULLNAT. Where the kernel refuses, that is logged, and a connection of the host's own may
     meet one of FULLNAT's.
     """
-    if not given:
-        return ()
     kept: tuple[Range, ...] = ()
+    if not given:
+        return kept
     try:
         low, high = map(int, sysctls.read(RANGE).split())
         before = host_ports.parse(sysctls.read(RESERVED))

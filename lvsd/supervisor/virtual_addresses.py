@@ -4,25 +4,29 @@ They are put there at the start, or when their interface appears, and again when
 one away, as ``ifdown`` and ``ifup`` do. Who takes one away again and again is answered more and
 more slowly, once a minute in the end, and named in the log. An address is announced whenever it is
 put there, and when its link comes up or gets another MAC (`lvsd.io.announcer`).
+
+What asks the kernel blocks: `VirtualAddresses.start` and `look` are for a thread. The rest may be
+called meanwhile.
 """
 
 from __future__ import annotations
 
-from contextlib import closing
+from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from lvsd.errors import KernelError
-from lvsd.io import links
-from lvsd.io.routes import local_addresses
+from lvsd.net import addresses, links
+from lvsd.net.kernel import talking
 from lvsd.packet.address import text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from lvsd.io.announcer import Announcer
     from lvsd.io.machine import Machine
+    from lvsd.net.links import Link
     from lvsd.running.complaints import Obstacle
 
 ASTRAY: Final = "cannot look after the virtual addresses"
@@ -52,11 +56,12 @@ class _Kept:
         "again",
         "index",
         "interface",
-        "link",
         "pause_s",
         "problem",
         "said_at",
         "since",
+        "told",
+        "was_there",
     )
 
     def __init__(self, interface: str, address: bytes) -> None:
@@ -64,8 +69,10 @@ class _Kept:
         self.address = address
         self.index = 0
         """The interface's when the address was last there, by whatever name; 0: it never was."""
-        self.link: links.LinkState | None = None
-        """As it was when the address was last there."""
+        self.was_there = False
+        """It was on its interface when that was last seen."""
+        self.told: tuple[int, bytes] | None = None
+        """The running interface, and its MAC, with which it was announced."""
         self.problem: Obstacle | None = None
         self.pause_s = 0.0
         self.again = 0.0
@@ -82,16 +89,16 @@ class _Kept:
     def name(self) -> str:
         return f"{text(self.address)} on {self.interface}"
 
-    def wait(self) -> None:
-        """Take note that its interface is missing, or has another name by now."""
-        if self.index and (renamed := links.name_of(self.index)):
+    def wait(self, renamed: str | None) -> None:
+        """Take note that its interface is missing, or ``renamed`` by now."""
+        if renamed:
             what = "the interface of a virtual address was renamed"
             remedy = f'write `interface = "{renamed}"`, or rename it back; lvsd waits for that'
             self.problem = what, f"{self.name}, now {renamed}", remedy
         else:
             what = "the interface of a virtual address does not exist"
             self.problem = what, self.name, "make it, or correct `interface`; lvsd waits for it"
-        self.link = None
+        self.was_there, self.told = False, None
 
 
 class VirtualAddresses:
@@ -102,68 +109,46 @@ class VirtualAddresses:
         self._announcer = announcer
         self._machine: Machine | None = None
         self._next_look = 0.0
-        self._steps: Generator[None, None, None] = _nothing()
-        """The look that is going on, if any."""
+        self._looking = Lock()
 
     def changed(self) -> None:
         """Take note that links or addresses changed: have the next `look` look."""
         self._next_look = 0.0
 
     def start(
-        self, machine: Machine, now: float, before_each: Callable[[], None] = lambda: None
+        self, machine: Machine, now: float, before_some: Callable[[], None] = lambda: None
     ) -> None:
         """Put every address on its interface; one whose interface is missing waits for it.
 
-        ``before_each`` may raise what ends it in between. Raise KernelError or PrivilegeError
-        when that cannot be for another reason.
+        ``before_some`` is called now and then, and may raise what ends it in between. Raise
+        KernelError or PrivilegeError when that cannot be for another reason.
         """
+        if not self._kept:
+            return
         self._machine = machine
-        found = self._links()
-        ready = [each.place for each in self._kept if found[each.interface] is not None]
-        before_each()
-        with closing(machine.adding_addresses(ready)) as adding:
-            for _, error in adding:
-                if error is not None:
-                    raise error
-                before_each()
-        machine.wait_for_addresses(ready)
-        self.changed()
-        for _ in self.looking(now):
-            before_each()
+        there, _ = _seen()
+        ready = [each.place for each in self._kept if each.interface in there]
+        machine.add_addresses(ready, before_some)
+        self.look(now)
 
-    def looking(self, now: float) -> Iterator[None]:
+    def look(self, now: float) -> None:
         """Put back what is missing, and announce what is new; nothing unless it is time to look.
 
-        Step by step: a thousand addresses take half a second. Raise KernelError when nothing can
-        be seen; what is wrong with one address is among the `obstacles`.
+        Raise KernelError when nothing can be seen; what is wrong with one address is among the
+        `obstacles`.
         """
-        self._steps = self._looking(now)
-        return self._steps
-
-    def _looking(self, now: float) -> Generator[None, None, None]:
-        if not self._kept or self._machine is None or now < self._next_look:
-            return
-        found, there = self._links(), local_addresses()
-        self._next_look = now + CHECK_S
-        missing: dict[tuple[str, bytes], tuple[_Kept, links.LinkState]] = {}
-        for each in self._kept:
-            yield
-            link = found[each.interface]
-            if link is None:
-                each.wait()
-            elif (link.interface, each.address) in there:
-                self._stays(each, link, now)
-            elif now < each.again:
-                each.problem = each.problem or (_TAKEN, each.name, _WHO)
-                self._look_at(each.again)
-            else:
-                missing[each.place] = each, link
-        yield from self._putting(missing, now)
+        with self._looking:
+            if self._kept and self._machine is not None and now >= self._next_look:
+                self._look(self._machine, now)
 
     def stop(self) -> None:
-        """Put nothing back any more: the machine is about to be as it was."""
+        """Put nothing back any more: the machine is about to be as it was.
+
+        Returns when a `look` that is going on has ended, which is soon.
+        """
         self._machine = None
-        self._steps.close()
+        with self._looking:
+            return
 
     def obstacles(self) -> Iterator[Obstacle]:
         """Yield the addresses that are missing, or contested."""
@@ -178,54 +163,68 @@ class VirtualAddresses:
         missing = sum(each.problem is not None for each in self._kept)
         return {"wanted": len(self._kept), "missing": missing, "announced": self._announcer.sent}
 
-    def _links(self) -> dict[str, links.LinkState | None]:
-        """Return the state of each interface, None without one. Raise KernelError."""
-        names = {each.interface for each in self._kept}
+    def _look(self, machine: Machine, now: float) -> None:
+        self._next_look = now + CHECK_S  # what changes from now on is another look's
         try:
-            return {name: links.state(name) for name in names}
-        except OSError as error:
-            remedy = "see whether `ip link` works in this namespace"
-            raise KernelError("look at the interfaces", error, remedy) from error
+            by_name, there = _seen()
+        except KernelError:
+            self._next_look = 0.0
+            raise
+        names = {link.index: link.name for link in by_name.values()}
+        missing: dict[tuple[str, bytes], tuple[_Kept, Link]] = {}
+        for each in self._kept:
+            link = by_name.get(each.interface)
+            if link is None:
+                each.wait(names.get(each.index))
+            elif (link.index, each.address) in there:
+                self._stays(each, link, now)
+            elif now < each.again:
+                each.problem = each.problem or (_TAKEN, each.name, _WHO)
+                self._look_at(each.again)
+            else:
+                missing[each.place] = each, link
+        if missing:
+            self._put(machine, missing, now)
 
-    def _putting(
-        self, missing: dict[tuple[str, bytes], tuple[_Kept, links.LinkState]], now: float
-    ) -> Iterator[None]:
-        """Put addresses on their interfaces, step by step, and say so at the end."""
-        if not missing or self._machine is None:
-            return
+    def _put(
+        self, machine: Machine, missing: Mapping[tuple[str, bytes], tuple[_Kept, Link]], now: float
+    ) -> None:
+        """Put addresses on their interfaces, and say so."""
         back: dict[str, list[str]] = {}
         try:
-            with closing(self._machine.adding_addresses(tuple(missing))) as adding:
-                for place, error in adding:
-                    each, link = missing[place]
-                    if error is not None:
-                        what = "cannot put a virtual address on its interface"
-                        each.problem = what, each.name, str(error)
-                        self._later(each, now)
-                    else:
-                        self._is_back(each, link, now, back)
-                    yield
-        finally:
-            _say(back)
+            refused = machine.put_addresses(tuple(missing), self._heed_stop)
+        except _StoppedError:
+            return
+        for place, (each, link) in missing.items():
+            if place in refused:
+                what = "cannot put a virtual address on its interface"
+                each.problem = what, each.name, str(refused[place])
+                self._later(each, now)
+            else:
+                self._is_back(each, link, now, back)
+        _say(back)
 
-    def _is_back(
-        self, each: _Kept, link: links.LinkState, now: float, back: dict[str, list[str]]
-    ) -> None:
+    def _heed_stop(self) -> None:
+        if self._machine is None:
+            raise _StoppedError
+
+    def _is_back(self, each: _Kept, link: Link, now: float, back: dict[str, list[str]]) -> None:
         """Announce an address that was just put there, and note it unless that was said lately."""
         each.since = now
         self._later(each, now)
         if now >= each.said_at + QUIET_S:
             each.said_at = now
-            why = "somebody took it away" if each.link else "its interface is there now"
+            why = "somebody took it away" if each.was_there else "its interface is there now"
             back.setdefault(why, []).append(each.name)
-        each.link = None
+        each.told = None
         self._stays(each, link, now)
 
-    def _stays(self, each: _Kept, link: links.LinkState, now: float) -> None:
+    def _stays(self, each: _Kept, link: Link, now: float) -> None:
         """Announce an address where that is due; forget an old quarrel."""
-        if link.is_running and link != each.link:
-            self._announcer.announce(link, each.address, now)
-        each.link, each.index = link, link.interface
+        told = (link.index, link.mac) if link.is_running else None
+        if told is not None and told != each.told and link.is_ethernet and link.speaks_arp:
+            self._announcer.announce(*told, each.address, now)
+        each.told, each.index, each.was_there = told, link.index, True
         each.problem = None
         each.since = each.since or now
         if now >= each.since + each.pause_s + QUIET_S:
@@ -241,8 +240,15 @@ class VirtualAddresses:
         self._next_look = min(self._next_look, when)
 
 
-def _nothing() -> Generator[None, None, None]:
-    yield from ()
+class _StoppedError(Exception):
+    """`VirtualAddresses.stop` was called."""
+
+
+def _seen() -> tuple[dict[str, Link], set[tuple[int, bytes]]]:
+    """Return all links by name, and where which address is. Raise KernelError."""
+    with talking() as kernel:
+        there = {(each.interface, each.address) for each in addresses.every(kernel)}
+        return {link.name: link for link in links.every(kernel)}, there
 
 
 def _say(back: dict[str, list[str]]) -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.netns.io.hosts import MTU, built
 from tests.netns.traffic.site import FAMILIES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.netns.io.hosts import Row
     from tests.netns.traffic.site import Family
 
 
@@ -31,3 +36,25 @@ def family(request: pytest.FixtureRequest) -> Family:
     """Run the test on IPv4 and on IPv6."""
     chosen: Family = request.param
     return chosen
+
+
+@pytest.fixture(scope="session")
+def hosts() -> Iterator[Row]:
+    """Three connected hosts."""
+    with built() as row:
+        yield row
+
+
+@pytest.fixture
+def row(hosts: Row) -> Iterator[Row]:
+    """Run the test inside the director, whose ruleset is empty and whose links have MTU 1500.
+
+    So lvsd's own code runs in the director, and the test sees all of it; sockets of the other
+    hosts are opened by a short visit there.
+    """
+    with hosts.director.entered():
+        try:
+            yield hosts
+        finally:
+            subprocess.run(["nft", "flush", "ruleset"], check=True)
+            hosts.set_mtu(MTU)

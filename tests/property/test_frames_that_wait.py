@@ -1,7 +1,8 @@
 """Every packet for a neighbour is sent, given back as too long, or counted, whatever it meets.
 
 The kernel is a made-up one: a link whose MTU changes, a neighbour whose MAC comes and goes, a route
-that is lost. All of that may happen while packets wait, and while those that waited are sent.
+that is lost. All of that may happen while packets wait, and while those that waited are sent; and
+what leads to the neighbour is told then, later, or when it is asked for.
 """
 
 from __future__ import annotations
@@ -14,18 +15,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from lvsd.core.verdict import Departure
+from lvsd.engine.leads import Lead
 from lvsd.io import frame_sender
 from lvsd.io.frame_sender import FrameSender
-from lvsd.io.routes import Way
 from tests.property.examples import examples
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from lvsd.io.neighbours import Place
+    from collections.abc import Sequence
 
 ADDRESS = bytes((10, 0, 0, 1))
-PLACE = (1, ADDRESS)
 ETHERNET_HEADER = 14
 MTUS = st.sampled_from([100, 200, 300])
 
@@ -40,10 +38,11 @@ class Kernel:
         self.forgets_when_full = False
         self.sent: list[bytes] = []
 
-    def ways(self, addresses: Iterable[bytes]) -> dict[bytes, Way | None]:
-        """Return the way to each address."""
-        way = Way(1, "eth0", None, is_ethernet=True, mac=bytes(6), mtu=self.mtu)
-        return dict.fromkeys(addresses, way if self.routed else None)
+    def lead(self) -> Lead:
+        """Return what leads to the neighbour now."""
+        if not self.routed:
+            return Lead(problem="no route")
+        return Lead(1, "eth0", bytes(6), self.mtu, self.mac)
 
     def send(self, frame: bytes) -> None:
         """Send a frame, if it is not longer than the link takes."""
@@ -52,29 +51,6 @@ class Kernel:
                 self.mac = None
             raise OSError(errno.EMSGSIZE, "Message too long")
         self.sent.append(frame[ETHERNET_HEADER:])
-
-    def close(self) -> None:
-        """Close nothing."""
-
-
-class Table:
-    """The neighbours' table of a kernel, which tells the MAC that it has now."""
-
-    def __init__(self, kernel: Kernel) -> None:
-        self.kernel = kernel
-
-    def mac(self, _: Place) -> bytes | None:
-        """Return the neighbour's MAC."""
-        return self.kernel.mac
-
-    def watch(self, places: Iterable[Place]) -> None:
-        """Follow nobody."""
-
-    def forget(self, place: Place) -> None:
-        """Follow nobody."""
-
-    def ask(self, places: Iterable[Place]) -> None:
-        """Ask nobody."""
 
     def close(self) -> None:
         """Close nothing."""
@@ -89,14 +65,22 @@ class Waiting(RuleBasedStateMachine):
         self.kernel = Kernel()
         self.returned: list[bytes] = []
         self.count = 0
+        self.answers = False
         self.patches: list[Any] = [
-            patch.object(frame_sender, "Neighbours", lambda _: Table(self.kernel)),
-            patch.object(frame_sender, "ways", self.kernel.ways),
+            patch.object(frame_sender, "_mtu", lambda *_: self.kernel.mtu),
             patch.object(frame_sender, "_frame_socket", lambda _=None: self.kernel),
         ]
         for each in self.patches:
             each.start()
-        self.sender = FrameSender(lambda: self.now, self._too_long)
+        self.sender = FrameSender(lambda: self.now, self._too_long, self._ask)
+
+    def _ask(self, addresses: Sequence[bytes]) -> None:
+        assert addresses == [ADDRESS]
+        if self.answers:
+            self._tell()
+
+    def _tell(self) -> None:
+        self.sender.leads({ADDRESS: self.kernel.lead()})
 
     def _too_long(self, packet: Departure, mtu: int) -> None:
         assert len(packet.data) > mtu
@@ -117,7 +101,12 @@ class Waiting(RuleBasedStateMachine):
         """Let the neighbour answer, or the kernel forget it, and say so or not yet."""
         self.kernel.mac = bytes(5) + b"\1" if known else None
         if said:
-            self.sender._answered(PLACE)
+            self._tell()
+
+    @rule(answers=st.booleans())
+    def who_is_asked_answers_or_does_not(self, *, answers: bool) -> None:
+        """Answer from now on, at once, or only later."""
+        self.answers = answers
 
     @rule(mtu=MTUS, forgets=st.booleans())
     def the_link_changes(self, mtu: int, *, forgets: bool) -> None:
@@ -131,8 +120,13 @@ class Waiting(RuleBasedStateMachine):
 
     @rule()
     def ways_are_looked_up_anew(self) -> None:
-        """Tell the sender that something changed."""
-        self.sender.refresh()
+        """Tell the sender what there is now."""
+        self._tell()
+
+    @rule()
+    def the_server_is_removed(self) -> None:
+        """Tell the sender that nothing leads there any more."""
+        self.sender.leads({ADDRESS: None})
 
     @rule(seconds=st.sampled_from([0.5, 1.0, 2.0, 70.0]))
     def time_goes_by(self, seconds: float) -> None:

@@ -466,7 +466,7 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
 def test_checking_needs_neither_root_nor_the_daemons_modules(good: Path) -> None:
     program = (
         "import sys; from lvsd.cli import main; status = main(sys.argv[1:]); "
-        "print(sorted({'lvsd.daemon', 'netfilterqueue', 'pyroute2'} & set(sys.modules)), status)"
+        "print(sorted({'lvsd.daemon', 'netfilterqueue', 'uvloop'} & set(sys.modules)), status)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, "-t", "-c", str(good)],

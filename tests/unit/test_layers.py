@@ -52,7 +52,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *OF_ALL,
     ),
     "lvsd.config": ("lvsd.packet", *PURE, *OF_ALL),
-    "lvsd.io": ("lvsd.net", *CORE),
+    "lvsd.io": ("lvsd.engine.leads", "lvsd.net", *CORE),
     "lvsd.net": ("lvsd.packet.address", *OF_ALL),
     "lvsd.control": ("lvsd.turns", *CORE),
     "lvsd.running": OF_ALL,
@@ -129,7 +129,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "lvsd.supervisor",
         *CORE,
     ),
-    "lvsd.check": ("lvsd.config", "lvsd.io", *OF_ALL),
+    "lvsd.check": ("lvsd.config", "lvsd.io", "lvsd.net", *OF_ALL),
     "lvsd.cli": (
         "lvsd.arguments",
         "lvsd.config",

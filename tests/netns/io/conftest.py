@@ -1,43 +1,20 @@
-"""The hosts of `hosts.py` as fixtures, and a queue whose packets the test can look at."""
+"""A queue whose packets the test can look at."""
 
 from __future__ import annotations
 
 import select
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
 from lvsd.core.verdict import Verdict
 from lvsd.io.nfqueue import QueueSource
-from tests.netns.io.hosts import MTU, PATIENCE_S, built
+from tests.netns.io.hosts import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.netns.io.hosts import Row
-
-
-@pytest.fixture(scope="session")
-def hosts() -> Iterator[Row]:
-    """Three connected hosts."""
-    with built() as row:
-        yield row
-
-
-@pytest.fixture
-def row(hosts: Row) -> Iterator[Row]:
-    """Run the test inside the director, whose ruleset is empty and whose links have MTU 1500.
-
-    So lvsd's own code runs in the director, and the test sees all of it; sockets of the other
-    hosts are opened by a short visit there.
-    """
-    with hosts.director.entered():
-        try:
-            yield hosts
-        finally:
-            subprocess.run(["nft", "flush", "ruleset"], check=True)
-            hosts.set_mtu(MTU)
 
 
 class Queue:

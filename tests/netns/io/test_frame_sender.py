@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import subprocess
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import uvloop
 from scapy.layers.l2 import Ether
 
 from lvsd.core.verdict import Departure
 from lvsd.io.frame_sender import IN_ALL, PER_NEIGHBOUR, FrameSender
 from lvsd.packet.address import pack
+from lvsd.supervisor.host import look
+from lvsd.supervisor.neighbours import Neighbours
 from tests.netns.io.hosts import CLIENT4, CLIENT6, MTU, PATIENCE_S, SERVER4, SERVER6, nft
 from tests.netns.io.wire import datagram, wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from lvsd.engine.leads import Lead
     from tests.netns.io.hosts import Host, Row
 
 VIP4, VIP6 = "198.51.100.10", "2001:db8:99::10"
@@ -36,24 +37,41 @@ ENDS = [
 
 
 class Frames:
-    """A sender in the director, on a loop that runs only when the test says so.
+    """A sender in the director, and the supervisor's side, on a loop that runs when the test says.
 
-    Its clock stands still: the test moves it.
+    The clock stands still: the test moves it. Servers are of direct routing from when something is
+    sent to them on.
     """
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.loop = uvloop.new_event_loop()
+        self.loop = asyncio.new_event_loop()
         self.returned: list[tuple[bytes, int]] = []
+        self.servers: dict[bytes, None] = {}
+        self.neighbours = Neighbours(self._tell)
         self.sender = FrameSender(
-            lambda: self.now, lambda packet, mtu: self.returned.append((packet.data, mtu))
+            lambda: self.now,
+            lambda packet, mtu: self.returned.append((packet.data, mtu)),
+            self.neighbours.ask,
         )
-        self.sender.open(self.loop)
+        self.sender.open()
+        self.loop.run_until_complete(self.neighbours.start())
         self.stats = self.sender.stats
+
+    def _tell(self, leads: dict[bytes, Lead | None]) -> None:
+        self.sender.leads(leads)
+
+    def refresh(self) -> None:
+        """Take in that links or routes changed."""
+        self.neighbours.keep(look((), self.servers)[1])
 
     def send(self, data: bytes, neighbour: str) -> int:
         """Send now."""
-        return self.sender.send(Departure(data), pack(neighbour), self.now)
+        address = pack(neighbour)
+        if address not in self.servers:
+            self.servers[address] = None
+            self.refresh()
+        return self.sender.send(Departure(data), address, self.now)
 
     def tick(self, later_s: float) -> None:
         """Let time pass, and the sender see to what is due."""
@@ -63,18 +81,19 @@ class Frames:
     def until(self, condition: Callable[[], bool], *, ticking: bool = False) -> None:
         """Run the loop until something is so; with ``ticking`` a second passes at every look."""
 
-        async def look() -> None:
+        async def wait() -> None:
             async with asyncio.timeout(PATIENCE_S):
                 while not condition():
                     await asyncio.sleep(0.01)
                     if ticking:
                         self.tick(1.0)
 
-        self.loop.run_until_complete(look())
+        self.loop.run_until_complete(wait())
 
     def close(self) -> None:
-        """Close the sender and the loop."""
+        """Close the sender, the supervisor's side and the loop."""
         self.sender.close()
+        self.neighbours.close()
         self.loop.close()
 
 
@@ -327,11 +346,10 @@ def test_a_neighbour_in_use_is_probed_so_that_a_silent_new_mac_is_found(
 
 def test_a_deleted_neighbour_is_looked_for_again_at_once(row: Row, frames: Frames) -> None:
     learn(row, frames, SERVER4)
-    place = (socket.if_nametoindex("eth1"), pack(SERVER4))
     data = datagram(CLIENT4, VIP4, b"x")
     frames.send(data, SERVER4)
     row.director.ip(f"neigh del {SERVER4} dev eth1")
-    frames.until(lambda: frames.sender._table.mac(place) is None)
+    frames.until(lambda: frames.neighbours.leads[pack(SERVER4)].mac is None)
     frames.send(data, SERVER4)
     frames.until(lambda: frames.stats.sent == 2)
     assert (frames.stats.expired, frames.stats.waiting) == (0, 0)
@@ -395,11 +413,11 @@ def test_a_refresh_finds_a_new_route_and_drops_what_waits_for_one_that_went(
     frames.send(data, "10.8.0.9")
     assert frames.stats.waiting == 1
     row.director.ip("route replace 10.8.0.0/24 via 10.0.0.2")
-    frames.sender.refresh()
+    frames.refresh()
     assert (frames.stats.waiting, frames.stats.no_neighbour) == (0, 1)
     assert pack("10.8.0.9") in frames.sender.problems()
     row.director.ip("route replace 10.8.0.0/24 dev eth1")
-    frames.sender.refresh()
+    frames.refresh()
     assert frames.sender.problems() == {}
     frames.send(data, "10.8.0.9")
     row.director.ip("route del 10.8.0.0/24")
@@ -441,7 +459,7 @@ def test_what_waited_for_a_mac_while_the_link_shrank_is_given_back_and_the_rest_
     assert frames.stats.waiting == 4
     row.set_mtu(1400)
     if noticed:
-        frames.sender.refresh()
+        frames.refresh()
     with wire(row.server) as seen:
         row.director.ip(f"neigh replace {SILENT4} lladdr {NEW_MAC} dev eth1 nud permanent")
         frames.until(lambda: frames.stats.waiting == 0)
@@ -468,12 +486,12 @@ def test_a_link_that_is_down_costs_its_packets_and_works_when_up_again(
         frames.until(lambda: frames.stats.sent == 1)
         row.director.ip("link set eth2 down")
         frames.send(data, "10.9.0.2")
-        frames.sender.refresh()
+        frames.refresh()
         frames.send(data, "10.9.0.2")
         assert (frames.stats.sent, frames.sender.errors) == (1, {"ENETDOWN": 1})
         assert frames.sender.problems() == {pack("10.9.0.2"): "no route"}
         row.director.ip("link set eth2 up")
-        frames.sender.refresh()
+        frames.refresh()
         frames.send(data, "10.9.0.2")
         frames.until(lambda: frames.stats.sent == 2)
 
@@ -482,7 +500,7 @@ def test_a_link_that_was_made_anew_is_used_after_a_refresh(row: Row, frames: Fra
     data = datagram(CLIENT4, VIP4, b"x")
     for sent in (1, 2):
         with spare_link(row):
-            frames.sender.refresh()
+            frames.refresh()
             frames.send(data, "10.9.0.2")
             frames.until(lambda sent=sent: frames.stats.sent == sent)  # type: ignore[misc]
     assert frames.stats.failed == 0
@@ -495,7 +513,7 @@ def test_frames_leave_with_the_interfaces_new_mac_after_a_refresh(row: Row, fram
         frames.until(lambda: frames.stats.sent == 1)
         assert seen.take(1)[0].src == mac(row.director, "eth2")
         row.director.ip(f"link set eth2 address {NEW_MAC}")
-        frames.sender.refresh()
+        frames.refresh()
         frames.send(data, "10.9.0.2")
         frames.until(lambda: frames.stats.sent == 2)
         assert seen.take(1)[0].src == NEW_MAC
@@ -511,7 +529,50 @@ def test_nothing_arrives_at_the_sockets_and_they_close_with_the_last_neighbour(
         noise.sendto(b"x", (CLIENT4, 9))
     with pytest.raises(BlockingIOError):
         sock.recv(100)
-    frames.tick(later_s=60.0)
-    frames.sender.refresh()
+    frames.servers.clear()
+    frames.refresh()
     assert sock.fileno() == -1
-    assert frames.sender._table._entries == {}
+    assert frames.sender._neighbours == {}
+
+
+def test_packets_to_whom_nothing_is_known_of_wait_for_a_lead_and_are_asked_for(row: Row) -> None:
+    asked: list[list[bytes]] = []
+    server, now = pack(SERVER4), 1000.0
+    sender = FrameSender(lambda: now, lambda *_: None, lambda each: asked.append([*each]))
+    data = Departure(datagram(CLIENT4, VIP4, b"x"))
+    for later in (0.0, 0.5):
+        assert sender.send(data, server, now + later) == 0
+    assert (asked, sender.stats.waiting, sender.problems()) == ([[server]], 2, {})
+    [lead] = look((), [server])[1].values()
+    macs = bytes.fromhex(mac(row.server).replace(":", ""))
+    with wire(row.server) as seen:
+        sender.leads({server: lead})
+        assert (asked, sender.stats.waiting) == ([[server]] * 2, 2), "asked for its MAC, too"
+        sender.leads({server: lead._replace(mac=macs)})
+        assert len(seen.take(2)) == 2
+    assert (sender.stats.waiting, sender.stats.sent) == (0, 2)
+    sender.close()
+
+
+def test_a_server_that_is_gone_is_forgotten_and_so_is_one_that_never_came(row: Row) -> None:
+    del row
+    sender = FrameSender(lambda: 1000.0, lambda *_: None, lambda _: None)
+    data = Departure(datagram(CLIENT4, VIP4, b"x"))
+    gone, never = pack(SILENT4), pack("10.0.0.78")
+    sender.leads(dict(look((), [gone])[1]))
+    for address in (gone, never):
+        sender.send(data, address, 1000.0)
+    sender.leads({gone: None})
+    assert (sender.stats.waiting, sender.stats.no_neighbour) == (1, 1)
+    sender.tick(1060.0)
+    assert (sender.stats.waiting, sender.stats.expired, sender._neighbours) == (0, 1, {})
+    sender.close()
+
+
+def test_what_is_wrong_with_a_neighbour_that_nothing_is_sent_to_is_of_no_interest(
+    frames: Frames,
+) -> None:
+    frames.send(datagram(CLIENT4, VIP4, b"x"), "203.0.113.9")
+    assert list(frames.sender.problems()) == [pack("203.0.113.9")]
+    frames.tick(later_s=60.0)
+    assert frames.sender.problems() == {}

@@ -7,26 +7,29 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from lvsd.errors import KernelError, PrivilegeError
-from lvsd.io import links, sysctls
+from lvsd.io import machine as machines
+from lvsd.io import sysctls
 from lvsd.io.announcer import Announcer
 from lvsd.io.divert import Divert, Diverted
 from lvsd.io.journal import AddressChange, Journal, SysctlChange, journal_path, this_namespace
 from lvsd.io.leftovers import standing, table_stands
 from lvsd.io.machine import Machine, cleanup, put_back
-from lvsd.io.routes import local_addresses
+from lvsd.net import addresses as of_interfaces
 from lvsd.net import links as interfaces
-from lvsd.net.kernel import talking
+from lvsd.net.kernel import Kernel, talking
 from lvsd.packet.address import pack
 from lvsd.supervisor.virtual_addresses import VirtualAddresses
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lvsd.net.kernel import Request
     from tests.netns.io.hosts import Row
 
 FORWARD = "net.ipv4.ip_forward"
@@ -61,6 +64,11 @@ def journal(tmp_path: Path) -> Path:
 
 def sysctl(name: str) -> str:
     return Path("/proc/sys", name.replace(".", "/")).read_text(encoding="ascii").strip()
+
+
+def local_addresses() -> set[tuple[int, bytes]]:
+    with talking() as kernel:
+        return {(each.interface, each.address) for each in of_interfaces.every(kernel)}
 
 
 def addresses() -> set[bytes]:
@@ -130,30 +138,50 @@ def test_many_addresses_are_in_the_journal_with_one_write(
 
 
 def test_the_journal_forgets_those_of_many_addresses_that_were_never_put_there(
-    journal: Path,
+    journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(machines, "_AT_ONCE", 1)
     machine = Machine(journal)
     multicast = pack("ff02::7")  # no interface takes that
     wanted = [("eth0", VIP4), ("eth0", multicast), ("nowhere", VIP6), ("eth0", VIP6)]
     noted = []
-    with closing(machine.adding_addresses(wanted)) as adding:
-        found = []
-        for place, error in adding:
-            noted.append(Journal.read(journal))
-            found.append((place, error and error.errno))
-            if len(found) == 3:
-                break
-    assert found == [
-        (("eth0", VIP4), None),
-        (("eth0", multicast), errno.EADDRNOTAVAIL),
-        (("nowhere", VIP6), errno.ENODEV),
-    ]
-    addresses_noted = [[each.address for each in left.addresses] for left in noted if left]
-    assert addresses_noted == [["198.51.100.7", "ff02::7", "2001:db8:7::7"]] * 3
+
+    def stop_at_the_third() -> None:
+        left = Journal.read(journal)
+        noted.append(left and [each.address for each in left.addresses])
+        if len(noted) == 3:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        machine.put_addresses(wanted, stop_at_the_third)
+    assert noted == [["198.51.100.7", "ff02::7", "2001:db8:7::7"]] * 3
     left = Journal.read(journal)
     assert left
     assert left.addresses == [AddressChange("eth0", "198.51.100.7")]
-    assert machine.restore() == ["removed 198.51.100.7 from eth0"]
+    refused = machine.put_addresses(wanted)
+    assert {place: error.errno for place, error in refused.items()} == {
+        ("eth0", multicast): errno.EADDRNOTAVAIL,
+        ("nowhere", VIP6): errno.ENODEV,
+    }
+    assert machine.restore() == [
+        "removed 2001:db8:7::7 from eth0",
+        "removed 198.51.100.7 from eth0",
+    ]
+
+
+def test_an_interface_without_ipv6_is_said_to_be_so_and_the_other_addresses_are_there(
+    journal: Path, row: Row
+) -> None:
+    row.director.ip("link add deaf type veth peer name deaf-peer")
+    sysctls.write("net.ipv6.conf.deaf.disable_ipv6", "1")
+    machine = Machine(journal)
+    refused = machine.put_addresses([("deaf", VIP6), ("deaf", VIP4), ("eth1", VIP6)])
+    machine.restore()
+    row.director.ip("link delete deaf")
+    [(place, error)] = refused.items()
+    assert place == ("deaf", VIP6)
+    assert "IPv6 is switched off there" in str(error)
+    assert "net.ipv6.conf.deaf.disable_ipv6=0" in error.remedy
 
 
 def test_a_sysctl_that_somebody_else_changed_since_is_left_alone(journal: Path) -> None:
@@ -208,12 +236,18 @@ def test_the_journal_names_a_change_before_it_is_made(
 ) -> None:
     seen: list[Journal | None] = []
 
-    def look(*_: object) -> None:
-        seen.append(Journal.read(journal))
-        raise PermissionError(1, "Operation not permitted")
+    refused = PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr("lvsd.io.sysctls.write", look)
-    monkeypatch.setattr("lvsd.io.addresses.add_by", look)
+    def write(*_: object) -> None:
+        seen.append(Journal.read(journal))
+        raise refused
+
+    def attempt(_: Kernel, requests: Sequence[Request]) -> list[KernelError]:
+        seen.append(Journal.read(journal))
+        return [KernelError("add it", refused, "be root") for _ in requests]
+
+    monkeypatch.setattr("lvsd.io.sysctls.write", write)
+    monkeypatch.setattr(Kernel, "attempt", attempt)
     machine = Machine(journal)
     with pytest.raises(PrivilegeError):
         machine.add_address("eth0", VIP4)
@@ -323,9 +357,18 @@ def test_a_sysctl_that_is_not_there_is_an_error(journal: Path) -> None:
 
 def kind_of(name: str) -> str | None:
     """Return the kind of an interface, None without it."""
-    with talking() as kernel:
-        link = interfaces.find(kernel, name)
+    link = interface(name)
     return None if link is None else link.kind
+
+
+def is_up(name: str) -> bool:
+    link = interface(name)
+    return link is not None and link.is_up
+
+
+def interface(name: str) -> interfaces.Link | None:
+    with talking() as kernel:
+        return interfaces.find(kernel, name)
 
 
 def test_an_interface_that_was_made_is_removed_and_one_that_was_raised_taken_down(
@@ -336,12 +379,12 @@ def test_an_interface_that_was_made_is_removed_and_one_that_was_raised_taken_dow
     for _ in range(2):
         machine.add_link("lvsd-bridge", "bridge")
         assert machine.raise_link("theirs", "bridge")
-    assert (kind_of("lvsd-bridge"), links.is_up("theirs")) == ("bridge", True)
+    assert (kind_of("lvsd-bridge"), is_up("theirs")) == ("bridge", True)
     assert machine.restore() == [
         "took interface theirs down",
         "removed interface lvsd-bridge",
     ]
-    assert (kind_of("lvsd-bridge"), links.is_up("theirs")) == (None, False)
+    assert (kind_of("lvsd-bridge"), is_up("theirs")) == (None, False)
     row.director.ip("link delete theirs")
 
 
@@ -351,7 +394,7 @@ def test_an_interface_that_is_there_or_up_already_stays(journal: Path, row: Row)
     machine.add_link("lvsd-bridge", "bridge")
     machine.raise_link("lvsd-bridge", "bridge")
     assert machine.restore() == []
-    assert links.is_up("lvsd-bridge")
+    assert is_up("lvsd-bridge")
     row.director.ip("link delete lvsd-bridge")
 
 

@@ -111,6 +111,28 @@ def test_another_mtu_counts_after_a_refresh(
 
 
 @pytest.mark.parametrize(("source", "destination"), ENDS)
+def test_the_mtu_is_learned_without_a_question_by_netlink(
+    row: Row,
+    sender: PacketSender,
+    monkeypatch: pytest.MonkeyPatch,
+    source: str,
+    destination: str,
+) -> None:
+    """One would wait for whoever changes the network, as a routing daemon does."""
+    del row
+    opened: list[int] = []
+
+    class Noted(socket.socket):
+        def __init__(self, family: int, kind: int) -> None:
+            opened.append(family)
+            super().__init__(family, kind)
+
+    monkeypatch.setattr(socket, "socket", Noted)
+    assert sender.send(packet(source, destination, bytes(2000))) == MTU
+    assert opened == [socket.AF_INET if "." in destination else socket.AF_INET6]
+
+
+@pytest.mark.parametrize(("source", "destination"), ENDS)
 def test_the_kernel_cuts_nothing_by_a_path_mtu_of_its_own(
     row: Row, sender: PacketSender, source: str, destination: str
 ) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.netns.io.hosts import Row
 
 PROGRAM = """
-import asyncio, sys
+import sys
 from pathlib import Path
 from lvsd.errors import PrivilegeError
 from lvsd.io.divert import Divert, Diverted
@@ -78,7 +78,7 @@ sys.exit(lvsd.cli.main(["cleanup", "--directory", sys.argv[1]]))
         ),
         (
             "net_raw",
-            "FrameSender(float, print).open(asyncio.new_event_loop())",
+            "FrameSender(float, print, print).open()",
             f"open a packet socket: {NOT_PERMITTED} CAP_NET_RAW",
         ),
     ],

@@ -77,6 +77,25 @@ def test_what_is_refused_says_what_it_was_and_the_rest_is_done(pair: Pair) -> No
     assert {"10.0.0.7", "10.0.0.8"} <= there
 
 
+def test_of_many_requests_each_has_its_own_refusal(pair: Pair) -> None:
+    eth0 = pair.index("eth0")
+    there, nowhere = pack("10.0.0.1"), 9999
+    found = pair.kernel.attempt(
+        [
+            addresses.adding(eth0, there, 24),
+            *(addresses.adding(eth0, bytes((10, 2, 0, number))) for number in range(1, 255)),
+            addresses.adding(nowhere, there),
+            *(addresses.adding(eth0, bytes((10, 3, 0, number))) for number in range(1, 255)),
+            addresses.deleting(eth0, pack("10.4.0.1")),
+        ]
+    )
+    assert {number: each.errno for number, each in enumerate(found) if each} == {
+        0: errno.EEXIST,
+        255: errno.ENODEV,
+        510: errno.EADDRNOTAVAIL,
+    }
+
+
 def test_a_thousand_requests_are_more_than_one_datagram(pair: Pair) -> None:
     lo = pair.index("lo")
     wanted = [bytes((10, 1, number >> 8, number & 255)) for number in range(1000)]

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import errno
-import struct
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from lvsd.io.netlink import (
-    NETLINK_ROUTE,
+    NETLINK_NETFILTER,
     NLM_F_DUMP_INTR,
     NLMSG_DONE,
-    NLMSG_ERROR,
-    QUESTIONS_AT_ONCE,
     Link,
     Message,
     attribute,
@@ -73,7 +70,7 @@ class Kernel:
 
 
 def link_to(kernel: Kernel) -> Link:
-    link = Link(NETLINK_ROUTE)
+    link = Link(NETLINK_NETFILTER)
     link.close()
     link._socket = kernel  # type: ignore[assignment]
     return link
@@ -98,41 +95,6 @@ def test_a_list_that_never_stands_still_is_an_error_in_the_end() -> None:
         link_to(kernel).dump(LIST)
     assert caught.value.errno == errno.EINTR
     assert kernel.asked > 1
-
-
-QUESTION = Message(26, 0, b"way?")
-NO_WAY = Message(NLMSG_ERROR, 0, struct.pack("=i", -errno.ENETUNREACH))
-
-
-def answer(number: int) -> Message:
-    return Message(24, 0, number.to_bytes(4, "big"))
-
-
-def test_many_questions_go_with_few_sends_and_each_has_its_answer_in_their_order() -> None:
-    answers = [answer(number) for number in range(QUESTIONS_AT_ONCE + 3)]
-    kernel = Kernel(*([each] for each in answers))
-    assert link_to(kernel).get_all([QUESTION] * len(answers)) == answers
-    assert (kernel.asked, kernel.sent) == (len(answers), 2)
-
-
-def test_a_question_that_is_refused_costs_the_others_nothing() -> None:
-    kernel = Kernel([answer(1)], [NO_WAY], [answer(3)])
-    first, second, third = link_to(kernel).get_all([QUESTION] * 3)
-    assert (first, third) == (answer(1), answer(3))
-    assert isinstance(second, OSError)
-    assert second.errno == errno.ENETUNREACH
-
-
-def test_a_question_whose_answer_was_lost_is_asked_again_once_the_others_are_read() -> None:
-    overrun = OSError(errno.ENOBUFS, "no room")
-    kernel = Kernel([overrun, answer(1)], [answer(2)], [], [answer(3)])
-    assert link_to(kernel).get_all([QUESTION] * 3) == [answer(1), answer(2), answer(3)]
-    assert (kernel.asked, kernel.sent) == (4, 2)
-
-
-def test_an_answer_that_never_comes_is_an_error() -> None:
-    with pytest.raises(TimeoutError, match="no answer"):
-        link_to(Kernel([])).get_all([QUESTION] * 3)
 
 
 def test_a_notification_comes_with_the_port_of_whoever_brought_it_about() -> None:

@@ -33,13 +33,20 @@ class Recorder:
 
 
 def _shared(
-    monkeypatch: pytest.MonkeyPatch, machine: Recorder, host: str, given: set[Range]
+    monkeypatch: pytest.MonkeyPatch,
+    machine: Recorder,
+    host: str,
+    given: set[Range],
+    kept: tuple[Range, ...] = (),
 ) -> list[MutableMapping[str, Any]]:
-    """Share ports where the host takes those from ``host``; return what was logged."""
+    """Share ports where the host takes those from ``host``; return what was logged.
+
+    ``kept`` are to be FULLNAT's no more.
+    """
     said = {own_ports.RANGE: host, own_ports.RESERVED: "8080"}
     monkeypatch.setattr(sysctls, "read", said.__getitem__)
     with capture_logs() as logs:
-        own_ports.share(given, machine)  # type: ignore[arg-type]  # in its place
+        assert own_ports.share(given, machine) == kept  # type: ignore[arg-type]  # in its place
     return logs
 
 
@@ -60,7 +67,8 @@ def test_nothing_is_changed_where_no_ports_are_in_question(
 
 def test_a_kernel_that_refuses_is_said_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Recorder(KernelError("set sysctl", "read-only", "make it writable"))
-    (entry,) = _shared(monkeypatch, machine, "32768 60999", {PORTS})
+    kept = ((52808, 60999),)
+    (entry,) = _shared(monkeypatch, machine, "32768 60999", {PORTS}, kept)
     assert entry["log_level"] == "warning"
     assert "read-only" in entry["error"]
 

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 from structlog.testing import capture_logs
 
 from lvsd.errors import KernelError
-from lvsd.io import links
-from lvsd.io.links import LinkState
+from lvsd.net.links import Link
 from lvsd.packet.address import pack
 from lvsd.signals import StoppedError
 from lvsd.supervisor import virtual_addresses
 from lvsd.supervisor.virtual_addresses import VirtualAddresses
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Sequence
 
 VIP = pack("192.0.2.1")
-UP = LinkState(7, is_running=True, mac=bytes(6))
-DOWN = UP._replace(is_running=False)
+UP = Link(
+    *(7, "front", "", 1500, bytes(6)),
+    is_ethernet=True,
+    is_up=True,
+    is_running=True,
+    speaks_arp=True,
+)
+DOWN = replace(UP, is_running=False)
+AT_ONCE = 10
 
 
 class World:
@@ -29,7 +36,8 @@ class World:
 
     def __init__(self, vips: Sequence[bytes] = (VIP,)) -> None:
         self.now = 1000.0
-        self.link: LinkState | None = UP
+        self.links: list[Link] = [UP]
+        self.looks = 0
         self.there: set[tuple[int, bytes]] = set()
         self.hostile = False
         self.refusal: KernelError | None = None
@@ -38,22 +46,32 @@ class World:
         self.sent = 0
         self.kept = VirtualAddresses([("front", each) for each in (*vips, *vips)], self)  # type: ignore[arg-type]
 
-    def adding_addresses(
-        self, wanted: Sequence[tuple[str, bytes]]
-    ) -> Generator[tuple[tuple[str, bytes], KernelError | None], None, None]:
+    def seen(self) -> tuple[dict[str, Link], set[tuple[int, bytes]]]:
+        """Stand for the kernel."""
+        self.looks += 1
+        return {link.name: link for link in self.links}, self.there.copy()
+
+    def add_addresses(
+        self, wanted: Sequence[tuple[str, bytes]], before_some: Callable[[], None]
+    ) -> None:
         """Stand for the machine."""
-        for place in wanted:
+        for refusal in self.put_addresses(wanted, before_some).values():
+            raise refusal
+
+    def put_addresses(
+        self, wanted: Sequence[tuple[str, bytes]], before_some: Callable[[], None]
+    ) -> dict[tuple[str, bytes], KernelError]:
+        """Stand for the machine."""
+        for at in range(0, len(wanted), AT_ONCE):
+            before_some()
             if self.refusal is None:
-                self.put.append(self.now)
-                if not self.hostile:
-                    self.there.add((7, place[1]))
-            yield place, self.refusal
+                for _, address in wanted[at : at + AT_ONCE]:
+                    self.put.append(self.now)
+                    if not self.hostile:
+                        self.there.add((7, address))
+        return dict.fromkeys(wanted, self.refusal) if self.refusal else {}
 
-    def wait_for_addresses(self, wanted: Sequence[tuple[str, bytes]]) -> None:
-        """Stand for the machine."""
-        del wanted
-
-    def announce(self, _link: LinkState, _address: bytes, now: float) -> None:
+    def announce(self, _index: int, _mac: bytes, _address: bytes, now: float) -> None:
         """Stand for the announcer."""
         self.announced.append(now)
 
@@ -67,13 +85,8 @@ class World:
             for _ in range(seconds):
                 self.now += 1
                 self.kept.changed()
-                self.look(self.now)
+                self.kept.look(self.now)
         return [str(line["event"]) for line in logs]
-
-    def look(self, now: float) -> None:
-        """Do all steps of a look."""
-        for _ in self.kept.looking(now):
-            pass
 
     def problems(self) -> list[Any]:
         """Return what the obstacles are."""
@@ -83,8 +96,7 @@ class World:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     world = World()
-    monkeypatch.setattr(links, "state", lambda _: world.link)
-    monkeypatch.setattr(virtual_addresses, "local_addresses", lambda: frozenset(world.there))
+    monkeypatch.setattr(virtual_addresses, "_seen", world.seen)
     return world
 
 
@@ -103,30 +115,34 @@ def test_a_start_that_is_to_stop_puts_no_more_addresses_there(world: World) -> N
 
 
 def test_an_interface_that_is_missing_is_waited_for(world: World) -> None:
-    world.link = None
+    world.links = []
     world.start()
     assert world.problems() == ["the interface of a virtual address does not exist"]
     assert world.kept.counters()["missing"] == 1
-    world.link = UP
+    world.links = [UP]
     assert world.pass_time(1) == ["put a virtual address on its interface"]
     assert (world.put, world.announced, world.problems()) == ([1001.0], [1001.0], [])
 
 
-def test_an_interface_that_was_renamed_is_said_to_be_renamed_not_missing(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    names = {UP.interface: "uplink"}
-    monkeypatch.setattr(links, "name_of", names.get)
+def test_an_interface_that_was_renamed_is_said_to_be_renamed_not_missing(world: World) -> None:
     world.start()
-    world.link = None
+    world.links = [replace(UP, name="uplink")]
     world.pass_time(1)
     ((what, whom, remedy),) = world.kept.obstacles()
     assert what == "the interface of a virtual address was renamed"
     assert whom.endswith("on front, now uplink")
     assert '`interface = "uplink"`' in remedy
-    names.clear()
+    world.links = []
     world.pass_time(1)
     assert world.problems() == ["the interface of a virtual address does not exist"]
+
+
+def test_an_address_of_an_interface_that_nobody_asks_by_arp_is_not_announced(world: World) -> None:
+    world.links = [replace(UP, speaks_arp=False)]
+    world.start()
+    world.links = [replace(UP, is_ethernet=False)]
+    world.pass_time(5)
+    assert (world.put, world.announced, world.problems()) == ([1000.0], [], [])
 
 
 def test_what_is_refused_at_the_start_is_an_error_and_later_an_obstacle(world: World) -> None:
@@ -160,11 +176,11 @@ def test_a_fight_is_bounded_and_said(world: World) -> None:
 
 def test_a_link_that_comes_up_again_is_told_of_its_address(world: World) -> None:
     world.start()
-    world.link = DOWN
+    world.links = [DOWN]
     world.pass_time(1)
-    world.link = UP
+    world.links = [UP]
     world.pass_time(5)
-    world.link = UP._replace(mac=b"\2" * 6)
+    world.links = [replace(UP, mac=b"\2" * 6)]
     world.pass_time(5)
     assert world.announced == [1000.0, 1002.0, 1007.0]
 
@@ -180,18 +196,17 @@ def test_where_nothing_can_be_seen_it_looks_again_at_once(
         raise KernelError("list the addresses", OSError(24, "Too many open files"), "try again")
 
     with monkeypatch.context() as blind:
-        blind.setattr(virtual_addresses, "local_addresses", refuse)
+        blind.setattr(virtual_addresses, "_seen", refuse)
         with pytest.raises(KernelError):
-            world.look(world.now)
-    world.look(world.now + 1)
+            world.kept.look(world.now)
+    world.kept.look(world.now + 1)
     assert len(world.put) == 2
 
 
 def _many(monkeypatch: pytest.MonkeyPatch, number: int) -> World:
     """Return a world in which so many addresses were there and have been taken away."""
     world = World([pack(f"192.0.2.{host}") for host in range(1, number + 1)])
-    monkeypatch.setattr(links, "state", lambda _: world.link)
-    monkeypatch.setattr(virtual_addresses, "local_addresses", lambda: frozenset(world.there))
+    monkeypatch.setattr(virtual_addresses, "_seen", world.seen)
     world.start()
     world.there.clear()
     world.put.clear()
@@ -211,28 +226,29 @@ def test_a_few_addresses_that_are_back_are_named_and_many_are_one_line(
     world = _many(monkeypatch, number)
     with capture_logs() as logs:
         world.kept.changed()
-        world.look(world.now + 1)
+        world.kept.look(world.now + 1)
     assert len(world.put) == number
     found = [each.get("address") or (each["such_as"], each["addresses"]) for each in logs]
     assert found == said
 
 
-def test_many_addresses_are_put_back_one_to_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = _many(monkeypatch, 100)
-    world.kept.changed()
-    put = [len(world.put) for _ in world.kept.looking(world.now + 1)]
-    assert len(put) >= 100
-    assert {after - before for before, after in pairwise(put)} == {0, 1}
-
-
 def test_a_stop_ends_the_look_that_is_going_on(monkeypatch: pytest.MonkeyPatch) -> None:
     world = _many(monkeypatch, 100)
     world.kept.changed()
-    steps = world.kept.looking(world.now + 1)
-    while len(world.put) < 10:
-        next(steps)
-    world.kept.stop()
-    assert (list(steps), len(world.put)) == ([], 10)
+    stopping = threading.Thread(target=world.kept.stop)
+    heed = world.kept._heed_stop
+
+    def heed_at_the_third() -> None:
+        if len(world.put) == 2 * AT_ONCE:
+            stopping.start()
+            while world.kept._machine is not None:
+                pass
+        heed()
+
+    monkeypatch.setattr(world.kept, "_heed_stop", heed_at_the_third)
+    world.kept.look(world.now + 1)
+    stopping.join()
+    assert len(world.put) == 2 * AT_ONCE
 
 
 def test_after_the_stop_nothing_is_put_back(world: World) -> None:
@@ -242,12 +258,27 @@ def test_after_the_stop_nothing_is_put_back(world: World) -> None:
     assert (world.pass_time(100), world.put) == ([], [1000.0])
 
 
-def test_without_a_change_it_looks_once_a_minute(
+def test_without_a_change_it_looks_once_a_minute(world: World) -> None:
+    world.start()
+    looks = world.looks
+    for second in range(120):
+        world.kept.look(world.now + second)
+    assert world.looks == looks + 1
+
+
+def test_a_change_while_it_looks_has_it_look_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.start()
-    looks: list[str] = []
-    monkeypatch.setattr(links, "state", looks.append)
-    for second in range(120):
-        world.look(world.now + second)
-    assert looks == ["front"]
+    world.kept.changed()
+
+    def seen() -> Any:
+        world.kept.changed()
+        return world.seen()
+
+    with monkeypatch.context() as busy:
+        busy.setattr(virtual_addresses, "_seen", seen)
+        world.kept.look(world.now + 1)
+    looks = world.looks
+    world.kept.look(world.now + 2)
+    assert world.looks == looks + 1
