@@ -23,12 +23,14 @@ from lvsd.engine.diversions import Diversions
 from lvsd.engine.messages import (
     TO_ENGINE,
     Applied,
+    Ask,
     Beat,
     Begin,
     Commands,
     Enough,
     Farewell,
     Here,
+    Leads,
     Next,
     Opened,
     Question,
@@ -50,7 +52,7 @@ from lvsd.turns import Turns
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterable, Iterator
 
     from lvsd.core.apply import SchedulerFactory, Steps
     from lvsd.core.values import Way
@@ -165,7 +167,7 @@ class Work:
         self._wire = wire
         self._complaints = complaints
         self._end = end
-        self._traffic = Traffic(begin, make_scheduler, complaints.of_packets)
+        self._traffic = Traffic(begin, make_scheduler, complaints.of_packets, self._ask)
         self._balancer = self._traffic.balancer
         self._turns = Turns(lambda: self._traffic.source.received)
         self._diversions = Diversions(self._balancer.services, wire.send)
@@ -186,7 +188,7 @@ class Work:
 
     def open(self) -> None:
         """Take the queue and open the sockets. Raise KernelError, OSError or MemoryError."""
-        self._traffic.open(asyncio.get_running_loop())
+        self._traffic.open()
 
     def close(self) -> None:
         """Close everything at once."""
@@ -209,6 +211,8 @@ class Work:
             case Ways(ways):
                 self._ways.update(ways)
                 self._settling.soon()
+            case Leads(leads):
+                self._traffic.frames.leads(leads)
             case Start():
                 self._is_to_start = True
                 self._settling.soon()
@@ -249,7 +253,6 @@ class Work:
         while self._finished:
             yield from self._finished.pop().dismantling()
         yield from settling(self._balancer, self._ways)
-        yield from self._traffic.frames.refreshing()
         yield from self._diversions.telling()
         if self._is_to_start:
             self._is_to_start = False
@@ -283,6 +286,9 @@ class Work:
         while True:
             await asyncio.sleep(0 if more else TICK_S)
             more = self._jobs.attempt(timers)
+
+    def _ask(self, addresses: Iterable[bytes]) -> None:
+        self._wire.send(Ask(tuple(addresses)))
 
     def _beat(self) -> None:
         self._wire.send(Beat(self._balancer.flows.table.count))

@@ -1,16 +1,18 @@
 """What the supervisor and an engine say to each other, in the order in which it is said.
 
-=========== ============================================= ==========================================
-            supervisor                                    engine
-=========== ============================================= ==========================================
-start       `Begin`                                       `Opened`, or `Refused` and the end
-            `Here`, `Ways`, `Commands`, `Start`           `Applied`, `Divert`, `Settled`, `Started`
-at work     `Commands`                                    `Applied`
-            `Here`, `Ways`: the network changed           `Divert`, `Settled`
-            `Question`, `Next` or `Enough`                `Answer`
-                                                          `Beat`
-end         `Farewell`                                    (its process ends)
-=========== ============================================= ==========================================
+=========== =========================================== ==========================================
+            supervisor                                  engine
+=========== =========================================== ==========================================
+start       `Begin`                                     `Opened`, or `Refused` and the end
+            `Here`, `Ways`, `Leads`, `Commands`,
+            `Start`                                     `Applied`, `Divert`, `Settled`, `Started`
+at work     `Commands`                                  `Applied`
+            `Here`, `Ways`: the network changed         `Divert`, `Settled`
+            `Leads`                                     `Ask`
+            `Question`, `Next` or `Enough`              `Answer`
+                                                        `Beat`
+end         `Farewell`                                  (its process ends)
+=========== =========================================== ==========================================
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from lvsd.core.sequence_numbers import Origin
 from lvsd.core.settings import Settings
 from lvsd.core.timeouts import Timing
 from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey, Way
+from lvsd.engine.leads import Lead
 from lvsd.errors import ControlError, KernelError, PluginError, PrivilegeError
 
 if TYPE_CHECKING:
@@ -105,6 +108,18 @@ class Ways(NamedTuple):
     ways: Mapping[bytes, Way]
 
 
+class Leads(NamedTuple):
+    """Real server's address, packed -> what leads there; None: nothing any more."""
+
+    leads: Mapping[bytes, Lead | None]
+
+
+class Ask(NamedTuple):
+    """Real servers of direct routing that are in use, or wanted: see where they are."""
+
+    addresses: tuple[bytes, ...]
+
+
 class Start(NamedTuple):
     """Take packets, as soon as all that was said before is settled."""
 
@@ -164,8 +179,8 @@ class Farewell(NamedTuple):
 
 
 TO_ENGINE: Final = (
-    *(Begin, Commands, Here, Ways, Start, Question, Next, Enough, Farewell),
-    *(Settings, Origin, LocalPool, Timing, ServerConfig, ServiceConfig, ServiceKey, Way),
+    *(Begin, Commands, Here, Ways, Leads, Start, Question, Next, Enough, Farewell),
+    *(Settings, Origin, LocalPool, Timing, ServerConfig, ServiceConfig, ServiceKey, Way, Lead),
     *FORWARDERS.values(),
     *(commands.AddService, commands.EditService, commands.RemoveService),
     *(commands.AddServer, commands.EditServer, commands.RemoveServer),
@@ -173,7 +188,7 @@ TO_ENGINE: Final = (
 )
 """The classes that an engine may be sent."""
 
-TO_SUPERVISOR: Final = (Opened, Refused, Applied, Divert, Settled, Started, Answer, Beat)
+TO_SUPERVISOR: Final = (Opened, Refused, Applied, Divert, Settled, Started, Answer, Ask, Beat)
 """The classes that it may send."""
 
 

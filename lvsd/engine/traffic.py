@@ -17,7 +17,7 @@ from lvsd.io.nfqueue import QueueSource
 from lvsd.io.packet_sender import PacketSender
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from lvsd.core.apply import SchedulerFactory
     from lvsd.core.verdict import Departure
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 class Traffic:
     """Takes packets from the queue, and sends what the core has to send.
 
-    ``on_error`` is called with what a packet's handling raised.
+    ``on_error`` is called with what a packet's handling raised, ``ask`` with the addresses of
+    neighbours that packets wait for, or go to.
     """
 
     def __init__(
@@ -35,13 +36,14 @@ class Traffic:
         begin: Begin,
         make_scheduler: SchedulerFactory,
         on_error: Callable[[BaseException], None],
+        ask: Callable[[Iterable[bytes]], None],
     ) -> None:
         now = time.monotonic()
         self.balancer = Balancer(make_scheduler, begin.settings, now=now, origin=begin.origin)
         self.balancer.flows.local_ports.keep(begin.kept_ports)
         self.answers = IcmpSender()
         self.packets = PacketSender()
-        self.frames = FrameSender(time.monotonic, self._return_too_long)
+        self.frames = FrameSender(time.monotonic, self._return_too_long, ask)
         self.source = QueueSource(
             begin.queue,
             self.balancer.handle,
@@ -53,7 +55,7 @@ class Traffic:
         self.pressure = Pressure(self.balancer, self.source.lost)
         self._opened = ExitStack()
 
-    def open(self, loop: asyncio.AbstractEventLoop) -> None:
+    def open(self) -> None:
         """Take the queue, and open the senders. Raise KernelError, and then nothing is open."""
         with ExitStack() as opened:
             opened.callback(self.source.close)
@@ -64,7 +66,7 @@ class Traffic:
             opened.callback(self.packets.close)
             self.packets.open()
             opened.callback(self.frames.close)
-            self.frames.open(loop)
+            self.frames.open()
             self._opened = opened.pop_all()
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:

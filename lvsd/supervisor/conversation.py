@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from itertools import count, islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import structlog
 
@@ -18,11 +18,13 @@ from lvsd.engine.messages import (
     TOGETHER,
     Answer,
     Applied,
+    Ask,
     Beat,
     Divert,
     Enough,
     Farewell,
     Here,
+    Leads,
     Next,
     Opened,
     Question,
@@ -35,52 +37,60 @@ from lvsd.engine.messages import (
 )
 from lvsd.errors import ControlError, PluginError
 from lvsd.supervisor.engines import Engines
+from lvsd.supervisor.host import NOTHING, difference
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 
     from lvsd.core.commands import Command
-    from lvsd.core.values import Way
+    from lvsd.engine.leads import Lead
     from lvsd.engine.messages import Begin
     from lvsd.io.ruleset import Diverted
     from lvsd.supervisor.engines import Engine
     from lvsd.supervisor.forker import Forker
+    from lvsd.supervisor.host import Host
 
 SILENT_S: Final = 10.0
 """An engine at work that says nothing for so long, not even a beat, is killed."""
 
 _GONE: Final = "the engine ended and is being replaced: ask again"
 
+_Value = TypeVar("_Value")
+
 log = structlog.get_logger("lvsd")
 
 
+class Owner(Protocol):
+    """Who wants to know what an engine says."""
+
+    def begin(self) -> Begin:
+        """Return what an engine is to begin with."""
+
+    def divert(self, wanted: Diverted) -> None:
+        """Take in what has to be diverted, when it is known and when it changes."""
+
+    def ask(self, addresses: Iterable[bytes]) -> None:
+        """Look for neighbours, packed addresses, or make sure that they are where they were."""
+
+    def beat(self) -> None:
+        """Take note that the engine is well."""
+
+    def counters(self) -> Mapping[str, Mapping[str, int]]:
+        """Return what is counted outside the engine, by group."""
+
+
 class Conversation:
-    """Talks with the engine that is at work.
+    """Talks with the engine that is at work, for its owner."""
 
-    ``begin`` makes what an engine begins with. ``on_diverted`` is called with what has to be
-    diverted, when it is known and when it changes, ``on_beat`` whenever the engine says that it is
-    well. ``groups`` tells what the supervisor counts.
-    """
-
-    def __init__(
-        self,
-        forker: Forker,
-        begin: Callable[[], Begin],
-        on_diverted: Callable[[Diverted], None],
-        on_beat: Callable[[], None],
-        groups: Callable[[], Mapping[str, Mapping[str, int]]],
-    ) -> None:
-        self._begin = begin
-        self._on_diverted = on_diverted
-        self._on_beat = on_beat
-        self._groups = groups
+    def __init__(self, forker: Forker, owner: Owner) -> None:
+        self._owner = owner
         self._engines = Engines(
             forker, TO_SUPERVISOR, self._tell_all, self._hear, self._lose, silent_s=SILENT_S
         )
         self._numbers = count(1)
         self._wanted: list[Command] | None = None
-        self._here: Here | None = None
-        self._ways: dict[bytes, Way] = {}
+        self._host = NOTHING
+        self._leads: dict[bytes, Lead] = {}
         self._gathered = Gathered()
         self._questions: dict[int, asyncio.Queue[Answer | None]] = {}
         self._lists: dict[int, asyncio.Future[None]] = {}
@@ -142,15 +152,23 @@ class Conversation:
 
     # --- what it is told ------------------------------------------------------------------------
 
-    def learned(self, here: Here, ways: Mapping[bytes, Way]) -> None:
+    def learned(self, host: Host) -> None:
         """Tell of this host, and of the ways to real servers: what is new in it."""
-        if here != self._here:
-            self._here = here
-            self._engines.send(here)
-        new = {address: way for address, way in ways.items() if self._ways.get(address) != way}
-        self._ways = dict(ways)
-        for message in _in_parts(new):
-            self._engines.send(message)
+        news = difference(self._host, host)
+        self._host = host
+        if news is not None:
+            for message in _of_host(news):
+                self._engines.send(message)
+
+    def lead(self, leads: Mapping[bytes, Lead | None]) -> None:
+        """Tell of neighbours: those that are new or changed, None for those that are gone."""
+        for address, lead in leads.items():
+            if lead is None:
+                self._leads.pop(address, None)
+            else:
+                self._leads[address] = lead
+        for some in _portions(leads):
+            self._engines.send(Leads(some))
 
     async def apply(self, wanted: Sequence[Command]) -> None:
         """Have a list of commands done: all of them, or none.
@@ -169,11 +187,11 @@ class Conversation:
 
     def _tell_all(self, engine: Engine) -> None:
         """Tell an engine that is new all that there is to say."""
-        engine.send(self._begin())
-        if self._here is not None:
-            engine.send(self._here)
-        for message in _in_parts(self._ways):
+        engine.send(self._owner.begin())
+        for message in _of_host(self._host):
             engine.send(message)
+        for some in _portions(self._leads):
+            engine.send(Leads(some))
         if self._wanted is not None:
             self._tell_wanted(engine)
 
@@ -191,9 +209,11 @@ class Conversation:
                 self._answered(message)
             case Applied():
                 self._applied(message)
+            case Ask(addresses):
+                self._owner.ask(addresses)
             case Beat(connections):
                 self.connections = connections
-                self._on_beat()
+                self._owner.beat()
             case Divert():
                 self._gathered.take(message)
             case Opened():
@@ -201,7 +221,7 @@ class Conversation:
             case Refused():
                 self._refused(message)
             case Settled():
-                self._on_diverted(self._gathered.diverted)
+                self._owner.divert(self._gathered.diverted)
             case Started():
                 self._is_at_work = True
                 _done(self._started)
@@ -257,7 +277,7 @@ class Conversation:
         is_over = self._engines.working is None
         if is_over:
             answers.put_nowait(None)
-        self._engines.send(Question(number, line, self._groups()))
+        self._engines.send(Question(number, line, self._owner.counters()))
         try:
             while True:
                 answer = await answers.get()
@@ -281,7 +301,14 @@ def _done(what: asyncio.Future[None]) -> None:
         what.set_result(None)
 
 
-def _in_parts(ways: Mapping[bytes, Way]) -> Iterator[Ways]:
-    left = iter(ways.items())
-    while some := dict(islice(left, TOGETHER)):
+def _of_host(host: Host) -> Iterator[Here | Ways]:
+    yield Here(host.link_mtus, host.addresses)
+    for some in _portions(host.ways):
         yield Ways(some)
+
+
+def _portions(by_address: Mapping[bytes, _Value]) -> Iterator[dict[bytes, _Value]]:
+    """Yield some of it at a time."""
+    left = iter(by_address.items())
+    while some := dict(islice(left, TOGETHER)):
+        yield some

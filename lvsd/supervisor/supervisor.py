@@ -11,30 +11,36 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from asyncio import to_thread
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from forwarders import Dr
 from lvsd import __version__, notify
 from lvsd.assembly import commands, forwarded, local_ranges, settings_of, virtual_addresses
 from lvsd.control.server import ControlServer
-from lvsd.core.commands import AddServer
-from lvsd.core.values import ANY_MTU, Way
-from lvsd.engine.messages import Begin, Here
+from lvsd.core.commands import AddServer, EditServer
+from lvsd.engine.messages import Begin
 from lvsd.errors import KernelError
-from lvsd.io import machine, routes
+from lvsd.io import machine
 from lvsd.io.announcer import Announcer
 from lvsd.io.divert import Divert
 from lvsd.io.journal import journal_path
 from lvsd.io.nft import KilledError
 from lvsd.io.ruleset import Diverted
 from lvsd.io.ruleset_watch import RulesetWatch
+from lvsd.net.watch import Watch
 from lvsd.running.complaints import Complaints
 from lvsd.running.jobs import Job, Jobs
 from lvsd.signals import StoppedError
 from lvsd.supervisor import obstacles, own_ports
 from lvsd.supervisor.conversation import Conversation
+from lvsd.supervisor.errand import Errand
+from lvsd.supervisor.host import look
+from lvsd.supervisor.neighbours import Neighbours
 from lvsd.supervisor.unwinding import Unwinding
 from lvsd.supervisor.virtual_addresses import ASTRAY, VirtualAddresses
 
@@ -79,7 +85,9 @@ class Supervisor:
         self._make_origin = make_origin
         self._began = time.monotonic()
         self._wanted = tuple(commands(config))
-        self._servers = set(_servers(self._wanted))
+        self._modes: dict[bytes, set[str]] = {}
+        """Real server's address, packed -> by which modes it is reached."""
+        self._note_modes(self._wanted)
         self._forwarded = forwarded(config)
         self._kept_ports: tuple[Range, ...] = ()
         self._is_diverting = False
@@ -91,12 +99,12 @@ class Supervisor:
         self._ruleset = RulesetWatch(self._divert, self._complaints.mended, time.monotonic)
         self._announcer = Announcer()
         self._addresses = VirtualAddresses(virtual_addresses(config), self._announcer)
-        self._engine = Conversation(
-            forker, self._begin, self._has_to_divert, self._beat, self._counters
-        )
+        self._engine = Conversation(forker, self)
+        self._neighbours = Neighbours(self._engine.lead)
         self._diverting = Job("cannot keep packets diverted", self._redivert)
-        self._learning = Job(COMPLAINT, lambda _: self._learn(), LEARN_PERIOD_S)
-        self._addressing = Job(ASTRAY, self._readdress)
+        self._learning = Errand(self._learn, self._complaints, COMPLAINT)
+        self._addressing = Errand(self._readdress, self._complaints, ASTRAY)
+        self._relearning = Job(COMPLAINT, lambda _: self._learning.soon(), LEARN_PERIOD_S)
         self._jobs = Jobs(self._all_jobs(), self._complaints, time.monotonic)
 
     async def serve(self, reserve: Reserve) -> None:
@@ -146,18 +154,22 @@ class Supervisor:
         journal = journal_path(daemon.control.parent)
         then("end the process that forks", self._forker.close)
         self._forker.start(loop)
-        for line in machine.take_over(journal):
+        await _ready_a_thread(loop)
+        for line in await to_thread(machine.take_over, journal):
             log.warning("cleaned up what a killed lvsd left", done=line)
         changes = machine.Machine(journal)
-        then("put everything back", lambda: self._finish(changes))
+        then("put everything back", lambda: to_thread(self._finish, changes))
         if self.config.sysctl.reserve_local_ports:
             self._kept_ports = own_ports.share(local_ranges(self.config), changes)
         then("end the engine", self._engine.stop)
         await self._engine.open()
-        watch = routes.Watch(self._network_changed)
-        then("stop watching routes", watch.close)
+        watch = Watch(self._network_changed)
+        then("stop watching the network", watch.close)
         watch.start(loop)
-        self._learn()
+        then("stop looking at the network", self._learning.stop)
+        then("stop following neighbours", self._neighbours.close)
+        await self._neighbours.start()
+        await self._learn()
         self._engine.configure(self._wanted)
         control = ControlServer(self._engine.ask, daemon.control)
         then("close the control socket", control.stop)
@@ -172,12 +184,13 @@ class Supervisor:
             log.warning("flushing the ruleset will lose packets: this kernel is older than 5.12")
         # Last to come and first to go: while the VIP is an address of ours and packets are not
         # diverted, our own TCP would answer established connections with a RST.
-        then("put back what was changed", lambda: _say_put_back(changes.undo()))
-        then("stop keeping virtual addresses", self._addresses.stop)
-        self._change_machine(changes)
+        then("put back what was changed", lambda: to_thread(_undo, changes))
+        then("stop keeping virtual addresses", lambda: to_thread(self._addresses.stop))
+        then("stop looking after virtual addresses", self._addressing.stop)
+        await to_thread(self._change_machine, changes)
         if any(virtual_addresses(self.config)):
-            self._learn()  # our addresses are more now
-        self._learning.due = time.monotonic() + LEARN_PERIOD_S
+            await self._learn()  # our addresses are more now
+        self._relearning.due = time.monotonic() + LEARN_PERIOD_S
         self._complaints.obstacles(self._obstacles())
 
     def _change_machine(self, changes: machine.Machine) -> None:
@@ -203,7 +216,8 @@ class Supervisor:
 
     # --- the engine -----------------------------------------------------------------------------
 
-    def _begin(self) -> Begin:
+    def begin(self) -> Begin:
+        """Return what an engine begins with."""
         daemon = self.config.daemon
         return Begin(
             daemon.queue,
@@ -215,20 +229,39 @@ class Supervisor:
             min(TICK_S, (self._watchdog_s or TICK_S) / 2),
         )
 
-    def _beat(self) -> None:
-        if self._watchdog_s:
-            self._manager.send(notify.WATCHDOG)
-
-    def _has_to_divert(self, wanted: Diverted) -> None:
+    def divert(self, wanted: Diverted) -> None:
         """Divert what has to be by now; what the kernel refuses is tried again every second."""
         self._diverted = wanted
         if self._is_diverting:
             self._jobs.attempt(self._diverting)
 
+    def ask(self, addresses: Iterable[bytes]) -> None:
+        """Look for neighbours, packed addresses, or make sure that they are where they were."""
+        self._neighbours.ask(addresses)
+
+    def beat(self) -> None:
+        """Tell systemd's watchdog that the engine is well, and so are we."""
+        if self._watchdog_s:
+            self._manager.send(notify.WATCHDOG)
+
+    def counters(self) -> dict[str, dict[str, int]]:
+        """Return what is counted here, by group."""
+        return {
+            "virtual_addresses": self._addresses.counters(),
+            "ruleset": {"put_up_again": self._ruleset.mended},
+            "engine": {"replaced": self._engine.replaced},
+        }
+
+    def _note_modes(self, wanted: Iterable[Command]) -> None:
+        for command in wanted:
+            if isinstance(command, AddServer | EditServer):
+                modes = self._modes.setdefault(command.config.address, set())
+                modes.add(command.config.forwarder.name)
+
     async def change(self, wanted: Sequence[Command]) -> None:
         """Do a list of commands: all of them, or none. Raise ControlError or PluginError."""
-        self._servers.update(_servers(wanted))
-        self._jobs.attempt(self._learning)
+        self._note_modes(wanted)
+        await self._learn()
         await self._engine.apply(wanted)
 
     # --- the network ----------------------------------------------------------------------------
@@ -236,27 +269,23 @@ class Supervisor:
     def _network_changed(self) -> None:
         """Take in that links, addresses or routes changed."""
         self._addresses.changed()
-        self._jobs.attempt(self._addressing)
-        self._jobs.attempt(self._learning)
+        self._addressing.soon()
+        self._learning.soon()
 
-    def _learn(self) -> None:
+    async def _learn(self) -> None:
         """Look at the network, and tell the engine what is new. Raise KernelError."""
-        own = frozenset(address for _, address in routes.local_addresses())
-        here = Here(routes.link_mtus(), own)
-        ways = {
-            address: Way(mtu or ANY_MTU, source, is_local=address in own)
-            for address, mtu, source in routes.mtus_and_sources(self._servers)
-        }
-        self._engine.learned(here, ways)
+        direct = [each for each, modes in self._modes.items() if Dr.name in modes]
+        host, leads = await to_thread(look, tuple(self._modes), direct)
+        self._engine.learned(host)
+        self._neighbours.keep(leads)
+
+    async def _readdress(self) -> None:
+        await to_thread(self._addresses.look, time.monotonic())
 
     def _redivert(self, _now: float) -> None:
         """Divert what has to be by now, and see that the tables stand. Raise KernelError."""
         self._divert.update(self._diverted)
         self._ruleset.check()
-
-    def _readdress(self, now: float) -> None:
-        for _ in self._addresses.looking(now):
-            pass
 
     # --- what has its time ----------------------------------------------------------------------
 
@@ -264,25 +293,17 @@ class Supervisor:
         """Yield what is done once a second or less often, the most important first."""
         yield Job("cannot see whether the engine lives", self._engine.look)
         yield self._diverting
-        yield self._addressing
+        yield Job(ASTRAY, lambda _: self._addressing.soon())
         yield Job("cannot announce the virtual addresses", self._announcer.tick)
         look = "cannot look for obstacles"
         yield Job(look, lambda _: self._complaints.obstacles(self._obstacles()))
-        yield self._learning
+        yield self._relearning
 
     def _obstacles(self) -> Iterator[Obstacle]:
         """Yield what will keep packets from being forwarded. Raise OSError."""
         switched_on = self._forwarded if self.config.sysctl.forwarding else ()
         yield from obstacles.of_forwarding(self._forwarded, switched_on)
         yield from self._addresses.obstacles()
-
-    def _counters(self) -> dict[str, dict[str, int]]:
-        """Return what is counted here, by group."""
-        return {
-            "virtual_addresses": self._addresses.counters(),
-            "ruleset": {"put_up_again": self._ruleset.mended},
-            "engine": {"replaced": self._engine.replaced},
-        }
 
     def _facts(self) -> dict[str, object]:
         services = self.config.services
@@ -298,11 +319,21 @@ class Supervisor:
         return "services: {services}, real servers: {servers}".format(**self._facts())
 
 
-def _servers(wanted: Iterable[Command]) -> Iterator[bytes]:
-    """Yield the addresses of the real servers that come by these commands, packed."""
-    for command in wanted:
-        if isinstance(command, AddServer):
-            yield command.config.address
+async def _ready_a_thread(loop: asyncio.AbstractEventLoop) -> None:
+    """Have the one thread started that blocks in our place: at the end there may be no room for it.
+
+    Raise KernelError.
+    """
+    loop.set_default_executor(ThreadPoolExecutor(1, "lvsd"))
+    try:
+        await to_thread(int)
+    except RuntimeError as error:
+        remedy = "see the limit of processes (`ulimit -u`, TasksMax=)"
+        raise KernelError("start a thread", str(error), remedy) from error
+
+
+def _undo(changes: machine.Machine) -> None:
+    _say_put_back(changes.undo())
 
 
 def _cancel(task: asyncio.Task[None]) -> None:

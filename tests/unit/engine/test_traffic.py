@@ -26,7 +26,7 @@ DATAGRAM = raw(
 def traffic() -> Traffic:
     """Return traffic that has opened nothing."""
     begin = Begin(0, 4096, Settings(), NEW, (), 0.0, 1.0)
-    return Traffic(begin, make_scheduler, lambda _: None)
+    return Traffic(begin, make_scheduler, lambda _: None, lambda _: None)
 
 
 def _senders(

@@ -65,7 +65,7 @@ def test_a_tunnel_device_is_asked_for_with_all_that_makes_it_one(
     assert ours in {without_nesting, string(3, name) + nested(18, info)}
 
 
-def test_the_daemon_loads_no_pyroute2() -> None:
-    code = "import sys; import lvsd.daemon; print('pyroute2' in sys.modules)"
+def test_an_engine_loads_no_pyroute2() -> None:
+    code = "import sys; import lvsd.engine.engine; print('pyroute2' in sys.modules)"
     done = run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
