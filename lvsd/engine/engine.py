@@ -34,6 +34,7 @@ from lvsd.engine.messages import (
     Next,
     Opened,
     Question,
+    Ready,
     Refused,
     Start,
     Started,
@@ -183,7 +184,7 @@ class Work:
         self._steps: Steps | None = None
         self._finished: list[Steps] = []
         self._refused: int | None = None
-        self._is_to_start = False
+        self._is_to_start = self._is_to_look = self._is_ready = False
         self._tasks: list[asyncio.Task[None]] = []
 
     def open(self) -> None:
@@ -215,6 +216,9 @@ class Work:
                 self._traffic.frames.leads(leads)
             case Start():
                 self._is_to_start = True
+                self._settling.soon()
+            case Ready():
+                self._is_ready = self._is_to_look = True
                 self._settling.soon()
             case Question():
                 self._questions.ask(message)
@@ -257,8 +261,10 @@ class Work:
         if self._is_to_start:
             self._is_to_start = False
             self._start()
-            yield from self._look_around()
             self._wire.send(Started())
+        if self._is_to_look:
+            self._is_to_look = False
+            yield from self._look_around()
 
     def _start(self) -> None:
         self._traffic.start(asyncio.get_running_loop())
@@ -305,7 +311,7 @@ class Work:
         yield settle
 
     def _look(self) -> None:
-        if not self._settling.busy:  # else half of it is known
+        if self._is_ready and not self._settling.busy:  # else half of it is known
             self._looking.soon()
 
     def _look_around(self) -> Iterator[None]:

@@ -6,6 +6,7 @@
 start       `Begin`                                     `Opened`, or `Refused` and the end
             `Here`, `Ways`, `Leads`, `Commands`,
             `Start`                                     `Applied`, `Divert`, `Settled`, `Started`
+            `Ready`
 at work     `Commands`                                  `Applied`
             `Here`, `Ways`: the network changed         `Divert`, `Settled`
             `Leads`                                     `Ask`
@@ -128,6 +129,10 @@ class Started(NamedTuple):
     """Packets are taken."""
 
 
+class Ready(NamedTuple):
+    """All is up, this host's virtual addresses, too: say what is amiss from now on."""
+
+
 class Divert(NamedTuple):
     """What else has to be diverted, of one field of `lvsd.io.ruleset.Diverted`, and what not."""
 
@@ -179,7 +184,7 @@ class Farewell(NamedTuple):
 
 
 TO_ENGINE: Final = (
-    *(Begin, Commands, Here, Ways, Leads, Start, Question, Next, Enough, Farewell),
+    *(Begin, Commands, Here, Ways, Leads, Start, Ready, Question, Next, Enough, Farewell),
     *(Settings, Origin, LocalPool, Timing, ServerConfig, ServiceConfig, ServiceKey, Way, Lead),
     *FORWARDERS.values(),
     *(commands.AddService, commands.EditService, commands.RemoveService),

@@ -28,6 +28,7 @@ from lvsd.engine.messages import (
     Next,
     Opened,
     Question,
+    Ready,
     Refused,
     Settled,
     Start,
@@ -96,7 +97,7 @@ class Conversation:
         self._lists: dict[int, asyncio.Future[None]] = {}
         self._opened: asyncio.Future[None]
         self._started: asyncio.Future[None]
-        self._is_at_work = False
+        self._is_at_work = self._is_ready = False
         self.connections = 0
         """How many there were when the engine last said so."""
 
@@ -126,6 +127,11 @@ class Conversation:
         Raise ControlError or PluginError where what is wanted cannot be, EngineError.
         """
         await self._unless_given_up(self._started)
+
+    def ready(self) -> None:
+        """Say that all is up."""
+        self._is_ready = True
+        self._engines.send(Ready())
 
     async def ended(self) -> None:
         """Wait until no engine stays alive; raise EngineError then."""
@@ -200,6 +206,8 @@ class Conversation:
         for message in parts(0, self._wanted or ()):
             to.send(message)
         to.send(Start())
+        if self._is_ready:
+            to.send(Ready())
 
     # --- what it says ---------------------------------------------------------------------------
 

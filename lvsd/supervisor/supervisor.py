@@ -190,6 +190,7 @@ class Supervisor:
         await to_thread(self._change_machine, changes)
         if any(virtual_addresses(self.config)):
             await self._learn()  # our addresses are more now
+        self._engine.ready()
         self._relearning.due = time.monotonic() + LEARN_PERIOD_S
         self._complaints.obstacles(self._obstacles())
 
