@@ -220,12 +220,8 @@ class Work:
             case Ready():
                 self._is_ready = self._is_to_look = True
                 self._settling.soon()
-            case Question():
-                self._questions.ask(message)
-            case Next(number):
-                self._questions.go_on(number)
-            case Enough(number):
-                self._questions.leave(number)
+            case Question() | Next() | Enough():
+                self._questions.take(message)
             case Farewell():
                 self._run(self._leave())
 

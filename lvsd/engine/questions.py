@@ -7,13 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lvsd.control.answers import answers
-from lvsd.engine.messages import Answer
+from lvsd.engine.messages import Answer, Enough, Next, Question
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lvsd.control.methods import Context
-    from lvsd.engine.messages import Question
     from lvsd.turns import Turns
 
 
@@ -27,23 +26,21 @@ class Questions:
         self._taken: dict[int, asyncio.Event] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
-    def ask(self, question: Question) -> None:
-        """Begin to answer."""
-        number = question.number
-        self._taken[number] = asyncio.Event()
-        task = asyncio.get_running_loop().create_task(self._answer(question))
-        self._tasks[number] = task
-        task.add_done_callback(lambda _: self._forget(number))
-
-    def go_on(self, number: int) -> None:
-        """Send the next line: the one before was taken."""
-        if number in self._taken:
-            self._taken[number].set()
-
-    def leave(self, number: int) -> None:
-        """Leave off: nobody waits for the rest."""
-        if number in self._tasks:
-            self._tasks[number].cancel()
+    def take(self, message: Question | Next | Enough) -> None:
+        """Begin to answer, go on, or leave off."""
+        number = message.number
+        match message:
+            case Question():
+                self._taken[number] = asyncio.Event()
+                task = asyncio.get_running_loop().create_task(self._answer(message))
+                self._tasks[number] = task
+                task.add_done_callback(lambda _: self._forget(number))
+            case Next():
+                if number in self._taken:
+                    self._taken[number].set()
+            case Enough():
+                if number in self._tasks:
+                    self._tasks[number].cancel()
 
     def _forget(self, number: int) -> None:
         del self._taken[number], self._tasks[number]

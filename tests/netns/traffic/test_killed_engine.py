@@ -1,0 +1,110 @@
+"""Whoever of lvsd's processes is killed: there is an engine again, or nothing is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lvsd.lab import Lab, programs
+from lvsd.lab.wait import until
+from tests.netns.traffic.site import Site, both
+from tests.netns.traffic.state import changes, state
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.netns.traffic.site import Family
+
+PORT, RPORT = 80, 8080
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    """Have two web servers."""
+    with Lab(name="lvsd-killed-engine", servers=2) as lab:
+        for server in lab.servers:
+            programs.nginx(server, ports=[RPORT])
+        yield lab
+
+
+@pytest.fixture
+def site(lab: Lab) -> Iterator[Site]:
+    """Run lvsd by direct routing and by NAT."""
+    text = both(lab, PORT, RPORT, interface="front")
+    daemon = programs.lvsd(lab.director, f'[daemon]\nlog_format = "json"\n{text}')
+    yield Site(lab, daemon)
+    daemon.process.kill()
+    daemon.stop()
+
+
+def has_ended(process: int) -> bool:
+    """Whether nothing is left of a process but what init has to look at."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text("ascii").rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def answers(site: Site, family: Family) -> bool:
+    """Whether a client gets a page."""
+    try:
+        return site.get(family, PORT).server in {"server1", "server2"}
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
+def test_another_engine_takes_over_and_clients_are_served(
+    site: Site, family: Family, number: signal.Signals
+) -> None:
+    assert answers(site, family)
+    first = site.daemon.engine
+    os.kill(first, number)
+    assert until(lambda: _other_engine(site, first))
+    assert until(lambda: answers(site, family))
+    assert site.call("status")["groups"]["engine"]["replaced"] == 1
+    assert f"by {number.name}" in site.daemon.log
+    assert site.daemon.stop() == 0
+
+
+def _other_engine(site: Site, first: int) -> bool:
+    try:
+        return site.daemon.engine != first
+    except (OSError, ValueError):
+        return False
+
+
+def test_engines_that_die_in_a_loop_end_the_daemon_which_puts_everything_back(lab: Lab) -> None:
+    before = state(lab.director)
+    daemon = programs.lvsd(lab.director, both(lab, PORT, RPORT, interface="front"))
+    site = Site(lab, daemon)
+
+    def killed_once_more() -> bool:
+        try:
+            os.kill(daemon.engine, signal.SIGKILL)
+        except (OSError, ValueError):
+            pass
+        return daemon.process.poll() is not None
+
+    assert until(killed_once_more)
+    assert daemon.process.returncode == os.EX_SOFTWARE
+    assert "engines ended within 60 s" in site.daemon.log
+    assert changes(before, state(lab.director)) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_no_process_outlives_the_daemon(lab: Lab, number: signal.Signals) -> None:
+    daemon = programs.lvsd(lab.director, both(lab, PORT, RPORT))
+    engine = daemon.engine
+    forker = int(Path(f"/proc/{engine}/stat").read_text("ascii").rpartition(")")[2].split()[1])
+    daemon.process.send_signal(number)
+    daemon.process.wait()
+    assert until(lambda: has_ended(engine) and has_ended(forker))
+    if number == signal.SIGTERM:
+        assert daemon.process.returncode == 0
+    else:
+        lab.director.run(["nft", "delete table inet lvsd_guard"], check=False)

@@ -1,0 +1,249 @@
+"""What a real engine is told, and what it answers, without a queue and without packets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from forwarders import Dr, Nat
+from lvsd.config.plugins import make_scheduler
+from lvsd.core.commands import AddServer, AddService, EditServer, RemoveServer
+from lvsd.core.sequence_numbers import NEW
+from lvsd.core.settings import Settings
+from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey, Way
+from lvsd.engine import engine
+from lvsd.engine.leads import Lead
+from lvsd.engine.messages import Begin
+from lvsd.engine.traffic import Traffic
+from lvsd.errors import ControlError, KernelError, PluginError
+from lvsd.packet.address import pack
+from lvsd.packet.view import TCP
+from lvsd.supervisor.conversation import Conversation
+from lvsd.supervisor.forker import Forker
+from lvsd.supervisor.host import Host
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Coroutine, Iterable
+
+    from lvsd.core.commands import Command
+    from lvsd.io.ruleset import Diverted
+
+PATIENCE_S = 60.0
+WEB = ServiceKey(TCP, pack("192.0.2.10"), 80)
+RIP = pack("10.0.0.11")
+
+
+def without_queue(end: socket.socket) -> int:
+    """Be an engine that opens nothing."""
+    Traffic.open = lambda self: None  # type: ignore[assignment,method-assign]  # noqa: ARG005
+    Traffic.start = lambda *_: None  # type: ignore[method-assign]
+    return engine.run(end, make_scheduler)
+
+
+def refusing(end: socket.socket) -> int:
+    """Be an engine that cannot have its queue."""
+
+    def refuse(_: Traffic) -> None:
+        raise KernelError("take NFQUEUE 0", "it is taken", "give lvsd another queue number")
+
+    Traffic.open = refuse  # type: ignore[assignment,method-assign]
+    return engine.run(end, make_scheduler)
+
+
+class Owner:
+    """An owner that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.diverted: list[Diverted] = []
+        self.asked: list[bytes] = []
+        self.beats = 0
+
+    def begin(self) -> Begin:
+        """Begin with a queue that nobody opens."""
+        return Begin(0, 4096, Settings(), NEW, (), 0.0, 0.02)
+
+    def divert(self, wanted: Diverted) -> None:
+        """Write it down."""
+        self.diverted.append(wanted)
+
+    def ask(self, addresses: Iterable[bytes]) -> None:
+        """Write it down."""
+        self.asked.extend(addresses)
+
+    def beat(self) -> None:
+        """Count it."""
+        self.beats += 1
+
+    def counters(self) -> dict[str, dict[str, int]]:
+        """Count something."""
+        return {"outside": {"counted": 3}}
+
+
+def wanted(servers: int = 1) -> list[Command]:
+    """Return the commands for one service."""
+    first = int.from_bytes(RIP, "big")
+    addresses = [(first + number).to_bytes(4, "big") for number in range(servers)]
+    service = ServiceConfig(WEB, "rr", name="web")
+    return [AddService(service), *(AddServer(WEB, server(each)) for each in addresses)]
+
+
+def server(address: bytes, **keys: Any) -> ServerConfig:
+    """Return a real server."""
+    return ServerConfig(address, 80, **{"forwarder": Nat()} | keys)
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Wait until something holds."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not holds():  # noqa: ASYNC110 - whatever may come to hold
+            await asyncio.sleep(0.005)
+
+
+def run(
+    scenario: Callable[[Conversation, Owner], Coroutine[Any, Any, None]],
+    work: Callable[[socket.socket], int] = without_queue,
+) -> None:
+    """Run a scenario with a conversation that nothing was said in yet."""
+    forker, owner = Forker(work), Owner()
+
+    async def around() -> None:
+        forker.start(asyncio.get_running_loop())
+        talk = Conversation(forker, owner)
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await scenario(talk, owner)
+        finally:
+            await talk.stop()
+            forker.close()
+
+    asyncio.run(around())
+
+
+async def begun(talk: Conversation, servers: int = 1) -> None:
+    """Start an engine that has one service."""
+    await talk.open()
+    talk.learned(Host({1: 1500}, frozenset({pack("10.0.0.1")}), {RIP: Way(1400, RIP)}))
+    talk.configure(wanted(servers))
+    await talk.started()
+
+
+async def asked(talk: Conversation, method: str) -> list[dict[str, Any]]:
+    """Return the answers to a question."""
+    line = json.dumps({"method": method}).encode()
+    return [json.loads(each) async for each in talk.ask(line)]
+
+
+async def weights(talk: Conversation) -> list[int]:
+    """Return the weights of the first service's servers."""
+    services = [each for answer in await asked(talk, "list") for each in answer["result"]]
+    return [each["weight"] for each in services[0]["servers"]]
+
+
+def test_an_engine_says_what_has_to_be_diverted_and_that_it_is_well() -> None:
+    async def scenario(talk: Conversation, owner: Owner) -> None:
+        await begun(talk)
+        assert owner.diverted[-1].endpoints == {(WEB.vip, TCP, 80)}
+        assert owner.diverted[-1].servers == {(RIP, TCP, 80)}
+        await until(lambda: owner.beats > 1)
+
+    run(scenario)
+
+
+def test_questions_are_answered_with_what_both_count() -> None:
+    async def scenario(talk: Conversation, _: Owner) -> None:
+        await begun(talk)
+        (status,) = await asked(talk, "status")
+        groups = status["result"]["groups"]
+        assert groups["outside"] == {"counted": 3}
+        assert groups["packets"]["sent"] == 0
+
+    run(scenario)
+
+
+def test_a_long_answer_comes_in_parts_and_may_be_left_half_way() -> None:
+    async def scenario(talk: Conversation, _: Owner) -> None:
+        await begun(talk, servers=3000)
+        lines = talk.ask(b'{"method":"list"}')
+        await anext(lines)
+        await lines.aclose()
+        (answer,) = await asked(talk, "timeouts")
+        assert "result" in answer
+
+    run(scenario)
+
+
+def test_a_list_of_commands_is_done_as_a_whole_however_long_it_is() -> None:
+    async def scenario(talk: Conversation, owner: Owner) -> None:
+        await begun(talk, servers=1000)
+        edits = [EditServer(WEB, server(each.config.address, weight=7)) for each in added(1000)]
+        await talk.apply(edits)
+        assert await weights(talk) == [7] * 1000
+        some = [RemoveServer(WEB, each.config.address, 80) for each in added(999)]
+        with pytest.raises(ControlError, match="No such destination"):
+            await talk.apply([*some[:500], RemoveServer(WEB, pack("10.9.9.9"), 80)])
+        assert await weights(talk) == [7] * 1000
+        await talk.apply(some)
+        await until(lambda: len(owner.diverted[-1].servers) == 1)
+
+    run(scenario)
+
+
+def added(servers: int) -> list[AddServer]:
+    """Return the commands that add servers."""
+    return [each for each in wanted(servers) if isinstance(each, AddServer)]
+
+
+def test_the_engine_after_the_one_that_ended_is_told_everything_anew() -> None:
+    async def scenario(talk: Conversation, owner: Owner) -> None:
+        await begun(talk)
+        talk.lead({RIP: Lead(1, "eth0", bytes(6), 1500, bytes(6))})
+        await talk.apply([EditServer(WEB, server(RIP, weight=5, forwarder=Dr()))])
+        await until(lambda: not owner.diverted[-1].servers)
+        told = len(owner.diverted)
+        working = talk._engines.working
+        assert working is not None
+        os.kill(working.process, signal.SIGKILL)
+        await until(lambda: talk.replaced and len(owner.diverted) > told)
+        assert owner.diverted[-1].endpoints == {(WEB.vip, TCP, 80)}
+        assert not owner.diverted[-1].servers
+        assert await weights(talk) == [5]
+
+    run(scenario)
+
+
+def test_a_question_to_an_engine_that_ends_is_answered_so() -> None:
+    async def scenario(talk: Conversation, _: Owner) -> None:
+        await begun(talk)
+        working = talk._engines.working
+        assert working is not None
+        os.kill(working.process, signal.SIGSTOP)
+        answer = asyncio.ensure_future(asked(talk, "list"))
+        await asyncio.sleep(0.05)
+        os.kill(working.process, signal.SIGKILL)
+        assert "ask again" in (await answer)[0]["error"]["message"]
+
+    run(scenario)
+
+
+def test_what_the_kernel_refuses_an_engine_is_the_error_of_the_start() -> None:
+    async def scenario(talk: Conversation, _: Owner) -> None:
+        with pytest.raises(KernelError, match="take NFQUEUE 0: it is taken; give lvsd another"):
+            await talk.open()
+
+    run(scenario, refusing)
+
+
+def test_a_scheduler_that_cannot_be_made_is_the_error_of_the_start() -> None:
+    async def scenario(talk: Conversation, _: Owner) -> None:
+        await talk.open()
+        talk.configure([AddService(ServiceConfig(WEB, "nonesuch"))])
+        with pytest.raises(PluginError, match="nonesuch"):
+            await talk.started()
+
+    run(scenario)
