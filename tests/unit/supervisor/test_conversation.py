@@ -41,7 +41,7 @@ RIP = pack("10.0.0.11")
 
 def without_queue(end: socket.socket) -> int:
     """Be an engine that opens nothing."""
-    Traffic.open = lambda self: None  # type: ignore[assignment,method-assign]  # noqa: ARG005
+    Traffic.open = lambda self: None  # type: ignore[method-assign]  # noqa: ARG005
     Traffic.start = lambda *_: None  # type: ignore[method-assign]
     return engine.run(end, make_scheduler)
 
