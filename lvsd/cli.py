@@ -143,7 +143,7 @@ def _dispatch(words: list[str]) -> int:
 
 
 def _run(path: Path) -> int:
-    from lvsd.signals import StopRequest  # noqa: PLC0415 - the other commands have no use for it
+    from lvsd.signals import StopRequest, Terminated  # noqa: PLC0415 - the other commands need none
 
     with StopRequest() as stop, _without_collections():
         try:
@@ -151,7 +151,7 @@ def _run(path: Path) -> int:
                 config = _prepared(path)
 
                 from lvsd.daemon import run  # noqa: PLC0415 - a bad configuration is said without it
-        except KeyboardInterrupt:
+        except Terminated:
             _tell("info", "lvsd: stopping before it was ready")
             return os.EX_OK
         return run(config, stop)

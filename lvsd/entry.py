@@ -17,6 +17,7 @@ ENOUGH_BYTES = 16 << 20
 
 _SHORT = "out of memory; give it more memory, or less to do"
 _LIST_FAILED = 1
+_INTERRUPTED = 130
 _STDERR = 2
 
 
@@ -52,4 +53,6 @@ def _run(program: str, module: str, status: int) -> int:
         with suppress(OSError):
             os.write(_STDERR, f"{program}: {_SHORT}\n".encode())
         return status
+    except KeyboardInterrupt:  # before there is anybody to tell it from a stop
+        return _INTERRUPTED
     return done
