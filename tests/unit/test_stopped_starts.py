@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lvsd.lab.wait import PATIENCE
+
 if TYPE_CHECKING:
     from subprocess import Popen
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 120.0
+PATIENCE_S = 40.0 * PATIENCE
 
 SERVICE = """
 [[service]]

@@ -16,6 +16,7 @@ import pytest
 
 from lvsd.errors import KernelError
 from lvsd.lab import Lab, processes, programs, settings
+from lvsd.lab.wait import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -229,7 +230,7 @@ def test_the_lab_stays_until_it_is_told_to_end(number: signal.Signals, status: i
 
         process.send_signal(number)
 
-        assert process.wait(60) == status
+        assert process.wait(60 * PATIENCE) == status
     assert list(processes.NETNS.glob(f"{name}-*")) == []
 
 

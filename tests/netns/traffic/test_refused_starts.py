@@ -15,6 +15,7 @@ import pytest
 
 from lvsd.io.origin import NAME
 from lvsd.lab import Lab, programs
+from lvsd.lab.wait import PATIENCE
 from tests.netns.traffic.site import both, running
 from tests.netns.traffic.state import changes, state
 
@@ -64,7 +65,7 @@ def attempt(
         [*before, sys.executable, "-m", "lvsd", "-c", str(file)],
         check=False,
         env=environment,
-        timeout=60,
+        timeout=60 * PATIENCE,
     )
 
     assert changes(machine, state(lab.director)) == {}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from lvsd.lab.wait import PATIENCE
 from lvsd.supervisor import engines as engines_module
 from lvsd.supervisor.engines import DEATHS, Engine, EngineError, Engines
 from tests.unit.supervisor.an_engine import Did, Do
@@ -19,7 +20,7 @@ from tests.unit.supervisor.an_engine import Did, Do
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-PATIENCE_S = 60.0
+PATIENCE_S = 20.0 * PATIENCE
 PROGRAM = (sys.executable, "-c", "from tests.unit.supervisor import an_engine; an_engine.run()")
 
 
