@@ -85,3 +85,13 @@ def test_after_a_kill_the_next_start_puts_everything_back_and_says_why_it_cannot
     assert site.visits("v4", PORT, 2) == ["server1"] * 2
     assert site.daemon.stop() == os.EX_OK
     assert changes(before, state(lab.director)) == {}
+
+
+def test_a_start_names_the_directory_that_cannot_be_written_and_no_journal_that_is_none(
+    lab: Lab, tmp_path: Path, remount: Callable[[str], None]
+) -> None:
+    before = state(lab.director)
+    remount("ro")
+    with pytest.raises(KernelError, match=r"write the journal .*: Read-only file system; name a "):
+        start(lab, tmp_path)
+    assert changes(before, state(lab.director)) == {}

@@ -228,6 +228,18 @@ def test_a_runtime_directory_that_cannot_be_made_is_named(lab: Lab, directory: P
     assert_refused(tried, os.EX_OSERR, str(in_the_way))
 
 
+def test_a_runtime_directory_that_others_can_write_is_named_with_what_mends_it(
+    lab: Lab, directory: Path
+) -> None:
+    directory.chmod(0o777)
+
+    tried = attempt(lab, directory)
+
+    words = "its directory can be written by others", f"chmod go-w {directory}", "daemon.control"
+    assert_refused(tried, os.EX_OSERR, *words)
+    assert not (directory / NAME).exists()
+
+
 def test_a_wrong_configuration_is_explained_line_by_line(lab: Lab, directory: Path) -> None:
     text = both(lab, PORT, 8080, scheduler="rx", protocol="tpc")
 
