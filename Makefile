@@ -77,13 +77,13 @@ lint: venv ## ruff and mypy --strict
 	$(BIN)/mypy
 
 unit: venv test-packages ## tests that move no packet and need no root
-	$(PYTEST) -n auto tests/unit tests/property tests/golden
+	$(PYTEST) -n auto --dist worksteal tests/unit tests/property tests/golden
 
 thorough: venv test-packages ## tests/property, each with three times the examples; PROFILE=random
 	$(PYTEST) -n auto --hypothesis-profile=$(or $(PROFILE),thorough) tests/property
 
-netns: venv test-packages ## real traffic in network namespaces (root); NETNS_JOBS=1
-	$(PYTEST) -n $(NETNS_JOBS) --dist loadfile tests/netns
+netns: venv test-packages ## real traffic in network namespaces (root), and a browser; NETNS_JOBS=1
+	$(PYTEST) -n $(NETNS_JOBS) --dist loadfile tests/netns tests/browser
 
 kernel: venv test-packages ## a part of test-kernel, about a minute (root)
 	@packaging/install-stock-kernel || echo "without it the tests of tests/kernel are skipped" >&2

@@ -44,6 +44,7 @@ from lvsd.errors import (
 )
 from lvsd.journald import marked
 from lvsd.printable import printable, to_json
+from lvsd.signals import StopRequest, Terminated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -81,13 +82,23 @@ MODULES = {
 """Where their ``main`` is; loaded when it is asked for, as the daemon needs none of them."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line says and return the exit status; never a traceback."""
+def main(arguments: Sequence[str] | None = None, stop: StopRequest | None = None) -> int:
+    """Do what the command line says and return the exit status; never a traceback.
+
+    ``stop`` notes signals already; for what is no daemon they do again what they did before.
+    """
     words = sys.argv[1:] if arguments is None else list(arguments)
+    if stop is not None:
+        return _main(words, stop)
+    with StopRequest() as own:
+        return _main(words, own)
+
+
+def _main(words: list[str], stop: StopRequest) -> int:
     debug = "--debug" in words
     _fill_streams()
     try:
-        status = _status(words)
+        status = _status(words, stop)
         sys.stdout.flush()
     except ConfigError as error:
         _complain(*error.problems)
@@ -114,17 +125,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _status(words: list[str]) -> int:
+def _status(words: list[str], stop: StopRequest) -> int:
     """Return the exit status; also after --help and --version, where argparse would exit."""
     try:
-        return _dispatch(words)
+        return _dispatch(words, stop)
     except AnsweredError as end:
         return end.status
 
 
-def _dispatch(words: list[str]) -> int:
+def _dispatch(words: list[str], stop: StopRequest) -> int:
     command = next((word for word in words if word != "--debug"), "")
     if command in PASSED_ON:
+        stop.release()
         return _pass_on(command, words[words.index(command) + 1 :])
     options = _parser().parse_args(words)
     if options.command in PASSED_ON:
@@ -132,26 +144,26 @@ def _dispatch(words: list[str]) -> int:
     if options.command == "cleanup":
         if options.test or options.json:
             raise UsageError("-t and --json do not go with cleanup")
+        stop.release()
         return _clean_up(options)
     if options.config is None:
         raise UsageError("say which configuration with -c FILE, or see 'lvsd --help'")
     if options.test:
+        stop.release()
         return _test(options.config, as_json=options.json)
     if options.json:
         raise UsageError("--json goes with -t only")
-    return _run(options.config)
+    return _run(options.config, stop)
 
 
-def _run(path: Path) -> int:
-    from lvsd.signals import StopRequest  # noqa: PLC0415 - the other commands have no use for it
-
-    with StopRequest() as stop, _without_collections():
+def _run(path: Path, stop: StopRequest) -> int:
+    with _without_collections():
         try:
             with stop.at_once():
                 config = _prepared(path)
 
                 from lvsd.daemon import run  # noqa: PLC0415 - a bad configuration is said without it
-        except KeyboardInterrupt:
+        except Terminated:
             _tell("info", "lvsd: stopping before it was ready")
             return os.EX_OK
         return run(config, stop)

@@ -10,24 +10,43 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ENOUGH_BYTES = 16 << 20
 """Memory that whoever fails for want of it does not get."""
 
 _SHORT = "out of memory; give it more memory, or less to do"
 _LIST_FAILED = 1
+_INTERRUPTED = 130
 _STDERR = 2
 
 
 def lvsd() -> int:
     """Run the command ``lvsd``; return the exit status."""
-    return _run("lvsd", "lvsd.cli", os.EX_OSERR)
+    return _run("lvsd", _lvsd, os.EX_OSERR)
 
 
 def lvsadm() -> int:
     """Run the command ``lvsadm``; return the exit status."""
-    return _run("lvsadm", "lvsd.control.lvsadm", _LIST_FAILED)
+    return _run("lvsadm", _lvsadm, _LIST_FAILED)
+
+
+def _lvsd() -> int:
+    from lvsd.signals import StopRequest  # noqa: PLC0415 - it may be this that does not load
+
+    with StopRequest() as stop:  # before anything that takes time; for most commands, not for long
+        from lvsd.cli import main  # noqa: PLC0415 - same reason
+
+        return main(stop=stop)
+
+
+def _lvsadm() -> int:
+    from lvsd.control.lvsadm import main  # noqa: PLC0415 - same reason
+
+    return main()
 
 
 def is_memory_short(error: BaseException) -> bool:
@@ -43,13 +62,14 @@ def is_memory_short(error: BaseException) -> bool:
     return False
 
 
-def _run(program: str, module: str, status: int) -> int:
+def _run(program: str, command: Callable[[], int], status: int) -> int:
     try:
-        done: int = import_module(module).main()
+        return command()
     except Exception as error:
         if not is_memory_short(error):
             raise
         with suppress(OSError):
             os.write(_STDERR, f"{program}: {_SHORT}\n".encode())
         return status
-    return done
+    except KeyboardInterrupt:  # before there is anybody to tell it from a stop
+        return _INTERRUPTED

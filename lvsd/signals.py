@@ -68,7 +68,17 @@ class StopRequest:
         self.is_made = False
         """Whether one of the signals has come in."""
         self._at_once = False
+        self._number = 0
         self._stack = contextlib.ExitStack()
+
+    def release(self) -> None:
+        """Let signals do again what they did before the block, one that has come in meanwhile, too.
+
+        For a program that turns out to do nothing that must not break off.
+        """
+        self._stack.close()
+        if self.is_made:
+            signal.raise_signal(self._number)
 
     def check(self) -> None:
         """Raise StoppedError once a signal has come in."""
@@ -88,7 +98,7 @@ class StopRequest:
             yield
         except Exception as error:
             if self.is_made:
-                raise Terminated(signal.SIGTERM) from error
+                raise Terminated(self._number) from error
             raise
         finally:
             self._at_once = False
@@ -113,7 +123,7 @@ class StopRequest:
         self._stack.close()
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        self.is_made = True
+        self.is_made, self._number = True, number
         if self._at_once:
             raise Terminated(number)
 

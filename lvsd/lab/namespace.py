@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lvsd.errors import KernelError
+from lvsd.lab.wait import PATIENCE
 from lvsd.net.namespaces import entered
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from lvsd.lab.plan import Addresses, Node
 
-RUN_TIMEOUT_S = 60.0
+RUN_TIMEOUT_S = 60.0 * PATIENCE
 
 
 class Namespace:

@@ -11,14 +11,14 @@ from lvsd.errors import KernelError
 from lvsd.explain.making import CLIENT_PORT
 from lvsd.explain.model import Entry
 from lvsd.lab import modes, settings
-from lvsd.lab.wait import until
+from lvsd.lab.wait import PATIENCE, until
 
 if TYPE_CHECKING:
     from lvsd.lab.director import Daemon
     from lvsd.lab.lab import Lab
     from lvsd.lab.modes import Family
 
-TIMEOUT_S: Final = 5.0
+TIMEOUT_S: Final = 5.0 * PATIENCE
 RECEIVE_BYTES: Final = 65536
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from lvsd.errors import KernelError, UsageError
 from lvsd.lab import hosts, processes
 from lvsd.lab.program import find
+from lvsd.lab.wait import PATIENCE
 from lvsd.signals import Terminated
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ LEAST_COLUMNS, LEAST_LINES = 60, 24
 
 STATUS_LINES: Final = 2
 
-END_S: Final = 5.0
+END_S: Final = 5.0 * PATIENCE
 """How long a terminal may take to be given back."""
 
 USUAL_KEY, INNER_KEY = "C-b", "C-a"

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lvsd.errors import KernelError
+from lvsd.lab.wait import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lvsd.lab.namespace import Namespace
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 5.0 * PATIENCE
 
 
 @dataclass(frozen=True, slots=True)

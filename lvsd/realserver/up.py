@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from lvsd import notify
 from lvsd.errors import KernelError
 from lvsd.io.journal import Journal, journal_path
-from lvsd.io.machine import Machine, put_back
+from lvsd.io.machine import Machine, Unfinished, put_back
 from lvsd.net import links
 from lvsd.net.kernel import talking
 from lvsd.realserver import kernel_devices, mss, quiet
@@ -70,14 +70,14 @@ def up(settings: Settings, directory: Path, say: Say) -> int:
         if status is None:
             return os.EX_OK
         with deferred():
-            _tell(machine.restore(), say)
-    return status
+            done = _tell(machine.restore(), say)
+    return status or (os.EX_OK if done else os.EX_OSERR)
 
 
 def down(directory: Path, say: Say) -> int:
     """Put back what `up` changed, and end the program that it left running, if any.
 
-    Raise KernelError, PrivilegeError.
+    Return 71 if something stays. Raise KernelError, PrivilegeError.
     """
     path = journal_path(directory)
     left = Journal.read(path)
@@ -87,8 +87,7 @@ def down(directory: Path, say: Say) -> int:
     if left.writer_lives():
         _end(left)
         say(f"ended pid {left.pid}, which put everything back")
-    _tell(put_back(path), say)
-    return os.EX_OK
+    return os.EX_OK if _tell(put_back(path), say) else os.EX_OSERR
 
 
 def counts_path(journal: Path) -> Path:
@@ -166,6 +165,8 @@ def _end(journal: Journal) -> None:
         os.close(process)
 
 
-def _tell(lines: list[str], say: Say) -> None:
+def _tell(lines: list[str], say: Say) -> bool:
+    """Say what was put back, and what could not be; return whether all was."""
     for line in lines:
         say(line)
+    return not any(isinstance(line, Unfinished) for line in lines)

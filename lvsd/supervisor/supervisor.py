@@ -156,7 +156,10 @@ class Supervisor:
         self._forker.start(loop)
         await _ready_a_thread(loop)
         for line in await to_thread(machine.take_over, journal):
-            log.warning("cleaned up what a killed lvsd left", done=line)
+            if isinstance(line, machine.Unfinished):
+                log.warning("a killed lvsd left something behind", what=line)
+            else:
+                log.warning("cleaned up what a killed lvsd left", done=line)
         changes = machine.Machine(journal)
         then("put everything back", lambda: to_thread(self._finish, changes))
         if self.config.sysctl.reserve_local_ports:

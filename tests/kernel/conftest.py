@@ -54,7 +54,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what asks the kernel where it cannot be asked."""
+    """Skip what asks the kernel where it cannot be asked. Else begin with what waits for nobody.
+
+    Kernels are started with the first test of any kind.
+    """
+    items.sort(key=lambda item: isinstance(item, pytest.Function) and _asks(item.module))
     why_not = judge.why_not()
     for item in items:
         if HERE in item.path.parents:
@@ -69,7 +73,7 @@ def full(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--full"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def court(
     request: pytest.FixtureRequest,
     agreement: Agreement,

@@ -17,6 +17,7 @@ import structlog
 from lvsd import __version__
 from lvsd.cli import MODULES, PASSED_ON, main
 from lvsd.errors import KernelError, PrivilegeError
+from lvsd.lab.wait import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +79,7 @@ def lvsd(*arguments: str, stdout: int = subprocess.PIPE) -> subprocess.Completed
         stderr=subprocess.PIPE,
         text=True,
         check=False,
-        timeout=60,
+        timeout=60 * PATIENCE,
     )
 
 
@@ -474,7 +475,7 @@ def test_checking_needs_neither_root_nor_the_daemons_modules(good: Path) -> None
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=60 * PATIENCE,
     )
     assert done.stdout.splitlines()[-1] == "[] 0"
 

@@ -14,7 +14,7 @@ COLLECT = (
     sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider",
     "--assert=plain", "-p", "tests.unit.elsewhen",
 )  # fmt: skip
-SUITES = ("unit", "property", "golden", "netns", "kernel")
+SUITES = ("unit", "property", "golden", "browser", "netns", "kernel")
 
 
 def start_collecting(

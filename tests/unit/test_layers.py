@@ -139,7 +139,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "lvsd.signals",
         *OF_ALL,
     ),
-    "lvsd.entry": ("lvsd.cli", "lvsd.control"),
+    "lvsd.entry": ("lvsd.cli", "lvsd.control", "lvsd.signals"),
     "lvsd.__main__": ("lvsd.entry",),
 }
 """What each layer may import of ours; itself always."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lvsd.entry import is_memory_short
+from lvsd.lab.wait import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 LIMITS_KB = range(16_000, 40_001, 2_000)
@@ -31,7 +32,7 @@ def limited(limit_kb: int, *arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=120 * PATIENCE,
     )
 
 

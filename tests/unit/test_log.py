@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from lvsd import log
+from lvsd.lab.wait import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,7 +42,7 @@ def run(level: str, format_: str, **environ: str) -> list[str]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=60 * PATIENCE,
     )
     assert done.stdout == ""
     return done.stderr.splitlines()
@@ -57,7 +58,7 @@ def run_on_terminal(**environ: str) -> str:
             env={"PATH": os.environ["PATH"], "TERM": "xterm", **environ},
             stderr=follower,
             check=True,
-            timeout=60,
+            timeout=60 * PATIENCE,
         )
         return os.read(leader, 65536).decode()
     finally:
@@ -123,7 +124,7 @@ def test_a_closed_stderr_is_no_error() -> None:
         ["sh", "-c", '"$0" -c "$1" info auto 2>&-', sys.executable, PROGRAM],
         cwd=ROOT,
         check=False,
-        timeout=60,
+        timeout=60 * PATIENCE,
     )
     assert done.returncode == 0
 
@@ -143,7 +144,7 @@ def test_what_would_turn_or_overwrite_a_line_is_escaped(format_: str) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=60 * PATIENCE,
     )
     (line,) = done.stderr.splitlines()
     assert line.isprintable()

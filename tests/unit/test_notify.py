@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lvsd import notify
+from lvsd.lab.wait import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def manager() -> Iterator[socket.socket]:
     """Yield the service manager's end, not yet bound."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
-        receiver.settimeout(5)
+        receiver.settimeout(5 * PATIENCE)
         yield receiver
 
 

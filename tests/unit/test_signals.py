@@ -97,6 +97,24 @@ def test_a_request_to_stop_is_noted_and_raised_where_the_work_asks(number: signa
     assert signal.getsignal(number) == before
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_came_before_the_release_does_then_what_it_did_before(
+    number: signal.Signals,
+) -> None:
+    heard: list[int] = []
+    before = signal.signal(number, lambda number, _frame: heard.append(number))
+    try:
+        with StopRequest() as stop:
+            signal.raise_signal(number)
+            assert heard == []
+            stop.release()
+            assert heard == [number]
+            signal.raise_signal(number)
+        assert heard == [number, number]
+    finally:
+        signal.signal(number, before)
+
+
 def test_a_request_to_stop_that_does_not_come_is_not_waited_for_for_ever() -> None:
     with StopRequest() as stop:
         assert not asyncio.run(stop.comes(0.01))

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lvsd.lab.wait import PATIENCE
+
 if TYPE_CHECKING:
     from subprocess import Popen
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 120.0
+PATIENCE_S = 40.0 * PATIENCE
 
 SERVICE = """
 [[service]]
@@ -59,6 +61,51 @@ def begin(directory: Path, told: Path, work: str, *head: str) -> Popen[str]:
         assert time.monotonic() < latest, "lvsd does not import the plug-in"
         time.sleep(0.01)
     return process
+
+
+EARLY = """
+import signal, sys
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == {name!r}:
+            signal.raise_signal({number})
+sys.meta_path.insert(0, Finder())
+from lvsd.entry import lvsd
+sys.exit(lvsd())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        *(
+            (["-c"], name)
+            for name in ("lvsd.cli", "argparse", "structlog", "tomllib", "lvsd.daemon")
+        ),
+        *((["-t", "-c"], name) for name in ("lvsd.cli", "argparse")),
+    ],
+)
+def test_a_signal_while_the_command_itself_is_loaded_is_as_good_as_a_later_one(
+    tmp_path: Path, arguments: list[str], name: str, number: signal.Signals
+) -> None:
+    runs = arguments == ["-c"]
+    said = "lvsd: stopping before it was ready\n" if runs else ""
+    status = os.EX_OK if runs else {signal.SIGTERM: -signal.SIGTERM, signal.SIGINT: 130}[number]
+    file = tmp_path / "lvsd.toml"
+    file.write_text(SERVICE.format(scheduler="wlc"))
+    program = EARLY.format(name=name, number=int(number))
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments, file],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+    assert done.returncode == status
+    assert done.stderr.endswith(said)
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

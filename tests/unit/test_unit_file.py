@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from lvsd.io.journal import journal_path
+from lvsd.lab.wait import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "packaging" / "lvsd.service"
@@ -41,7 +42,11 @@ def unit(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["systemd-analyze", *arguments], capture_output=True, text=True, check=False, timeout=60
+        ["systemd-analyze", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60 * PATIENCE,
     )
 
 
@@ -159,6 +164,6 @@ def test_what_is_left_is_cleared_up_unless_a_killed_daemons_rules_are_to_stay(
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=60 * PATIENCE,
     )
     assert done.stdout == (CLEAN_UPS[unit_name].format(runtime) if cleans_up else "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lvsd.doctor.finding import Check, Finding, Level
-from lvsd.io.ruleset import TABLE
+from lvsd.io.ruleset import DRAFT, TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +28,7 @@ def look(snapshot: Snapshot) -> Iterator[Finding]:
         )
         if tables and not snapshot.machine.queue_is_read:
             yield Finding(
-                Level.PROBLEM,
-                "nobody runs, but the nftables table of lvsd stands: packets are dropped",
+                *_left(tables),
                 where="nftables " + ", ".join(f"table inet {name}" for name in tables),
                 remedy="lvsd cleanup -c FILE",
             )
@@ -45,6 +44,17 @@ def look(snapshot: Snapshot) -> Iterator[Finding]:
             Level.WARNING,
             f"there are too many servers: {snapshot.answers.unasked} questions were not asked",
         )
+
+
+def _left(tables: tuple[str, ...]) -> tuple[Level, str]:
+    """Return how bad it is that these tables stand without a daemon, and what it means."""
+    if set(tables) == {DRAFT}:
+        left = "an lvsd that was killed left the draft of its rules, which no packet meets"
+        return Level.WARNING, left
+    return (
+        Level.PROBLEM,
+        "nobody runs, but the nftables table of lvsd stands: packets are dropped",
+    )
 
 
 CHECK = Check("daemon", "lvsd runs, and packets are diverted to it", look)

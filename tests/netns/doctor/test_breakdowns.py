@@ -13,7 +13,7 @@ import pytest
 
 from lvsd.lab import Lab, programs, real_server, settings
 from lvsd.lab.notify import start_and_wait
-from lvsd.lab.wait import until
+from lvsd.lab.wait import PATIENCE, until
 from tests.netns.doctor.site import MAPPING, PORTS, Clinic, clinic
 from tests.netns.modes.site import counter, forwarded
 from tests.netns.traffic.site import Site, running
@@ -237,7 +237,9 @@ def test_exhausted_ports_are_a_problem() -> None:
         lab = standing.lab
         with contextlib.ExitStack() as held, lab.client.entered():
             for _ in range(4):
-                held.enter_context(socket.create_connection((lab.vip.v4, PORTS["fullnat"]), 5))
+                held.enter_context(
+                    socket.create_connection((lab.vip.v4, PORTS["fullnat"]), 5 * PATIENCE)
+                )
             with pytest.raises(OSError, match=r"refused|timed out"):
                 socket.create_connection((lab.vip.v4, PORTS["fullnat"]), 0.5)
             found = standing.findings()

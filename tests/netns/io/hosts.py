@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from lvsd.lab.wait import PATIENCE
 from lvsd.packet.address import pack
 from tests.netns.listed_ruleset import listed_ruleset
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MTU: Final = 1500
-PATIENCE_S: Final = 30.0
+PATIENCE_S: Final = 10.0 * PATIENCE
 CLIENT4, CLIENT6 = "192.0.2.2", "2001:db8:1::2"
 SERVER4, SERVER6 = "10.0.0.2", "2001:db8:2::2"
 TCP, UDP, SCTP = socket.IPPROTO_TCP, socket.IPPROTO_UDP, socket.IPPROTO_SCTP

@@ -12,6 +12,7 @@ import pytest
 
 from lvsd.errors import KernelError
 from lvsd.lab import Lab
+from lvsd.lab.wait import PATIENCE
 
 if TYPE_CHECKING:
     from lvsd.lab import Namespace
@@ -78,7 +79,7 @@ def test_a_socket_opened_inside_belongs_to_the_namespace(lab: Lab) -> None:
     with lab.servers[0].entered():
         server = socket.create_server((lab.servers[0].addresses.v4, 7))
     with server, lab.client.entered():
-        client = socket.create_connection(server.getsockname(), timeout=30)
+        client = socket.create_connection(server.getsockname(), timeout=30 * PATIENCE)
     with client:
         assert client.getsockname()[0] == lab.client.addresses.v4
 
@@ -137,4 +138,4 @@ def test_a_spawned_program_gets_no_ctrl_c_from_our_terminal(lab: Lab) -> None:
 
     assert process.pid == int(lab.client.run(["ps", "-o", "sid=", "-p", str(process.pid)]).stdout)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == -signal.SIGTERM
+    assert process.wait(60 * PATIENCE) == -signal.SIGTERM

@@ -9,6 +9,7 @@ import pytest
 
 from lvsd.errors import KernelError
 from lvsd.lab import Lab, program, programs, settings
+from lvsd.lab.wait import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,7 +86,7 @@ def test_dnsmasq_says_who_it_is(lab: Lab, family: str, transport: str) -> None:
     running = programs.dnsmasq(server)
     try:
         at = f"@{getattr(server.addresses, family)}"
-        dig = ["dig", "+short", "+timeout=30", transport, at, "who.lab"]
+        dig = ["dig", "+short", f"+timeout={30 * PATIENCE:g}", transport, at, "who.lab"]
 
         assert lab.client.run([*dig, "TXT"]).stdout == '"server2"\n'
         assert lab.client.run([*dig, "A"]).stdout == f"{server.addresses.v4}\n"

@@ -10,6 +10,7 @@ import pytest
 from lvsd.errors import KernelError
 from lvsd.lab import Lab, programs, real_server, settings
 from lvsd.lab.plan import WAYS
+from lvsd.lab.wait import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +64,9 @@ def test_a_server_of_dr_answers_for_the_virtual_address_whoever_routes_it_there(
     mixed.director.sysctl("net.ipv6.conf.all.forwarding", "1")
     try:
         urls = [f"http://{settings.at(vip, 80)}/" for vip in (mixed.vip.v4, mixed.vip.v6)]
-        answers = [mixed.client.run(["curl", "-sS", "-m", "5", url]).stdout for url in urls]
+        answers = [
+            mixed.client.run(["curl", "-sS", "-m", f"{5 * PATIENCE:g}", url]).stdout for url in urls
+        ]
     finally:
         mixed.director.ip(*(line.replace("add", "delete") for line in ways))
         web.stop()

@@ -12,7 +12,7 @@ import pytest
 
 from lvsd.errors import KernelError
 from lvsd.lab import Lab, cli, processes, registry
-from lvsd.lab.wait import until
+from lvsd.lab.wait import PATIENCE, until
 from lvsd.signals import Terminated
 
 pytestmark = pytest.mark.netns
@@ -69,7 +69,7 @@ class Holder:
     def end(self, number: signal.Signals) -> int:
         """Send a signal and return the exit status."""
         self.process.send_signal(number)
-        status = self.process.wait(60)
+        status = self.process.wait(60 * PATIENCE)
         assert self.process.stdout is not None
         self.process.stdout.close()
         return status

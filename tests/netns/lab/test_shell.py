@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lvsd.lab import cli, processes, registry
-from lvsd.lab.wait import until
+from lvsd.lab.wait import PATIENCE, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -217,7 +217,7 @@ def test_a_packet_is_one_line_of_the_wire(shared: Classroom) -> None:
 def test_the_lab_goes_when_the_session_does(classroom: Classroom, number: signal.Signals) -> None:
     os.kill(int(classroom.tell("display-message", "-p", "#{pid}")), number)
 
-    assert classroom.process.wait(60) == 0
+    assert classroom.process.wait(60 * PATIENCE) == 0
     assert classroom.traces() == []
 
 
@@ -226,7 +226,7 @@ def test_the_session_goes_when_the_lab_does(classroom: Classroom) -> None:
 
     classroom.process.terminate()
 
-    assert classroom.process.wait(60) == 128 + signal.SIGTERM
+    assert classroom.process.wait(60 * PATIENCE) == 128 + signal.SIGTERM
     assert classroom.traces() == []
     assert gone([server])
 

@@ -8,7 +8,7 @@ import pytest
 
 from lvsd.lab import Lab, programs, real_server
 from lvsd.lab.plan import WAYS
-from lvsd.lab.wait import until
+from lvsd.lab.wait import PATIENCE, until
 from tests.netns.modes.site import MAPPED, forwarded, reached
 from tests.netns.traffic.site import FAMILIES, of, running
 
@@ -64,7 +64,7 @@ def test_a_stopped_program_refuses_and_a_started_one_serves_again(site: Site, wa
     [web] = [each for each in server.processes if each.poll() is None and is_nginx(each)]
 
     web.terminate()
-    web.wait(60)
+    web.wait(60 * PATIENCE)
     without = [status(site, family, way) for family in FAMILIES]
     serve(server)
 

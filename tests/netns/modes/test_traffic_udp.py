@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lvsd.lab import Lab, programs, real_server
-from lvsd.lab.wait import until
+from lvsd.lab.wait import PATIENCE, until
 from tests.netns.modes.site import assert_in_turn, forwarded, reached
 from tests.netns.traffic.site import running
 from tests.netns.traffic.sockets import MAX_DATAGRAM, udp, udp_echo
@@ -69,7 +69,7 @@ def site() -> Iterator[Site]:
 
 def dig(site: Site, family: Family, way: str, *options: str) -> str:
     port = str(NAMES[way])
-    command = ["dig", "+timeout=30", "+tries=1", "+notcp", *options, "-p", port]
+    command = ["dig", f"+timeout={30 * PATIENCE:g}", "+tries=1", "+notcp", *options, "-p", port]
     command += ["-b", f"{site.source(family)}#{next(SOURCE_PORTS)}"]
     return site.lab.client.run([*command, f"@{site.vip(family)}"]).stdout
 

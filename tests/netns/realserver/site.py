@@ -19,6 +19,7 @@ from functools import partial
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Final
 
+from lvsd.lab.wait import PATIENCE
 from tests.netns.io.hosts import PATIENCE_S, Host
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ SERVER4, SERVER6 = "10.0.0.2", "2001:db8:2::2"
 CLIENT4, CLIENT6 = "203.0.113.5", "2001:db8:c::5"
 VIP4, VIP6 = "192.0.2.10", "2001:db8:7::10"
 VIPS: Final = ("--vip", VIP4, "--vip", VIP6)
-END_S: Final = 60.0
+END_S: Final = 60.0 * PATIENCE
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def typed(site: Site, script: str) -> None:
         text=True,
         check=True,
         capture_output=True,
-        timeout=60,
+        timeout=60 * PATIENCE,
     )
 
 

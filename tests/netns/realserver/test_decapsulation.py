@@ -15,6 +15,7 @@ from scapy.layers.inet import IP, UDP, fragment
 from scapy.layers.inet6 import IPv6
 from scapy.packet import Raw
 
+from lvsd.lab.wait import PATIENCE
 from lvsd.packet.address import pack
 from lvsd.packet.checksum import checksum, pseudo_header
 from tests.netns.io.hosts import PATIENCE_S
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 PORT: Final = 5000
 BYTES: Final = 20_000_000
-TRANSFER_S: Final = 60.0
+TRANSFER_S: Final = 60.0 * PATIENCE
 
 KINDS = ("ipip", "gre", "gue")
 MIXES = [(family, version) for family in (4, 6) for version in (4, 6)]

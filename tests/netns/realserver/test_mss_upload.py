@@ -24,7 +24,7 @@ from lvsd.lab import Lab, programs, settings
 from lvsd.lab.notify import start_and_wait
 from lvsd.lab.program import start
 from lvsd.lab.settings import RealServer, Service
-from lvsd.lab.wait import until
+from lvsd.lab.wait import PATIENCE, until
 from tests.netns.traffic.site import FAMILIES, PATIENCE_S, of
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def test_auto_has_an_upload_of_5_mb_come_through(lab: Lab, family: Family, tmp_p
     file.write_bytes(random.Random(family).randbytes(BYTES))
     with real_server(lab, "--mss", "auto"), said_mss(lab) as mss:
         target = url(lab, family, f"/upload/{family}")
-        lab.client.run(["curl", "-fsS", "-m", "30", "-T", file, target])
+        lab.client.run(["curl", "-fsS", "-m", f"{30 * PATIENCE:g}", "-T", file, target])
     assert mss == FIRST[family]
     arrived = programs.uploaded(lab.servers[0], family)
     assert sha256(arrived) == sha256(file)
@@ -128,7 +128,7 @@ def test_auto_has_an_upload_of_5_mb_come_through(lab: Lab, family: Family, tmp_p
 @pytest.mark.parametrize("family", FAMILIES)
 def test_without_it_the_syn_ack_says_what_the_link_takes(lab: Lab, family: Family) -> None:
     with real_server(lab), said_mss(lab) as mss:
-        lab.client.run(["curl", "-fsS", "-m", "30", url(lab, family, "/")])
+        lab.client.run(["curl", "-fsS", "-m", f"{30 * PATIENCE:g}", url(lab, family, "/")])
     assert mss == [FIRST[family][0]] * 2
 
 

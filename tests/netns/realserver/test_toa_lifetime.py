@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lvsd.errors import KernelError
-from lvsd.lab.wait import until
+from lvsd.lab.wait import PATIENCE, until
 from lvsd.realserver.toa import cli, libbpf
 from lvsd.realserver.toa.cgroups import Tree, tree
 from lvsd.realserver.toa.cli import main
@@ -269,7 +269,7 @@ def test_where_nothing_is_mounted_it_works_all_the_same(site: Site) -> None:
     with site.spawn(
         ["ip", "netns", "exec", site.server.name, *hidden], cwd=ROOT, stdout=subprocess.PIPE
     ) as process:
-        said, _ = process.communicate(timeout=60)
+        said, _ = process.communicate(timeout=60 * PATIENCE)
     assert (process.returncode, said.splitlines()[1]) == (
         0,
         f"cgroup / (all of the machine): kind 254, from {LIP}",

@@ -13,6 +13,7 @@ import pytest
 from scapy.layers.inet6 import ICMPv6ND_NS, IPv6
 from scapy.layers.l2 import ARP, Ether
 
+from lvsd.lab.wait import PATIENCE
 from tests.netns.io.hosts import PATIENCE_S, Host
 from tests.netns.realserver.site import (
     CLIENT4,
@@ -208,7 +209,9 @@ def test_without_the_capability_it_says_so(site: Site) -> None:
     command = site.command("up", *DR)
     at = command.index(site.server.name) + 1
     command[at:at] = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=60 * PATIENCE
+    )
     assert (done.returncode, "CAP_NET_ADMIN" in done.stderr) == (77, True), done.stderr
     assert snapshot(site.server) == before
 

@@ -12,6 +12,7 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 
+from lvsd.lab.wait import PATIENCE
 from tests.netns.io.hosts import PATIENCE_S
 from tests.netns.realserver.site import (
     CLIENT4,
@@ -287,6 +288,8 @@ def test_without_the_program_nft_it_says_what_to_install(site: Site) -> None:
     before = snapshot(site.server)
     command = ["env", "PATH=/nowhere", *site.command("up", *TUN, "--mss", "1200")]
     command = [*command[2:6], *command[:2], *command[6:]]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=60 * PATIENCE
+    )
     assert (done.returncode, done.stderr.endswith("; install the package nftables\n")) == (71, True)
     assert snapshot(site.server) == before

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lvsd.lab.wait import PATIENCE
 from tests.netns.realserver.site import VIP4, VIP6, VIPS, sysctl, wrong
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def test_a_real_server_for_tun_is_good_as_long_as_somebody_takes_headers_off(sit
     with site.running(*TUN) as program:
         assert wrong(site) == []
         program.kill()
-        program.wait(60)
+        program.wait(60 * PATIENCE)
     assert [what for what, _ in wrong(site)] == [
         f"nobody receives {inner} in {outer}"
         for inner in ("IPv4", "IPv6")

@@ -26,6 +26,7 @@ from scapy.layers.inet import IP, in4_chksum
 from scapy.layers.inet6 import IPv6, in6_chksum
 from scapy.layers.l2 import Ether
 
+from lvsd.lab.wait import PATIENCE
 from lvsd.realserver.toa.cgroups import tree
 from tests.netns.io.hosts import Host
 
@@ -34,7 +35,11 @@ if TYPE_CHECKING:
 
     from lvsd.realserver.toa.cgroups import Tree
 
-PATIENCE_S: Final = 30.0
+PATIENCE_S: Final = 10.0 * PATIENCE
+"""How long to wait for what must come, in seconds."""
+
+REPEAT_S: Final = 1.0
+"""When nothing has come for so long, the last packet is sent again: a busy machine loses some."""
 
 LIP, OTHER, LIP6 = "10.9.0.5", "10.9.0.6", "2001:db8:9::5"
 RIP, RIP6 = "10.9.0.2", "2001:db8:9::2"
@@ -72,6 +77,11 @@ class Site:
         rip = RIP if "." in lip else RIP6
         self.directors.append(Director(self.wire, lip, next(_lports), rip, rport))
         return self.directors[-1]
+
+    def repeat(self) -> None:
+        """Send the last packet of each connection again."""
+        for director in self.directors:
+            director.repeat()
 
     def hang_up(self) -> None:
         """End all connections: one without an owner would keep its cgroup for minutes."""
@@ -128,6 +138,8 @@ class Director:
     ack: int = 0
     received: bytes = b""
     ended: bool = False
+    last: bytes = b""
+    """The frame that was sent last."""
 
     def open(self, options: bytes = b"", data: bytes = b"") -> None:
         """Shake hands; the last packet has these options and this data."""
@@ -161,6 +173,11 @@ class Director:
                 self.send()
         return self.received
 
+    def repeat(self) -> None:
+        """Send the last packet again. To whom it has come before it says nothing new."""
+        if self.last:
+            self.wire.send(self.last)
+
     def reset(self) -> None:
         """End the connection at once."""
         self._send(_RST | _ACK, b"", b"")
@@ -176,14 +193,17 @@ class Director:
             else (IPv6(src=self.lip, dst=self.rip, nh=6), in6_chksum)
         )
         segment = _HEADER.pack(*fields, checksum(6, packet, segment), 0) + options + data
-        self.wire.send(bytes(Ether(src=_DIRECTOR_MAC, dst=_SERVER_MAC) / packet / segment))
+        self.last = bytes(Ether(src=_DIRECTOR_MAC, dst=_SERVER_MAC) / packet / segment)
+        self.wire.send(self.last)
 
     def _next(self) -> tuple[int, int, int, bytes]:
         """Wait for the connection's next packet; return flags, seq, ack, data."""
         deadline = time.monotonic() + PATIENCE_S
         while True:
-            ready, _, _ = select.select([self.wire], [], [], max(0, deadline - time.monotonic()))
-            assert ready, f"nothing more came from {self.rip}, port {self.rport}"
+            if not select.select([self.wire], [], [], REPEAT_S)[0]:
+                assert time.monotonic() < deadline, f"nothing came from {self.rip}:{self.rport}"
+                self.repeat()
+                continue
             frame = Ether(self.wire.recv(1 << 16))
             kind = IP if "." in self.lip else IPv6
             if kind not in frame or (frame[kind].src, frame[kind].dst) != (self.rip, self.lip):
@@ -231,6 +251,7 @@ class Server:
     """`SERVER`, running."""
 
     process: subprocess.Popen[str]
+    site: Site
     pending: bytes = b""
 
     def says(self) -> Any:
@@ -241,9 +262,12 @@ class Server:
         """Return the next line that it prints."""
         assert self.process.stdout is not None
         descriptor = self.process.stdout.fileno()
+        deadline = time.monotonic() + PATIENCE_S
         while b"\n" not in self.pending:
-            ready, _, _ = select.select([descriptor], [], [], PATIENCE_S)
-            assert ready, "the server reports nothing"
+            if not select.select([descriptor], [], [], REPEAT_S)[0]:
+                assert time.monotonic() < deadline, "the server reports nothing"
+                self.site.repeat()
+                continue
             data = os.read(descriptor, 1 << 16)
             assert data, "the server has ended"
             self.pending += data
@@ -280,7 +304,7 @@ class Group:
         enter = f'echo $$ >{self.procs}; exec "$@"'
         argv = ["sh", "-c", enter, "sh", sys.executable, "-c", SERVER, what]
         with site.spawn(argv, stdout=subprocess.PIPE) as process:
-            server = Server(process)
+            server = Server(process, site)
             try:
                 assert server.line() == b"ready"
                 yield server

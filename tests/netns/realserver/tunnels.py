@@ -17,6 +17,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import GRE
 from scapy.packet import Raw
 
+from lvsd.lab.wait import PATIENCE
 from tests.netns.realserver.site import NEIGHBOUR4, NEIGHBOUR6, SERVER4, SERVER6, VIP4, VIP6
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def director(site: Site, kind: str, family: int, mtu: int) -> Iterator[None]:
             yield
         finally:
             os.write(stop_write, b"x")
-            thread.join(5)
+            thread.join(5 * PATIENCE)
             for descriptor in (tun, stop_read, stop_write):
                 os.close(descriptor)
 

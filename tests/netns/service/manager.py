@@ -146,5 +146,7 @@ def _remove_cgroup(work: Path) -> None:
     """
     if (work / "cgroup").exists():
         subprocess.run(
-            ["unshare", "--mount", "sh", "-c", script, "sh", str(work)], check=False, timeout=60
+            ["unshare", "--mount", "sh", "-c", script, "sh", str(work)],
+            check=False,
+            timeout=60 * PATIENCE,
         )

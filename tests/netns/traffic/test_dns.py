@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lvsd.lab import programs
+from lvsd.lab.wait import PATIENCE
 from tests.netns.traffic.site import both, running
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def site(lab: Lab) -> Iterator[Site]:
 
 
 def dig(site: Site, family: Family, *options: str) -> str:
-    command = ["dig", "+timeout=30", "+tries=1", *options, f"@{site.vip(family)}"]
+    command = ["dig", f"+timeout={30 * PATIENCE:g}", "+tries=1", *options, f"@{site.vip(family)}"]
     command += ["-b", f"{site.source(family)}#{next(SOURCE_PORTS)}"]
     return site.lab.client.run(command).stdout
 

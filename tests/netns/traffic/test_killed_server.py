@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lvsd.lab import Lab, programs
-from lvsd.lab.wait import until
+from lvsd.lab.wait import PATIENCE, until
 from tests.netns.traffic.site import PATIENCE_S, both, running
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def test_only_the_clients_of_a_killed_server_get_an_error(site: Site, family: Fa
     killed = site.lab.servers[1].processes[0]
 
     os.killpg(killed.pid, signal.SIGKILL)
-    statuses = [download.wait(60) for download in downloads]
+    statuses = [download.wait(60 * PATIENCE) for download in downloads]
 
     assert [status in CURL_FAILURES for status in statuses] == [False, True, False] * 2
     whole = [target for target, status in zip(targets, statuses, strict=True) if status == 0]
@@ -64,9 +64,9 @@ def test_a_server_that_falls_silent_holds_up_only_its_clients(site: Site, family
     downloads = [begin(site, family, target) for target in targets]
 
     site.lab.servers[0].ip("link set eth0 down")
-    statuses = [download.wait(60) for download in downloads[:2]]
+    statuses = [download.wait(60 * PATIENCE) for download in downloads[:2]]
     downloads[2].terminate()
-    downloads[2].wait(60)
+    downloads[2].wait(60 * PATIENCE)
 
     assert statuses == [0, 0]
     assert targets[2].stat().st_size < programs.FILE_BYTES

@@ -15,6 +15,7 @@ import pytest
 
 from lvsd.io.origin import NAME
 from lvsd.lab import Lab, programs
+from lvsd.lab.wait import PATIENCE
 from tests.netns.traffic.site import both, running
 from tests.netns.traffic.state import changes, state
 
@@ -64,7 +65,7 @@ def attempt(
         [*before, sys.executable, "-m", "lvsd", "-c", str(file)],
         check=False,
         env=environment,
-        timeout=60,
+        timeout=60 * PATIENCE,
     )
 
     assert changes(machine, state(lab.director)) == {}
@@ -225,6 +226,18 @@ def test_a_runtime_directory_that_cannot_be_made_is_named(lab: Lab, directory: P
     tried = attempt(lab, directory, control=str(in_the_way / "control.sock"))
 
     assert_refused(tried, os.EX_OSERR, str(in_the_way))
+
+
+def test_a_runtime_directory_that_others_can_write_is_named_with_what_mends_it(
+    lab: Lab, directory: Path
+) -> None:
+    directory.chmod(0o777)
+
+    tried = attempt(lab, directory)
+
+    words = "its directory can be written by others", f"chmod go-w {directory}", "daemon.control"
+    assert_refused(tried, os.EX_OSERR, *words)
+    assert not (directory / NAME).exists()
 
 
 def test_a_wrong_configuration_is_explained_line_by_line(lab: Lab, directory: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lvsd.lab import Lab, programs
-from lvsd.lab.wait import until
+from lvsd.lab.wait import PATIENCE, until
 from tests.netns.traffic.site import FAMILIES, Site, balanced, both, complaints
 from tests.netns.traffic.state import changes, ruleset, state
 
@@ -69,7 +69,7 @@ def start(lab: Lab) -> Site:
 
 def kill(site: Site) -> None:
     site.daemon.process.kill()
-    assert site.daemon.process.wait(60) == -signal.SIGKILL
+    assert site.daemon.process.wait(60 * PATIENCE) == -signal.SIGKILL
 
 
 def lvsd(host: Namespace, *arguments: object) -> CompletedProcess[str]:
@@ -96,12 +96,12 @@ def test_a_signal_ends_lvsd_with_status_zero_and_without_a_trace(
 
     site.daemon.process.send_signal(number)
 
-    assert site.daemon.process.wait(60) == os.EX_OK
+    assert site.daemon.process.wait(60 * PATIENCE) == os.EX_OK
     assert changes(before, state(lab.director)) == {}
     assert files(lab.director) == set()
     assert complaints(site.daemon.log_file) == []
     download.terminate()
-    download.wait(60)
+    download.wait(60 * PATIENCE)
     assert target.stat().st_size < programs.FILE_BYTES  # it was in the midst of it
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lvsd.lab import Lab
+from lvsd.lab.wait import PATIENCE
 from tests.netns.traffic.site import both
 from tests.netns.traffic.state import changes, state
 
@@ -55,7 +56,7 @@ def as_nobody(
     given = ",".join(f"+{each}" for each in capabilities)
     caps = [f"--inh-caps={given}", f"--ambient-caps={given}"] if given else []
     command = [*user, *caps, sys.executable, "-m", "lvsd", *arguments]
-    return lab.director.run(command, check=False, timeout=60)
+    return lab.director.run(command, check=False, timeout=60 * PATIENCE)
 
 
 def configured(lab: Lab, directory: Path) -> Path:

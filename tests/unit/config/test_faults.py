@@ -468,6 +468,23 @@ def test_a_servers_address_that_is_wrong_says_what_was_expected(
     assert problems(text) == [f"8: service.server.address: {expected}"]
 
 
+@pytest.mark.parametrize(
+    ("weight", "wrong"),
+    [
+        ("1e9", "1000000000.0 is a fraction"),
+        ("1_000_000_000", "1000000000 is too large"),
+        ("-1", "-1 is too small"),
+        ("nan", "nan is a fraction"),
+        ("-inf", "-inf is a fraction"),
+        ("true", "true is a truth value"),
+    ],
+)
+def test_a_weight_is_a_small_whole_number(problems: Problems, weight: str, wrong: str) -> None:
+    text = f'[[service]]\n{WEB}\n[[service.server]]\naddress = "10.0.0.2:80"\nweight = {weight}\n'
+    expected = "expected a whole number from 0 to 65535"
+    assert problems(text) == [f"8: service.server.weight: {wrong}, {expected}"]
+
+
 def test_a_virtual_address_must_be_one_that_packets_are_forwarded_to(problems: Problems) -> None:
     text = '[[service]]\nname = "s"\nprotocol = "tcp"\naddress = "[fe80::1]:80"\n'
     assert problems(text) == [

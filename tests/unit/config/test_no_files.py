@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lvsd.lab.wait import PATIENCE
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 ROOT = Path(__file__).parents[3]
-PATIENCE_S = 120.0
+PATIENCE_S = 40.0 * PATIENCE
 """Whoever waits for data waits for ever."""
 
 KINDS = {

@@ -14,6 +14,7 @@ from lvsd.control.client import ControlClient
 from lvsd.control.server import MAX_CLIENTS
 from lvsd.control.stale import remove_stale
 from lvsd.errors import ControlError
+from lvsd.lab.wait import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     RunWith = Callable[[Callable[[], Coroutine[Any, Any, Any]]], Any]
 
 AT_ONCE = 3 * MAX_CLIENTS
-PATIENCE_S = 60.0
+PATIENCE_S = 20.0 * PATIENCE
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from lvsd.control import lvsadm
 from lvsd.control.client import ControlClient
 from lvsd.control.options import USAGE
 from lvsd.errors import ControlError
+from lvsd.lab.wait import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -126,7 +127,7 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     os.close(read_end)
     done = subprocess.run(
         [sys.executable, "-m", "lvsd.control.lvsadm", "-h"],
-        stdout=write_end, stderr=subprocess.PIPE, timeout=30, check=False,
+        stdout=write_end, stderr=subprocess.PIPE, timeout=30 * PATIENCE, check=False,
     )  # fmt: skip
     os.close(write_end)
     assert (done.returncode, done.stderr) == (0, b"")
@@ -138,7 +139,11 @@ def test_lvsadm_starts_without_the_daemons_libraries() -> None:
         " print(sorted({'asyncio', 'pydantic', 'structlog', 'uvloop'} & set(sys.modules)))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=30 * PATIENCE,
+        check=True,
     )
     assert done.stdout == "[]\n"
 

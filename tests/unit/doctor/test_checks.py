@@ -92,6 +92,16 @@ def test_the_tables_that_a_dead_daemon_left_are_named(tables: tuple[str, ...], w
     assert finding.where == where
 
 
+def test_the_draft_of_a_killed_daemon_drops_no_packets() -> None:
+    good = snapshot()
+    machine = replace(good.machine, tables=("lvsd_draft",), queue_is_read=False)
+    _, told = said(daemon.CHECK, replace(good, machine=machine, daemon=None))
+    assert told == (
+        "warning",
+        "an lvsd that was killed left the draft of its rules, which no packet meets",
+    )
+
+
 def test_a_table_that_another_daemon_may_serve_is_no_problem() -> None:
     given = replace(snapshot(), daemon=None, silence="nobody listens")
     assert said(daemon.CHECK, given) == [("warning", "its counters are unknown: nobody listens")]

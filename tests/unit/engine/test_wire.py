@@ -15,13 +15,14 @@ from lvsd import __version__
 from lvsd.engine import wire as wire_module
 from lvsd.engine.wire import LONGEST, Hello, Wire
 from lvsd.errors import WireError
+from lvsd.lab.wait import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
     Scenario = Callable[["Ends"], Coroutine[Any, Any, None]]
 
-PATIENCE_S = 30.0
+PATIENCE_S = 10.0 * PATIENCE
 HELLO = json.dumps({"version": __version__, "process": 7}).encode()
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from lvsd.lab.wait import PATIENCE
+
 ROOT = Path(__file__).parents[3]
 UNIT = ROOT / "packaging" / "lvsd-realserver.service"
 INSTALLED = "/usr/bin/lvsd"
@@ -34,7 +36,11 @@ def unit(tmp_path: Path) -> Path:
 
 def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["systemd-analyze", *arguments], capture_output=True, text=True, check=False, timeout=60
+        ["systemd-analyze", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60 * PATIENCE,
     )
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from lvsd.lab.wait import PATIENCE
+
 UNIT = Path(__file__).parents[3] / "packaging" / "lvsd-realserver-toa.service"
 INSTALLED = "/usr/bin/lvsd"
 MAX_EXPOSURE = 2.5
@@ -31,7 +33,7 @@ def test_systemd_understands_every_line_and_calls_it_tight(tmp_path: Path) -> No
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=60 * PATIENCE,
         )
         assert (done.returncode, done.stderr) == (0, "")
 

@@ -21,6 +21,7 @@ from lvsd.engine.leads import Lead
 from lvsd.engine.messages import Begin
 from lvsd.engine.traffic import Traffic
 from lvsd.errors import ControlError, KernelError, PluginError
+from lvsd.lab.wait import PATIENCE
 from lvsd.packet.address import pack
 from lvsd.packet.view import TCP
 from lvsd.supervisor.conversation import Conversation
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from lvsd.core.commands import Command
     from lvsd.io.ruleset import Diverted
 
-PATIENCE_S = 60.0
+PATIENCE_S = 20.0 * PATIENCE
 WEB = ServiceKey(TCP, pack("192.0.2.10"), 80)
 RIP = pack("10.0.0.11")
 

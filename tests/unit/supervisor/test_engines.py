@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from lvsd.lab.wait import PATIENCE
 from lvsd.supervisor import engines as engines_module
 from lvsd.supervisor.engines import DEATHS, Engine, EngineError, Engines
 from lvsd.supervisor.forker import Forker, ForkError
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from lvsd.supervisor.forker import Work
 
-PATIENCE_S = 60.0
+PATIENCE_S = 20.0 * PATIENCE
 
 
 class Pool:
