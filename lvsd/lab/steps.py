@@ -17,7 +17,12 @@ from lvsd.packet.address import pack
 if TYPE_CHECKING:
     from lvsd.net.kernel import Kernel, Request
 
-_FORWARDS_AT_ONCE: Final = (("IFLA_BR_STP_STATE", 0), ("IFLA_BR_MCAST_SNOOPING", 0))
+_DAY_CS: Final = 24 * 3600 * 100
+_FORWARDS_AT_ONCE: Final = (
+    ("IFLA_BR_STP_STATE", 0),
+    ("IFLA_BR_MCAST_SNOOPING", 0),
+    ("IFLA_BR_AGEING_TIME", _DAY_CS),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,11 @@ class AddVeth:
 
 @dataclass(frozen=True, slots=True)
 class AddBridge:
-    """Make a bridge, without spanning tree and multicast snooping: it forwards at once."""
+    """Make a bridge, without spanning tree and multicast snooping: it forwards at once.
+
+    It remembers for a day where a MAC is, not for five minutes. A host that only receives would be
+    forgotten, and what is sent to it be seen by all.
+    """
 
     interface: str
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -35,6 +37,18 @@ def server(lab: Lab, way: str) -> Namespace:
 def reaches(origin: Namespace, target: str, *options: str) -> bool:
     ping = ["ping", "-n", "-q", "-i", "0.01", "-c", str(PINGS), "-W", "2", *options, target]
     return f" {PINGS} received" in origin.run(ping, check=False).stdout
+
+
+def test_a_switch_forgets_nobody_while_a_lab_stands(mixed: Lab) -> None:
+    """A host that has sent nothing for so long would have its packets sent to all others, too."""
+    listed = subprocess.run(
+        ["ip", "-n", f"{mixed.name}-switch", "-d", "-j", "link", "show", "type", "bridge"],
+        check=True,
+        capture_output=True,
+    ).stdout
+
+    bridges = [link["linkinfo"]["info_data"] for link in json.loads(listed)]
+    assert {bridge["ageing_time"] for bridge in bridges} == {24 * 3600 * 100}
 
 
 @pytest.mark.parametrize("way", WAYS)
