@@ -23,7 +23,7 @@ from lvsd.lab import Lab
 from lvsd.lab.director import Daemon
 from lvsd.lab.notify import start_and_wait
 from lvsd.lab.settings import with_control
-from lvsd.lab.wait import until
+from lvsd.lab.wait import PATIENCE, until
 from tests.netns.traffic.measured import SERVERS
 from tests.netns.traffic.site import Site, table
 
@@ -35,7 +35,7 @@ MOST_S = 0.005
 CONNECTIONS = 100_000
 TOGETHER = 1000
 """Packets between two looks whether the engine has taken them."""
-PATIENCE_S = 60.0
+PATIENCE_S = 20.0 * PATIENCE
 ROUNDS = 4
 """Of so many longest turns the shortest counts: what takes long by itself does so each time, while
 processor time grows beside a load that has the caches, or the hypervisor's attention."""
