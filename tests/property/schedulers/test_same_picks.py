@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -150,8 +151,12 @@ SECONDS = st.sampled_from([1.0, 30.0, 60.0, 61.0, 360.0, 1800.0, 86399.0, 86400.
 Step = tuple[str, tuple[object, ...]]
 
 
+@cache
 def histories(weights: st.SearchStrategy[int], most_steps: int) -> st.SearchStrategy[list[Step]]:
-    """Return lists of (method of `World`, arguments)."""
+    """Return lists of (method of `World`, arguments).
+
+    Once for all examples: Hypothesis looks through a new strategy before it draws from it.
+    """
 
     def step(method: str, *arguments: st.SearchStrategy[object]) -> st.SearchStrategy[Step]:
         return st.tuples(st.just(method), st.tuples(*arguments))
