@@ -38,9 +38,11 @@ class Diversions:
             for less in _portions(before - after):
                 self._tell(Divert(field, frozenset(), less))
                 yield
+            yield
             for more in _portions(after - before):
                 self._tell(Divert(field, more, frozenset()))
                 yield
+            yield
         self._told = found
         self._tell(Settled())
 

@@ -183,7 +183,10 @@ class Work:
         self._jobs = Jobs(self._all_jobs(), complaints, time.monotonic)
         self._steps: Steps | None = None
         self._finished: list[Steps] = []
+        self._is_changed = True
         self._refused: int | None = None
+        self._knows_all = False
+        """All that there is to divert, as far as this host's services say."""
         self._is_to_start = self._is_to_look = self._is_ready = False
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -215,7 +218,7 @@ class Work:
             case Leads(leads):
                 self._traffic.frames.leads(leads)
             case Start():
-                self._is_to_start = True
+                self._is_to_start = self._knows_all = True
                 self._settling.soon()
             case Ready():
                 self._is_ready = self._is_to_look = True
@@ -247,13 +250,22 @@ class Work:
             self._finished.append(self._steps)
             self._steps = None
             self._wire.send(Applied(part.number))
-            self._settling.soon()
+            self._resettle()
+
+    def _resettle(self) -> None:
+        """Work out what follows where services or servers are others than before."""
+        self._is_changed = True
+        self._settling.soon()
 
     def _settle(self) -> Iterator[None]:
         while self._finished:
             yield from self._finished.pop().dismantling()
-        yield from settling(self._balancer, self._ways)
-        yield from self._diversions.telling()
+        is_changed, self._is_changed = self._is_changed, False
+        is_changed = yield from settling(self._balancer, self._ways, is_changed=is_changed)
+        if not self._knows_all:  # to tell less would be to divert less
+            self._is_changed = True
+        elif is_changed:
+            yield from self._diversions.telling()
         if self._is_to_start:
             self._is_to_start = False
             self._start()
@@ -302,7 +314,7 @@ class Work:
         yield Job("cannot report packets that the queue lost", traffic.pressure.tick)
         yield Job("cannot ask neighbours", traffic.frames.tick)
         yield Job("cannot look for obstacles", lambda _: self._look())
-        settle = Job(UNSETTLED, lambda _: self._settling.soon(), SETTLE_S)
+        settle = Job(UNSETTLED, lambda _: self._resettle(), SETTLE_S)
         settle.due = time.monotonic() + SETTLE_S
         yield settle
 

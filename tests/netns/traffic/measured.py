@@ -1,4 +1,4 @@
-"""lvsd with an engine that notes the longest turn of its event loop.
+"""lvsd with an engine that notes the longest turn of its event loop, which is asyncio's own.
 
     python -m tests.netns.traffic.measured FILE -c lvsd.toml
 
@@ -17,12 +17,14 @@ from collections import Counter
 from itertools import cycle
 from pathlib import Path
 from time import thread_time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from forwarders import Nat
 from lvsd import cli
 from lvsd.core.commands import AddServer, RemoveServer
 from lvsd.core.values import ServerConfig
+from lvsd.engine import engine as engine_module
 from lvsd.engine.engine import Engine
 from lvsd.supervisor.supervisor import Supervisor
 
@@ -37,33 +39,27 @@ FIRST = 0x0A420000
 """10.66.0.0, from where their addresses are counted up."""
 
 
-class Metronome:
-    """Has itself called in every turn of a loop, and notes how much is done between two calls."""
+class MeasuredLoop(asyncio.SelectorEventLoop):
+    """An event loop that notes how long its longest turn was, in seconds of processor time."""
 
-    def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop, file: Path) -> None:
-        self._engine = engine
-        self._loop = loop
-        self._file = file
-        self._last = thread_time()
-        self._longest = 0.0
-        self._tick()
+    longest_s = 0.0
 
-    def _tick(self) -> None:
-        now = thread_time()
-        self._longest = max(self._longest, now - self._last)
-        self._loop.call_soon(self._tick)
-        self._last = thread_time()
+    def _run_once(self) -> None:
+        began = thread_time()
+        super()._run_once()  # type: ignore[misc]  # every event loop of asyncio has it
+        self.longest_s = max(self.longest_s, thread_time() - began)
 
-    def tell(self) -> None:
-        """Write the longest turn into the file, and what is known of ways."""
-        work = self._engine._work
-        assert work is not None
-        services = tuple(work._balancer.services)
-        mtus = Counter(server.way.mtu for service in services for server in service.servers)
-        draft = self._file.with_suffix(".new")
-        draft.write_text(json.dumps({"longest_s": self._longest, "mtus": mtus}), "ascii")
-        draft.replace(self._file)
-        self._longest, self._last = 0.0, thread_time()
+
+def tell(engine: Engine, loop: MeasuredLoop, file: Path) -> None:
+    """Write the longest turn into the file, and what is known of ways; begin anew."""
+    work = engine._work
+    assert work is not None
+    services = tuple(work._balancer.services)
+    mtus = Counter(server.way.mtu for service in services for server in service.servers)
+    draft = file.with_suffix(".new")
+    draft.write_text(json.dumps({"longest_s": loop.longest_s, "mtus": mtus}), "ascii")
+    draft.replace(file)
+    loop.call_soon(setattr, loop, "longest_s", 0.0)  # once this turn is over
 
 
 def main() -> int:
@@ -73,7 +69,8 @@ def main() -> int:
 
     async def measured(engine: Engine) -> int:
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGUSR2, Metronome(engine, loop, file).tell)
+        assert isinstance(loop, MeasuredLoop)
+        loop.add_signal_handler(signal.SIGUSR2, tell, engine, loop, file)
         return await serve(engine)
 
     async def adding(supervisor: Supervisor, reserve: Reserve) -> None:
@@ -89,6 +86,7 @@ def main() -> int:
         )
         await start(supervisor, reserve)
 
+    engine_module.uvloop = SimpleNamespace(new_event_loop=MeasuredLoop)  # type: ignore[assignment,attr-defined]
     Engine.serve = measured  # type: ignore[assignment,method-assign]
     Supervisor.serve = adding  # type: ignore[assignment,method-assign]
     return cli.main(sys.argv[2:])

@@ -36,7 +36,7 @@ CONNECTIONS = 100_000
 TOGETHER = 1000
 """Packets between two looks whether the engine has taken them."""
 PATIENCE_S = 20.0 * PATIENCE
-ROUNDS = 4
+ROUNDS = 3
 """Of so many longest turns the shortest counts: what takes long by itself does so each time, while
 processor time grows beside a load that has the caches, or the hypervisor's attention."""
 PORT = 53
@@ -66,8 +66,8 @@ class Measured(Site):
         return self.taken() >= packets
 
 
-@pytest.fixture(scope="module", params=["rr", "wlc"])
-def site(request: pytest.FixtureRequest) -> Iterator[Measured]:
+@pytest.fixture(scope="module")
+def site() -> Iterator[Measured]:
     """Run lvsd with one service, whose real servers are behind a link that leads nowhere."""
     with Lab(name="lvsd-turns", servers=1) as lab:
         director = lab.director
@@ -75,11 +75,11 @@ def site(request: pytest.FixtureRequest) -> Iterator[Measured]:
             "link add sink type veth peer sunk",
             "link set sink up arp off",
             "link set sunk up",
-            "route add 10.66.0.0/15 dev sink",
+            "address add 10.67.255.254/15 dev sink",
         )
         servers = {"10.67.0.1:53": 1}
         address = f"{lab.vip.v4}:{PORT}"
-        text = table("dns", servers, address=address, protocol="udp", scheduler=request.param)
+        text = table("dns", servers, address=address, protocol="udp", scheduler="wlc")
         text, control = with_control(text, director.directory / "lvsd.sock")
         file = director.directory / "lvsd.toml"
         file.write_text(text)
@@ -179,4 +179,6 @@ def test_no_turn_is_longer_than_five_milliseconds(
     for number in range(ROUNDS):
         site.look()
         longest.append(max(act(site, number), site.look()[0]))
-    assert min(longest) <= MOST_S, longest
+        if longest[-1] <= MOST_S:
+            return
+    pytest.fail(f"the longest turns took {longest} s")
