@@ -39,6 +39,8 @@ FAREWELL_S: Final = 10.0
 KILLED_S: Final = 2.0
 """How long to wait for the news that an engine has ended that was killed, in seconds."""
 
+_UNBURIED: Final = "an engine was killed and does not end, or the process that forks hangs"
+
 log = structlog.get_logger("lvsd")
 
 
@@ -65,6 +67,8 @@ class Engine:
         self._wire: Wire | None = None
         self._end_of_wire = ""
         self._waiter: asyncio.Task[None] | None = None
+        self.is_killed = False
+        """Whether it was ended at once, and is to be gone soon."""
         self.process = 0
         """The number of its process; 0 before it is started."""
         self.heard_at = time.monotonic()
@@ -93,6 +97,7 @@ class Engine:
 
     def kill(self) -> None:
         """End it at once."""
+        self.is_killed = True
         if self._waiter is not None and not self._waiter.done():
             with suppress(ProcessLookupError):  # it is gone, and we are about to be told
                 os.kill(self.process, signal.SIGKILL)
@@ -197,8 +202,11 @@ class Engines:
         if engine is not None and paused:
             engine.heard_at = now
         if engine is not None and now - engine.heard_at > self._silent_s:
-            log.error("the engine says nothing and is killed", process=engine.process)
             engine.heard_at = now  # it takes a moment to be gone
+            if engine.is_killed:
+                self._give_up(_UNBURIED)
+                return
+            log.error("the engine says nothing and is killed", process=engine.process)
             engine.kill()
 
     async def stop(self, farewell: object = None) -> None:

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 PATIENCE_S: Final = 2.0
 """How long children may go on when the supervisor is gone, in seconds; then they are killed."""
 
+FORK_S: Final = 10.0
+"""How long to wait for a new process, in seconds."""
+
 CLOSE_S: Final = PATIENCE_S + 3.0
 """How long the process that forks may take to end, its children included; then it is killed."""
 
@@ -92,7 +95,12 @@ class Forker:
         except OSError as error:
             raise _gone() from error
         self._asked.append(asked)
-        process = await asked
+        try:
+            async with asyncio.timeout(FORK_S):
+                process = await asked
+        except TimeoutError as error:
+            why = f"the process that forks says nothing for {FORK_S:.0f} s"
+            raise ForkError("fork a process", why, "restart lvsd") from error
         return process, self._ends[process]
 
     def close(self) -> None:
@@ -162,11 +170,14 @@ class Forker:
         asked = self._asked.pop(0)
         if "errno" in said:
             refused = OSError(said["errno"], os.strerror(said["errno"]))
-            asked.set_exception(ForkError("fork a process", refused, "see the limit of processes"))
+            if not asked.done():
+                what = "fork a process"
+                asked.set_exception(ForkError(what, refused, "see the limit of processes"))
             return
         process = said["process"]
         self._ends[process] = asyncio.get_running_loop().create_future()
-        asked.set_result(process)
+        if not asked.done():  # else nobody waits any more, and it ends, as its socket pair did
+            asked.set_result(process)
 
 
 def name_process(name: str) -> None:

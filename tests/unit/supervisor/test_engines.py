@@ -223,6 +223,36 @@ def test_a_stop_comes_to_its_end_though_the_process_that_forks_hangs(
     run(scenario, Pool())
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_without_news_from_the_process_that_forks_engines_are_given_up(
+    monkeypatch: pytest.MonkeyPatch, *, killed: bool
+) -> None:
+    for module, name in (
+        (engines_module, "KILLED_S"),
+        (forker_module, "FORK_S"),
+        (forker_module, "CLOSE_S"),
+    ):
+        monkeypatch.setattr(module, name, 0.2, raising=False)
+
+    async def scenario(pool: Pool) -> None:
+        await until(lambda: pool.heard)
+        os.kill(pool.forker._process, signal.SIGSTOP)
+        if killed:
+            os.kill(pool.working, signal.SIGKILL)
+            now = time.monotonic()
+            for later_s in range(14):
+                pool.engines.look(now + later_s)
+        else:
+            with pytest.raises(ForkError, match="the process that forks says nothing"):
+                await pool.engines.start()
+            return
+        with pytest.raises(EngineError, match="the process that forks hangs"):
+            async with asyncio.timeout(PATIENCE_S):
+                await pool.engines.given_up()
+
+    run(scenario, Pool(silent_s=5.0))
+
+
 def test_a_process_that_cannot_be_made_is_an_error() -> None:
     forker = Forker(obedient)
     forker.close()
