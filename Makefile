@@ -85,7 +85,7 @@ thorough: venv test-packages ## tests/property, each with three times the exampl
 netns: venv test-packages ## real traffic in network namespaces (root), and a browser; NETNS_JOBS=1
 	$(PYTEST) -n $(NETNS_JOBS) --dist loadfile tests/netns tests/browser
 
-kernel: venv test-packages ## a part of test-kernel, about a minute (root)
+kernel: venv test-packages ## a part of test-kernel, about two minutes (root)
 	@packaging/install-stock-kernel || echo "without it the tests of tests/kernel are skipped" >&2
 	$(PYTEST) tests/kernel
 

@@ -10,7 +10,6 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Final
 
-from bench import plots
 from bench.harness import ROOT
 from bench.report import machine, put
 from lvsd.arguments import Parser
@@ -37,4 +36,6 @@ def main(argv: Sequence[str]) -> None:
     for part, found in tables(asked, results).items():
         put(PAGE, part, head + "\n".join(map(markdown, found)))
     if results.quality:
+        from bench import plots  # noqa: PLC0415 - matplotlib takes a second to load
+
         plots.draw(asked, results, PICTURES)

@@ -69,6 +69,9 @@ TIMERS_ENDURE: Final = 60
 """Failures of the timers in a row, one a second, after which the engine ends: with no entry
 expiring the table only grows, and a new engine has at least its memory."""
 
+CANNOT_BEGIN: Final = "the engine ends, as it cannot begin"
+"""Without a part of what it is told it would never take a packet; the next one may get on."""
+
 UNSETTLED: Final = "cannot work out what follows from a change"
 
 YOUNG: Final = 2_000
@@ -120,6 +123,15 @@ class Engine:
             self._wire.close()
 
     def _receive(self, message: object) -> None:
+        try:
+            self._take(message)
+        except Exception as error:
+            if self._work is not None and self._work.is_started:
+                raise
+            self._complaints.fault(CANNOT_BEGIN, error)
+            self._end(os.EX_SOFTWARE)
+
+    def _take(self, message: object) -> None:
         if isinstance(message, Begin):
             self._begin(message)
         elif self._work is not None:
@@ -185,14 +197,15 @@ class Work:
         self._finished: list[Steps] = []
         self._is_changed = True
         self._refused: int | None = None
-        self._knows_all = False
-        """All that there is to divert, as far as this host's services say."""
         self._is_to_start = self._is_to_look = self._is_ready = False
+        self.is_started = False
+        """Whether packets are taken."""
         self._tasks: list[asyncio.Task[None]] = []
 
     def open(self) -> None:
         """Take the queue and open the sockets. Raise KernelError, OSError or MemoryError."""
         self._traffic.open()
+        self._run(self._beat_at_first())
 
     def close(self) -> None:
         """Close everything at once."""
@@ -211,18 +224,18 @@ class Work:
                 self._balancer.network.link_mtus = dict(link_mtus)
                 self._balancer.network.local_addresses = addresses
                 self._traffic.packets.refresh()
-                self._settling.soon()
+                self._settle_soon()
             case Ways(ways):
                 self._ways.update(ways)
-                self._settling.soon()
+                self._settle_soon()
             case Leads(leads):
                 self._traffic.frames.leads(leads)
             case Start():
-                self._is_to_start = self._knows_all = True
-                self._settling.soon()
+                self._is_to_start = True
+                self._settle_soon()
             case Ready():
                 self._is_ready = self._is_to_look = True
-                self._settling.soon()
+                self._settle_soon()
             case Question() | Next() | Enough():
                 self._questions.take(message)
             case Farewell():
@@ -255,16 +268,31 @@ class Work:
     def _resettle(self) -> None:
         """Work out what follows where services or servers are others than before."""
         self._is_changed = True
-        self._settling.soon()
+        self._settle_soon()
+
+    def _settle_soon(self) -> None:
+        """Work out what follows from a change, once all is known that there is at the start.
+
+        Of a part of the configuration it would follow that packets to the rest are not diverted,
+        and this host's own TCP would answer clients of the engine before with a RST.
+        """
+        if self.is_started or self._is_to_start:
+            self._settling.soon()
 
     def _settle(self) -> Iterator[None]:
+        try:
+            yield from self._follow()
+        except Exception:
+            if not self.is_started:
+                self._end(os.EX_SOFTWARE)
+            raise
+
+    def _follow(self) -> Iterator[None]:
+        """Do what follows from changes, a step at a time."""
         while self._finished:
             yield from self._finished.pop().dismantling()
         is_changed, self._is_changed = self._is_changed, False
-        is_changed = yield from settling(self._balancer, self._ways, is_changed=is_changed)
-        if not self._knows_all:  # to tell less would be to divert less
-            self._is_changed = True
-        elif is_changed:
+        if (yield from settling(self._balancer, self._ways, is_changed=is_changed)):
             yield from self._diversions.telling()
         if self._is_to_start:
             self._is_to_start = False
@@ -274,7 +302,14 @@ class Work:
             self._is_to_look = False
             yield from self._look_around()
 
+    async def _beat_at_first(self) -> None:
+        """Give beats until packets are taken: a long configuration keeps nobody from turning."""
+        while not self.is_started:
+            self._beat()
+            await asyncio.sleep(min(TICK_S, self._beat_s))
+
     def _start(self) -> None:
+        self.is_started = True
         self._traffic.start(asyncio.get_running_loop())
         self._run(self._run_timers())
         self._run(self._jobs.run(min(TICK_S, self._beat_s)))

@@ -35,6 +35,9 @@ READ_AT_ONCE: Final = 256 << 10
 SLICE_S: Final = 0.001
 """How long messages are handed on before packets have a turn, in seconds."""
 
+SHORT_OF_MEMORY_S: Final = 0.1
+"""How long to wait, in seconds, before reading again where there is no memory for what comes."""
+
 _LENGTH_BYTES: Final = 4
 
 
@@ -136,6 +139,11 @@ class Wire:
             return
         except OSError:
             data = b""
+        except MemoryError:
+            # The loop would call us again at once, and again.
+            self._loop.remove_reader(self._socket.fileno())
+            self._loop.call_later(SHORT_OF_MEMORY_S, self._resume)
+            raise
         if data:
             self._read += data
             self._hand_on()

@@ -6,6 +6,7 @@ An engine that comes in place of another is told everything anew.
 from __future__ import annotations
 
 import asyncio
+import time
 from itertools import count, islice
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
@@ -52,7 +53,10 @@ if TYPE_CHECKING:
     from lvsd.supervisor.host import Host
 
 SILENT_S: Final = 10.0
-"""An engine at work that says nothing for so long, not even a beat, is killed."""
+"""An engine that says nothing for so long, not even a beat, is killed."""
+
+LOOK_S: Final = 1.0
+"""How often to look for that while a start waits for an engine."""
 
 _GONE: Final = "the engine ended and is being replaced: ask again"
 
@@ -97,7 +101,7 @@ class Conversation:
         self._lists: dict[int, asyncio.Future[None]] = {}
         self._opened: asyncio.Future[None]
         self._started: asyncio.Future[None]
-        self._is_at_work = self._is_ready = False
+        self._is_ready = False
         self.connections = 0
         """How many there were when the engine last said so."""
 
@@ -143,13 +147,15 @@ class Conversation:
 
     def look(self, now: float) -> None:
         """Kill an engine that is silent; ``now`` is on the monotonic clock, in seconds."""
-        if self._is_at_work:
-            self._engines.look(now)
+        self._engines.look(now)
 
     async def _unless_given_up(self, what: asyncio.Future[None]) -> None:
         given_up = asyncio.create_task(self._engines.given_up())
         try:
-            await asyncio.wait((what, given_up), return_when=asyncio.FIRST_COMPLETED)
+            both, first = (what, given_up), asyncio.FIRST_COMPLETED
+            while not any(each.done() for each in both):
+                await asyncio.wait(both, timeout=LOOK_S, return_when=first)
+                self.look(time.monotonic())
             if not what.done():
                 given_up.result()
             what.result()
@@ -231,7 +237,6 @@ class Conversation:
             case Settled():
                 self._owner.divert(self._gathered.diverted)
             case Started():
-                self._is_at_work = True
                 _done(self._started)
 
     def _answered(self, answer: Answer) -> None:
@@ -267,7 +272,6 @@ class Conversation:
 
     def _lose(self) -> None:
         """Take note that the engine ended: what it was asked has no answer any more."""
-        self._is_at_work = False
         self._gathered = Gathered()
         for answers in self._questions.values():
             answers.put_nowait(None)

@@ -15,6 +15,7 @@ import signal
 import socket
 import time
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import structlog
@@ -34,6 +35,11 @@ DEATHS: Final = 5
 DEATHS_S: Final = 60.0
 FAREWELL_S: Final = 10.0
 """How long an engine may take to end once it is asked to, in seconds; then it is killed."""
+
+KILLED_S: Final = 2.0
+"""How long to wait for the news that an engine has ended that was killed, in seconds."""
+
+_UNBURIED: Final = "an engine was killed and does not end, or the process that forks hangs"
 
 log = structlog.get_logger("lvsd")
 
@@ -61,6 +67,8 @@ class Engine:
         self._wire: Wire | None = None
         self._end_of_wire = ""
         self._waiter: asyncio.Task[None] | None = None
+        self.is_killed = False
+        """Whether it was ended at once, and is to be gone soon."""
         self.process = 0
         """The number of its process; 0 before it is started."""
         self.heard_at = time.monotonic()
@@ -89,24 +97,28 @@ class Engine:
 
     def kill(self) -> None:
         """End it at once."""
+        self.is_killed = True
         if self._waiter is not None and not self._waiter.done():
-            os.kill(self.process, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it is gone, and we are about to be told
+                os.kill(self.process, signal.SIGKILL)
 
     async def stop(self, farewell: object = None) -> None:
-        """Have it end in order, by a message or as its wire ends; kill it if it does not."""
+        """Have it end in order, by a message or as its wire ends; kill it if it does not.
+
+        Return when it has ended, or soon after it was killed: of one that was forked by a process
+        that hangs nobody tells that it has.
+        """
         if self._wire is not None and farewell is not None:
             self._wire.send(farewell)
         elif self._wire is not None:
             self._wire.close()
         if self._waiter is None:
             return
-        try:
-            async with asyncio.timeout(FAREWELL_S):
-                await asyncio.shield(self._waiter)
-        except TimeoutError:
+        ended, _ = await asyncio.wait([self._waiter], timeout=FAREWELL_S)
+        if not ended:
             log.warning("an engine did not end and was killed", process=self.process)
             self.kill()
-            await self._waiter
+            await asyncio.wait([self._waiter], timeout=KILLED_S)
 
     def _receive(self, message: object) -> None:
         self.heard_at = time.monotonic()
@@ -153,6 +165,7 @@ class Engines:
         self._given_up = asyncio.Event()
         self._why = ""
         self._stopping = False
+        self._looked_at = float("inf")
         self.replaced = 0
         """How many engines ended and were replaced."""
 
@@ -179,11 +192,21 @@ class Engines:
             self._working.send(message)
 
     def look(self, now: float) -> None:
-        """Kill the working engine if it has said nothing for too long; ``now`` is monotonic."""
+        """Kill the working engine if it has said nothing for too long; ``now`` is monotonic.
+
+        To be called about once a second. After a longer pause this process was stopped itself, and
+        the engine perhaps with it: its silence counts from the end of that on.
+        """
+        paused, self._looked_at = now - self._looked_at > self._silent_s / 2, now
         engine = self._working
+        if engine is not None and paused:
+            engine.heard_at = now
         if engine is not None and now - engine.heard_at > self._silent_s:
-            log.error("the engine says nothing and is killed", process=engine.process)
             engine.heard_at = now  # it takes a moment to be gone
+            if engine.is_killed:
+                self._give_up(_UNBURIED)
+                return
+            log.error("the engine says nothing and is killed", process=engine.process)
             engine.kill()
 
     async def stop(self, farewell: object = None) -> None:
@@ -193,7 +216,9 @@ class Engines:
         """
         self._stopping = True
         if self._starting is not None:
-            await asyncio.gather(self._starting, return_exceptions=True)
+            _, unfinished = await asyncio.wait([self._starting], timeout=FAREWELL_S)
+            for task in unfinished:  # the process that forks hangs
+                task.cancel()
         if self._working is not None:
             await self._working.stop(farewell)
         self._working = None

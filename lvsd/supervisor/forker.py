@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 import select
@@ -34,6 +35,13 @@ if TYPE_CHECKING:
 PATIENCE_S: Final = 2.0
 """How long children may go on when the supervisor is gone, in seconds; then they are killed."""
 
+FORK_S: Final = 10.0
+"""How long to wait for a new process, in seconds."""
+
+CLOSE_S: Final = PATIENCE_S + 3.0
+"""How long the process that forks may take to end, its children included; then it is killed."""
+
+_LOOK_S: Final = 0.002
 _IGNORED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """A terminal, or systemd, sends these to all processes at once; they are for the supervisor."""
 _LONGEST: Final = 4096
@@ -87,15 +95,30 @@ class Forker:
         except OSError as error:
             raise _gone() from error
         self._asked.append(asked)
-        process = await asked
+        try:
+            async with asyncio.timeout(FORK_S):
+                process = await asked
+        except TimeoutError as error:
+            why = f"the process that forks says nothing for {FORK_S:.0f} s"
+            raise ForkError("fork a process", why, "restart lvsd") from error
         return process, self._ends[process]
 
     def close(self) -> None:
-        """Have it end, and its children with it; return when it has. Harmless when done twice."""
+        """Have it end, and its children with it; return when it has. Harmless when done twice.
+
+        One that does not end in time, as one that was stopped by SIGSTOP, is killed: its children
+        end with the socket pairs, or are init's to bury.
+        """
         self._leave()
         if self._process:
+            latest = time.monotonic() + CLOSE_S
             with contextlib.suppress(ChildProcessError):
-                os.waitpid(self._process, 0)
+                while not os.waitpid(self._process, os.WNOHANG)[0]:
+                    if time.monotonic() >= latest:
+                        os.kill(self._process, signal.SIGKILL)
+                        os.waitpid(self._process, 0)
+                        break
+                    time.sleep(_LOOK_S)
             self._process = 0
 
     def _leave(self) -> None:
@@ -147,11 +170,14 @@ class Forker:
         asked = self._asked.pop(0)
         if "errno" in said:
             refused = OSError(said["errno"], os.strerror(said["errno"]))
-            asked.set_exception(ForkError("fork a process", refused, "see the limit of processes"))
+            if not asked.done():
+                what = "fork a process"
+                asked.set_exception(ForkError(what, refused, "see the limit of processes"))
             return
         process = said["process"]
         self._ends[process] = asyncio.get_running_loop().create_future()
-        asked.set_result(process)
+        if not asked.done():  # else nobody waits any more, and it ends, as its socket pair did
+            asked.set_result(process)
 
 
 def name_process(name: str) -> None:
@@ -207,25 +233,37 @@ class _Children:
     def _asked(self) -> bool:
         """Fork, if that is what the supervisor says; return False when it is gone."""
         try:
-            message, descriptors, _, _ = socket.recv_fds(self._end, len(_ASK), 1)
+            message, descriptors, flags, _ = socket.recv_fds(self._end, len(_ASK), 1)
         except ConnectionError:
             return False
         if message != _ASK:
             return False
+        if not descriptors:  # the kernel keeps one back for which we have no number left
+            self._say(errno=errno.EMFILE if flags & socket.MSG_CTRUNC else errno.EBADF)
         for descriptor in descriptors:
             with socket.socket(fileno=descriptor) as theirs:
                 try:
-                    process = os.fork()
+                    process = self._fork(theirs)
                 except OSError as error:
                     self._say(errno=error.errno or 0)
-                    continue
-                if not process:
-                    self._be_a_child(theirs)
-            watched = os.pidfd_open(process)
-            self._by_descriptor[watched] = process
-            self._poll.register(watched, select.POLLIN)
-            self._say(process=process)
+                else:
+                    self._say(process=process)
         return True
+
+    def _fork(self, theirs: socket.socket) -> int:
+        """Return the number of a new process, which is watched. Raise OSError, with none made."""
+        process = os.fork()
+        if not process:
+            self._be_a_child(theirs)
+        try:
+            watched = os.pidfd_open(process)
+        except OSError:
+            os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
+            raise
+        self._by_descriptor[watched] = process
+        self._poll.register(watched, select.POLLIN)
+        return process
 
     def _be_a_child(self, end: socket.socket) -> None:
         """Do the work. Never returns."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Scenario = Callable[["Ends"], Coroutine[Any, Any, None]]
 
 PATIENCE_S = 10.0 * PATIENCE
+TURNS = 20
 HELLO = json.dumps({"version": __version__, "process": 7}).encode()
 
 
@@ -231,5 +232,28 @@ def test_an_end_that_breaks_off_within_a_message_is_an_error(
         assert str(ends.one.ended[0]) == "the other end broke off within a message"
         assert ends.one.heard == [Said(1)]
         assert ends.one.wire.peer == Hello(__version__, 7)
+
+    run(scenario)
+
+
+def test_without_memory_for_what_comes_it_waits_and_reads_it_later(
+    run: Callable[[Scenario], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire_module, "READ_AT_ONCE", 1 << 62)
+    monkeypatch.setattr(wire_module, "SHORT_OF_MEMORY_S", 0.5, raising=False)
+
+    async def scenario(ends: Ends) -> None:
+        loop = asyncio.get_running_loop()
+        failures: list[object] = []
+        loop.set_exception_handler(lambda _, about: failures.append(about["exception"]))
+        ends.start_other()
+        ends.other.wire.send(Said(1))
+        await _until(lambda: failures)
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+        assert len(failures) < TURNS
+        monkeypatch.setattr(wire_module, "READ_AT_ONCE", 1000)
+        await _until(lambda: ends.one.heard)
+        assert ends.one.heard == [Said(1)]
 
     run(scenario)

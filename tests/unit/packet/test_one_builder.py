@@ -63,7 +63,7 @@ def _number(node: ast.expr) -> int | None:
     if isinstance(node, ast.Constant):
         return node.value if type(node.value) is int else None
     try:
-        value = ast.literal_eval(ast.unparse(node))
+        value = ast.literal_eval(node)
     except ValueError:
         value = _shifted(node)
     return value if type(value) is int else None

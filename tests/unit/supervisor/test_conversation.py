@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +18,7 @@ from lvsd.core.sequence_numbers import NEW
 from lvsd.core.settings import Settings
 from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey, Way
 from lvsd.engine import engine
+from lvsd.engine.engine import Work
 from lvsd.engine.leads import Lead
 from lvsd.engine.messages import Begin
 from lvsd.engine.traffic import Traffic
@@ -24,7 +26,9 @@ from lvsd.errors import ControlError, KernelError, PluginError
 from lvsd.lab.wait import PATIENCE
 from lvsd.packet.address import pack
 from lvsd.packet.view import TCP
+from lvsd.supervisor import conversation as conversation_module
 from lvsd.supervisor.conversation import Conversation
+from lvsd.supervisor.engines import EngineError
 from lvsd.supervisor.forker import Forker
 from lvsd.supervisor.host import Host
 
@@ -55,6 +59,22 @@ def refusing(end: socket.socket) -> int:
 
     Traffic.open = refuse  # type: ignore[assignment,method-assign]
     return engine.run(end, make_scheduler)
+
+
+def hanging(_end: socket.socket) -> int:
+    """Be an engine that hangs before it says anything."""
+    time.sleep(3600)
+    return 0
+
+
+def without_memory(end: socket.socket) -> int:
+    """Be an engine that has no memory for its services."""
+
+    def fail(_: Work, _commands: object) -> None:
+        raise MemoryError
+
+    Work._apply = fail  # type: ignore[assignment,method-assign]
+    return without_queue(end)
 
 
 class Owner:
@@ -219,6 +239,20 @@ def test_the_engine_after_the_one_that_ended_is_told_everything_anew() -> None:
     run(scenario)
 
 
+def test_an_engine_in_place_of_another_never_diverts_a_part_of_what_was_diverted() -> None:
+    async def scenario(talk: Conversation, owner: Owner) -> None:
+        await begun(talk, servers=2000)
+        all_of_it = owner.diverted[-1]
+        told = len(owner.diverted)
+        working = talk._engines.working
+        assert working is not None
+        os.kill(working.process, signal.SIGKILL)
+        await until(lambda: all_of_it in owner.diverted[told:])
+        assert owner.diverted[told:] == [all_of_it]
+
+    run(scenario)
+
+
 def test_a_question_to_an_engine_that_ends_is_answered_so() -> None:
     async def scenario(talk: Conversation, _: Owner) -> None:
         await begun(talk)
@@ -249,3 +283,22 @@ def test_a_scheduler_that_cannot_be_made_is_the_error_of_the_start() -> None:
             await talk.started()
 
     run(scenario)
+
+
+def test_engines_that_hang_before_they_begin_are_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversation_module, "SILENT_S", 0.5)
+    monkeypatch.setattr(conversation_module, "LOOK_S", 0.05, raising=False)
+
+    async def scenario(talk: Conversation, _: Owner) -> None:
+        with pytest.raises(EngineError, match="by SIGKILL"):
+            await talk.open()
+
+    run(scenario, hanging)
+
+
+def test_engines_that_cannot_take_their_services_end() -> None:
+    async def scenario(talk: Conversation, _: Owner) -> None:
+        with pytest.raises(EngineError, match="with status 70"):
+            await begun(talk)
+
+    run(scenario, without_memory)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from lvsd.lab.wait import PATIENCE
 from lvsd.supervisor import engines as engines_module
+from lvsd.supervisor import forker as forker_module
 from lvsd.supervisor.engines import DEATHS, Engine, EngineError, Engines
 from lvsd.supervisor.forker import Forker, ForkError
 from tests.unit.supervisor.an_engine import Did, Do, deaf, mortal, obedient
@@ -123,10 +125,23 @@ def test_an_engine_that_says_nothing_is_killed_and_replaced() -> None:
         await until(lambda: pool.heard)
         pool.engines.send(Do("hang"))
         now = time.monotonic()
-        pool.engines.look(now)
-        assert pool.working == first
+        for later_s in range(6):
+            pool.engines.look(now + later_s)
+            assert pool.working == first
         pool.engines.look(now + 6.0)
         await pool.replaced(first)
+
+    run(scenario, Pool(silent_s=5.0))
+
+
+def test_silence_while_all_were_stopped_is_no_reason_to_kill_an_engine() -> None:
+    async def scenario(pool: Pool) -> None:
+        await until(lambda: pool.heard)
+        now = time.monotonic()
+        pool.engines.look(now)
+        pool.engines.look(now + 60.0)
+        pool.engines.send(Do("more"))
+        await until(lambda: Did("more", pool.begun[0]) in pool.heard)
 
     run(scenario, Pool(silent_s=5.0))
 
@@ -176,6 +191,66 @@ def test_without_the_process_that_forks_an_engine_works_on_and_is_not_replaced()
                 await pool.engines.given_up()
 
     run(scenario, Pool())
+
+
+def test_a_process_that_forks_and_has_no_descriptor_left_says_so() -> None:
+    async def scenario(pool: Pool) -> None:
+        resource.prlimit(pool.forker._process, resource.RLIMIT_NOFILE, (3, 3))
+        os.kill(pool.working, signal.SIGKILL)
+        with pytest.raises(EngineError, match="Too many open files"):
+            async with asyncio.timeout(PATIENCE_S):
+                await pool.engines.given_up()
+
+    run(scenario, Pool())
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_stop_comes_to_its_end_though_the_process_that_forks_hangs(
+    monkeypatch: pytest.MonkeyPatch, *, killed: bool
+) -> None:
+    for module, name in (
+        (engines_module, "FAREWELL_S"),
+        (engines_module, "KILLED_S"),
+        (forker_module, "CLOSE_S"),
+    ):
+        monkeypatch.setattr(module, name, 0.2)
+
+    async def scenario(pool: Pool) -> None:
+        os.kill(pool.forker._process, signal.SIGSTOP)
+        if killed:
+            os.kill(pool.working, signal.SIGKILL)
+
+    run(scenario, Pool())
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_without_news_from_the_process_that_forks_engines_are_given_up(
+    monkeypatch: pytest.MonkeyPatch, *, killed: bool
+) -> None:
+    for module, name in (
+        (engines_module, "KILLED_S"),
+        (forker_module, "FORK_S"),
+        (forker_module, "CLOSE_S"),
+    ):
+        monkeypatch.setattr(module, name, 0.2, raising=False)
+
+    async def scenario(pool: Pool) -> None:
+        await until(lambda: pool.heard)
+        os.kill(pool.forker._process, signal.SIGSTOP)
+        if killed:
+            os.kill(pool.working, signal.SIGKILL)
+            now = time.monotonic()
+            for later_s in range(14):
+                pool.engines.look(now + later_s)
+        else:
+            with pytest.raises(ForkError, match="the process that forks says nothing"):
+                await pool.engines.start()
+            return
+        with pytest.raises(EngineError, match="the process that forks hangs"):
+            async with asyncio.timeout(PATIENCE_S):
+                await pool.engines.given_up()
+
+    run(scenario, Pool(silent_s=5.0))
 
 
 def test_a_process_that_cannot_be_made_is_an_error() -> None:
