@@ -55,6 +55,9 @@ if TYPE_CHECKING:
 SILENT_S: Final = 10.0
 """An engine that says nothing for so long, not even a beat, is killed."""
 
+SHARE: Final = 0.6
+"""Of the time of systemd's watchdog, where that is less: a new engine gives beats in the rest."""
+
 LOOK_S: Final = 1.0
 """How often to look for that while a start waits for an engine."""
 
@@ -85,12 +88,16 @@ class Owner(Protocol):
 
 
 class Conversation:
-    """Talks with the engine that is at work, for its owner."""
+    """Talks with the engine that is at work, for its owner.
 
-    def __init__(self, forker: Forker, owner: Owner) -> None:
+    ``watchdog_s`` is after what silence systemd's watchdog ends lvsd, None if it does not.
+    """
+
+    def __init__(self, forker: Forker, owner: Owner, watchdog_s: float | None = None) -> None:
         self._owner = owner
+        silence_s = silent_s(watchdog_s)
         self._engines = Engines(
-            forker, TO_SUPERVISOR, self._tell_all, self._hear, self._lose, silent_s=SILENT_S
+            forker, TO_SUPERVISOR, self._tell_all, self._hear, self._lose, silent_s=silence_s
         )
         self._numbers = count(1)
         self._wanted: list[Command] | None = None
@@ -306,6 +313,11 @@ class Conversation:
             del self._questions[number]
             if not is_over:
                 self._engines.send(Enough(number))
+
+
+def silent_s(watchdog_s: float | None) -> float:
+    """Return how long an engine may be silent, in seconds, so that systemd sees another in time."""
+    return min(SILENT_S, SHARE * (watchdog_s or SILENT_S / SHARE))
 
 
 def _done(what: asyncio.Future[None]) -> None:

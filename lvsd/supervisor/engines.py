@@ -33,10 +33,10 @@ DEATHS: Final = 5
 """So many engines in a row may end, each before the last one's `DEATHS_S` are over."""
 
 DEATHS_S: Final = 60.0
-FAREWELL_S: Final = 10.0
+FAREWELL_S: Final = 7.0
 """How long an engine may take to end once it is asked to, in seconds; then it is killed."""
 
-KILLED_S: Final = 2.0
+KILLED_S: Final = 1.0
 """How long to wait for the news that an engine has ended that was killed, in seconds."""
 
 _UNBURIED: Final = "an engine was killed and does not end, or the process that forks hangs"

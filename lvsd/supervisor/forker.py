@@ -38,7 +38,7 @@ PATIENCE_S: Final = 2.0
 FORK_S: Final = 10.0
 """How long to wait for a new process, in seconds."""
 
-CLOSE_S: Final = PATIENCE_S + 3.0
+CLOSE_S: Final = PATIENCE_S + 2.0
 """How long the process that forks may take to end, its children included; then it is killed."""
 
 _LOOK_S: Final = 0.002

@@ -99,7 +99,7 @@ class Supervisor:
         self._ruleset = RulesetWatch(self._divert, self._complaints.mended, time.monotonic)
         self._announcer = Announcer()
         self._addresses = VirtualAddresses(virtual_addresses(config), self._announcer)
-        self._engine = Conversation(forker, self)
+        self._engine = Conversation(forker, self, self._watchdog_s)
         self._neighbours = Neighbours(self._engine.lead)
         self._diverting = Job("cannot keep packets diverted", self._redivert)
         self._learning = Errand(self._learn, self._complaints, COMPLAINT)
