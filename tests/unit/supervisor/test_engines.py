@@ -186,7 +186,7 @@ def test_without_the_process_that_forks_an_engine_works_on_and_is_not_replaced()
         pool.engines.send(Do("more"))
         await until(lambda: Did("more", pool.begun[0]) in pool.heard)
         pool.engines.send(Do("exit"))
-        with pytest.raises(EngineError, match="the process that forks is gone"):
+        with pytest.raises(EngineError, match="the forker is gone"):
             async with asyncio.timeout(PATIENCE_S):
                 await pool.engines.given_up()
 
