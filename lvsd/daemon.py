@@ -43,6 +43,7 @@ def run(config: model.Config, stop: StopRequest) -> int:
     """
     gc.freeze()  # first, as what was loaded and read is nearly all that there is to look through
     gc.enable()
+    name_process("lvsd")
     forker = Forker(_be_an_engine)
     try:
         reserve = Reserve()

@@ -244,7 +244,12 @@ class Conversation:
             case Settled():
                 self._owner.divert(self._gathered.diverted)
             case Started():
-                _done(self._started)
+                self._say_started()
+
+    def _say_started(self) -> None:
+        if self._engines.replaced:
+            log.warning("another engine is at work", replaced=self._engines.replaced)
+        _done(self._started)
 
     def _answered(self, answer: Answer) -> None:
         if answer.number in self._questions:

@@ -25,6 +25,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
 from lvsd.errors import KernelError
 
 if TYPE_CHECKING:
@@ -46,6 +48,9 @@ _IGNORED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """A terminal, or systemd, sends these to all processes at once; they are for the supervisor."""
 _LONGEST: Final = 4096
 _ASK: Final = b"fork"
+
+
+log = structlog.get_logger("lvsd")
 
 
 class ForkError(KernelError):
@@ -142,6 +147,7 @@ class Forker:
             if not each.done():
                 each.set_exception(_gone())
         self._asked.clear()
+        log.error("the forker ended; lvsd ends with the next engine", remedy="restart lvsd")
         for process, ends in self._ends.items():
             self._watch(process, ends)
         self._ends.clear()
@@ -187,7 +193,7 @@ def name_process(name: str) -> None:
 
 
 def _gone() -> ForkError:
-    return ForkError("fork a process", "the process that forks is gone", "restart lvsd")
+    return ForkError("fork a process", "the forker is gone", "restart lvsd")
 
 
 def _forever(end: socket.socket, work: Work) -> None:

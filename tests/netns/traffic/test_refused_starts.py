@@ -97,7 +97,7 @@ def test_a_queue_that_another_lvsd_reads_is_named_with_its_reader(
     with running(lab, both(lab, PORT, 8080)) as site:
         tried = attempt(lab, directory)
 
-        assert_refused(tried, os.EX_OSERR, "take NFQUEUE 0", "taken by", "python", "another queue")
+        assert_refused(tried, os.EX_OSERR, "take NFQUEUE 0", "taken by", "lvsd", "another queue")
         assert site.visits("v4", PORT, 2) == ["server1"] * 2
 
 
