@@ -21,7 +21,10 @@ class Checksum(NamedTuple):
     """A checksum: its place, its value, and ``whole``, which it has if it is right.
 
     ``whole`` is None where that is not known: UDP's 0 says that its sender computed none, and of
-    a fragment, or of what an ICMP error quotes, not all bytes that it covers are here.
+    a fragment, or of what an ICMP error quotes, not all bytes that it covers are here. Where the
+    sum of 16-bit words allows 0, both zeros of one's complement are right, and whole is the one
+    that is there: Linux sends 0xffff, over TCP too, when it finishes a checksum in software
+    (skb_checksum_help).
     """
 
     layer: str
@@ -52,6 +55,8 @@ def checksums(frame: Frame) -> list[Checksum]:
                 whole = checksum(header)
         elif packet.whole:
             whole = _transport(frame.data, layer, field, packet)
+        if (value, whole) == (0xFFFF, 0) and kind != "SCTP":
+            whole = value
         found.append(Checksum(layer.name, field.name, value, whole))
     return found
 

@@ -92,6 +92,22 @@ def test_a_wrong_checksum_is_told_with_the_right_one(packet: Any, sentence: str)
     assert checksum_faults(dissect(bytes(packet))) == [sentence]
 
 
+@pytest.mark.parametrize("head", [IPV4 / TCP(), IPV4 / ICMP(), IPV6 / TCP()])
+@pytest.mark.parametrize("zero", [0, 0xFFFF])
+def test_both_zeros_of_ones_complement_are_right(head: Any, zero: int) -> None:
+    """Linux sends 0xffff when it finishes a checksum in software, over TCP too."""
+    without = head.__class__(bytes(head / Raw(bytes(2))))
+    rest = without.lastlayer().underlayer.chksum.to_bytes(2, "big")
+    packet = head / Raw(rest)
+    assert packet.__class__(bytes(packet)).lastlayer().underlayer.chksum == 0
+    packet = packet.__class__(bytes(packet))
+    packet.lastlayer().underlayer.chksum = zero
+
+    found = checksums(dissect(bytes(packet)))[-1]
+    assert (found.value, found.whole) == (zero, zero)
+    assert checksum_faults(dissect(bytes(packet))) == []
+
+
 def test_udps_right_checksum_is_never_0() -> None:
     words = IPV4 / UDP(chksum=1) / Raw(b"\0\0")
     (_, (_, _, _, right)) = checksums(dissect(bytes(words)))
