@@ -167,6 +167,9 @@ class Wire:
                     return
         except WireError as error:
             self._end(error)
+        except Exception:
+            self._pause()  # what came after it is handed on all the same
+            raise
 
     def _pause(self) -> None:
         """Read no more until what has come is handed on."""

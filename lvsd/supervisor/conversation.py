@@ -86,6 +86,9 @@ class Owner(Protocol):
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """Return what is counted outside the engine, by group."""
 
+    def check(self) -> None:
+        """Raise StoppedError where a start is not to wait for an engine any longer."""
+
 
 class Conversation:
     """Talks with the engine that is at work, for its owner.
@@ -120,7 +123,10 @@ class Conversation:
     # --- start and end --------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Start an engine, and wait until it has the queue. Raise KernelError, EngineError."""
+        """Start an engine, and wait until it has the queue.
+
+        Raise KernelError, EngineError, or what the owner's ``check`` does.
+        """
         loop = asyncio.get_running_loop()
         self._opened, self._started = loop.create_future(), loop.create_future()
         await self._engines.start()
@@ -135,7 +141,8 @@ class Conversation:
     async def started(self) -> None:
         """Wait until packets are taken, and it is known what has to be diverted.
 
-        Raise ControlError or PluginError where what is wanted cannot be, EngineError.
+        Raise ControlError or PluginError where what is wanted cannot be, EngineError, or what the
+        owner's ``check`` does.
         """
         await self._unless_given_up(self._started)
 
@@ -162,6 +169,7 @@ class Conversation:
             both, first = (what, given_up), asyncio.FIRST_COMPLETED
             while not any(each.done() for each in both):
                 await asyncio.wait(both, timeout=LOOK_S, return_when=first)
+                self._owner.check()
                 self.look(time.monotonic())
             if not what.done():
                 given_up.result()

@@ -256,6 +256,10 @@ class Supervisor:
             "engine": {"replaced": self._engine.replaced},
         }
 
+    def check(self) -> None:
+        """Raise StoppedError once somebody has asked for a stop."""
+        self._stop.check()
+
     def _note_modes(self, wanted: Iterable[Command]) -> None:
         for command in wanted:
             if isinstance(command, AddServer | EditServer):

@@ -257,3 +257,28 @@ def test_without_memory_for_what_comes_it_waits_and_reads_it_later(
         assert ends.one.heard == [Said(1)]
 
     run(scenario)
+
+
+def test_what_comes_after_a_message_that_cannot_be_dealt_with_is_handed_on(
+    run: Callable[[Scenario], None],
+) -> None:
+    async def scenario(ends: Ends) -> None:
+        failures: list[object] = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, about: failures.append(about["exception"]))
+        mistake = ValueError("a mistake")
+        heard: list[object] = []
+
+        def receive(message: object) -> None:
+            if message == Said(1):
+                raise mistake
+            heard.append(message)
+
+        ends.one.wire._receive = receive
+        said = (HELLO, *(pickle.dumps(Said(number)) for number in range(4)))
+        ends.raw.send(b"".join(map(_frame, said)))
+        await _until(lambda: len(heard) == 3)
+        assert heard == [Said(0), Said(2), Said(3)]
+        assert failures == [mistake]
+
+    run(scenario)

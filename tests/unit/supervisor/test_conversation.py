@@ -26,7 +26,9 @@ from lvsd.errors import ControlError, KernelError, PluginError
 from lvsd.lab.wait import PATIENCE
 from lvsd.packet.address import pack
 from lvsd.packet.view import TCP
+from lvsd.signals import StoppedError
 from lvsd.supervisor import conversation as conversation_module
+from lvsd.supervisor import engines as engines_module
 from lvsd.supervisor.conversation import Conversation
 from lvsd.supervisor.engines import EngineError
 from lvsd.supervisor.forker import Forker
@@ -84,6 +86,7 @@ class Owner:
         self.diverted: list[Diverted] = []
         self.asked: list[bytes] = []
         self.beats = 0
+        self.is_stopped = False
 
     def begin(self) -> Begin:
         """Begin with a queue that nobody opens."""
@@ -100,6 +103,11 @@ class Owner:
     def beat(self) -> None:
         """Count it."""
         self.beats += 1
+
+    def check(self) -> None:
+        """Have a start end when the test says so."""
+        if self.is_stopped:
+            raise StoppedError
 
     def counters(self) -> dict[str, dict[str, int]]:
         """Count something."""
@@ -291,6 +299,19 @@ def test_engines_that_hang_before_they_begin_are_killed(monkeypatch: pytest.Monk
 
     async def scenario(talk: Conversation, _: Owner) -> None:
         with pytest.raises(EngineError, match="by SIGKILL"):
+            await talk.open()
+
+    run(scenario, hanging)
+
+
+def test_a_stop_while_a_start_waits_for_a_hanging_engine_is_heeded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engines_module, "FAREWELL_S", 0.1)
+
+    async def scenario(talk: Conversation, owner: Owner) -> None:
+        owner.is_stopped = True
+        with pytest.raises(StoppedError):
             await talk.open()
 
     run(scenario, hanging)

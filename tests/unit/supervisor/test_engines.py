@@ -227,12 +227,8 @@ def test_a_stop_comes_to_its_end_though_the_process_that_forks_hangs(
 def test_without_news_from_the_process_that_forks_engines_are_given_up(
     monkeypatch: pytest.MonkeyPatch, *, killed: bool
 ) -> None:
-    for module, name in (
-        (engines_module, "KILLED_S"),
-        (forker_module, "FORK_S"),
-        (forker_module, "CLOSE_S"),
-    ):
-        monkeypatch.setattr(module, name, 0.2, raising=False)
+    monkeypatch.setattr(engines_module, "KILLED_S", 0.2)
+    monkeypatch.setattr(forker_module, "CLOSE_S", 0.2)
 
     async def scenario(pool: Pool) -> None:
         await until(lambda: pool.heard)
@@ -243,6 +239,7 @@ def test_without_news_from_the_process_that_forks_engines_are_given_up(
             for later_s in range(14):
                 pool.engines.look(now + later_s)
         else:
+            monkeypatch.setattr(forker_module, "FORK_S", 0.2)
             with pytest.raises(ForkError, match="the process that forks says nothing"):
                 await pool.engines.start()
             return
