@@ -39,7 +39,7 @@ FAREWELL_S: Final = 7.0
 KILLED_S: Final = 1.0
 """How long to wait for the news that an engine has ended that was killed, in seconds."""
 
-_UNBURIED: Final = "an engine was killed and does not end, or the process that forks hangs"
+_UNBURIED: Final = "an engine was killed and does not end, or the forker hangs"
 
 log = structlog.get_logger("lvsd")
 

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from lvsd.errors import KernelError
+from lvsd.errors import KernelError, LvsdError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +48,6 @@ _IGNORED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """A terminal, or systemd, sends these to all processes at once; they are for the supervisor."""
 _LONGEST: Final = 4096
 _ASK: Final = b"fork"
-
 
 log = structlog.get_logger("lvsd")
 
@@ -104,7 +103,7 @@ class Forker:
             async with asyncio.timeout(FORK_S):
                 process = await asked
         except TimeoutError as error:
-            why = f"the process that forks says nothing for {FORK_S:.0f} s"
+            why = f"the forker says nothing for {FORK_S:.0f} s"
             raise ForkError("fork a process", why, "restart lvsd") from error
         return process, self._ends[process]
 
@@ -192,6 +191,15 @@ def name_process(name: str) -> None:
         Path("/proc/self/comm").write_text(name, "ascii")
 
 
+def _tell(what: str, error: Exception) -> None:
+    """Log why this process ends, with a traceback if the error may be a mistake in lvsd."""
+    with contextlib.suppress(Exception):  # without memory there are no words, either
+        if isinstance(error, LvsdError | OSError | MemoryError):
+            log.error(what, error=str(error) or type(error).__name__)
+        else:
+            log.error(what, exc_info=error)
+
+
 def _gone() -> ForkError:
     return ForkError("fork a process", "the forker is gone", "restart lvsd")
 
@@ -205,6 +213,8 @@ def _forever(end: socket.socket, work: Work) -> None:
         name_process("lvsd-forker")
         _Children(end, work).serve()
         status = os.EX_OK
+    except Exception as error:  # noqa: BLE001 - nobody above would tell of it
+        _tell("the forker ends", error)
     finally:
         os._exit(status)
 
@@ -279,6 +289,8 @@ class _Children:
             for each in self._by_descriptor:
                 os.close(each)
             status = self._work(end)
+        except Exception as error:  # noqa: BLE001 - nobody above would tell of it
+            _tell("an engine ends", error)
         finally:
             os._exit(status)
 

@@ -44,6 +44,11 @@ def mortal(_end: socket.socket) -> int:
     return 7
 
 
+def mistaken(_end: socket.socket) -> int:
+    """End by an error that nobody expects."""
+    raise ZeroDivisionError("a mistake")
+
+
 async def _obey(end: socket.socket) -> None:
     done = asyncio.Event()
 

@@ -19,7 +19,7 @@ from lvsd.supervisor import engines as engines_module
 from lvsd.supervisor import forker as forker_module
 from lvsd.supervisor.engines import DEATHS, Engine, EngineError, Engines
 from lvsd.supervisor.forker import Forker, ForkError
-from tests.unit.supervisor.an_engine import Did, Do, deaf, mortal, obedient
+from tests.unit.supervisor.an_engine import Did, Do, deaf, mistaken, mortal, obedient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -193,6 +193,16 @@ def test_without_the_process_that_forks_an_engine_works_on_and_is_not_replaced()
     run(scenario, Pool())
 
 
+def test_the_log_says_which_error_ends_an_engine(capfd: pytest.CaptureFixture[str]) -> None:
+    async def scenario(pool: Pool) -> None:
+        with pytest.raises(EngineError, match="with status 70"):
+            async with asyncio.timeout(PATIENCE_S):
+                await pool.engines.given_up()
+
+    run(scenario, Pool(mistaken))
+    assert "ZeroDivisionError: a mistake" in "".join(capfd.readouterr())
+
+
 def test_a_process_that_forks_and_has_no_descriptor_left_says_so() -> None:
     async def scenario(pool: Pool) -> None:
         resource.prlimit(pool.forker._process, resource.RLIMIT_NOFILE, (3, 3))
@@ -240,10 +250,10 @@ def test_without_news_from_the_process_that_forks_engines_are_given_up(
                 pool.engines.look(now + later_s)
         else:
             monkeypatch.setattr(forker_module, "FORK_S", 0.2)
-            with pytest.raises(ForkError, match="the process that forks says nothing"):
+            with pytest.raises(ForkError, match="the forker says nothing"):
                 await pool.engines.start()
             return
-        with pytest.raises(EngineError, match="the process that forks hangs"):
+        with pytest.raises(EngineError, match="the forker hangs"):
             async with asyncio.timeout(PATIENCE_S):
                 await pool.engines.given_up()
 
