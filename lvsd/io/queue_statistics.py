@@ -10,6 +10,8 @@ from lvsd.errors import KernelError
 OUR_CHILDREN: Final = "lvsd-"
 """How the names of lvsd's processes begin but that of the first one."""
 
+INIT: Final = 1
+
 _STATISTICS: Final = Path("/proc/net/netfilter/nfnetlink_queue")
 
 
@@ -66,7 +68,10 @@ def program_of(port: int) -> str:
     process = port
     try:
         while (name := _status(process, "Name")).startswith(OUR_CHILDREN):
-            process = int(_status(process, "PPid"))
+            parent = int(_status(process, "PPid"))
+            if parent == INIT:  # an orphan
+                break
+            process = parent
     except (OSError, ValueError):
         return ""
     return f" (probably {name}, pid {process})"
