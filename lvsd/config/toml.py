@@ -1,8 +1,7 @@
 """TOML of a few levels: what a configuration has, and what can be read in time.
 
-What is written plainly is read by `plain`, all else by tomllib, which also words the errors.
-tomllib takes time that grows with the square of the words in a dotted key, so that a file of some
-hundred kilobytes would hold it up for minutes.
+tomllib reads it. It takes time that grows with the square of the words in a dotted key, so that a
+file of some hundred kilobytes would hold it up for minutes.
 """
 
 from __future__ import annotations
@@ -10,8 +9,6 @@ from __future__ import annotations
 import re
 import tomllib
 from typing import Any, Final
-
-from lvsd.config import plain
 
 MAX_WORDS: Final = 16
 """Words of a dotted key; the longest one of a configuration has three."""
@@ -46,9 +43,6 @@ def loads(text: str) -> dict[str, Any]:
     Raise `TooDeepError`, tomllib.TOMLDecodeError, or what else tomllib raises: ValueError for a
     number that is too long, RecursionError.
     """
-    document = plain.loads(text)
-    if document is not None:
-        return document
     if _MANY_DOTS.search(text):
         for found in _TOKEN.finditer(text):
             if key := found["key"]:
