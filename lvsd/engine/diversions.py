@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from lvsd.engine.messages import Divert, Settled
+from lvsd.engine.messages import Divert, Settled, portions
 from lvsd.io.diverting import diverting
 from lvsd.io.ruleset import Diverted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from collections.abc import Set as AbstractSet
     from typing import Any
 
     from lvsd.core.service_table import ServiceTable
@@ -35,12 +33,12 @@ class Diversions:
             before, after = getattr(self._told, field), getattr(found, field)
             if before is after:
                 continue
-            for less in _portions(before - after):
-                self._tell(Divert(field, frozenset(), less))
+            for less in portions(before - after, TOGETHER):
+                self._tell(Divert(field, frozenset(), frozenset(less)))
                 yield
             yield
-            for more in _portions(after - before):
-                self._tell(Divert(field, more, frozenset()))
+            for more in portions(after - before, TOGETHER):
+                self._tell(Divert(field, frozenset(more), frozenset()))
                 yield
             yield
         self._told = found
@@ -63,10 +61,3 @@ class Gathered:
     def diverted(self) -> Diverted:
         """All of it."""
         return Diverted(**{name: frozenset(found) for name, found in self._fields.items()})
-
-
-def _portions(elements: AbstractSet[object]) -> Iterator[frozenset[object]]:
-    """Yield some elements at a time."""
-    left = iter(elements)
-    while some := frozenset(islice(left, TOGETHER)):
-        yield some

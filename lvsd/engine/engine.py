@@ -306,13 +306,13 @@ class Work:
         """Give beats until packets are taken: a long configuration keeps nobody from turning."""
         while not self.is_started:
             self._beat()
-            await asyncio.sleep(min(TICK_S, self._beat_s))
+            await asyncio.sleep(self._beat_s)
 
     def _start(self) -> None:
         self.is_started = True
         self._traffic.start(asyncio.get_running_loop())
         self._run(self._run_timers())
-        self._run(self._jobs.run(min(TICK_S, self._beat_s)))
+        self._run(self._jobs.run(self._beat_s))
 
     # --- what has its time ----------------------------------------------------------------------
 

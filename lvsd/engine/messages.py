@@ -18,7 +18,8 @@ end         `Farewell`                                  (its process ends)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from itertools import islice
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from forwarders import FORWARDERS
 from lvsd.core import commands
@@ -27,14 +28,16 @@ from lvsd.core.sequence_numbers import Origin
 from lvsd.core.settings import Settings
 from lvsd.core.timeouts import Timing
 from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey, Way
-from lvsd.engine.leads import Lead
 from lvsd.errors import ControlError, KernelError, PluginError, PrivilegeError
+from lvsd.io.leads import Lead
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from lvsd.core.commands import Command
     from lvsd.core.local_pool import Range
+
+_Element = TypeVar("_Element")
 
 TOGETHER: Final = 20
 """Commands, or ways, in one message: it is dealt with in one go."""
@@ -197,12 +200,15 @@ TO_SUPERVISOR: Final = (Opened, Refused, Applied, Divert, Settled, Started, Answ
 """The classes that it may send."""
 
 
+def portions(elements: Iterable[_Element], most: int = TOGETHER) -> Iterator[tuple[_Element, ...]]:
+    """Yield all elements in their order, so many at a time at the most."""
+    left = iter(elements)
+    while some := tuple(islice(left, most)):
+        yield some
+
+
 def parts(number: int, wanted: Iterable[Command]) -> Iterator[Commands]:
     """Yield a list of commands as messages; one without commands, too."""
-    waiting: list[Command] = []
-    for command in wanted:
-        if len(waiting) == TOGETHER:
-            yield Commands(number, tuple(waiting), is_last=False)
-            waiting.clear()
-        waiting.append(command)
-    yield Commands(number, tuple(waiting), is_last=True)
+    found = list(portions(wanted)) or [()]
+    for at, some in enumerate(found, 1):
+        yield Commands(number, some, is_last=at == len(found))

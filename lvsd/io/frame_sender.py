@@ -4,7 +4,7 @@ A frame is an Ethernet header, from the MAC of the interface that leads to the n
 neighbour's own, and the packet as it is. It meets no hook of netfilter on its way out. One
 AF_PACKET socket per interface, which receives nothing, as it is bound to no protocol (packet(7)).
 
-Which interface, and which MACs, is told from outside (`lvsd.engine.leads`): the kernel is asked
+Which interface, and which MACs, is told from outside (`lvsd.io.leads`): the kernel is asked
 nothing about its network here. While the neighbour's MAC is missing its packets wait, in order: at
 most `PER_NEIGHBOUR` of one neighbour and `IN_ALL`, none for longer than `PATIENCE_S`. Each of them
 is sent, given back to the caller as too long, or counted as dropped. A neighbour in use is asked
@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from lvsd.core.values import ANY_MTU
-from lvsd.engine.leads import Lead
 from lvsd.errors import KernelError, PrivilegeError
+from lvsd.io.leads import Lead
 from lvsd.io.packet_sender import widen_send_buffer
 from lvsd.packet.numbers import ETHERTYPES
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from itertools import count, islice
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from itertools import count
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
@@ -16,7 +16,6 @@ from lvsd.control.protocol import Code, encode_error
 from lvsd.engine.diversions import Gathered
 from lvsd.engine.messages import (
     TO_SUPERVISOR,
-    TOGETHER,
     Answer,
     Applied,
     Ask,
@@ -36,6 +35,7 @@ from lvsd.engine.messages import (
     Started,
     Ways,
     parts,
+    portions,
 )
 from lvsd.errors import ControlError, PluginError
 from lvsd.supervisor.engines import Engines
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 
     from lvsd.core.commands import Command
-    from lvsd.engine.leads import Lead
     from lvsd.engine.messages import Begin
+    from lvsd.io.leads import Lead
     from lvsd.io.ruleset import Diverted
     from lvsd.supervisor.engines import Engine
     from lvsd.supervisor.forker import Forker
@@ -62,8 +62,6 @@ LOOK_S: Final = 1.0
 """How often to look for that while a start waits for an engine."""
 
 _GONE: Final = "the engine ended and is being replaced: ask again"
-
-_Value = TypeVar("_Value")
 
 log = structlog.get_logger("lvsd")
 
@@ -111,7 +109,7 @@ class Conversation:
         self._lists: dict[int, asyncio.Future[None]] = {}
         self._opened: asyncio.Future[None]
         self._started: asyncio.Future[None]
-        self._is_ready = False
+        self._is_to_start = self._is_ready = False
         self.connections = 0
         """How many there were when the engine last said so."""
 
@@ -133,17 +131,21 @@ class Conversation:
         await self._unless_given_up(self._opened)
 
     def configure(self, wanted: Sequence[Command]) -> None:
-        """Tell it what it is to have, after what was `learned`, and to take packets then."""
+        """Tell it what it is to have."""
         self._wanted = list(wanted)
-        if self._engines.working is not None:
-            self._tell_wanted()
+        for message in parts(0, wanted):
+            self._engines.send(message)
 
-    async def started(self) -> None:
-        """Wait until packets are taken, and it is known what has to be diverted.
+    async def start(self) -> None:
+        """Have it take packets, with what was `learned`; wait until it does.
+
+        It is known by then what has to be diverted.
 
         Raise ControlError or PluginError where what is wanted cannot be, EngineError, or what the
         owner's ``check`` does.
         """
+        self._is_to_start = True
+        self._engines.send(Start())
         await self._unless_given_up(self._started)
 
     def ready(self) -> None:
@@ -194,8 +196,8 @@ class Conversation:
                 self._leads.pop(address, None)
             else:
                 self._leads[address] = lead
-        for some in _portions(leads):
-            self._engines.send(Leads(some))
+        for some in portions(leads.items()):
+            self._engines.send(Leads(dict(some)))
 
     async def apply(self, wanted: Sequence[Command]) -> None:
         """Have a list of commands done: all of them, or none.
@@ -203,12 +205,12 @@ class Conversation:
         Raise ControlError or PluginError where one cannot be, and ControlError when the engine
         ends meanwhile: then the next one does not have them.
         """
+        if self._engines.working is None:
+            raise ControlError(_GONE)
         number = next(self._numbers)
         done = self._lists[number] = asyncio.get_running_loop().create_future()
         for message in parts(number, wanted):
             self._engines.send(message)
-        if self._engines.working is None:
-            self._lose()
         await done
         self._wanted = [*(self._wanted or ()), *wanted]
 
@@ -217,18 +219,15 @@ class Conversation:
         engine.send(self._owner.begin())
         for message in _of_host(self._host):
             engine.send(message)
-        for some in _portions(self._leads):
-            engine.send(Leads(some))
+        for some in portions(self._leads.items()):
+            engine.send(Leads(dict(some)))
         if self._wanted is not None:
-            self._tell_wanted(engine)
-
-    def _tell_wanted(self, engine: Engine | None = None) -> None:
-        to = engine or self._engines
-        for message in parts(0, self._wanted or ()):
-            to.send(message)
-        to.send(Start())
+            for part in parts(0, self._wanted):
+                engine.send(part)
+        if self._is_to_start:
+            engine.send(Start())
         if self._is_ready:
-            to.send(Ready())
+            engine.send(Ready())
 
     # --- what it says ---------------------------------------------------------------------------
 
@@ -303,25 +302,21 @@ class Conversation:
 
     async def ask(self, line: bytes) -> AsyncGenerator[bytes]:
         """Yield the lines that answer a client's, as the engine gives them."""
+        if self._engines.working is None:
+            yield encode_error(Code.BUSY, _GONE)
+            return
         number = next(self._numbers)
         answers: asyncio.Queue[Answer | None] = asyncio.Queue()
         self._questions[number] = answers
-        is_over = self._engines.working is None
-        if is_over:
-            answers.put_nowait(None)
         self._engines.send(Question(number, line, self._owner.counters()))
+        is_over = False
         try:
-            while True:
+            while not is_over:
                 answer = await answers.get()
-                if answer is None:
-                    is_over = True
-                    yield encode_error(Code.BUSY, _GONE)
-                    return
-                is_over = answer.is_last
-                yield answer.line
-                if is_over:
-                    return
-                self._engines.send(Next(number))
+                is_over = answer is None or answer.is_last
+                yield encode_error(Code.BUSY, _GONE) if answer is None else answer.line
+                if not is_over:
+                    self._engines.send(Next(number))
         finally:
             del self._questions[number]
             if not is_over:
@@ -340,12 +335,5 @@ def _done(what: asyncio.Future[None]) -> None:
 
 def _of_host(host: Host) -> Iterator[Here | Ways]:
     yield Here(host.link_mtus, host.addresses)
-    for some in _portions(host.ways):
-        yield Ways(some)
-
-
-def _portions(by_address: Mapping[bytes, _Value]) -> Iterator[dict[bytes, _Value]]:
-    """Yield some of it at a time."""
-    left = iter(by_address.items())
-    while some := dict(islice(left, TOGETHER)):
-        yield some
+    for some in portions(host.ways.items()):
+        yield Ways(dict(some))

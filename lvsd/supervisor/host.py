@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from lvsd.core.values import ANY_MTU, Way
-from lvsd.engine.leads import Lead
 from lvsd.io import sysctls
+from lvsd.io.leads import Lead
 from lvsd.net import addresses, links, network, ways
 from lvsd.net.kernel import talking
 from lvsd.packet.address import text

@@ -20,7 +20,7 @@ from lvsd.net.watch import NeighbourWatch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from lvsd.engine.leads import Lead
+    from lvsd.io.leads import Lead
     from lvsd.net.neighbours import Neighbour
 
 Place: TypeAlias = tuple[int, bytes]

@@ -155,17 +155,15 @@ class Supervisor:
         then("end the process that forks", self._forker.close)
         self._forker.start(loop)
         await _ready_a_thread(loop)
-        for line in await to_thread(machine.take_over, journal):
-            if isinstance(line, machine.Unfinished):
-                log.warning("a killed lvsd left something behind", what=line)
-            else:
-                log.warning("cleaned up what a killed lvsd left", done=line)
+        said = await to_thread(machine.take_over, journal)
+        _say(said, log.warning, "cleaned up what a killed lvsd left")
         changes = machine.Machine(journal)
         then("put everything back", lambda: to_thread(self._finish, changes))
         if self.config.sysctl.reserve_local_ports:
             self._kept_ports = own_ports.share(local_ranges(self.config), changes)
         then("end the engine", self._engine.stop)
         await self._engine.open()
+        self._engine.configure(self._wanted)  # it works on that while we look at the network
         watch = Watch(self._network_changed)
         then("stop watching the network", watch.close)
         watch.start(loop)
@@ -173,11 +171,10 @@ class Supervisor:
         then("stop following neighbours", self._neighbours.close)
         await self._neighbours.start()
         await self._learn()
-        self._engine.configure(self._wanted)
         control = ControlServer(self._engine.ask, daemon.control)
         then("close the control socket", control.stop)
         await control.start()
-        await self._engine.started()
+        await self._engine.start()
         then("stop diverting packets", self._stop_diverting)
         self._divert.up(self._diverted)
         self._is_diverting = True
@@ -214,7 +211,7 @@ class Supervisor:
         """
         self._manager.close()
         self._divert.down()
-        _say_put_back(changes.restore())
+        _say(changes.restore(), log.info, "put back")
         if not changes.is_as_it_was:
             raise KernelError("put everything back", "something is left", "run `lvsd cleanup`")
 
@@ -341,16 +338,17 @@ async def _ready_a_thread(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _undo(changes: machine.Machine) -> None:
-    _say_put_back(changes.undo())
+    _say(changes.undo(), log.info, "put back")
 
 
 def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
 
 
-def _say_put_back(lines: Iterable[str]) -> None:
+def _say(lines: Iterable[str], say: Callable[..., object], what: str) -> None:
+    """Log what was done, line by line, and what was left undone, by a warning."""
     for line in lines:
         if isinstance(line, machine.Unfinished):
             log.warning("left behind", what=line)
         else:
-            log.info("put back", done=line)
+            say(what, done=line)

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from lvsd.core.verdict import Departure
-from lvsd.engine.leads import Lead
 from lvsd.io import frame_sender
 from lvsd.io.frame_sender import FrameSender
+from lvsd.io.leads import Lead
 from tests.property.examples import examples
 
 if TYPE_CHECKING:

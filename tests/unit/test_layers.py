@@ -52,7 +52,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *OF_ALL,
     ),
     "lvsd.config": ("lvsd.packet", *PURE, *OF_ALL),
-    "lvsd.io": ("lvsd.engine.leads", "lvsd.net", *CORE),
+    "lvsd.io": ("lvsd.net", *CORE),
     "lvsd.net": ("lvsd.packet.address", *OF_ALL),
     "lvsd.control": ("lvsd.turns", *CORE),
     "lvsd.running": OF_ALL,

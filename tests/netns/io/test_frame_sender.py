@@ -23,7 +23,7 @@ from tests.netns.io.wire import datagram, wire
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from lvsd.engine.leads import Lead
+    from lvsd.io.leads import Lead
     from tests.netns.io.hosts import Host, Row
 
 VIP4, VIP6 = "198.51.100.10", "2001:db8:99::10"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lvsd.engine.leads import Lead
 from lvsd.errors import KernelError
+from lvsd.io.leads import Lead
 from lvsd.packet.address import pack
 from lvsd.supervisor import neighbours
 from lvsd.supervisor.neighbours import Neighbours

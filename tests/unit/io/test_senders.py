@@ -8,9 +8,9 @@ from typing import NoReturn
 import pytest
 
 from lvsd.core.verdict import Departure
-from lvsd.engine.leads import Lead
 from lvsd.io import frame_sender
 from lvsd.io.frame_sender import FrameSender
+from lvsd.io.leads import Lead
 from lvsd.io.packet_sender import PacketSender
 
 PACKETS = [b"", b"\x45" + bytes(19), b"\x60" + bytes(39), b"\x45", b"\x60", b"\xff" * 100]

@@ -19,11 +19,10 @@ from lvsd.core.settings import Settings
 from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey, Way
 from lvsd.engine import engine
 from lvsd.engine.engine import Work
-from lvsd.engine.leads import Lead
 from lvsd.engine.messages import Begin
 from lvsd.engine.traffic import Traffic
 from lvsd.errors import ControlError, KernelError, PluginError
-from lvsd.lab.wait import PATIENCE
+from lvsd.io.leads import Lead
 from lvsd.packet.address import pack
 from lvsd.packet.view import TCP
 from lvsd.signals import StoppedError
@@ -33,6 +32,7 @@ from lvsd.supervisor.conversation import Conversation
 from lvsd.supervisor.engines import EngineError
 from lvsd.supervisor.forker import Forker
 from lvsd.supervisor.host import Host
+from tests.unit.supervisor.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
     import socket
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from lvsd.core.commands import Command
     from lvsd.io.ruleset import Diverted
 
-PATIENCE_S = 20.0 * PATIENCE
 WEB = ServiceKey(TCP, pack("192.0.2.10"), 80)
 RIP = pack("10.0.0.11")
 
@@ -127,13 +126,6 @@ def server(address: bytes, **keys: Any) -> ServerConfig:
     return ServerConfig(address, 80, **{"forwarder": Nat()} | keys)
 
 
-async def until(holds: Callable[[], object]) -> None:
-    """Wait until something holds."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not holds():  # noqa: ASYNC110 - whatever may come to hold
-            await asyncio.sleep(0.005)
-
-
 def run(
     scenario: Callable[[Conversation, Owner], Coroutine[Any, Any, None]],
     work: Callable[[socket.socket], int] = without_queue,
@@ -159,7 +151,7 @@ async def begun(talk: Conversation, servers: int = 1) -> None:
     await talk.open()
     talk.learned(Host({1: 1500}, frozenset({pack("10.0.0.1")}), {RIP: Way(1400, RIP)}))
     talk.configure(wanted(servers))
-    await talk.started()
+    await talk.start()
 
 
 async def asked(talk: Conversation, method: str) -> list[dict[str, Any]]:
@@ -288,7 +280,7 @@ def test_a_scheduler_that_cannot_be_made_is_the_error_of_the_start() -> None:
         await talk.open()
         talk.configure([AddService(ServiceConfig(WEB, "nonesuch"))])
         with pytest.raises(PluginError, match="nonesuch"):
-            await talk.started()
+            await talk.start()
 
     run(scenario)
 

@@ -14,19 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lvsd.lab.wait import PATIENCE
 from lvsd.supervisor import engines as engines_module
 from lvsd.supervisor import forker as forker_module
 from lvsd.supervisor.engines import DEATHS, Engine, EngineError, Engines
 from lvsd.supervisor.forker import Forker, ForkError
 from tests.unit.supervisor.an_engine import Did, Do, deaf, mistaken, mortal, obedient
+from tests.unit.supervisor.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from lvsd.supervisor.forker import Work
-
-PATIENCE_S = 20.0 * PATIENCE
 
 
 class Pool:
@@ -58,13 +56,6 @@ class Pool:
         """Wait until another engine than ``first`` is at work, and return its process."""
         await until(lambda: self.working not in {0, first})
         return self.working
-
-
-async def until(holds: Callable[[], object]) -> None:
-    """Wait until something holds."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not holds():  # noqa: ASYNC110 - whatever may come to hold
-            await asyncio.sleep(0.005)
 
 
 def run(scenario: Callable[[Pool], Coroutine[Any, Any, None]], pool: Pool) -> None:
