@@ -283,6 +283,7 @@ class Work:
         try:
             yield from self._follow()
         except Exception:
+            self._is_changed = True  # whatever was is still to follow
             if not self.is_started:
                 self._end(os.EX_SOFTWARE)
             raise

@@ -18,6 +18,7 @@ from lvsd.core.sequence_numbers import NEW
 from lvsd.core.settings import Settings
 from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey, Way
 from lvsd.engine import engine
+from lvsd.engine import settling as settling_module
 from lvsd.engine.engine import Work
 from lvsd.engine.messages import Begin
 from lvsd.engine.traffic import Traffic
@@ -36,7 +37,7 @@ from tests.unit.supervisor.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable, Iterator
 
     from lvsd.core.commands import Command
     from lvsd.io.ruleset import Diverted
@@ -50,6 +51,19 @@ def without_queue(end: socket.socket) -> int:
     Traffic.open = lambda self: None  # type: ignore[method-assign]  # noqa: ARG005
     Traffic.start = lambda *_: None  # type: ignore[method-assign]
     return engine.run(end, make_scheduler)
+
+
+def failing_once(end: socket.socket) -> int:
+    """Be an engine that fails when it works out what follows from the first change."""
+    rightly, failures = settling_module.settling, iter([False, True])
+
+    def settling(*given: Any, **named: Any) -> Iterator[None]:
+        if next(failures, False):
+            raise RuntimeError("it fails once")
+        return rightly(*given, **named)
+
+    engine.settling = settling  # type: ignore[assignment,attr-defined]
+    return without_queue(end)
 
 
 def refusing(end: socket.socket) -> int:
@@ -251,6 +265,18 @@ def test_an_engine_in_place_of_another_never_diverts_a_part_of_what_was_diverted
         assert owner.diverted[told:] == [all_of_it]
 
     run(scenario)
+
+
+def test_what_could_not_be_worked_out_follows_from_the_next_change_of_anything() -> None:
+    async def scenario(talk: Conversation, owner: Owner) -> None:
+        await begun(talk)
+        other = pack("10.0.0.99")
+        await talk.apply([AddServer(WEB, server(other))])
+        assert await weights(talk) == [1, 1]
+        talk.learned(Host({1: 1400}, frozenset({pack("10.0.0.1")}), {RIP: Way(1300, RIP)}))
+        await until(lambda: (other, TCP, 80) in owner.diverted[-1].servers)
+
+    run(scenario, failing_once)
 
 
 def test_a_question_to_an_engine_that_ends_is_answered_so() -> None:
