@@ -188,7 +188,7 @@ def _prepared(path: Path) -> Config:
 
 @contextlib.contextmanager
 def _without_collections() -> Iterator[None]:
-    """Look for no garbage until the daemon runs: next to nothing of what is loaded is any."""
+    """Look for no garbage until the daemon is ready: next to nothing of what is there is any."""
     gc.disable()
     try:
         yield

@@ -41,8 +41,7 @@ def run(config: model.Config, stop: StopRequest) -> int:
     Raise KernelError or PrivilegeError if it cannot start; nothing is left behind then. ``stop``
     notes the signals already.
     """
-    gc.freeze()  # first, as what was loaded and read is nearly all that there is to look through
-    gc.enable()
+    gc.freeze()  # first, so that what was loaded and read stays shared with engines
     name_process("lvsd")
     forker = Forker(_be_an_engine)
     try:

@@ -82,6 +82,7 @@ log = structlog.get_logger("lvsd")
 
 def run(end: socket.socket, make_scheduler: SchedulerFactory) -> int:
     """Be an engine until the wire at ``end`` ends; return the exit status of the process."""
+    gc.enable()  # a start looks for no garbage
     gc.set_threshold(YOUNG)
     gc.callbacks.append(_leave_the_old)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

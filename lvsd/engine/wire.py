@@ -17,8 +17,10 @@ import json
 import os
 import pickle
 from collections import deque
+from dataclasses import fields, is_dataclass
+from operator import attrgetter
 from time import perf_counter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from lvsd import __version__
 from lvsd.errors import WireError
@@ -39,6 +41,8 @@ SHORT_OF_MEMORY_S: Final = 0.1
 """How long to wait, in seconds, before reading again where there is no memory for what comes."""
 
 _LENGTH_BYTES: Final = 4
+
+_Reducer: TypeAlias = "Callable[[Any], tuple[type, tuple[object, ...]]]"
 
 
 class Hello(NamedTuple):
@@ -97,7 +101,7 @@ class Wire:
 
     def send(self, message: object) -> None:
         """Send a message, now or when there is room for it. Nothing happens on a closed wire."""
-        self._send(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+        self._send(_dumped(message))
 
     def _send(self, body: bytes) -> None:
         if self._loop is None:
@@ -221,6 +225,41 @@ def _hello(body: bytes) -> Hello:
     if hello.version != __version__:
         raise WireError(f"the other end is lvsd {hello.version}, this one is {__version__}")
     return hello
+
+
+class _Reducers(dict[type, _Reducer]):
+    """By class how its objects are pickled, for dataclasses: by a call with their fields.
+
+    Frozen ones with slots would look up their fields for each object, at both ends, which was two
+    thirds of the time that commands took on the wire.
+    """
+
+    def __missing__(self, kind: type) -> _Reducer:
+        """Return what reduces an object of a class seen for the first time, or raise KeyError."""
+        if not is_dataclass(kind) or not all(field.init for field in fields(kind)):
+            raise KeyError(kind)
+        names = [field.name for field in fields(kind)]
+        get = attrgetter(*names) if names else None
+        is_single = len(names) == 1
+
+        def reduce(each: Any) -> tuple[type, tuple[object, ...]]:
+            if get is None:
+                return kind, ()
+            return kind, (get(each),) if is_single else get(each)
+
+        self[kind] = reduce
+        return reduce
+
+
+_REDUCERS: Final = _Reducers()
+
+
+def _dumped(message: object) -> bytes:
+    body = io.BytesIO()
+    pickler = pickle.Pickler(body, pickle.HIGHEST_PROTOCOL)
+    pickler.dispatch_table = _REDUCERS
+    pickler.dump(message)
+    return body.getvalue()
 
 
 class _Unpickler(pickle.Unpickler):

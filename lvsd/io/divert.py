@@ -55,8 +55,9 @@ class Divert:
     which lets them through as if lvsd were not there. ``owned`` is for tests: False does as on a
     kernel that knows no owners.
 
-    `up`, `update`, `mend` and `down` raise KernelError, or PrivilegeError without CAP_NET_ADMIN,
-    and then have changed nothing. None of them waits for another program, but for the first `up`.
+    `prepare`, `up`, `update`, `mend` and `down` raise KernelError, or PrivilegeError without
+    CAP_NET_ADMIN, and then have changed nothing. None but `prepare` waits for another program, and
+    the first `up`, which prepares what is not prepared.
     """
 
     def __init__(self, queue: int, *, on_crash: OnCrash = "drop", owned: bool = True) -> None:
@@ -64,6 +65,8 @@ class Divert:
         self._flags = _BYPASS if on_crash == "bypass" else 0
         self._owner = OWNED if owned else 0
         self._link: Link | None = None
+        self._compiled: dict[str, Table] = {}
+        """The tables without elements, once `prepare` has made room for them."""
         self._wanted: dict[str, Table] = {}
         self._diverted = Diverted()
         self._keys: dict[str, frozenset[bytes]] = {}
@@ -83,8 +86,13 @@ class Divert:
         """The netlink port that our own changes come from, 0 while nothing is up."""
         return self._link.port if self._link else 0
 
-    def up(self, diverted: Diverted) -> None:
-        """Start to divert. Packets are dropped until somebody reads the queue: open it first."""
+    def prepare(self) -> None:
+        """Do what takes long of `up`: make our table, which meets no packet, and have rules for it.
+
+        Harmless when done twice. `down` undoes it.
+        """
+        if self._link is not None:
+            return
         with refused():
             link = Link(NETLINK_NETFILTER)
         try:
@@ -93,16 +101,25 @@ class Divert:
                 self._reserve(link)
             try:
                 with refused():
-                    tables = self._compile(link)
-                self._link, self._diverted, self._keys = link, diverted, keys(diverted)
-                self._put_up(tables)
+                    self._compiled = self._compile(link)
             except BaseException:
                 with suppress(OSError):
                     nf_tables.transact(link, nf_tables.gone(TABLE, self._owner))
                 raise
         except BaseException:
-            self._link = None
             link.close()
+            raise
+        self._link = link
+
+    def up(self, diverted: Diverted) -> None:
+        """Start to divert. Packets are dropped until somebody reads the queue: open it first."""
+        self.prepare()
+        self._diverted, self._keys = diverted, keys(diverted)
+        try:
+            self._put_up(self._compiled)
+        except BaseException:
+            with suppress(KernelError):
+                self.down()
             raise
 
     def update(self, diverted: Diverted) -> None:
@@ -159,8 +176,8 @@ class Divert:
         if self._link is None:
             return
         with refused():
-            tables = self._wanted.items()
-            gone = (nf_tables.gone(name, table.flags) for name, table in tables)
+            flags = {TABLE: self._owner} | {name: each.flags for name, each in self._wanted.items()}
+            gone = (nf_tables.gone(*each) for each in flags.items())
             nf_tables.transact(self._link, [message for each in gone for message in each])
         self._link.close()
         self._link, self._wanted = None, {}

@@ -86,6 +86,13 @@ class Fib:
                 by_table[route.table].append(route)
         self._tables = {number: Table(found) for number, found in by_table.items()}
         self._rules = [each for each in rules if each.family == family]
+        self._alike = [
+            _matches(each, 0, self._bits) if each.destination is None else None
+            for each in self._rules
+        ]
+        """By rule whether it matches, where that is the same for all addresses; else None."""
+        self._bests: dict[int, Route | Unknown | None] = {}
+        """What `_best` says, by the identity of the candidates, which stand in the tables."""
         plain = {(each.priority, each.table) for each in self._rules}
         self._is_default = self._is_ipv4 and plain <= _DEFAULT_RULES
         self._has_defaults = _DEFAULT_TABLE in by_table
@@ -95,9 +102,10 @@ class Fib:
         value = int.from_bytes(address, "big")
         at = 0
         while at < len(self._rules):
-            each = self._rules[at]
+            each, matches = self._rules[at], self._alike[at]
             at += 1
-            matches = _matches(each, value, self._bits)
+            if matches is None:
+                matches = _matches(each, value, self._bits)
             if isinstance(matches, Unknown):
                 return matches
             if not matches or each.action == rule.NOP:
@@ -119,7 +127,10 @@ class Fib:
         if table is None:
             return None
         for candidates in table.matching(address, self._bits):
-            found = self._best(candidates)
+            number = id(candidates)
+            if number not in self._bests:
+                self._bests[number] = self._best(candidates)
+            found = self._bests[number]
             if isinstance(found, Unknown):
                 return found
             if found is None:

@@ -1,7 +1,7 @@
 """One conversation with the kernel about its network, by pyroute2 (rtnetlink(7)).
 
-pyroute2 is imported by the first conversation: it takes 90 to 250 ms and 14 MiB, which a command
-that asks the kernel nothing does not pay.
+pyroute2 is imported by the first conversation (`pyroute2_parts`): a command that asks the kernel
+nothing does not pay for it.
 """
 
 from __future__ import annotations
@@ -250,10 +250,12 @@ def encode(classes: Mapping[int, Any], request: Request, sequence: int, flags: i
 @cache
 def _pyroute2() -> tuple[Any, type[Exception]]:
     """Return pyroute2's conversation and its error."""
-    from pyroute2.iproute.linux import IPRoute  # noqa: PLC0415 - it takes 90 ms
-    from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415
-    from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg  # noqa: PLC0415
-    from pyroute2.netlink.rtnl.rtmsg import rtmsg  # noqa: PLC0415
+    from lvsd.net.pyroute2_parts import (  # noqa: PLC0415 - it takes time
+        IPRoute,
+        NetlinkError,
+        ifinfmsg,
+        rtmsg,
+    )
 
     # It leaves out silently what it does not know: of ip6gre that it takes the packets of all
     # senders (IFLA_GRE_COLLECT_METADATA), of a route what `ip nexthop` made (RTA_NH_ID).
@@ -284,7 +286,7 @@ def talking() -> Iterator[Kernel]:
 
 def marshal() -> Any:
     """Return what takes pyroute2's messages apart, for a socket of one's own."""
-    from pyroute2.netlink.rtnl.marshal import MarshalRtnl  # noqa: PLC0415 - it takes 90 ms
+    from lvsd.net.pyroute2_parts import MarshalRtnl  # noqa: PLC0415 - it takes time
 
     return MarshalRtnl()
 

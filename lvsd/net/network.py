@@ -55,6 +55,8 @@ class Network:
             16: Fib(INET6, self.routes, self.rules, forwards=forwards_ipv6),
         }
         self._sources = Sources(self.addresses)
+        self._ways: dict[int, Way | Unknown | None] = {}
+        """By the identity of a route, where all addresses that it leads to have one way."""
         self._has_vrf = any(link.kind == "vrf" for link in self.links.values())
 
     def way(self, address: bytes) -> Way | Unknown | None:
@@ -66,6 +68,15 @@ class Network:
         route = self._fibs[len(address)].find(address)
         if route is None or isinstance(route, Unknown):
             return route
+        if route.source is None and (route.kind == LOCAL or len(address) == 16):
+            return self._by(route, address)  # the source depends on the address
+        number = id(route)
+        if number not in self._ways:
+            self._ways[number] = self._by(route, address)
+        return self._ways[number]
+
+    def _by(self, route: Route, address: bytes) -> Way | Unknown | None:
+        """Return the way to an address by the route that counts for it."""
         hop = route.hops[0]
         is_local = route.kind == LOCAL
         source = self._source(route, address)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import errno
 import socket
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
 
 from lvsd.errors import KernelError
 from lvsd.net import neighbours
@@ -80,7 +81,6 @@ class NeighbourWatch:
         self._tell = told
         self._lost = lost
         self._told: _Told | None = None
-        self._marshal = marshal()
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Watch from now on. Raise KernelError."""
@@ -102,10 +102,16 @@ class NeighbourWatch:
 
         Never raises.
         """
+        if self._told is None:
+            return
         data = [encode(self._marshal.msg_map, each, 0) for each in requests]
         for at in range(0, len(data), _AT_ONCE):
-            if self._told is not None:
-                self._told.send(b"".join(data[at : at + _AT_ONCE]))
+            self._told.send(b"".join(data[at : at + _AT_ONCE]))
+
+    @cached_property
+    def _marshal(self) -> Any:
+        """What takes messages apart; importing it holds up whoever asks first."""
+        return marshal()
 
     def _take(self, datagram: bytes | None) -> None:
         if datagram is None:

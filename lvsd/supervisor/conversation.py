@@ -136,16 +136,17 @@ class Conversation:
         for message in parts(0, wanted):
             self._engines.send(message)
 
-    async def start(self) -> None:
-        """Have it take packets, with what was `learned`; wait until it does.
+    def start(self) -> None:
+        """Have it take packets, with what was `learned`, as soon as it has worked that out."""
+        self._is_to_start = True
+        self._engines.send(Start())
 
-        It is known by then what has to be diverted.
+    async def started(self) -> None:
+        """Wait until it takes packets. It is known by then what has to be diverted.
 
         Raise ControlError or PluginError where what is wanted cannot be, EngineError, or what the
         owner's ``check`` does.
         """
-        self._is_to_start = True
-        self._engines.send(Start())
         await self._unless_given_up(self._started)
 
     def ready(self) -> None:

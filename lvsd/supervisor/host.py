@@ -55,7 +55,12 @@ def look(servers: Collection[bytes], direct: Collection[bytes]) -> tuple[Host, d
         found = _ways(kernel, wanted)
         mtus = {link.index: link.mtu for link in links.every(kernel)}
         own = frozenset(each.address for each in addresses.every(kernel))
-    to_servers = {each: _of_core(found[each], is_local=each in own) for each in servers}
+    # The wire says an object once in a message, and most servers have the same way.
+    same: dict[Way, Way] = {}
+    to_servers = {}
+    for each in servers:
+        way = _of_core(found[each], is_local=each in own)
+        to_servers[each] = same.setdefault(way, way)
     return Host(mtus, own, to_servers), {each: _lead(each, found[each]) for each in direct}
 
 

@@ -9,6 +9,7 @@ journal of what was changed is there first and goes last, once nothing of ours i
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import time
 from asyncio import to_thread
@@ -108,7 +109,10 @@ class Supervisor:
         self._jobs = Jobs(self._all_jobs(), self._complaints, time.monotonic)
 
     async def serve(self, reserve: Reserve) -> None:
-        """Start everything, run until a signal, undo everything; ``reserve`` is for the undo."""
+        """Start everything, run until a signal, undo everything; ``reserve`` is for the undo.
+
+        Garbage is looked for from when all is up.
+        """
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._complaints.of_loop)
         stopped = asyncio.Event()
@@ -125,6 +129,9 @@ class Supervisor:
                 self._manager.send(notify.STOPPING)
                 log.info("stopping before it was ready")
                 return
+            # A configuration is many objects, and next to none is garbage.
+            gc.freeze()
+            gc.enable()
             self._manager.send(notify.READY, notify.status(self._summary()))
             log.info("ready", **self._facts())
             both = self._engine.ended(), self._jobs.run(TICK_S)
@@ -174,8 +181,10 @@ class Supervisor:
         control = ControlServer(self._engine.ask, daemon.control)
         then("close the control socket", control.stop)
         await control.start()
-        await self._engine.start()
+        self._engine.start()
         then("stop diverting packets", self._stop_diverting)
+        await to_thread(self._divert.prepare)  # while it works out what follows from all that
+        await self._engine.started()
         self._divert.up(self._diverted)
         self._is_diverting = True
         then("stop watching the ruleset", self._ruleset.close)

@@ -256,6 +256,30 @@ def test_down_leaves_the_ruleset_as_up_found_it(row: Row, divert: Divert) -> Non
     assert ruleset() == before
 
 
+def test_what_is_prepared_takes_no_packet_and_goes_down_again(row: Row, divert: Divert) -> None:
+    divert.prepare()
+    divert.prepare()
+    with row.client.udp(CLIENT4) as sender, row.server.udp(SERVER4, PORT) as receiver:
+        sender.sendto(b"undisturbed", (SERVER4, PORT))
+        assert receiver.recv(100) == b"undisturbed"
+    with pytest.raises(KernelError, match="there already"):
+        Divert(8).prepare()
+    divert.down()
+    assert ruleset() == []
+
+
+def test_what_is_prepared_goes_up_without_nft(
+    row: Row, queue: Queue, divert: Divert, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    divert.prepare()
+    with monkeypatch.context() as patched:
+        patched.setattr("lvsd.io.nft._nft", None)
+        divert.up(Diverted(endpoints((SERVER4, UDP, PORT))))
+    with row.client.udp(CLIENT4) as sender:
+        sender.sendto(b"x", (SERVER4, PORT))
+        queue.wait()
+
+
 def test_update_changes_nothing_but_the_elements_of_sets(row: Row, divert: Divert) -> None:
     del row
     divert.up(Diverted(endpoints((SERVER4, UDP, PORT), (SERVER6, TCP, 80))))

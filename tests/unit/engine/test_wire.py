@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import pickle
 import socket
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -280,5 +282,50 @@ def test_what_comes_after_a_message_that_cannot_be_dealt_with_is_handed_on(
         await _until(lambda: len(heard) == 3)
         assert heard == [Said(0), Said(2), Said(3)]
         assert failures == [mistake]
+
+    run(scenario)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A value like those of commands."""
+
+    name: bytes
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Single:
+    """A value of one field."""
+
+    wanted: Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Empty:
+    """A value of none."""
+
+
+def test_values_go_over_the_wire_without_a_look_at_the_fields_of_each(
+    run: Callable[[Scenario], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[object] = []
+    fields = dataclasses.fields
+
+    def counted(of: Any) -> Any:
+        looks.append(of)
+        return fields(of)
+
+    async def scenario(ends: Ends) -> None:
+        ends.start_other()
+        ends.other.wire._classes = {
+            (each.__module__, each.__qualname__): each for each in (Wanted, Single, Empty)
+        }
+        said = [Single(Wanted(b"web", number)) for number in range(100)]
+        monkeypatch.setattr(dataclasses, "fields", counted)
+        ends.one.wire.send((said, Empty()))
+        await _until(lambda: ends.other.heard)
+        assert ends.other.heard == [(said, Empty())]
+        assert len(looks) < len(said)
 
     run(scenario)

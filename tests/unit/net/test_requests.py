@@ -69,3 +69,30 @@ def test_an_engine_loads_no_pyroute2() -> None:
     code = "import sys; import lvsd.engine.engine; print('pyroute2' in sys.modules)"
     done = run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+WHOLE: Final = """
+import sys
+from lvsd.net.kernel import talking
+from lvsd.net import links
+with talking() as kernel:
+    links.every(kernel)
+assert "pyroute2.ndb.main" not in sys.modules
+from pyroute2 import NDB, IPRoute
+import pyroute2.netlink.rtnl
+from lvsd.net.pyroute2_parts import IPRoute as ours
+assert NDB.__name__ == "NDB" and IPRoute is ours
+assert pyroute2.netlink.rtnl is sys.modules["pyroute2.netlink.rtnl"]
+"""
+
+
+def test_a_conversation_loads_what_it_needs_of_pyroute2_and_the_rest_can_be_had() -> None:
+    run([sys.executable, "-c", WHOLE], check=True)
+
+
+def test_pyroute2_that_somebody_has_loaded_whole_is_taken_as_it_is() -> None:
+    code = (
+        "import sys, pyroute2; from lvsd.net.pyroute2_parts import IPRoute; "
+        "assert IPRoute is pyroute2.IPRoute and sys.modules['pyroute2'] is pyroute2"
+    )
+    run([sys.executable, "-c", code], check=True)

@@ -165,7 +165,8 @@ async def begun(talk: Conversation, servers: int = 1) -> None:
     await talk.open()
     talk.learned(Host({1: 1500}, frozenset({pack("10.0.0.1")}), {RIP: Way(1400, RIP)}))
     talk.configure(wanted(servers))
-    await talk.start()
+    talk.start()
+    await talk.started()
 
 
 async def asked(talk: Conversation, method: str) -> list[dict[str, Any]]:
@@ -305,8 +306,9 @@ def test_a_scheduler_that_cannot_be_made_is_the_error_of_the_start() -> None:
     async def scenario(talk: Conversation, _: Owner) -> None:
         await talk.open()
         talk.configure([AddService(ServiceConfig(WEB, "nonesuch"))])
+        talk.start()
         with pytest.raises(PluginError, match="nonesuch"):
-            await talk.start()
+            await talk.started()
 
     run(scenario)
 

@@ -284,3 +284,16 @@ def test_engines_end_with_a_supervisor_that_is_killed() -> None:
     while any(map(lives, processes)):
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_an_engine_that_a_start_forks_looks_for_garbage_again() -> None:
+    code = (
+        "import gc, socket\n"
+        "from lvsd.engine import engine\n"
+        "gc.disable()\n"
+        "ours, theirs = socket.socketpair()\n"
+        "ours.close()\n"
+        "assert engine.run(theirs, None) == 0\n"
+        "assert gc.isenabled()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
