@@ -12,6 +12,10 @@ from hypothesis import settings
 # what must come costs nothing where it comes at once. Set before lvsd.lab.wait is imported.
 os.environ.setdefault("LVSD_TEST_PATIENCE", "3")
 
+# Thousands of programs that the tests start load lvsd's modules: compiling them anew each time, as
+# Python then does, would be a third of the processor's time of each start.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # A job that a shell runs in the background ignores Ctrl-C, and one under nohup the hang-up; so do
 # all that they start, but the tests need signals as they are in a terminal. A handler of ours
 # ignores them just as well, and is not inherited by programs.
