@@ -18,10 +18,11 @@ from lvsd.config.plugins import make_scheduler
 from lvsd.control.stale import remove_stale
 from lvsd.core.sequence_numbers import NEW
 from lvsd.engine import engine
-from lvsd.errors import environment_error
+from lvsd.errors import KernelError, environment_error
 from lvsd.io import machine
 from lvsd.io.journal import journal_path
 from lvsd.io.origin import origin
+from lvsd.supervisor import orphans
 from lvsd.supervisor.forker import Forker, name_process
 from lvsd.supervisor.supervisor import Supervisor
 from lvsd.supervisor.unwinding import Reserve
@@ -75,6 +76,8 @@ def _origin(config: model.Config) -> Origin:
 
 def cleanup(control: Path) -> int:
     """Say what is left of a killed daemon and remove it; return 0, or 71 if any of it stays."""
+    with suppress(KernelError):  # what it keeps from being removed is said then
+        orphans.outlive(lambda _: None)
     lines = machine.cleanup(journal_path(control.parent))
     with suppress(OSError):  # a living daemon's, in another network namespace
         lines += [f"removed the control socket {control}"] if remove_stale(control) else []

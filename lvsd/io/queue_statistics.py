@@ -7,10 +7,11 @@ from typing import Final, NamedTuple
 
 from lvsd.errors import KernelError
 
-OUR_CHILDREN: Final = "lvsd-"
-"""How the names of lvsd's processes begin but that of the first one."""
+OURS: Final = "lvsd"
+"""The name of lvsd's first process."""
 
-INIT: Final = 1
+OUR_CHILDREN: Final = "lvsd-"
+"""How the names of its others begin."""
 
 _STATISTICS: Final = Path("/proc/net/netfilter/nfnetlink_queue")
 
@@ -63,18 +64,39 @@ def queues() -> list[QueueStatistics]:
 def program_of(port: int) -> str:
     """Return the program that probably has a netlink port: the first one's number is the pid.
 
-    Of lvsd it is the process to talk to, not the engine, which is a child of its child.
+    Of lvsd it is the process to talk to, not the engine, which is a child of its child; but for an
+    engine that lost it.
     """
     process = port
     try:
-        while (name := _status(process, "Name")).startswith(OUR_CHILDREN):
-            parent = int(_status(process, "PPid"))
-            if parent == INIT:  # an orphan
-                break
-            process = parent
+        if not is_orphans(port):
+            process = _supervisor(port)
+        return f" (probably {_status(process, 'Name')}, pid {process})"
     except (OSError, ValueError):
         return ""
-    return f" (probably {name}, pid {process})"
+
+
+def is_orphans(port: int) -> bool:
+    """Whether a netlink port probably is that of an engine of lvsd's that lost its supervisor."""
+    try:
+        if not _status(port, "Name").startswith(OUR_CHILDREN):
+            return False
+    except (OSError, ValueError):
+        return False
+    try:
+        return _status(_supervisor(port), "Name") != OURS
+    except (OSError, ValueError):  # whoever inherited it is out of sight
+        return True
+
+
+def _supervisor(process: int) -> int:
+    """Return the first process that is none of lvsd's children, from one upwards.
+
+    Raise OSError, or ValueError.
+    """
+    while _status(process, "Name").startswith(OUR_CHILDREN):
+        process = int(_status(process, "PPid"))
+    return process
 
 
 def _status(process: int, key: str) -> str:

@@ -37,7 +37,7 @@ from lvsd.net.watch import Watch
 from lvsd.running.complaints import Complaints
 from lvsd.running.jobs import Job, Jobs
 from lvsd.signals import StoppedError
-from lvsd.supervisor import obstacles, own_ports
+from lvsd.supervisor import obstacles, orphans, own_ports
 from lvsd.supervisor.conversation import Conversation
 from lvsd.supervisor.errand import Errand
 from lvsd.supervisor.host import look
@@ -162,6 +162,7 @@ class Supervisor:
         then("end the process that forks", self._forker.close)
         self._forker.start(loop)
         await _ready_a_thread(loop)
+        await to_thread(orphans.outlive, _say_orphan, self._stop.check)
         said = await to_thread(machine.take_over, journal)
         _say(said, log.warning, "cleaned up what a killed lvsd left")
         changes = machine.Machine(journal)
@@ -348,6 +349,10 @@ async def _ready_a_thread(loop: asyncio.AbstractEventLoop) -> None:
 
 def _undo(changes: machine.Machine) -> None:
     _say(changes.undo(), log.info, "put back")
+
+
+def _say_orphan(process: int) -> None:
+    log.warning("waiting for the engine of an lvsd that was killed to end", process=process)
 
 
 def _cancel(task: asyncio.Task[None]) -> None:

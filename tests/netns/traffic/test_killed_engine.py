@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from lvsd.errors import KernelError
 from lvsd.lab import Lab, programs
 from lvsd.lab.wait import until
 from tests.netns.traffic.site import Site, both
@@ -99,7 +101,7 @@ def test_engines_that_die_in_a_loop_end_the_daemon_which_puts_everything_back(la
 def test_no_process_outlives_the_daemon(lab: Lab, number: signal.Signals) -> None:
     daemon = programs.lvsd(lab.director, both(lab, PORT, RPORT))
     engine = daemon.engine
-    forker = int(Path(f"/proc/{engine}/stat").read_text("ascii").rpartition(")")[2].split()[1])
+    forker = forker_of(engine)
     daemon.process.send_signal(number)
     daemon.process.wait()
     assert until(lambda: has_ended(engine) and has_ended(forker))
@@ -107,3 +109,52 @@ def test_no_process_outlives_the_daemon(lab: Lab, number: signal.Signals) -> Non
         assert daemon.process.returncode == 0
     else:
         lab.director.run(["nft", "delete table inet lvsd_guard"], check=False)
+
+
+def forker_of(engine: int) -> int:
+    """Return the process that forked an engine."""
+    return int(Path(f"/proc/{engine}/stat").read_text("ascii").rpartition(")")[2].split()[1])
+
+
+@pytest.fixture
+def orphan(lab: Lab) -> Iterator[int]:
+    """Kill an lvsd whose engine hangs, and stop what would kill that."""
+    daemon = programs.lvsd(lab.director, both(lab, PORT, RPORT))
+    engine = daemon.engine
+    forker = forker_of(engine)
+    for process in (engine, forker):
+        os.kill(process, signal.SIGSTOP)
+    daemon.process.kill()
+    daemon.process.wait()
+    yield engine
+    with suppress(ProcessLookupError):
+        os.kill(engine, signal.SIGKILL)
+    os.kill(forker, signal.SIGCONT)
+    assert until(lambda: has_ended(engine) and has_ended(forker))
+
+
+def test_a_start_waits_for_the_hanging_engine_of_an_lvsd_that_was_killed(
+    lab: Lab, orphan: int
+) -> None:
+    director = lab.director
+    log = director.directory / "next.log"
+    with log.open("wb") as written:
+        command: list[str | Path] = [sys.executable, "-m", "lvsd", "-c"]
+        file = director.directory / "lvsd.toml"
+        daemon = director.spawn([*command, file], stdout=written, stderr=written)
+    waits = '"event": "waiting for the engine of an lvsd that was killed to end"'
+    assert until(lambda: waits in log.read_text("utf-8"))
+    assert f'"process": {orphan},' in log.read_text("utf-8")
+    os.kill(orphan, signal.SIGKILL)
+    try:
+        assert until(lambda: '"event": "ready"' in log.read_text("utf-8"))
+    finally:
+        daemon.terminate()
+    assert daemon.wait() == 0
+
+
+def test_a_start_beside_an_engine_that_stays_says_how_to_end_it(lab: Lab, orphan: int) -> None:
+    with pytest.raises(KernelError) as refused:
+        programs.lvsd(lab.director, both(lab, PORT, RPORT))
+    assert f"does not end, pid {orphan}; end it by `kill -9 {orphan}`" in str(refused.value)
+    lab.director.run(["nft", "delete table inet lvsd_guard"], check=False)
