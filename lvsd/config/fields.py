@@ -216,7 +216,7 @@ def control(value: object) -> Path:
     if text.rpartition("/")[2] in {"", ".", ".."}:
         raise ValueError(f"{shown(text)} names a directory, expected a socket in it")
     if not text.isprintable():
-        raise ValueError(f"{shown(text)} has marks that do not show, expected {expected}")
+        raise ValueError(f"{shown(text)} has unprintable characters, expected {expected}")
     if (length := len(bytes(path))) > MAX_SOCKET_PATH:
         raise ValueError(f"{shown(text)} has {length} bytes, expected {expected}")
     return path

@@ -27,6 +27,8 @@ TIMEOUT_S = 30.0
 """How long a daemon under full load may take to accept, and for the next line of its answer."""
 
 _TIMEVAL: Final = struct.Struct("@ll")
+_UCRED: Final = struct.Struct("@iII")
+"""Process, user and group at the other end (unix(7), SO_PEERCRED)."""
 
 
 def default_path() -> Path:
@@ -78,6 +80,13 @@ class ControlClient:
         """Hang up."""
         self._lines.close()
         self._socket.close()
+
+    @property
+    def daemon_pid(self) -> int:
+        """The process that listens; 0 where this one's pid namespace does not show it."""
+        peer = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        pid: int = _UCRED.unpack(peer)[0]
+        return pid
 
     def call(self, method: str, **params: object) -> Any:
         """Return the result of a method. Raise `ControlError` with the daemon's refusal."""

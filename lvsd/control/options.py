@@ -109,7 +109,7 @@ Options of a list:
   --persistent-conn   templates of persistence per server
   --tun-info          kind, port and checksum of tunnels
   --nosort            services and servers in the daemon's own order
-  --sort              sorted by address, as they are anyhow
+  --sort              sorted by address, which is the default
   --connection  -c    connections instead of services
   --timeout           timeouts (tcp tcpfin udp) instead of services
   --json              for programs

@@ -95,11 +95,14 @@ class Admission:
         return None
 
     def room(self) -> dict[str, int]:
-        """Return how many entries there are, how many are kept for others, how many may be."""
+        """Return how many entries there are, how many more are reserved, how many may be."""
+        bound = self._settings.max_connections
+        if bound != self._bound:
+            self._divide(bound)
         return {
             "entries": len(self._table),
             "reserved": self._shares.unused,
-            "max_connections": self._settings.max_connections,
+            "max_connections": bound,
         }
 
     def counters(self) -> dict[str, int]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import subprocess
 import time
 from dataclasses import replace
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from lvsd.doctor.snapshot import Question
 
 _NETSTAT: Final = Path("/proc/net/netstat")
+_OUR_NAMESPACE: Final = Path("/proc/thread-self/ns/net")
 _NFT_TIMEOUT_S: Final = 10.0
 _LISTABLE: Final = 20_000
 _ASKED: Final = 100
@@ -45,7 +48,8 @@ def gather(config: Path | None, control: Path | None, patience_s: float = PATIEN
 
     The services are the running daemon's; without one the configuration's. Without ``control``
     the daemon is asked where ``config`` says, and without both where lvsadm would ask. Raise
-    UsageError when there is neither a daemon nor a configuration, KernelError, PrivilegeError.
+    UsageError when there is neither a daemon nor a configuration, or when the daemon is in another
+    network namespace, of which nothing can be seen here; KernelError, PrivilegeError.
     """
     faults: tuple[str, ...] = ()
     services: tuple[Service, ...] = ()
@@ -58,13 +62,20 @@ def gather(config: Path | None, control: Path | None, patience_s: float = PATIEN
             place = control or read.daemon.control
     daemon, silence = None, ""
     try:
-        daemon, services = _ask(place, services)
+        pid, daemon, services = _ask(place, services)
     except ControlError as error:
         silence = str(error)
         if config is None:
             raise UsageError(f"{silence}; or say which configuration with -c FILE") from error
+    else:
+        if _is_elsewhere(pid):
+            where = ["-c", str(config)] if config else ["--control", str(place)]
+            again = shlex.join(["nsenter", "-t", str(pid), "-n", "lvsd", "doctor", *where])
+            raise UsageError(f"lvsd (pid {pid}) runs in another network namespace: use `{again}`")
     begin = time.monotonic()
-    asked = Snapshot(services, daemon, _machine(services), faults=faults, silence=silence)
+    asked = Snapshot(
+        services, daemon, _machine(services), Answers(), faults, silence, str(config or "")
+    )
     asked = replace(asked, machine=replace(asked.machine, client_ways=_client_ways(asked, place)))
     found = _with_answers(asked, patience_s)
     if daemon is None:
@@ -82,11 +93,22 @@ def _later(place: Path, before: Daemon, seconds: float) -> Daemon:
     return Daemon(status["drops"], status["groups"], before.groups, seconds)
 
 
-def _ask(place: Path, known: tuple[Service, ...]) -> tuple[Daemon, tuple[Service, ...]]:
+def _ask(place: Path, known: tuple[Service, ...]) -> tuple[int, Daemon, tuple[Service, ...]]:
+    """Return the daemon's pid, what it says of itself, and its services. Raise ControlError."""
     with ControlClient(place) as client:
+        pid = client.daemon_pid
         status = client.call("status")
         services = running(client.items("list"), known)
-    return Daemon(status["drops"], status["groups"]), services
+    return pid, Daemon(status["drops"], status["groups"]), services
+
+
+def _is_elsewhere(pid: int) -> bool:
+    """Whether a process is in another network namespace; False where that cannot be seen."""
+    try:
+        theirs = Path(f"/proc/{pid}/ns/net").stat()
+    except OSError:
+        return False
+    return not os.path.samestat(theirs, _OUR_NAMESPACE.stat())
 
 
 def _client_ways(snapshot: Snapshot, place: Path) -> dict[bytes, str]:

@@ -1,7 +1,8 @@
-"""Commands for a real server that several checks have to give. Pure."""
+"""Commands of lvsd's own that checks give as remedies. Pure."""
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from lvsd.doctor import questions
@@ -9,6 +10,11 @@ from lvsd.packet.address import text
 
 if TYPE_CHECKING:
     from lvsd.doctor.snapshot import Server, Snapshot
+
+
+def cleanup(snapshot: Snapshot) -> str:
+    """Return the command that removes what a killed daemon left behind."""
+    return f"lvsd cleanup -c {shlex.quote(snapshot.config or 'FILE')}"
 
 
 def up(snapshot: Snapshot, server: Server, mss: str = "auto") -> str:

@@ -67,8 +67,16 @@ def _lines(result: Result) -> Iterator[str]:
         if finding.where:
             yield from _wrapped(f"where: {finding.where}")
         if finding.remedy:
-            yield from _wrapped(f"mend it at {finding.at}:" if finding.at else "mend it:")
+            yield from _wrapped(_introduction(finding))
             yield from _command(finding.remedy)
+
+
+def _introduction(finding: Finding) -> str:
+    """Return what stands before a remedy: where it is to be used."""
+    if not finding.at:
+        return "fix it:"
+    preposition = "in" if finding.at.startswith("the configuration") else "on"
+    return f"fix it {preposition} {finding.at}:"
 
 
 def _wrapped(sentence: str, mark: str = "") -> list[str]:

@@ -281,7 +281,8 @@ class Answers:
 class Snapshot:
     """Everything. ``daemon`` is None when none answers, and ``silence`` says why.
 
-    ``faults`` are those of the configuration, finished lines.
+    ``config`` is the file with the configuration, as it was named; empty without one. ``faults``
+    are those of the configuration, finished lines.
     """
 
     services: tuple[Service, ...] = ()
@@ -290,6 +291,7 @@ class Snapshot:
     answers: Answers = Answers()
     faults: tuple[str, ...] = ()
     silence: str = ""
+    config: str = ""
 
     def members(self, *modes: str) -> Iterator[tuple[Service, Server]]:
         """Yield every service with each real server that is another host; of these modes, if any.

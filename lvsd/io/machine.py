@@ -49,6 +49,8 @@ Place: TypeAlias = tuple[str, bytes]
 _AT_ONCE: Final = 64
 """Addresses that are put on interfaces in one go: a stop is heeded in between."""
 
+_START: Final = "start in this network namespace"
+
 _Change = TypeVar("_Change", LinkChange, TableChange)
 
 
@@ -64,7 +66,7 @@ class Machine:
         self._path = journal
         self._journal = Journal.of_this_process()
         if left := Journal.read(journal):
-            _refuse_if_alive(left)
+            _refuse_if_alive(left, _START)
             self._journal.sysctls, self._journal.addresses = left.sysctls, left.addresses
             self._journal.links, self._journal.settings = left.links, left.settings
             self._journal.tables = left.tables
@@ -310,7 +312,7 @@ def put_back(journal: Path) -> list[str]:
     if left is None:
         remove(journal)
         return []
-    _refuse_if_alive(left)
+    _refuse_if_alive(left, "put back what lvsd changed")
     return undo(left, journal)[0]
 
 
@@ -322,7 +324,7 @@ def cleanup(journal: Path) -> list[str]:
     """
     left = Journal.read(journal)
     if left:
-        _refuse_if_alive(left)
+        _refuse_if_alive(left, "clean up")
     if table_stands() and (reader := reader_of_table()):
         raise KernelError(
             "remove nftables table inet lvsd",
@@ -341,7 +343,7 @@ def take_over(journal: Path) -> list[str]:
     """
     left = Journal.read(journal)
     if left:
-        _refuse_if_alive(left)
+        _refuse_if_alive(left, _START)
     if table_stands() and (not is_ours() or reader_of_table()):
         return undo(left, journal)[0] if left else []
     return _clear(left, journal)
@@ -370,11 +372,11 @@ def reader_of_table() -> QueueStatistics | None:
     return next((each for each in queues() if number in {None, each.queue}), None)
 
 
-def _refuse_if_alive(journal: Journal) -> None:
+def _refuse_if_alive(journal: Journal, operation: str) -> None:
     if journal.writer_lives():
         raise KernelError(
-            "take over this network namespace",
-            f"lvsd runs in it, pid {journal.pid}",
+            operation,
+            f"lvsd runs in this network namespace, pid {journal.pid}",
             f"stop it first, such as by `kill {journal.pid}`",
         )
 

@@ -39,6 +39,13 @@ ONE_LINE: Final = (
 )
 """What leaves of tcpdump's lines what fits: MACs, ends, flags, length, and the request's line."""
 
+LOG_LINE: Final = (
+    r's/^\{(.*), "event": "(.*)", "level": "([a-z]+)", "timestamp": "[^T]*T([0-9:]+).*$'
+    r"/\4 \3: \2; \1/;"
+    r's/"([^" ]*)"/\1/g'
+)
+"""What makes of the log's JSON a line that begins with time, level and event, without quotes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pane:
@@ -143,7 +150,8 @@ def _log(director: Window, lab: Lab, daemon: Daemon) -> Window:
     tables = "lvsadm -Ln && echo && lvsadm -Lnc"
     without = f"echo {shlex.quote(f'In the director: {AGAIN}')}"
     watch = f"exec watch -t -n {WATCH_S} {shlex.quote(f'{tables} || {without}')}"
-    follow = f"exec tail -n 50 -F {shlex.quote(str(daemon.log_file))}"
+    log_file = shlex.quote(str(daemon.log_file))
+    follow = f"tail -n 50 -F {log_file} | sed -uE {shlex.quote(LOG_LINE)}"
     panes = [
         Pane("services and connections", hosts.inside(space, "sh", "-c", watch)),
         Pane("lvsd's log", hosts.inside(space, "sh", "-c", follow)),

@@ -78,8 +78,8 @@ def status(
         say(json.dumps(report, indent=2))
         return os.EX_OK if good else NOT_GOOD
     for finding in findings:
-        mend = f"; mend it by `{finding.remedy}`" if finding.remedy else ""
-        say(f"{'good ' if finding.good else 'WRONG'}  {finding.what}{mend}")
+        remedy = f"; fix it with `{finding.remedy}`" if finding.remedy else ""
+        say(f"{'good ' if finding.good else 'WRONG'}  {finding.what}{remedy}")
     if counts:
         say("packets: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
     return os.EX_OK if good else NOT_GOOD

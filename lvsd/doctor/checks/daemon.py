@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lvsd.doctor import remedies
 from lvsd.doctor.finding import Check, Finding, Level
 from lvsd.io.ruleset import DRAFT, TABLE
 
@@ -23,37 +24,37 @@ def look(snapshot: Snapshot) -> Iterator[Finding]:
     if snapshot.daemon is None:
         yield Finding(
             Level.WARNING,
-            f"its counters are unknown: {snapshot.silence}",
+            f"its counters are unknown, as it does not answer: {snapshot.silence}",
             remedy="systemctl start lvsd",
         )
         if tables and not snapshot.machine.queue_is_read:
             yield Finding(
                 *_left(tables),
                 where="nftables " + ", ".join(f"table inet {name}" for name in tables),
-                remedy="lvsd cleanup -c FILE",
+                remedy=remedies.cleanup(snapshot),
             )
     elif TABLE not in tables:
         yield Finding(
             Level.PROBLEM,
-            "somebody removed the nftables table: no packet comes to lvsd",
+            "the nftables table was removed: no packet reaches lvsd",
             where=f"nftables table inet {TABLE}",
             remedy="systemctl restart lvsd",
         )
     if snapshot.answers.unasked:
         yield Finding(
             Level.WARNING,
-            f"there are too many servers: {snapshot.answers.unasked} questions were not asked",
+            f"too many servers: {snapshot.answers.unasked} questions were not sent",
         )
 
 
 def _left(tables: tuple[str, ...]) -> tuple[Level, str]:
     """Return how bad it is that these tables stand without a daemon, and what it means."""
     if set(tables) == {DRAFT}:
-        left = "an lvsd that was killed left the draft of its rules, which no packet meets"
+        left = "a killed lvsd left a draft of its rules behind, which no packet meets"
         return Level.WARNING, left
     return (
         Level.PROBLEM,
-        "nobody runs, but the nftables table of lvsd stands: packets are dropped",
+        "lvsd does not run, but its nftables table is still there: packets are dropped",
     )
 
 

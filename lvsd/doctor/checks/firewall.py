@@ -33,8 +33,8 @@ def look(snapshot: Snapshot) -> Iterator[Finding]:
         silent = _any_is_silent(snapshot, chain) if chain.hook == "forward" else refused
         yield Finding(
             Level.PROBLEM if silent else Level.WARNING,
-            f"policy drop in hook {chain.hook}, and no rule about untracked packets, "
-            f"as those of {' and '.join(_MODES[chain.hook])} are",
+            f"policy drop in hook {chain.hook}, and no rule about untracked packets: "
+            f"those of {' and '.join(_MODES[chain.hook])} are untracked",
             where=f"nftables chain {chain.family} {chain.table} {chain.name}",
             remedy=f"nft insert rule {chain.family} {chain.table} {chain.name} "
             "ct state untracked accept",

@@ -30,4 +30,6 @@ def look(snapshot: Snapshot) -> Iterator[Finding]:
                 )
 
 
-CHECK = Check("local server", "a director that serves, too, has the virtual address", look)
+CHECK = Check(
+    "local server", "where the director is a real server itself, it has the virtual address", look
+)

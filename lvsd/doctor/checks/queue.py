@@ -29,7 +29,7 @@ def look(snapshot: Snapshot) -> Iterator[Finding]:
     if errors := daemon.count("queue", "handler_errors"):
         yield Finding(
             Level.PROBLEM if daemon.lately("queue", "handler_errors") else Level.WARNING,
-            f"an error in lvsd, or in a scheduler, cost {errors} packets "
+            f"{errors} packets were lost to an error in lvsd, or in a scheduler, "
             f"{daemon.age('queue', 'handler_errors')}",
             remedy="journalctl -u lvsd -p err",
         )

@@ -55,4 +55,4 @@ def _prefix(server: Server) -> str:
     return f"{text(server.address)}/{8 * len(server.address)}"
 
 
-CHECK = Check("route", "there is a way to every real server", look)
+CHECK = Check("route", "there is a route to every real server", look)

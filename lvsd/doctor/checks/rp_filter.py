@@ -37,7 +37,7 @@ def look(snapshot: Snapshot) -> Iterator[Finding]:
                 yield Finding(
                     Level.PROBLEM,
                     f"rp_filter drops replies of {text(server.address)}: they come in by "
-                    f"{answer.interface}, the way there leads out of {way.name}",
+                    f"{answer.interface}, the route there leaves by {way.name}",
                     where=f"server {text(server.address)} (nat)",
                     remedy=_loosen(answer.interface),
                     silences=frozenset({(server.address, "nat")}),
@@ -46,11 +46,11 @@ def look(snapshot: Snapshot) -> Iterator[Finding]:
     if not (servers and strict and machine.rp_filter_drops):
         return
     silent = frozenset((server.address, "nat") for server in servers if server.is_silent)
-    others = "clients' whose way back leads elsewhere"
+    others = "those of clients whose route back leaves by another one"
     if astray := _astray(strict, machine.client_ways):
         strict = sorted({name for names, _, _ in astray for name in names})
         _, client, back = astray[0]
-        others = f"those of {text(client)}: the way back there leads out of {back}"
+        others = f"those of {text(client)}: the route back leaves by {back}"
     yield Finding(
         Level.PROBLEM if silent else Level.WARNING,
         f"rp_filter is strict and has dropped {machine.rp_filter_drops} packets on all "

@@ -35,7 +35,7 @@ def look(snapshot: Snapshot) -> Iterator[Finding]:
         answer = answers.echoes.get(asked)
         reached = answers.replied(questions.plain(machine, server))
         name, vip = text(server.address), text(service.vip)
-        tunnels = ", takes off no tunnels" if server.mode == "tun" else ""
+        tunnels = ", does not decapsulate" if server.mode == "tun" else ""
         if answer is not None:
             what = f"{name} does not take packets to {vip}: {answer.error}"
         elif reached:

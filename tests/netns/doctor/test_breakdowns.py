@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -290,13 +291,29 @@ def test_a_killed_daemons_table_is_a_problem_until_it_is_cleaned_up() -> None:
         daemon.process.wait()
         killed = standing.findings()
         [problem] = [each for each in killed if each.level == "problem"]
-        standing.mend(lab.director, problem, "-c", daemon.config_file)
+        standing.mend(lab.director, problem)
         cleaned = standing.findings()
 
-    off = f"its counters are unknown: lvsd is not running: nobody listens on {daemon.control}; "
-    stands = "nobody runs, but the nftables table of lvsd stands: packets are dropped"
+    off = "its counters are unknown, as it does not answer: lvsd is not running: "
+    off += f"nobody listens on {daemon.control}; "
+    stands = "lvsd does not run, but its nftables table is still there: packets are dropped"
     assert of(killed, "daemon") == [("problem", stands), ("warning", f"{off}start it")]
     assert [level for level, _ in of(cleaned, "daemon")] == ["warning"]
+
+
+def test_in_another_network_namespace_it_says_where_to_look() -> None:
+    with clinic(("nat",), families=("v4",)) as standing:
+        doctor = [sys.executable, "-m", "lvsd", "doctor"]
+        named = ["-c", str(standing.site.daemon.config_file)]
+        lost = standing.lab.client.run([*doctor, *named, "--json"], check=False)
+        again = f"nsenter -t {standing.site.daemon.process.pid} -n"
+        found = standing.lab.client.run([*again.split(), *doctor, *named], check=False)
+
+    where = f"lvsd (pid {standing.site.daemon.process.pid}) runs in another network namespace"
+    command = shlex.join([*again.split(), "lvsd", "doctor", *named])
+    assert (lost.returncode, lost.stdout) == (os.EX_USAGE, "")
+    assert lost.stderr == f"lvsd: {where}: use `{command}`\n"
+    assert found.returncode == 0, found.stdout
 
 
 def test_a_table_that_somebody_removes_stands_again_and_is_no_problem() -> None:

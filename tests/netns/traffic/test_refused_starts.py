@@ -105,7 +105,8 @@ def test_a_second_start_of_the_same_lvsd_names_the_first(lab: Lab, directory: Pa
     with running(lab, both(lab, PORT, 8080)) as site:
         tried = attempt(lab, directory, control=str(site.daemon.control))
 
-        assert_refused(tried, os.EX_OSERR, "lvsd runs in it", f"pid {site.daemon.process.pid}")
+        living = f"lvsd runs in this network namespace, pid {site.daemon.process.pid}"
+        assert_refused(tried, os.EX_OSERR, living)
         assert site.visits("v4", PORT, 2) == ["server1"] * 2
 
 

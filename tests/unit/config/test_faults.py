@@ -115,14 +115,14 @@ SCHEDULERS = "dh, fo, lblc, lblcr, lc, mh, nq, ovf, rr, sed, sh, wlc, wrr"
         (
             'control = "/run/\\u001b[2Jlvsd.sock"',
             (
-                'daemon.control: "/run/\\u001b[2Jlvsd.sock" has marks that do not show, '
+                'daemon.control: "/run/\\u001b[2Jlvsd.sock" has unprintable characters, '
                 "expected an absolute path of at most 107 bytes"
             ),
         ),
         (
             'control = "/run/\\u202elvsd.sock"',
             (
-                'daemon.control: "/run/\\u202elvsd.sock" has marks that do not show, '
+                'daemon.control: "/run/\\u202elvsd.sock" has unprintable characters, '
                 "expected an absolute path of at most 107 bytes"
             ),
         ),

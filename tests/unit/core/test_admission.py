@@ -219,6 +219,17 @@ def test_another_bound_of_the_table_is_divided_anew(version: int) -> None:
     assert [one.share.reserved, other.share.reserved] == [2 * ROOM, 0]
 
 
+def test_what_is_reserved_is_told_before_the_first_connection(version: int) -> None:
+    world = _world(version)
+    admission = world.balancer.flows.admission
+    assert admission.room() == {"entries": 0, "reserved": 0, "max_connections": ROOM}
+    world.serve(vport=80)
+    service = world.serve(vport=81)
+    assert admission.counters()["reserved"] == 2 * (ROOM // 4)
+    world.remove(service)
+    assert admission.room()["reserved"] == ROOM // 2
+
+
 def test_a_bound_that_is_changed_is_kept_from_the_next_connection_on(version: int) -> None:
     world = _world(version)
     service = world.serve("udp")

@@ -74,7 +74,7 @@ def test_a_table_that_somebody_removed_is_a_problem() -> None:
     good = snapshot()
     given = replace(good, machine=replace(good.machine, tables=("lvsd_guard",)))
 
-    missing = "somebody removed the nftables table: no packet comes to lvsd"
+    missing = "the nftables table was removed: no packet reaches lvsd"
     assert said(daemon.CHECK, given) == [("problem", missing)]
 
 
@@ -88,8 +88,9 @@ def test_a_table_that_somebody_removed_is_a_problem() -> None:
 def test_the_tables_that_a_dead_daemon_left_are_named(tables: tuple[str, ...], where: str) -> None:
     good = snapshot()
     machine = replace(good.machine, tables=tables, queue_is_read=False)
-    _, finding = daemon.CHECK.look(replace(good, machine=machine, daemon=None))
-    assert finding.where == where
+    given = replace(good, machine=machine, daemon=None, config="/etc/a b.toml")
+    _, finding = daemon.CHECK.look(given)
+    assert (finding.where, finding.remedy) == (where, "lvsd cleanup -c '/etc/a b.toml'")
 
 
 def test_the_draft_of_a_killed_daemon_drops_no_packets() -> None:
@@ -98,24 +99,26 @@ def test_the_draft_of_a_killed_daemon_drops_no_packets() -> None:
     _, told = said(daemon.CHECK, replace(good, machine=machine, daemon=None))
     assert told == (
         "warning",
-        "an lvsd that was killed left the draft of its rules, which no packet meets",
+        "a killed lvsd left a draft of its rules behind, which no packet meets",
     )
 
 
 def test_a_table_that_another_daemon_may_serve_is_no_problem() -> None:
     given = replace(snapshot(), daemon=None, silence="nobody listens")
-    assert said(daemon.CHECK, given) == [("warning", "its counters are unknown: nobody listens")]
+    assert said(daemon.CHECK, given) == [
+        ("warning", "its counters are unknown, as it does not answer: nobody listens")
+    ]
 
 
 def test_questions_that_were_left_out_are_a_warning() -> None:
     given = replace(snapshot(), answers=Answers(unasked=3))
-    expected = "there are too many servers: 3 questions were not asked"
+    expected = "too many servers: 3 questions were not sent"
     assert said(daemon.CHECK, given) == [("warning", expected)]
 
 
 def test_errors_in_handling_packets_are_a_problem() -> None:
     given = replace(snapshot(), daemon=Daemon(groups={"queue": {"handler_errors": 2}}))
-    expected = "an error in lvsd, or in a scheduler, cost 2 packets since it began"
+    expected = "2 packets were lost to an error in lvsd, or in a scheduler, since it began"
     assert said(queue.CHECK, given) == [("problem", expected)]
 
 
@@ -155,7 +158,7 @@ def test_errors_that_are_over_are_only_a_warning(before: int, level: str) -> Non
     given = replace(snapshot(), daemon=Daemon({}, now, since, seconds=2.1))
     [(found, what)] = said(queue.CHECK, given)
     assert found == level
-    assert what.endswith(f"cost 2 packets since it began, {2 - before} in the last 2 s")
+    assert what.endswith(f"since it began, {2 - before} in the last 2 s")
 
 
 # --- the firewall, rp_filter ----------------------------------------------------------------
@@ -218,7 +221,7 @@ def test_the_interfaces_are_named_whose_filter_drops_the_requests_of_known_clien
         "interface front",
         "sysctl -w net.ipv4.conf.front.rp_filter=2",
     )
-    assert "those of 198.51.100.7: the way back there leads out of back" in finding.what
+    assert "those of 198.51.100.7: the route back leaves by back" in finding.what
 
 
 # --- neighbours and replies -----------------------------------------------------------------

@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING
 
-from lvsd.doctor.finding import Check, Finding, Level
+import pytest
+
+from lvsd.doctor.finding import Check, Finding, Level, Result
 from lvsd.doctor.report import WIDTH, as_json, as_text, results
 from lvsd.doctor.snapshot import Snapshot
 
@@ -45,13 +47,27 @@ def test_the_text_says_all_in_sixty_columns() -> None:
         "PROBLEM  bad: the real server 10.0.0.12 answers ARP for\n"
         "         198.51.100.10\n"
         "         where: interface back, MAC 02:00:0a:00:00:0c\n"
-        "         mend it at 10.0.0.12:\n"
+        "         fix it on 10.0.0.12:\n"
         "           lvsd realserver up --mode tun --vip \\\n"
         "             2001:db8:51::10 --tunnel ipip --from \\\n"
         "             fd00:10::1\n"
         "warning  bad: may be\n"
         "         where: interface back\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("at", "said"),
+    [
+        ("", "fix it:"),
+        ("10.0.0.12", "fix it on 10.0.0.12:"),
+        ("the configuration, [daemon]", "fix it in the configuration, [daemon]:"),
+    ],
+)
+def test_the_text_says_where_a_remedy_is_to_be_used(at: str, said: str) -> None:
+    finding = Finding(Level.PROBLEM, "it is broken", remedy="do so", at=at)
+    lines = as_text([Result(GOOD, (finding,))]).splitlines()
+    assert [line.strip() for line in lines[1:]] == [said, "do so"]
 
 
 def test_a_command_of_several_lines_is_one_to_a_shell() -> None:

@@ -22,7 +22,7 @@ from lvsd.io.journal import (
     remove,
     this_namespace,
 )
-from lvsd.io.machine import Machine, cleanup
+from lvsd.io.machine import Machine, cleanup, put_back
 from lvsd.io.undo import Unfinished, undo
 
 if TYPE_CHECKING:
@@ -200,8 +200,14 @@ def test_a_process_that_ended_but_was_not_waited_for_does_not_live() -> None:
 def test_a_living_writer_keeps_others_out(tmp_path: Path) -> None:
     path = tmp_path / "journal.json"
     Machine(path)
-    for intrude in (Machine, cleanup):
-        with pytest.raises(KernelError, match=f"lvsd runs in it, pid {os.getpid()}"):
+    intrusions = {
+        "start in this network namespace": Machine,
+        "clean up": cleanup,
+        "put back what lvsd changed": put_back,
+    }
+    for operation, intrude in intrusions.items():
+        why = f"{operation}: lvsd runs in this network namespace, pid {os.getpid()}; stop it first"
+        with pytest.raises(KernelError, match=f"^{why}"):
             intrude(path)
 
 
