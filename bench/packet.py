@@ -140,14 +140,14 @@ def _answer(version: int, protocol: int) -> Packet:
 
 def _translation(version: int, protocol: int) -> Translation:
     # Older revisions can at least run the other benchmarks.
-    from forwarders.base import Hop  # noqa: PLC0415 - see above
+    from forwarders.base import Ends  # noqa: PLC0415 - see above
     from forwarders.fullnat import Fullnat  # noqa: PLC0415 - same reason
     from lvsd.packet.client_address import ClientAddressCounts  # noqa: PLC0415 - same reason
     from lvsd.packet.translator import Translator  # noqa: PLC0415 - same reason
 
     cip, vip, rip = ENDS[version]
     client, virtual, real, local = (cip, CPORT), (vip, VPORT), (rip, RPORT), _local(version)
-    plan = Fullnat().plan(Hop(*virtual, *real, local, client))
+    plan = Fullnat().plan(Ends(*virtual, *real, local, client))
     translator = Translator(plan, protocol, ClientAddressCounts())
     return translator.translation(
         key(protocol, *client, *virtual), key(protocol, *real, *local), ISN

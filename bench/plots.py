@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
 
     from lvsd.bench.quality import Quality
-    from lvsd.bench.schedulers import Plan, Results
+    from lvsd.bench.schedulers import Results, Selection
 
 BLUE: Final = "#0072B2"
 """Of Okabe and Ito's palette."""
@@ -58,17 +58,17 @@ STYLE: Final[Any] = {
 }
 
 
-def draw(plan: Plan, results: Results, folder: Path) -> None:
+def draw(selection: Selection, results: Results, folder: Path) -> None:
     """Write the pictures of what was simulated."""
     with mpl.rc_context(STYLE):
         for name, figure in (
-            ("imbalance", _imbalance(plan, results.quality)),
-            ("fairness", _fairness(plan, results.quality)),
+            ("imbalance", _imbalance(selection, results.quality)),
+            ("fairness", _fairness(selection, results.quality)),
         ):
             figure.savefig(folder / f"{name}.png", dpi=DPI, facecolor="white")
 
 
-def _imbalance(plan: Plan, qualities: tuple[Quality, ...]) -> Figure:
+def _imbalance(selection: Selection, qualities: tuple[Quality, ...]) -> Figure:
     columns = min(PER_ROW, len(qualities))
     rows = math.ceil(len(qualities) / columns)
     size = max(NARROWEST_INCHES, columns * PANEL_INCHES[0]), rows * PANEL_INCHES[1] + HEAD_INCHES
@@ -77,10 +77,10 @@ def _imbalance(plan: Plan, qualities: tuple[Quality, ...]) -> Figure:
     _entitle(
         figure,
         "Imbalance over time: the greatest active/weight by the mean of all servers, 1 is best",
-        f"{_where(plan)}, their means; grey lines are the other schedulers",
+        f"{_where(selection)}, their means; grey lines are the other schedulers",
     )
     known = [value for each in qualities for value in each.imbalances if value is not None]
-    step_s = plan.duration_s / SAMPLES
+    step_s = selection.duration_s / SAMPLES
     times = [step_s * number for number in range(1, SAMPLES + 1)]
     for place, panel in enumerate(panels):
         panel.set_visible(place < len(qualities))
@@ -97,7 +97,7 @@ def _imbalance(plan: Plan, qualities: tuple[Quality, ...]) -> Figure:
         panel.plot(times, _gaps(own), color=BLUE, linewidth=1.3)
         panel.set_yscale("log")
         panel.set_ylim(0.95, max([LEAST_GREATEST, *(1.1 * value for value in known)]))
-        panel.set_xlim(0, plan.duration_s)
+        panel.set_xlim(0, selection.duration_s)
         _plain_ticks(panel.yaxis)
     figure.supxlabel("virtual time in s")
     figure.supylabel("greatest by mean")
@@ -113,7 +113,7 @@ def _gaps(quality: Quality) -> list[float]:
     return [math.nan if value is None else value for value in quality.imbalances]
 
 
-def _fairness(plan: Plan, qualities: tuple[Quality, ...]) -> Figure:
+def _fairness(selection: Selection, qualities: tuple[Quality, ...]) -> Figure:
     size = NARROWEST_INCHES, len(qualities) * ROW_INCHES + HEAD_INCHES
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
@@ -125,7 +125,7 @@ def _fairness(plan: Plan, qualities: tuple[Quality, ...]) -> Figure:
     _entitle(
         figure,
         "Fairness: each server's share of the connections over its share by weight, 1 is best",
-        f"{_where(plan)}; a dot is one server in one seed, J is Jain's index of active/weight",
+        f"{_where(selection)}; a dot is one server in one seed, J is Jain's index of active/weight",
     )
     for row, each in enumerate(qualities):
         shown = [max(FAINTEST, value) for value in each.ratios]
@@ -157,5 +157,6 @@ def _entitle(figure: Figure, first: str, second: str) -> None:
     figure.suptitle(f"{first}\n{second}", x=0.01, horizontalalignment="left", fontsize=10)
 
 
-def _where(plan: Plan) -> str:
-    return f"{plan.workload}, {plan.simulated:,} servers, seeds {plan.seeds[0]} to {plan.seeds[-1]}"
+def _where(selection: Selection) -> str:
+    first, last = selection.seeds[0], selection.seeds[-1]
+    return f"{selection.workload}, {selection.simulated:,} servers, seeds {first} to {last}"

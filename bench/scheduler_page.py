@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from bench.harness import ROOT
 from bench.report import machine, put
 from lvsd.arguments import Parser
-from lvsd.bench.options import add_arguments, plan
+from lvsd.bench.options import add_arguments, selection
 from lvsd.bench.report import tables
 from lvsd.bench.schedulers import run
 from lvsd.bench.tables import markdown
@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> None:
     """Measure, and write page and pictures. Raise LvsdError."""
     parser = Parser(prog=COMMAND, description=__doc__, allow_abbrev=False)
     add_arguments(parser)
-    asked = plan(parser.parse_args(argv))
+    asked = selection(parser.parse_args(argv))
     results = run(asked, lambda text: sys.stderr.writelines([text, "\n"]))
     head = f"`{shlex.join([*COMMAND.split(), *argv])}`, {machine()}:\n\n"
     for part, found in tables(asked, results).items():

@@ -14,10 +14,10 @@ End: TypeAlias = tuple[bytes, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Hop:
+class Ends:
     """The ends that a connection has: virtual and real. Addresses packed, ports host order.
 
-    Both ports are None where they are the same: then a packet keeps the one it has, and one hop
+    Both ports are None where they are the same: then a packet keeps the one it has, and one object
     stands for every port (a service of any port has as many as clients think of).
 
     ``local`` is the director's own end towards the real server: the source of a tunnel (port 0),
@@ -43,7 +43,7 @@ class Forwarder(ABC):
 
     ``maps_port``       the real server's port may be another than the virtual one
     ``bypasses``        replies do not come back through the director
-    ``needs_source``    a plan needs an address of the director: `Hop.local`
+    ``needs_source``    a plan needs an address of the director: `Ends.local`
     ``per_connection``  a plan names the client, so that each connection has one of its own
     """
 
@@ -56,5 +56,5 @@ class Forwarder(ABC):
     per_connection: ClassVar[bool] = False
 
     @abstractmethod
-    def plan(self, hop: Hop) -> Plan:
-        """Return the steps for both directions of a connection over ``hop``."""
+    def plan(self, ends: Ends) -> Plan:
+        """Return the steps for both directions of a connection over ``ends``."""

@@ -22,7 +22,7 @@ from forwarders.base import Forwarder
 from forwarders.plan import NextHop, Plan
 
 if TYPE_CHECKING:
-    from forwarders.base import Hop
+    from forwarders.base import Ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,6 @@ class Dr(Forwarder):
     option: ClassVar = "-g"
     bypasses: ClassVar = True
 
-    def plan(self, hop: Hop) -> Plan:
+    def plan(self, ends: Ends) -> Plan:
         """Hand the packet to the real server's MAC."""
-        return Plan(request=(NextHop(hop.rip),), reply=None)
+        return Plan(request=(NextHop(ends.rip),), reply=None)

@@ -30,7 +30,7 @@ from forwarders.plan import (
 )
 
 if TYPE_CHECKING:
-    from forwarders.base import Hop
+    from forwarders.base import Ends
     from forwarders.plan import Step
 
 ClientAddress: TypeAlias = Literal["toa", "proxy-v2", "none"]
@@ -54,24 +54,24 @@ class Fullnat(Forwarder):
     client_address: ClientAddress = "toa"
     toa_kind: int = TOA_KIND
 
-    def plan(self, hop: Hop) -> Plan:
+    def plan(self, ends: Ends) -> Plan:
         """Exchange both ends on the way in, and back on the way out.
 
-        Raise ValueError unless ``hop`` names every end, ports included.
+        Raise ValueError unless ``ends`` names every end, ports included.
         """
-        if hop.local is None or hop.client is None or hop.rport is None or hop.vport is None:
+        if ends.local is None or ends.client is None or ends.rport is None or ends.vport is None:
             raise ValueError("FULLNAT needs the client, a local address and all ports")
         told: tuple[Step, ...] = ()
         if self.client_address == "toa":
-            told = (InsertToa(*hop.client, self.toa_kind),)
+            told = (InsertToa(*ends.client, self.toa_kind),)
         elif self.client_address == "proxy-v2":
-            told = (InsertProxyHeader(*hop.client, hop.vip, hop.vport),)
+            told = (InsertProxyHeader(*ends.client, ends.vip, ends.vport),)
         return Plan(
             request=(
-                SetSource(*hop.local),
-                SetDestination(hop.rip, hop.rport),
+                SetSource(*ends.local),
+                SetDestination(ends.rip, ends.rport),
                 Renumber(),
                 *told,
             ),
-            reply=(SetSource(hop.vip, hop.vport), SetDestination(*hop.client), Renumber()),
+            reply=(SetSource(ends.vip, ends.vport), SetDestination(*ends.client), Renumber()),
         )

@@ -21,7 +21,7 @@ from forwarders.base import Forwarder
 from forwarders.plan import Deliver, Plan
 
 if TYPE_CHECKING:
-    from forwarders.base import Hop
+    from forwarders.base import Ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,6 @@ class Local(Forwarder):
     option: ClassVar = ""
     bypasses: ClassVar = True
 
-    def plan(self, hop: Hop) -> Plan:  # noqa: ARG002 - no end is exchanged
+    def plan(self, ends: Ends) -> Plan:  # noqa: ARG002 - no end is exchanged
         """Leave the packet as it is."""
         return Plan(request=(Deliver(),), reply=None)

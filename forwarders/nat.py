@@ -23,7 +23,7 @@ from forwarders.base import Forwarder
 from forwarders.plan import Plan, SetDestination, SetSource
 
 if TYPE_CHECKING:
-    from forwarders.base import Hop
+    from forwarders.base import Ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +35,9 @@ class Nat(Forwarder):
     option: ClassVar = "-m"
     maps_port: ClassVar = True
 
-    def plan(self, hop: Hop) -> Plan:
+    def plan(self, ends: Ends) -> Plan:
         """Exchange VIP:vport for RIP:rport on the way in, and back on the way out."""
         return Plan(
-            request=(SetDestination(hop.rip, hop.rport),),
-            reply=(SetSource(hop.vip, hop.vport),),
+            request=(SetDestination(ends.rip, ends.rport),),
+            reply=(SetSource(ends.vip, ends.vport),),
         )

@@ -23,7 +23,7 @@ from forwarders.base import Forwarder
 from forwarders.plan import Encapsulate, Plan, TunnelKind
 
 if TYPE_CHECKING:
-    from forwarders.base import Hop
+    from forwarders.base import Ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +44,12 @@ class Tun(Forwarder):
     port: int = 0
     checksum: bool = False
 
-    def plan(self, hop: Hop) -> Plan:
-        """Wrap the packet; ``hop.local`` is where the tunnel begins.
+    def plan(self, ends: Ends) -> Plan:
+        """Wrap the packet; ``ends.local`` is where the tunnel begins.
 
         Raise ValueError without one: there is no route to the real server.
         """
-        if hop.local is None:
+        if ends.local is None:
             raise ValueError("a tunnel needs an address of the director to begin at")
-        step = Encapsulate(hop.local[0], hop.rip, self.kind, self.port, self.checksum)
+        step = Encapsulate(ends.local[0], ends.rip, self.kind, self.port, self.checksum)
         return Plan(request=(step,), reply=None)

@@ -1,4 +1,4 @@
-"""Every error that lvsd raises, divided by who can mend it.
+"""Every error that lvsd raises, divided by who can fix it.
 
 ====================  =====================================  ===================
 error                 who fixes it                           exit status

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from lvsd.arguments import Parser
-from lvsd.bench.options import add_arguments, plan
+from lvsd.bench.options import add_arguments, selection
 from lvsd.errors import OutputError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress, TaskID
 
-    from lvsd.bench.schedulers import Plan, Results
+    from lvsd.bench.schedulers import Results, Selection
 
 PROG: Final = "lvsd bench"
 STDOUT: Final = Path("standard output")
@@ -47,7 +47,7 @@ def _schedulers(options: argparse.Namespace) -> int:
     if not sys.stdout.writable():  # after a shell's >&-
         raise OutputError(STDOUT, OSError(EBADF, os.strerror(EBADF)))
     with redirect_stdout(sys.stderr):  # whatever a third party's scheduler prints
-        asked = plan(options)
+        asked = selection(options)
 
     from lvsd.bench.document import document  # noqa: PLC0415 - '--help' is quick
     from lvsd.bench.report import tables  # noqa: PLC0415 - same reason
@@ -64,7 +64,7 @@ def _schedulers(options: argparse.Namespace) -> int:
     return os.EX_OK
 
 
-def _run(asked: Plan) -> Results:
+def _run(asked: Selection) -> Results:
     """Measure, with a bar on the terminal that stderr may be."""
     from lvsd.bench.schedulers import run  # noqa: PLC0415 - '--help' is quick
 

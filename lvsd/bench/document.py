@@ -30,12 +30,12 @@ from typing import TYPE_CHECKING, Any, Final
 from lvsd import __version__
 
 if TYPE_CHECKING:
-    from lvsd.bench.schedulers import Plan, Results
+    from lvsd.bench.schedulers import Results, Selection
 
 FORMAT: Final = 2
 
 
-def document(plan: Plan, results: Results) -> dict[str, Any]:
+def document(selection: Selection, results: Results) -> dict[str, Any]:
     """Return everything for JSON."""
     return {
         "format": FORMAT,
@@ -46,7 +46,7 @@ def document(plan: Plan, results: Results) -> dict[str, Any]:
             "system": f"{platform.system()} {platform.release()}",
             "architecture": platform.machine(),
         },
-        "parameters": _parameters(plan),
+        "parameters": _parameters(selection),
         "speed": [asdict(each) for each in results.speed],
         "memory": [asdict(each) for each in results.memory],
         "quality": [asdict(each) for each in results.quality],
@@ -58,19 +58,19 @@ def document(plan: Plan, results: Results) -> dict[str, Any]:
     }
 
 
-def _parameters(plan: Plan) -> dict[str, Any]:
+def _parameters(selection: Selection) -> dict[str, Any]:
     return {
-        "schedulers": [candidate.typed for candidate in plan.candidates],
-        "parts": plan.parts,
-        "servers": plan.servers,
-        "simulated": plan.simulated,
-        "weights": plan.weights.text,
-        "seeds": plan.seeds,
-        "workload": plan.workload,
-        "trace": None if plan.trace is None else str(plan.trace),
-        "load": None if plan.trace else plan.load,
-        "lifetime_s": None if plan.trace else plan.lifetime_s,
-        "duration_s": plan.duration_s,
-        "linger_s": plan.linger_s,
-        "turns": plan.turns,
+        "schedulers": [candidate.typed for candidate in selection.candidates],
+        "parts": selection.parts,
+        "servers": selection.servers,
+        "simulated": selection.simulated,
+        "weights": selection.weights.text,
+        "seeds": selection.seeds,
+        "workload": selection.workload,
+        "trace": None if selection.trace is None else str(selection.trace),
+        "load": None if selection.trace else selection.load,
+        "lifetime_s": None if selection.trace else selection.lifetime_s,
+        "duration_s": selection.duration_s,
+        "linger_s": selection.linger_s,
+        "turns": selection.turns,
     }

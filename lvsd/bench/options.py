@@ -1,4 +1,4 @@
-"""The command line of ``lvsd bench schedulers``: a plan, or a UsageError that says what fits."""
+"""The command line of ``lvsd bench schedulers``: what to measure, or a UsageError."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lvsd.bench import weights as weighing
 from lvsd.bench import workloads
-from lvsd.bench.schedulers import PARTS, QUALITY, Plan
+from lvsd.bench.schedulers import PARTS, QUALITY, Selection
 from lvsd.errors import UsageError
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def plan(options: argparse.Namespace) -> Plan:
+def selection(options: argparse.Namespace) -> Selection:
     """Return what the options ask for. Raise UsageError or PluginError."""
     from lvsd.bench.plugins import chosen  # noqa: PLC0415 - what is wrong is said without it
 
@@ -129,7 +129,7 @@ def plan(options: argparse.Namespace) -> Plan:
         traced, numbers["duration_s"] = _traced(trace, options.duration)
     elif simulates:
         _check_amount(workload, simulated, weights, seeds, numbers)
-    return Plan(
+    return Selection(
         candidates=tuple(chosen(options.scheduler)),
         parts=parts,
         servers=tuple(servers),

@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from lvsd.bench.estimate import Estimate
     from lvsd.bench.memory import Memory
     from lvsd.bench.quality import Quality
-    from lvsd.bench.schedulers import Plan, Results
+    from lvsd.bench.schedulers import Results, Selection
     from lvsd.bench.speed import Speed
 
 NONE: Final = "-"
 SIZES_IN_A_TABLE: Final = 4
 
 
-def tables(plan: Plan, results: Results) -> dict[str, list[Table]]:
+def tables(selection: Selection, results: Results) -> dict[str, list[Table]]:
     """Return the tables of every part that was measured."""
     found = {
         SPEED: list(_speed(results.speed)),
         MEMORY: list(_memory(results.memory)),
-        QUALITY: list(_quality(plan, results)) if results.quality else [],
+        QUALITY: list(_quality(selection, results)) if results.quality else [],
     }
     return {part: each for part, each in found.items() if each}
 
@@ -76,8 +76,8 @@ def _memory(measured: Sequence[Memory]) -> Iterator[Table]:
 # --- quality --------------------------------------------------------------------------------
 
 
-def _quality(plan: Plan, results: Results) -> Iterator[Table]:
-    where = f"{plan.workload}, {_servers(plan.simulated)}, {_seeds(plan)}"
+def _quality(selection: Selection, results: Results) -> Iterator[Table]:
+    where = f"{selection.workload}, {_servers(selection.simulated)}, {_seeds(selection)}"
     factors = [
         f"{each.scheduler} by {_span(each.weight_factors)}"
         for each in results.quality
@@ -117,8 +117,8 @@ def _quality(plan: Plan, results: Results) -> Iterator[Table]:
         ],
         "1 is perfect.",
     )
-    yield _disruption(plan, results, where)
-    yield _recovery(plan, results, where)
+    yield _disruption(selection, results, where)
+    yield _recovery(selection, results, where)
 
 
 def _of_load(quality: Quality, figure: str) -> str:
@@ -127,7 +127,7 @@ def _of_load(quality: Quality, figure: str) -> str:
     return NONE if all(value is None for value in measured) else figure
 
 
-def _disruption(plan: Plan, results: Results, where: str) -> Table:
+def _disruption(selection: Selection, results: Results, where: str) -> Table:
     ideal = statistics.fmean(results.ideal_moves)
     return Table(
         f"Disruption, % of clients that go to another server: {where}",
@@ -142,12 +142,12 @@ def _disruption(plan: Plan, results: Results, where: str) -> Table:
             for each in results.quality
         ],
         f"Ideal: 0, {ideal:.1%}, {ideal:.1%}: the server's share by weight"
-        f" (1/n = {1 / plan.simulated:.1%}).",
+        f" (1/n = {1 / selection.simulated:.1%}).",
     )
 
 
-def _recovery(plan: Plan, results: Results, where: str) -> Table:
-    total = len(plan.seeds)
+def _recovery(selection: Selection, results: Results, where: str) -> Table:
+    total = len(selection.seeds)
     return Table(
         f"Recovery of a server that comes back empty: {where}",
         ("scheduler", "seconds", "recovered", "most in a row"),
@@ -189,10 +189,10 @@ def _servers(count: int) -> str:
     return "1 server" if count == 1 else f"{count:,} servers"
 
 
-def _seeds(plan: Plan) -> str:
-    if len(plan.seeds) == 1:
-        return f"seed {plan.seeds[0]}"
-    return f"{len(plan.seeds)} seeds, ± 95% confidence (Student's t)"
+def _seeds(selection: Selection) -> str:
+    if len(selection.seeds) == 1:
+        return f"seed {selection.seeds[0]}"
+    return f"{len(selection.seeds)} seeds, ± 95% confidence (Student's t)"
 
 
 def _span(values: Sequence[int]) -> str:

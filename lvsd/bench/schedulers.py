@@ -29,7 +29,7 @@ PARTS: Final = (SPEED, MEMORY, QUALITY)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Selection:
     """What to measure. ``workload`` is one of `workloads.KINDS`, or ``trace``, with its arrivals.
 
     ``servers`` are the numbers of servers for speed and memory, ``simulated`` that of the
@@ -71,19 +71,19 @@ class Results:
     active: tuple[float, ...]
 
 
-def run(plan: Plan, say: Callable[[str], None]) -> Results:
+def run(selection: Selection, say: Callable[[str], None]) -> Results:
     """Measure; ``say`` is told what comes next. Raise LvsdError for what cannot be measured."""
     speeds: list[Speed] = []
-    if SPEED in plan.parts:
+    if SPEED in selection.parts:
         speeds = _at_each_size(
-            plan, say, SPEED, lambda one, weights: speed.measure(one, weights, plan.turns)
+            selection, say, SPEED, lambda one, weights: speed.measure(one, weights, selection.turns)
         )
     memories: list[Memory] = []
-    if MEMORY in plan.parts:
-        memories = _at_each_size(plan, say, MEMORY, memory.measure)
-    simulated = _Simulated({candidate.name: [] for candidate in plan.candidates})
-    if QUALITY in plan.parts:
-        _simulate(plan, simulated, say)
+    if MEMORY in selection.parts:
+        memories = _at_each_size(selection, say, MEMORY, memory.measure)
+    simulated = _Simulated({candidate.name: [] for candidate in selection.candidates})
+    if QUALITY in selection.parts:
+        _simulate(selection, simulated, say)
     return Results(
         tuple(speeds),
         tuple(memories),
@@ -104,41 +104,41 @@ class _Simulated:
     window_s: float = 0.0
 
 
-def _simulate(plan: Plan, found: _Simulated, say: Callable[[str], None]) -> None:
+def _simulate(selection: Selection, found: _Simulated, say: Callable[[str], None]) -> None:
     """Simulate seed by seed, as a seed's connections may fill much of the memory there is."""
-    for seed in plan.seeds:
-        case = _case(plan, seed)
+    for seed in selection.seeds:
+        case = _case(selection, seed)
         found.ideal_moves.append(case.weights[case.victim] / sum(case.weights))
         found.active.append(case.active)
         found.window_s = case.window_s
-        for candidate in plan.candidates:
-            say(f"{candidate.name}: {plan.workload}, seed {seed}")
+        for candidate in selection.candidates:
+            say(f"{candidate.name}: {selection.workload}, seed {seed}")
             found.figures[candidate.name].append(figures(candidate, case))
 
 
-def _case(plan: Plan, seed: int) -> Case:
-    weights = tuple(plan.weights.deal(plan.simulated, seed))
-    coming = plan.traced or arrivals(
-        plan.workload,
-        active=plan.load * sum(weights),
-        lifetime_s=plan.lifetime_s,
-        duration_s=plan.duration_s,
+def _case(selection: Selection, seed: int) -> Case:
+    weights = tuple(selection.weights.deal(selection.simulated, seed))
+    coming = selection.traced or arrivals(
+        selection.workload,
+        active=selection.load * sum(weights),
+        lifetime_s=selection.lifetime_s,
+        duration_s=selection.duration_s,
         seed=seed,
     )
-    return Case(seed, weights, coming, plan.duration_s, plan.linger_s)
+    return Case(seed, weights, coming, selection.duration_s, selection.linger_s)
 
 
 def _at_each_size(
-    plan: Plan,
+    selection: Selection,
     say: Callable[[str], None],
     part: str,
     measure: Callable[[Candidate, Sequence[int]], Measured],
 ) -> list[Measured]:
     """Measure each scheduler with each number of servers."""
     found = []
-    for servers in plan.servers:
-        weights = plan.weights.deal(servers, plan.seeds[0])
-        for candidate in plan.candidates:
+    for servers in selection.servers:
+        weights = selection.weights.deal(servers, selection.seeds[0])
+        for candidate in selection.candidates:
             say(f"{candidate.name}: {part}, {servers:,} servers")
             found.append(measure(candidate, weights))
     return found

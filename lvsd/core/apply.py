@@ -212,19 +212,19 @@ class Steps:
         if service.has(*wanted.place):
             raise ControlError("Destination already exists")
         self._fork(service)
-        departed = service.departed.get(wanted.place)
-        if departed is not None:
-            self._return(service, departed, wanted)
-        server = departed or RealServer(wanted, service)
+        removed = service.removed.get(wanted.place)
+        if removed is not None:
+            self._return(service, removed, wanted)
+        server = removed or RealServer(wanted, service)
         self._tell(service, server, "take in", service.scheduler.add)
         service.enlist(server)
-        if departed is not None or service not in self._new:
+        if removed is not None or service not in self._new:
             self._undo.append(partial(service.delist, server))
-        service.departed.pop(wanted.place, None)
+        service.removed.pop(wanted.place, None)
         self._changes.append(ServerChange(service.key, *wanted.place, None, wanted))
 
     def _return(self, service: Service, server: RealServer, wanted: ServerConfig) -> None:
-        """Let a departed server come back to its service, or to another one of its key."""
+        """Let a removed server come back to its service, or to another one of its key."""
         settled, owner, zero_point = server.settled, server.service, server.meter.zero_point
 
         def undo() -> None:
@@ -232,7 +232,7 @@ class Steps:
             server.service = owner
             server.meter.go_back_to(zero_point)
             server.retime()
-            service.departed[wanted.place] = server
+            service.removed[wanted.place] = server
 
         self._undo.append(undo)
         server.settle(wanted)
@@ -263,10 +263,10 @@ class Steps:
         index = service.delist(server)
         server.noticed = False
         if server.total or server.templates:
-            service.departed[server.config.place] = server
+            service.removed[server.config.place] = server
 
         def undo() -> None:
-            service.departed.pop(server.config.place, None)
+            service.removed.pop(server.config.place, None)
             service.enlist(server, index)
             server.noticed = noticed
             service.fault = fault
@@ -338,7 +338,7 @@ class Steps:
 
     def _retime(self) -> None:
         present = (server for service in self._services for server in service.servers)
-        for server in (*present, *self._services.departed()):
+        for server in (*present, *self._services.removed()):
             server.retime()
 
     def _zero(self, command: Zero) -> None:

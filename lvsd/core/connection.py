@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from forwarders.base import Hop
+from forwarders.base import Ends
 from lvsd.packet.view import split_key
 
 if TYPE_CHECKING:
@@ -84,4 +84,4 @@ class Connection:
         if self.translation is None:
             return self.path.shared_plan()
         (vip, vport), (real, local) = split_key(self.key)[1], self.ends
-        return self.path.forwarder.plan(Hop(vip, vport, *real, local, self.client))
+        return self.path.forwarder.plan(Ends(vip, vport, *real, local, self.client))

@@ -200,8 +200,8 @@ class Flows:
             elif path.reply is None:
                 connection.reply_key = key
             else:
-                server, hop = path.server, path.hop
-                rport = flow.destination_port if hop.rport is None else hop.rport
+                server, ends = path.server, path.ends
+                rport = flow.destination_port if ends.rport is None else ends.rport
                 connection.reply_key = make_key(
                     path.protocol.number, server.address, rport, flow.source, flow.source_port
                 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from forwarders.base import Hop
+from forwarders.base import Ends
 from forwarders.plan import Deliver, Encapsulate, NextHop, Plan
 from lvsd.core.states import Direction
 from lvsd.core.stats import Stats
@@ -48,8 +48,8 @@ class Path:
     """
 
     __slots__ = (
+        "ends",
         "exit",
-        "hop",
         "key",
         "overhead",
         "protocol",
@@ -66,12 +66,12 @@ class Path:
         "users",
     )
 
-    def __init__(self, key: PathKey, server: RealServer, protocol: Protocol, hop: Hop) -> None:
+    def __init__(self, key: PathKey, server: RealServer, protocol: Protocol, ends: Ends) -> None:
         self.key = key
         self.server = server
         self.protocol = protocol
         self.retime()
-        self.hop = hop
+        self.ends = ends
         self.users = 0
         self.exit = Exit.TRANSLATED
         self.overhead = 0
@@ -124,18 +124,18 @@ class Path:
         self.tunnel = tunnel or self.tunnel
 
     def _compile_rewriters(self, plan: Plan) -> None:
-        hop, number = self.hop, self.protocol.number
-        request = compile_steps(plan.request, protocol=number, destination=(hop.vip, hop.vport))
+        ends, number = self.ends, self.protocol.number
+        request = compile_steps(plan.request, protocol=number, destination=(ends.vip, ends.vport))
         if plan.reply is not None:
-            self.reply = compile_steps(plan.reply, protocol=number, source=(hop.rip, hop.rport))
+            self.reply = compile_steps(plan.reply, protocol=number, source=(ends.rip, ends.rport))
         self.request = request
 
     def shared_plan(self) -> Plan:
         """Return what happens to the packets of all its connections, where it is the same."""
-        hop, source, forwarder = self.hop, self.server.way.source, self.forwarder
+        ends, source, forwarder = self.ends, self.server.way.source, self.forwarder
         if forwarder.needs_source and source is not None:
-            hop = Hop(hop.vip, hop.vport, hop.rip, hop.rport, local=(source, 0))
-        return forwarder.plan(hop)
+            ends = Ends(ends.vip, ends.vport, ends.rip, ends.rport, local=(source, 0))
+        return forwarder.plan(ends)
 
     def retime(self) -> None:
         """Take the timeouts as the protocol and the service have them now."""
@@ -183,8 +183,8 @@ def path_to(
         key = protocol, vip, vport, rport, forwarder
     path: Path | None = server.paths.get(key)  # type: ignore[assignment]  # nothing else is there
     if path is None:
-        hop = Hop(vip, key[2], server.address, key[3])
-        path = server.paths[key] = Path(key, server, protocol, hop)
+        ends = Ends(vip, key[2], server.address, key[3])
+        path = server.paths[key] = Path(key, server, protocol, ends)
     path.users += 1
     return path
 

@@ -107,12 +107,12 @@ class Related:
         if packet.ttl <= 1:
             return self._tally.drop(Reason.TTL_EXPIRED)
         if path.exit is Exit.VERDICT:
-            hop = path.hop
+            ends = path.ends
             return icmp.rewrite_error(
                 packet,
                 self._inner,
-                outer_destination=hop.rip,
-                inner_source=(hop.rip, hop.rport),
+                outer_destination=ends.rip,
+                inner_source=(ends.rip, ends.rport),
             )
         if connection.translation is not None:
             data = connection.translation.reply_error(packet, self._inner)
@@ -135,14 +135,14 @@ class Related:
             data = connection.translation.request_error(packet, self._inner)
             self._outbox.departures.append(Departure(data))
             return Verdict.TAKEN
-        hop, network = path.hop, self._network
+        ends, network = path.ends, self._network
         # An error from the VIP to the host that has it would be a martian.
         is_ours = network.local_addresses is not None and network.has(packet.destination)
         return icmp.rewrite_error(
             packet,
             self._inner,
-            outer_source=None if is_ours else hop.vip,
-            inner_destination=(hop.vip, hop.vport),
+            outer_source=None if is_ours else ends.vip,
+            inner_destination=(ends.vip, ends.vport),
         )
 
     def _about_tunnel(self, packet: Packet, outer: Packet, mark: int, now: float) -> Verdict:
@@ -206,6 +206,6 @@ class Related:
         """Return the way of a key exchange's connection, for a packet of AH or ESP."""
         followed = connection.path
         protocol = self._ipsec[packet.protocol]
-        path = path_to(followed.server, protocol, (followed.hop.vip, 0), 0, followed.key[-1])
+        path = path_to(followed.server, protocol, (followed.ends.vip, 0), 0, followed.key[-1])
         leave(path)
         return path

@@ -33,7 +33,7 @@ def with_forwarders(services: ServiceTable) -> Iterator[tuple[RealServer, Forwar
     for service in tuple(services):
         for server in tuple(service.servers):
             yield from _with_forwarders(server)
-    for server in tuple(services.departed()):
+    for server in tuple(services.removed()):
         yield from _with_forwarders(server)
 
 

@@ -185,7 +185,7 @@ class Service:
     """A virtual service.
 
     ``config`` is what the operator wants of it, ``scheduler`` what was made for that. ``servers``
-    are newest first. ``departed`` keeps removed servers that still have connections: added again,
+    are newest first. ``removed`` keeps removed servers that still have connections: added again,
     such a server comes back with its old counts, and its connections live on. ``share`` counts its
     entries in the connection table, ``turn`` which local address comes next. ``was_persistent``
     says that it is or was persistent: there may be connections to ports that clients chose.
@@ -195,10 +195,10 @@ class Service:
     __slots__ = (
         "_at",
         "config",
-        "departed",
         "fault",
         "key",
         "meter",
+        "removed",
         "scheduler",
         "serial",
         "servers",
@@ -213,7 +213,7 @@ class Service:
         self.scheduler = scheduler
         self.servers: list[RealServer] = []
         self._at: dict[tuple[bytes, int], RealServer] = {}
-        self.departed: dict[tuple[bytes, int], RealServer] = {}
+        self.removed: dict[tuple[bytes, int], RealServer] = {}
         self.meter = Meter()
         self.share = Share()
         self.turn = Turn()
@@ -256,9 +256,9 @@ class Service:
         return index
 
     def released(self, server: RealServer) -> None:
-        """Forget a departed server once nothing points at it any more."""
+        """Forget a removed server once nothing points at it any more."""
         if not (server.available or server.total or server.templates):
-            self.departed.pop(server.config.place, None)
+            self.removed.pop(server.config.place, None)
 
     def pick(self, flow: Flow, now: float) -> RealServer | Reason:
         """Ask the scheduler which real server takes a new connection; return why none does, if so.
@@ -298,5 +298,5 @@ class Service:
 
     def retime(self) -> None:
         """Let all its connections have the timeouts that there are now."""
-        for server in (*self.servers, *self.departed.values()):
+        for server in (*self.servers, *self.removed.values()):
             server.retime()

@@ -29,10 +29,10 @@ class ServiceTable:
 
     __slots__ = (
         "_any_port",
-        "_departed",
         "_endpoints",
         "_ftp",
         "_marks",
+        "_removed",
         "_serial",
         "_swept_at",
         "vips",
@@ -44,7 +44,7 @@ class ServiceTable:
         self.vips: dict[bytes, int] = {}
         self._endpoints: dict[tuple[int, bytes, int], Service] = {}
         self._marks: dict[tuple[int, int], Service] = {}
-        self._departed: dict[ServiceKey, dict[tuple[bytes, int], RealServer]] = {}
+        self._removed: dict[ServiceKey, dict[tuple[bytes, int], RealServer]] = {}
         self._any_port = 0
         self._ftp = 0
 
@@ -55,11 +55,11 @@ class ServiceTable:
     def __len__(self) -> int:
         return len(self._endpoints) + len(self._marks)
 
-    def departed(self) -> Iterator[RealServer]:
+    def removed(self) -> Iterator[RealServer]:
         """Yield the removed servers that still have connections, those of removed services too."""
         for service in self:
-            yield from service.departed.values()
-        for kept in self._departed.values():
+            yield from service.removed.values()
+        for kept in self._removed.values():
             yield from kept.values()
 
     def _find(self, key: ServiceKey) -> Service | None:
@@ -88,30 +88,30 @@ class ServiceTable:
         service.serial = self._serial
         self._serial += 1
         self._insert(service)
-        departed = self._departed.pop(service.key, None)
-        if departed:
-            service.departed = departed
-            for server in departed.values():
+        removed = self._removed.pop(service.key, None)
+        if removed:
+            service.removed = removed
+            for server in removed.values():
                 service.share = server.service.share  # all have one, which counts what they left
 
     def withdraw(self, service: Service) -> None:
         """Undo `put_in`: as if the service had never been there."""
         self._delete(service)
-        if service.departed:
-            self._departed[service.key] = service.departed
+        if service.removed:
+            self._removed[service.key] = service.removed
 
     def take_out(self, service: Service) -> None:
         """Remove a service; what its servers have is kept."""
         self._delete(service)
-        if service.departed:
-            self._departed[service.key] = service.departed
-        if len(self._departed) > self._swept_at:
-            self._departed = {key: kept for key, kept in self._departed.items() if kept}
-            self._swept_at = 2 * len(self._departed) + SWEPT_FROM
+        if service.removed:
+            self._removed[service.key] = service.removed
+        if len(self._removed) > self._swept_at:
+            self._removed = {key: kept for key, kept in self._removed.items() if kept}
+            self._swept_at = 2 * len(self._removed) + SWEPT_FROM
 
     def put_back(self, service: Service) -> None:
         """Undo `take_out`: the service stands where it stood."""
-        self._departed.pop(service.key, None)
+        self._removed.pop(service.key, None)
         self._insert(service)
         self._endpoints = dict(sorted(self._endpoints.items(), key=_serial))
         self._marks = dict(sorted(self._marks.items(), key=_serial))

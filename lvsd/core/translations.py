@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from forwarders.base import Hop
+from forwarders.base import Ends
 from lvsd.core.local_ports import LocalPorts
 from lvsd.core.sequence_numbers import SequenceNumbers
 from lvsd.packet.client_address import ClientAddressCounts
@@ -65,14 +65,14 @@ class Translations:
     def _translator(self, path: Path, flow: Flow, reply_key: bytes) -> Translator:
         """Make a path's translator, of the plan of its first connection."""
         real, local = split_key(reply_key)
-        hop = Hop(
+        ends = Ends(
             flow.destination,
             flow.destination_port,
             *real,
             local=local,
             client=(flow.source, flow.source_port),
         )
-        plan = path.server.config.forwarder.plan(hop)
+        plan = path.server.config.forwarder.plan(ends)
         translator = Translator(plan, path.protocol.number, self.client_address)
         path.translator = translator
         path.overhead = translator.growth

@@ -91,7 +91,7 @@ class Upkeep:
 
         What is left from before it was set ends together with the next one's.
         """
-        left = [server for server in self._services.departed() if not server.noticed]
+        left = [server for server in self._services.removed() if not server.noticed]
         for server in left:
             server.noticed = True
         if left and self._settings.expire_nodest_conn:

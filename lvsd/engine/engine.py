@@ -20,6 +20,7 @@ import uvloop
 from lvsd.control.methods import Context
 from lvsd.engine import obstacles
 from lvsd.engine.diversions import Diversions
+from lvsd.engine.heartbeat import Heartbeat
 from lvsd.engine.messages import (
     TO_ENGINE,
     Applied,
@@ -44,7 +45,6 @@ from lvsd.engine.questions import Questions
 from lvsd.engine.settling import settling
 from lvsd.engine.slices import Slices
 from lvsd.engine.traffic import Traffic
-from lvsd.engine.watchdog import Watchdog
 from lvsd.engine.wire import Wire
 from lvsd.errors import ControlError, KernelError, PluginError, PrivilegeError, environment_error
 from lvsd.running.complaints import Complaints
@@ -191,7 +191,7 @@ class Work:
         self._looking = Slices(self._look_around, self._turns, complaints, what)
         context = Context(self._balancer, begin.started, self._traffic.counters)
         self._questions = Questions(context, self._turns, wire.send)
-        self._watchdog = Watchdog(self._traffic.source, self._beat)
+        self._heartbeat = Heartbeat(self._traffic.source, self._beat)
         self._beat_s = begin.beat_s
         self._jobs = Jobs(self._all_jobs(), complaints, time.monotonic)
         self._steps: Steps | None = None
@@ -346,8 +346,8 @@ class Work:
 
     def _all_jobs(self) -> Iterator[Job]:
         """Yield what is done once a second or less often, the most important first."""
-        dog, traffic = self._watchdog, self._traffic
-        yield Job("cannot read the statistics of the queue", dog.look, 0.0, dog.beat)
+        heart, traffic = self._heartbeat, self._traffic
+        yield Job("cannot read the statistics of the queue", heart.look, 0.0, heart.beat)
         yield Job("cannot report packets that the queue lost", traffic.pressure.tick)
         yield Job("cannot ask neighbours", traffic.frames.tick)
         yield Job("cannot look for obstacles", lambda _: self._look())

@@ -47,4 +47,4 @@ def _servers(balancer: Balancer) -> Iterator[RealServer]:
     """Yield all real servers, those that are removed and have connections last."""
     for service in tuple(balancer.services):
         yield from tuple(service.servers)
-    yield from tuple(balancer.services.departed())
+    yield from tuple(balancer.services.removed())

@@ -11,9 +11,9 @@ from forwarders.fullnat import ClientAddress
 from forwarders.plan import TunnelKind
 from lvsd.config import fields
 from lvsd.errors import PluginError, UsageError
-from lvsd.explain import way
+from lvsd.explain import places
 from lvsd.explain.case import Case, RealServer
-from lvsd.explain.network import BACK, FAR, Network
+from lvsd.explain.paper import BACK, FAR, PaperNetwork
 from lvsd.packet.address import endpoint, pack, parse_endpoint, text
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def make(
         earlier,
         mss_clamp,
     )
-    _check_apart(Network(case).hosts, text(virtual[0]))
+    _check_apart(PaperNetwork(case).hosts, text(virtual[0]))
     return case
 
 
@@ -165,7 +165,7 @@ def _servers(
     if weights is None:
         weights = (1,) * len(given) if given else WEIGHTS
     if given is None:
-        network = (FAR if mode in way.FAR else BACK)[version]
+        network = (FAR if mode in places.FAR else BACK)[version]
         given = [network.format(FIRST_SERVER + index) for index in range(len(weights))]
     if len(weights) != len(given):
         raise UsageError(

@@ -1,7 +1,7 @@
 """One connection from its first packet to its last, through the director that lvsd runs.
 
 The client, the real server and the routers between are on paper (`stack`, `network`); a packet goes
-from place to place (`way`), and at the director through the real one (`passage`).
+from place to place (`places`), and at the director through the real one (`passage`).
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from lvsd.core.local_pool import LocalPool
 from lvsd.core.sequence_numbers import Origin
 from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey, Way
 from lvsd.core.verdict import Hook
-from lvsd.explain import network
+from lvsd.explain import paper
 from lvsd.explain.answer import answer_packet
-from lvsd.explain.conversation import conversation
 from lvsd.explain.model import Explanation, Hop, Journey
-from lvsd.explain.network import Network
 from lvsd.explain.outcome import PAST, entry_of
+from lvsd.explain.paper import PaperNetwork
 from lvsd.explain.passage import passage
+from lvsd.explain.places import PASSES_ON, RECEIVES, SENDS, SERVER, UNWRAPS, places
 from lvsd.explain.reason import fallen_on, weigh
+from lvsd.explain.script import script
 from lvsd.explain.stack import ACK, SYN, Peer
 from lvsd.explain.trail import journey, loaded
-from lvsd.explain.way import PASSES_ON, RECEIVES, SENDS, SERVER, UNWRAPS, way
 from lvsd.packet.address import endpoint
 from lvsd.packet.numbers import TCP, UDP
 from lvsd.packet.rewrite import one_hop_on
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from lvsd.core.connection import Connection
     from lvsd.core.service import Service
     from lvsd.explain.case import Case
-    from lvsd.explain.conversation import Line
-    from lvsd.explain.way import Place
+    from lvsd.explain.places import Place
+    from lvsd.explain.script import Line
     from schedulers.base import Server
 
 PROTOCOLS: Final = {"tcp": TCP, "udp": UDP}
@@ -64,7 +64,7 @@ class _Story:
     def __init__(self, case: Case) -> None:
         self.case = case
         self.protocol = PROTOCOLS[case.protocol]
-        self.network = Network(case)
+        self.network = PaperNetwork(case)
         self.now = 0.0
         self.balancer = Balancer(lambda *_: case.scheduler, origin=Origin(SECRET))
         self.service = self._service()
@@ -94,13 +94,13 @@ class _Story:
         commands = (AddServer(wanted.key, each) for each in servers)
         balancer.apply([AddService(wanted), *commands], self.now)
         balancer.network.link_mtus = {
-            network.FRONT_INDEX: network.MTU,
-            network.BACK_INDEX: network.MTU,
+            paper.FRONT_INDEX: paper.MTU,
+            paper.BACK_INDEX: paper.MTU,
         }
         balancer.network.tunnel_ports = frozenset(port for port in self.network.gue_ports if port)
         service = balancer.services.get(wanted.key)
         for server in service.servers:
-            server.set_way(Way(network.MTU, self.network.source))
+            server.set_way(Way(paper.MTU, self.network.source))
         return service
 
     # --- what happens -----------------------------------------------------------------------
@@ -112,7 +112,7 @@ class _Story:
         flow = Flow(*self.case.client, *self.case.virtual)
         made = weigh(self.service, flow, self.now, self._name)
         virtual = endpoint(*self.case.virtual)
-        for line in conversation(self.protocol, virtual, lambda: self.real):
+        for line in script(self.protocol, virtual, lambda: self.real):
             self._say(line)
             self.now += ROUND_TRIP_S
             if not self.plan:
@@ -136,7 +136,7 @@ class _Story:
         other.near, other.far = (address, port), self.case.virtual
         for flags in (SYN, ACK) if self.protocol == TCP else (0,):
             packet = other.send(flags)
-            self.balancer.handle(packet, Hook.PREROUTING, 0, network.FRONT_INDEX, self.now)
+            self.balancer.handle(packet, Hook.PREROUTING, 0, paper.FRONT_INDEX, self.now)
         self.balancer.outbox.departures.clear()
         self.balancer.outbox.answers.clear()
 
@@ -151,20 +151,20 @@ class _Story:
         is_request = line.direction == "request"
         peers = (self.client, self.server) if is_request else (self.server, self.client)
         sender, receiver = peers
-        places = list(way(self.case.mode, line.direction))
+        passed = list(places(self.case.mode, line.direction))
         departure = next(
-            (at for at, place in enumerate(places) if place[::2] == ("director", SENDS)), 0
+            (at for at, place in enumerate(passed) if place[::2] == ("director", SENDS)), 0
         )
         before = self._connection()
         hops, packet = self._along(
-            places[:departure] or places, sender.send(line.flags, line.payload)
+            passed[:departure] or passed, sender.send(line.flags, line.payload)
         )
         if not departure:
             receiver.receive(packet)
             self._note(line.title, line, hops, PAST, before)
             return
         hook = Hook.PREROUTING if is_request or self.network.routed else Hook.FORWARD
-        index = network.FRONT_INDEX if is_request else network.BACK_INDEX
+        index = paper.FRONT_INDEX if is_request else paper.BACK_INDEX
         done = passage(self.balancer, loaded(packet), hook, index, self.now)
         connection = self._connection() or before
         if not done.leaving:
@@ -174,7 +174,7 @@ class _Story:
         if connection is not None and self.plan is None:
             self._opened(connection)
         for leaving in done.leaving:
-            onwards, packet = self._along(places[departure:], leaving.data)
+            onwards, packet = self._along(passed[departure:], leaving.data)
             receiver.receive(packet)
             ahead = "" if leaving is done.leaving[-1] else "the client's address, ahead of "
             self._note(f"{ahead}{line.title}", line, hops + onwards, done.outcome, connection)

@@ -90,8 +90,8 @@ def diverting(services: ServiceTable) -> Generator[None, None, Diverted]:
 
 def _services(services: ServiceTable) -> Iterable[Service]:
     """Return the services, and those that removed servers with connections belonged to."""
-    departed = (server.service for server in services.departed())
-    return dict.fromkeys((*services, *departed))
+    removed = (server.service for server in services.removed())
+    return dict.fromkeys((*services, *removed))
 
 
 def _with_ipsec(service: Service) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from lvsd.errors import KernelError
-from lvsd.explain.way import SERVER
+from lvsd.explain.places import SERVER
 from lvsd.lab.program import find
 from lvsd.lab.wait import PATIENCE, until
 

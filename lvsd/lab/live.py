@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from forwarders import FORWARDERS
-from forwarders.base import Hop as Ends
+from forwarders.base import Ends
 from lvsd.core.path import Exit
 from lvsd.explain.dissect import dissect
 from lvsd.explain.making import make
 from lvsd.explain.model import Explanation, Hop, Host, role_of
 from lvsd.explain.outcome import PAST, sent
+from lvsd.explain.places import SERVER, TUNNEL, places
 from lvsd.explain.story import explain_case
 from lvsd.explain.trail import MACS, framed, journey
-from lvsd.explain.way import SERVER, TUNNEL, way
 from lvsd.lab import capture, modes, programs, real_server, settings
 from lvsd.lab.build import mac
 from lvsd.lab.lab import Lab
@@ -152,7 +152,7 @@ def _way(lab: Lab, mode: str, family: Family, kind: Kind) -> list[capture.Hop]:
             _tunnel(lab.servers[0], family) if place.interface == TUNNEL else place.interface,
             shown,
         )
-        for place in way(mode, DIRECTIONS[kind])
+        for place in places(mode, DIRECTIONS[kind])
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from lvsd.explain.way import SERVER
+from lvsd.explain.places import SERVER
 from lvsd.lab import settings
 from lvsd.lab.capture import REPLY, Hop
 

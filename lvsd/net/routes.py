@@ -32,7 +32,7 @@ _REMEDY: Final = "see whether it can be done by `ip route`"
 
 
 @dataclass(frozen=True, slots=True)
-class Hop:
+class NextHop:
     """One of the ways that a route leads out by."""
 
     interface: int
@@ -53,7 +53,7 @@ class Route:
     """Of the prefix, in bits."""
     kind: int
     metric: int
-    hops: tuple[Hop, ...]
+    hops: tuple[NextHop, ...]
     """None where it leads nowhere, such as a blackhole."""
     source: bytes | None = None
     """The preferred source address."""
@@ -132,16 +132,16 @@ def own_mtu(message: Message) -> int | None:
     return None if mtu is None else int(mtu)
 
 
-def hops(message: Message) -> Iterable[Hop]:
+def hops(message: Message) -> Iterable[NextHop]:
     """Yield the ways that a route leads out by."""
     several = message.get_attr("RTA_MULTIPATH")
     if several:
         for each in several:
             flags = each["flags"]
-            yield Hop(each["oif"], gateway(each), bool(flags & _DEAD), bool(flags & _LINKDOWN))
+            yield NextHop(each["oif"], gateway(each), bool(flags & _DEAD), bool(flags & _LINKDOWN))
     elif message.get_attr("RTA_OIF"):
         flags, out = message["flags"], message.get_attr("RTA_OIF")
-        yield Hop(out, gateway(message), bool(flags & _DEAD), bool(flags & _LINKDOWN))
+        yield NextHop(out, gateway(message), bool(flags & _DEAD), bool(flags & _LINKDOWN))
 
 
 def gateway(message: Message) -> bytes | None:

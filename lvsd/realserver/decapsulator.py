@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from lvsd.realserver.ends import End
+    from lvsd.realserver.ends import TunnelEnd
     from lvsd.realserver.settings import Settings
 
 BATCH: Final = 64
@@ -41,7 +41,7 @@ REPORT_S: Final = 1.0
 class Decapsulator:
     """Sockets, device and the loop between them."""
 
-    def __init__(self, settings: Settings, ends: Iterable[End], counts_file: Path) -> None:
+    def __init__(self, settings: Settings, ends: Iterable[TunnelEnd], counts_file: Path) -> None:
         """Open everything; packets wait until `run`. Raise KernelError, PrivilegeError."""
         self._decapsulation = Decapsulation(settings.vips, settings.directors)
         self._receivers = receivers(ends, settings.port)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _NAMES: Final = {Carrier.IPV4: "IPv4", Carrier.IPV6: "IPv6", Carrier.GRE: "GRE", Carrier.GUE: "GUE"}
 
 
-class End(NamedTuple):
+class TunnelEnd(NamedTuple):
     """One kind of tunnelled packet, which one socket or device receives."""
 
     carrier: Carrier
@@ -25,7 +25,7 @@ class End(NamedTuple):
         return f"{_NAMES[self.carrier]} in {'IPv4' if self.family == socket.AF_INET else 'IPv6'}"
 
 
-def ends(settings: Settings) -> list[End]:
+def ends(settings: Settings) -> list[TunnelEnd]:
     """Return the ends that a real server needs.
 
     Over both IP versions, or those of the directors if these are named; with IP in IP, only of
@@ -48,7 +48,7 @@ def ends(settings: Settings) -> list[End]:
         families = [
             family for family in families if (4 if family == socket.AF_INET else 16) in named
         ]
-    return [End(carrier, family) for carrier in carriers for family in families]
+    return [TunnelEnd(carrier, family) for carrier in carriers for family in families]
 
 
 def _has_ipv6() -> bool:

@@ -18,7 +18,7 @@ from lvsd.net import links
 from lvsd.net.kernel import talking
 from lvsd.packet.address import text
 from lvsd.realserver.decapsulation import Carrier
-from lvsd.realserver.ends import End
+from lvsd.realserver.ends import TunnelEnd
 from lvsd.realserver.tun_device import prepare
 
 if TYPE_CHECKING:
@@ -69,17 +69,17 @@ _GRE: Final = _Kind("gre", "IFLA_GRE")
 _IP6GRE: Final = _Kind("ip6gre", "IFLA_IP6GRE")
 
 _KINDS: Final = {
-    End(Carrier.IPV4, socket.AF_INET): _IPIP,
-    End(Carrier.IPV6, socket.AF_INET): _SIT,
-    End(Carrier.IPV4, socket.AF_INET6): _IP6TNL,
-    End(Carrier.IPV6, socket.AF_INET6): _IP6TNL,
-    End(Carrier.GRE, socket.AF_INET): _GRE,
-    End(Carrier.GRE, socket.AF_INET6): _IP6GRE,
+    TunnelEnd(Carrier.IPV4, socket.AF_INET): _IPIP,
+    TunnelEnd(Carrier.IPV6, socket.AF_INET): _SIT,
+    TunnelEnd(Carrier.IPV4, socket.AF_INET6): _IP6TNL,
+    TunnelEnd(Carrier.IPV6, socket.AF_INET6): _IP6TNL,
+    TunnelEnd(Carrier.GRE, socket.AF_INET): _GRE,
+    TunnelEnd(Carrier.GRE, socket.AF_INET6): _IP6GRE,
 }
 """What receives which tunnels."""
 
 
-def devices(end: End, directors: Sequence[bytes] = ()) -> tuple[Device, ...]:
+def devices(end: TunnelEnd, directors: Sequence[bytes] = ()) -> tuple[Device, ...]:
     """Return the devices of a tunnel: one for all senders, or one for each director named.
 
     None at all when no kernel has one.
@@ -105,7 +105,9 @@ def devices(end: End, directors: Sequence[bytes] = ()) -> tuple[Device, ...]:
     return (Device(f"lvsd-{kind.kind}", kind.kind, attributes, f"{kind.words}external"),)
 
 
-def make(ends: Sequence[End], directors: Sequence[bytes], machine: Machine) -> list[End]:
+def make(
+    ends: Sequence[TunnelEnd], directors: Sequence[bytes], machine: Machine
+) -> list[TunnelEnd]:
     """Make the devices that the kernel has; return the tunnels that are left without one.
 
     Raise KernelError when it has one and refuses it, such as because another device receives the

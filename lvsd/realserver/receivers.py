@@ -19,7 +19,7 @@ from lvsd.realserver.decapsulation import Carrier
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from lvsd.realserver.ends import End
+    from lvsd.realserver.ends import TunnelEnd
 
 _IPV6_RECVTCLASS: Final = 66
 _UDP_NO_CHECK6_RX: Final = 102
@@ -101,7 +101,7 @@ class Receiver:
         self.socket.bind(("", port))
 
 
-def receivers(ends: Iterable[End], port: int) -> list[Receiver]:
+def receivers(ends: Iterable[TunnelEnd], port: int) -> list[Receiver]:
     """Open a socket for each tunnel's end; ``port`` is GUE's. Raise KernelError, PrivilegeError."""
     opened: list[Receiver] = []
     for end in ends:

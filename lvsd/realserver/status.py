@@ -15,7 +15,7 @@ from lvsd.io.journal import Journal, journal_path
 from lvsd.packet.address import text
 from lvsd.realserver import mss, quiet
 from lvsd.realserver.decapsulation import Carrier
-from lvsd.realserver.ends import End, ends
+from lvsd.realserver.ends import ends
 from lvsd.realserver.host import look as look_at_host
 from lvsd.realserver.kernel_devices import devices
 from lvsd.realserver.settings import Settings
@@ -131,7 +131,7 @@ def _arp() -> Iterator[Finding]:
         yield Finding(good=True, what="no interface speaks of the virtual addresses by ARP")
 
 
-def _tunnel(end: End, settings: Settings, host: Host, *, serving: bool) -> Iterator[Finding]:
+def _tunnel(end: TunnelEnd, settings: Settings, host: Host, *, serving: bool) -> Iterator[Finding]:
     receivers = _receivers(end, settings, host, serving=serving)
     if not receivers:
         yield Finding(good=False, what=f"nobody receives {end}", remedy=_AGAIN)
@@ -161,7 +161,7 @@ def _mss(settings: Settings) -> Iterator[Finding]:
             yield Finding(good=False, what=what, remedy=f"nft {shlex.quote(script)}")
 
 
-def _receivers(end: End, settings: Settings, host: Host, *, serving: bool) -> list[str]:
+def _receivers(end: TunnelEnd, settings: Settings, host: Host, *, serving: bool) -> list[str]:
     """Return the interfaces that a tunnel's packets come from, none when any is lacking."""
     wanted = devices(end, settings.directors)
     up = {link.name: link.kind for link in host.links.values() if link.is_up}

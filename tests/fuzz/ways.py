@@ -72,11 +72,11 @@ def _exercise(packet: Packet, forwarder: Forwarder, family: int) -> None:
     opening = _opening(packet)
     if opening is not None:
         balancer.handle(opening, Hook.PREROUTING, 0, LINK, NOW)
-        _departed(balancer)
+        _sent(balancer)
     for link in (LINK, LINK + 1):  # of the second no MTU is known: nothing is put together there
         outcome = balancer.handle(packet.data, Hook.PREROUTING, 0, link, NOW)
         assert isinstance(outcome, bytes | Verdict)
-        sent = _departed(balancer)
+        sent = _sent(balancer)
         for each in sent:
             assert len(each.data) <= MTU
         if isinstance(outcome, bytes):
@@ -97,14 +97,14 @@ def _follow(balancer: Balancer, sent: Departure) -> None:
     for message in (icmp.too_big(there, NARROW), icmp.time_exceeded(there)):
         balancer.handle(_towards_source(there, message), Hook.PREROUTING, 0, LINK, NOW)
     balancer.handle(_turned(there), Hook.FORWARD, 0, LINK, NOW)
-    _departed(balancer)
+    _sent(balancer)
     if len(sent.data) > NARROW:
         balancer.forwarding.too_long(sent, NARROW)
-        for piece in _departed(balancer):
+        for piece in _sent(balancer):
             assert len(piece.data) <= NARROW
 
 
-def _departed(balancer: Balancer) -> list[Departure]:
+def _sent(balancer: Balancer) -> list[Departure]:
     """Take what is to be sent; all of it must be packets."""
     sent = balancer.outbox.departures.copy()
     balancer.outbox.departures.clear()

@@ -11,6 +11,7 @@ Within a layer no modules import each other, be it for the type checker only.
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,112 +25,129 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("schedulers", "forwarders", "lvsd")
 
-OF_ALL = ("lvsd.errors", "lvsd.printable", "lvsd.__version__")
 PURE = ("schedulers", "forwarders")
-CORE = ("lvsd.core", "lvsd.packet", *PURE, *OF_ALL)
+OF_ALL = ("lvsd.errors", "lvsd.printable", "lvsd.__version__")
 
 LAYERS: dict[str, tuple[str, ...]] = {
     "schedulers": (),
     "forwarders": (),
     "lvsd.errors": (),
+    "lvsd.printable": (),
     "lvsd.__init__": (),
     "lvsd.arguments": OF_ALL,
-    "lvsd.tables": OF_ALL,
-    "lvsd.terminal": OF_ALL,
-    "lvsd.notify": OF_ALL,
-    "lvsd.signals": OF_ALL,
-    "lvsd.turns": OF_ALL,
-    "lvsd.printable": (),
     "lvsd.journald": (),
+    "lvsd.notify": (),
+    "lvsd.signals": (),
+    "lvsd.tables": (),
+    "lvsd.terminal": (),
+    "lvsd.turns": (),
     "lvsd.log": ("lvsd.journald", *OF_ALL),
+    "lvsd.running": OF_ALL,
     "lvsd.packet": ("forwarders.plan", *OF_ALL),
     "lvsd.core": (
-        "lvsd.packet",
-        "schedulers.base",
         "forwarders.base",
         "forwarders.local",
         "forwarders.plan",
+        "lvsd.packet",
+        "schedulers.base",
         *OF_ALL,
     ),
-    "lvsd.config": ("lvsd.packet", *PURE, *OF_ALL),
-    "lvsd.io": ("lvsd.net", *CORE),
+    "lvsd.config": ("forwarders", "lvsd.packet.address", "schedulers", *OF_ALL),
     "lvsd.net": ("lvsd.packet.address", *OF_ALL),
-    "lvsd.control": ("lvsd.turns", *CORE),
-    "lvsd.running": OF_ALL,
-    "lvsd.engine": ("lvsd.control", "lvsd.io", "lvsd.running", "lvsd.turns", *CORE),
+    "lvsd.io": ("lvsd.core", "lvsd.net", "lvsd.packet", *OF_ALL),
+    "lvsd.control": (
+        "forwarders.tun",
+        "lvsd.core",
+        "lvsd.packet.address",
+        "lvsd.turns",
+        *OF_ALL,
+    ),
+    "lvsd.engine": (
+        "forwarders",
+        "lvsd.control",
+        "lvsd.core",
+        "lvsd.io",
+        "lvsd.packet",
+        "lvsd.running",
+        "lvsd.turns",
+        *OF_ALL,
+    ),
+    "lvsd.assembly": ("forwarders", "lvsd.config", "lvsd.core", "lvsd.engine", *OF_ALL),
     "lvsd.supervisor": (
+        "forwarders",
         "lvsd.assembly",
         "lvsd.config",
         "lvsd.control",
+        "lvsd.core",
         "lvsd.engine",
         "lvsd.io",
         "lvsd.net",
         "lvsd.notify",
+        "lvsd.packet.address",
         "lvsd.running",
         "lvsd.signals",
-        *CORE,
+        *OF_ALL,
     ),
-    "lvsd.fastpath": CORE,
-    "lvsd.health": CORE,
-    "lvsd.sync": CORE,
+    "lvsd.daemon": (
+        "lvsd.assembly",
+        "lvsd.config",
+        "lvsd.control",
+        "lvsd.core",
+        "lvsd.engine",
+        "lvsd.io",
+        "lvsd.signals",
+        "lvsd.supervisor",
+        *OF_ALL,
+    ),
+    "lvsd.check": ("lvsd.config", "lvsd.io", "lvsd.net", *OF_ALL),
+    "lvsd.doctor": (
+        "forwarders",
+        "lvsd.arguments",
+        "lvsd.config",
+        "lvsd.control",
+        "lvsd.io",
+        "lvsd.net",
+        "lvsd.packet",
+        *OF_ALL,
+    ),
+    "lvsd.realserver": (
+        "lvsd.arguments",
+        "lvsd.io",
+        "lvsd.net",
+        "lvsd.notify",
+        "lvsd.packet",
+        "lvsd.signals",
+        *OF_ALL,
+    ),
     "lvsd.explain": (
+        "forwarders",
         "lvsd.arguments",
         "lvsd.assembly",
         "lvsd.config",
+        "lvsd.core",
         "lvsd.io.diverting",
         "lvsd.io.ruleset",
-        "lvsd.tables",
-        "lvsd.terminal",
-        *CORE,
-    ),
-    "lvsd.bench": (
-        "lvsd.arguments",
+        "lvsd.packet",
         "lvsd.tables",
         "lvsd.terminal",
         "schedulers",
         *OF_ALL,
     ),
-    "lvsd.realserver": (
-        "lvsd.arguments",
-        "lvsd.packet",
-        "lvsd.io",
-        "lvsd.net",
-        "lvsd.notify",
-        "lvsd.signals",
-        *OF_ALL,
-    ),
-    "lvsd.doctor": (
-        "lvsd.arguments",
-        "lvsd.config",
-        "lvsd.control",
-        "lvsd.io",
-        "lvsd.net",
-        *CORE,
-    ),
+    "lvsd.bench": ("lvsd.arguments", "lvsd.tables", "lvsd.terminal", "schedulers", *OF_ALL),
     "lvsd.lab": (
+        "forwarders",
         "lvsd.arguments",
-        "lvsd.config",
         "lvsd.control",
+        "lvsd.core",
         "lvsd.explain",
-        "lvsd.io",
         "lvsd.net",
+        "lvsd.packet",
         "lvsd.signals",
         "lvsd.tables",
         "lvsd.terminal",
-        *CORE,
+        "schedulers",
+        *OF_ALL,
     ),
-    "lvsd.assembly": ("lvsd.config", "lvsd.engine", *CORE),
-    "lvsd.daemon": (
-        "lvsd.assembly",
-        "lvsd.config",
-        "lvsd.control",
-        "lvsd.engine",
-        "lvsd.io",
-        "lvsd.signals",
-        "lvsd.supervisor",
-        *CORE,
-    ),
-    "lvsd.check": ("lvsd.config", "lvsd.io", "lvsd.net", *OF_ALL),
     "lvsd.cli": (
         "lvsd.arguments",
         "lvsd.config",
@@ -177,7 +195,7 @@ WORLD = frozenset(
 )
 """I/O, clocks and randomness: none of it in the layers of `SANS_IO`."""
 
-SANS_IO = ("schedulers", "forwarders", "lvsd.packet", "lvsd.core")
+SANS_IO = (*PURE, "lvsd.packet", "lvsd.core")
 
 
 class Import(NamedTuple):
@@ -359,6 +377,31 @@ def test_imports_go_one_way() -> None:
     assert wrong == []
 
 
+def documented_layers() -> dict[str, set[str]]:
+    """Return what each layer may import by the table "Layout" of docs/architecture.md."""
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    found: dict[str, set[str]] = {}
+    for line in page.partition("\n## Layout\n")[2].partition("\n## ")[0].splitlines():
+        cells = line.strip("|").split(" | ") if line.startswith("| `") else []
+        for name in re.findall(r"`([^`]+)`", cells[0]) if cells else ():
+            layer = name.removesuffix("/").removesuffix(".py").replace("/", ".")
+            if layer.partition(".")[0] in PACKAGES:
+                words = re.findall(r"`([^`]+)`", cells[-1])
+                found[layer] = {
+                    word if word.partition(".")[0] in PURE else f"lvsd.{word}" for word in words
+                }
+    return found
+
+
+def test_the_page_says_of_each_layer_what_it_may_import() -> None:
+    expected = {
+        layer: set(allowed) - set(OF_ALL)
+        for layer, allowed in LAYERS.items()
+        if layer != "lvsd.__init__"
+    }
+    assert documented_layers() == expected
+
+
 def test_only_the_network_layer_knows_pyroute2() -> None:
     knowing = {
         layer_of(module)
@@ -408,7 +451,7 @@ def test_the_check_sees_every_module() -> None:
         ("lvsd.core.director", "__import__('lvsd.io')", "lvsd.io"),
         ("lvsd.io.divert", "from lvsd.control import server", "lvsd.control.server"),
         ("lvsd.control.server", "from lvsd.io import divert", "lvsd.io.divert"),
-        ("lvsd.health.tcp", "from lvsd.sync import master", "lvsd.sync.master"),
+        ("lvsd.net.links", "from lvsd.io import sysctls", "lvsd.io.sysctls"),
         ("lvsd.io.divert", "from lvsd.daemon import run", "lvsd.daemon.run"),
         ("lvsd.daemon", "from lvsd.lab import build", "lvsd.lab.build"),
         ("lvsd.daemon", "def f():\n    from lvsd.lab import build", "lvsd.lab.build"),

@@ -78,7 +78,7 @@ def test_replies_that_rp_filter_drops_are_found(mixed: Clinic) -> None:
         found = mixed.findings()
 
     what = f"rp_filter drops replies of {server}: they come in by back, the route there leaves by"
-    expected = ("problem", f"{what} of front", "sysctl -w net.ipv4.conf.back.rp_filter=2", "")
+    expected = ("problem", f"{what} front", "sysctl -w net.ipv4.conf.back.rp_filter=2", "")
     assert expected in of(found, "rp_filter")
 
 

@@ -158,7 +158,7 @@ def test_routes_and_rules_are_as_they_were_entered(pair: Pair) -> None:
     pair.ip("rule add from 192.0.2.0/24 to 10.0.0.0/8 fwmark 5/7 iif lo priority 70 lookup 99")
     found = routes.every(pair.kernel)
     [default] = [each for each in found if each.family == 2 and not each.length]
-    assert (default.hops, default.source) == ((routes.Hop(eth0, gateway),), source)
+    assert (default.hops, default.source) == ((routes.NextHop(eth0, gateway),), source)
     [other] = [each for each in found if each.table == 99]
     assert (other.kind, other.metric, other.hops) == (routes.UNREACHABLE, 7, ())
     [rule] = [each for each in rules.every(pair.kernel) if each.priority == 70]

@@ -363,7 +363,7 @@ class Against(RuleBasedStateMachine):
     def every_servers_counts_are_those_of_its_living_connections(self) -> None:
         """Count what the table holds, and find it in the total and active counts."""
         for service in self.services.values():
-            for server in (*service.servers, *service.departed.values()):
+            for server in (*service.servers, *service.removed.values()):
                 own = [link for link in self.links.values() if link.server is server]
                 assert server.total == len(own)
                 assert server.active == sum(link.active for link in own)
@@ -390,7 +390,7 @@ class Against(RuleBasedStateMachine):
         assert table._wheel._buckets == {}
         assert table.shares.opening == {}
         for service in self.services.values():
-            assert service.departed == {}
+            assert service.removed == {}
             for server in service.servers:
                 assert (server.active, server.total, server.templates) == (0, 0, 0)
                 assert not any(path.users for path in server.paths.values())

@@ -21,7 +21,7 @@ from tests.property.examples import examples
 from tests.unit.core.world import FirstAdded
 
 if TYPE_CHECKING:
-    from forwarders.base import Forwarder, Hop
+    from forwarders.base import Ends, Forwarder
     from forwarders.plan import Plan
     from lvsd.core.service import RealServer, Service
     from schedulers.base import Flow, Scheduler
@@ -119,9 +119,9 @@ def _moody(forwarder: Forwarder, mood: Mood) -> Forwarder:
     """Return a forwarder of the same kind and options that has moods."""
     kind = type(forwarder)
 
-    def plan(self: Forwarder, hop: Hop) -> Plan:
+    def plan(self: Forwarder, ends: Ends) -> Plan:
         mood.before("plan")
-        steps = kind.plan(self, hop)
+        steps = kind.plan(self, ends)
         mood.after("plan")
         return steps
 
@@ -147,7 +147,7 @@ class FailingWays(Ways):
         moody = _moody(forwarder, self.mood)
         with suppress(PluginError):
             self.world.add_server(service, number, 80, forwarder=moody)
-        known = (*service.servers, *service.departed.values())
+        known = (*service.servers, *service.removed.values())
         self.mood.servers += [each for each in known if each not in self.mood.servers]
 
     def _edit_server(self, server: RealServer, **options: Any) -> None:
@@ -201,12 +201,12 @@ class FailingWays(Ways):
         """Look for a server that the operator removed, or never added, among those of services."""
         for service in self.services.values():
             assert all(each.available and each.service is service for each in service.servers)
-            assert not any(each.available for each in service.departed.values())
+            assert not any(each.available for each in service.removed.values())
 
     def teardown(self) -> None:
         """Let all timers run out: nothing must be left, of any server that there ever was."""
         super().teardown()
-        assert list(self.world.balancer.services.departed()) == []
+        assert list(self.world.balancer.services.removed()) == []
         for server in self.mood.servers:
             assert (server.active, server.total, server.templates) == (0, 0, 0)
             assert not any(path.users for path in server.paths.values())

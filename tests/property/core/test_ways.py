@@ -274,7 +274,7 @@ class Ways(RuleBasedStateMachine):
         users = Counter(each.path for each in living)
         controlled = Counter(each.template for each in living if each.template)
         for service in self.services.values():
-            for server in (*service.servers, *service.departed.values()):
+            for server in (*service.servers, *service.removed.values()):
                 assert (server.total, server.active) == (servers[server], active[server])
                 assert {path: path.users for path in server.paths.values() if path.users} == {
                     path: count for path, count in users.items() if path.server is server
@@ -321,7 +321,7 @@ class Ways(RuleBasedStateMachine):
         assert balancer.flows.local_ports.free == {}
         assert table.shares.opening == {}
         for service in self.services.values():
-            assert service.departed == {}
+            assert service.removed == {}
             for server in service.servers:
                 assert (server.active, server.total, server.templates) == (0, 0, 0)
                 assert not any(path.users for path in server.paths.values())

@@ -17,7 +17,7 @@ from lvsd.packet.tcp_translation import TcpTranslation
 from lvsd.packet.view import Packet
 from tests.property.examples import examples
 from tests.property.packet.packets import Shape, endpoints, error, shapes, u32
-from tests.unit.packet.translations import Ends, load, translated, write
+from tests.unit.packet.translations import AllEnds, load, translated, write
 
 if TYPE_CHECKING:
     from lvsd.packet.translation import Translation
@@ -30,7 +30,7 @@ WAYS: Final[tuple[ClientAddress, ...]] = ("toa", "proxy-v2", "none")
 
 
 @st.composite
-def moves(draw: st.DrawFn, /, **options: Any) -> tuple[Shape, Ends]:
+def moves(draw: st.DrawFn, /, **options: Any) -> tuple[Shape, AllEnds]:
     """Return a packet without SYN, and client, virtual, local and real ends."""
     shape = draw(shapes(**options))
     if shape.protocol == "tcp":
@@ -42,7 +42,7 @@ def moves(draw: st.DrawFn, /, **options: Any) -> tuple[Shape, Ends]:
 @EXAMPLES
 @given(moves(protocols=("tcp",)), u32, u32, u32, st.binary(max_size=20))
 def test_a_segment_gets_its_ends_and_number_with_any_options(
-    move: tuple[Shape, Ends], client_isn: int, server_isn: int, isn: int, padding: bytes
+    move: tuple[Shape, AllEnds], client_isn: int, server_isn: int, isn: int, padding: bytes
 ) -> None:
     shape, (client, virtual, local, real) = move
     connection = opened(move[1], "none", client_isn, server_isn, isn)
@@ -59,7 +59,7 @@ def test_a_segment_gets_its_ends_and_number_with_any_options(
 @EXAMPLES
 @given(moves(protocols=("udp",)), st.sampled_from(WAYS))
 def test_a_datagram_gets_its_ends_with_any_options(
-    move: tuple[Shape, Ends], way: ClientAddress
+    move: tuple[Shape, AllEnds], way: ClientAddress
 ) -> None:
     shape, (client, virtual, local, real) = move
     connection = translation(move[1], 17, way)
@@ -76,7 +76,7 @@ def test_a_datagram_gets_its_ends_with_any_options(
 
 @EXAMPLES
 @given(moves(protocols=("tcp", "udp"), plain=True))
-def test_the_plain_way_and_the_general_one_agree(move: tuple[Shape, Ends]) -> None:
+def test_the_plain_way_and_the_general_one_agree(move: tuple[Shape, AllEnds]) -> None:
     shape, (client, virtual, *_) = move
     packet = load(shape.write(client, virtual))
     ends, numbers = move[1], (7, 8, 9)
@@ -93,7 +93,7 @@ def test_the_plain_way_and_the_general_one_agree(move: tuple[Shape, Ends]) -> No
 @examples(150)
 @given(moves(protocols=("tcp", "udp")), st.sampled_from(WAYS), st.data())
 def test_garbage_raises_nothing(
-    move: tuple[Shape, Ends], way: ClientAddress, data: st.DataObject
+    move: tuple[Shape, AllEnds], way: ClientAddress, data: st.DataObject
 ) -> None:
     shape, (client, virtual, local, real) = move
     connection = opened(move[1], way, *data.draw(st.tuples(u32, u32, u32)), protocol=shape.number)
@@ -119,12 +119,17 @@ def test_garbage_raises_nothing(
     connection.resets()
 
 
-def translation(ends: Ends, protocol: int, way: ClientAddress, isn: int = 0) -> Translation:
+def translation(ends: AllEnds, protocol: int, way: ClientAddress, isn: int = 0) -> Translation:
     return translated(Fullnat(way), protocol, ends, isn, ClientAddressCounts())
 
 
 def opened(
-    ends: Ends, way: ClientAddress, client_isn: int, server_isn: int, isn: int, protocol: int = 6
+    ends: AllEnds,
+    way: ClientAddress,
+    client_isn: int,
+    server_isn: int,
+    isn: int,
+    protocol: int = 6,
 ) -> Translation:
     """Return a translation that has seen the SYN and the SYN-ACK."""
     connection = translation(ends, protocol, way, isn)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lvsd.bench.cli import main
-from lvsd.bench.options import add_arguments, plan
+from lvsd.bench.options import add_arguments, selection
 from lvsd.bench.schedulers import run
 from lvsd.errors import LvsdError, OutputError, UsageError
 
@@ -170,7 +170,7 @@ def test_the_help_fits_the_columns_that_it_is_told_of(
 def test_a_seed_is_simulated_with_all_schedulers_before_the_next_is_made() -> None:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    asked = plan(parser.parse_args([*TWO[1:], "--measure", "quality"]))
+    asked = selection(parser.parse_args([*TWO[1:], "--measure", "quality"]))
     said: list[str] = []
     found = run(asked, said.append)
     assert said == [f"{name}: steady, seed {seed}" for seed in (1, 2) for name in ("wlc", "mh")]

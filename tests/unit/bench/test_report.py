@@ -13,7 +13,7 @@ from rich.console import Console
 from lvsd.bench.cli import main
 from lvsd.bench.estimate import estimate
 from lvsd.bench.memory import Memory
-from lvsd.bench.options import add_arguments, plan
+from lvsd.bench.options import add_arguments, selection
 from lvsd.bench.plugins import Candidate, chosen
 from lvsd.bench.quality import figures, quality
 from lvsd.bench.report import tables
@@ -23,17 +23,17 @@ from lvsd.bench.tables import markdown, show
 from tests.unit.bench.cases import case
 
 if TYPE_CHECKING:
-    from lvsd.bench.schedulers import Plan
+    from lvsd.bench.schedulers import Selection
 
 SIZES = (10, 100, 1000, 10_000, 100_000)
 LONG = "a_third_partys_scheduler_of_a_long_name"
 
 
 @pytest.fixture(scope="module")
-def asked() -> Plan:
+def asked() -> Selection:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    return plan(parser.parse_args(["--scheduler", "wlc", "--seeds", "3"]))
+    return selection(parser.parse_args(["--scheduler", "wlc", "--seeds", "3"]))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def results() -> Results:
     )
 
 
-def test_every_table_fits_60_columns(asked: Plan, results: Results) -> None:
+def test_every_table_fits_60_columns(asked: Selection, results: Results) -> None:
     found = [table for part in tables(asked, results).values() for table in part]
     buffer = io.StringIO()
     show(found, Console(file=buffer, width=60, highlight=False))
@@ -66,7 +66,7 @@ def test_every_table_fits_60_columns(asked: Plan, results: Results) -> None:
     assert "…" not in said
 
 
-def test_a_figure_stands_with_its_interval(asked: Plan, results: Results) -> None:
+def test_a_figure_stands_with_its_interval(asked: Selection, results: Results) -> None:
     parts = tables(asked, results)
     speed = parts["speed"][0]
     assert speed.rows == [
@@ -77,19 +77,19 @@ def test_a_figure_stands_with_its_interval(asked: Plan, results: Results) -> Non
     assert parts["memory"][0].rows == [["lblcr", "75,104", "800,000", "80,000", "8,000", "800"]]
 
 
-def test_nobody_served_is_not_called_perfect(asked: Plan, results: Results) -> None:
+def test_nobody_served_is_not_called_perfect(asked: Selection, results: Results) -> None:
     idle = replace(results.quality[0], imbalances=(None,) * 300)
     fairness, imbalance, *_ = tables(asked, replace(results, quality=(idle,)))["quality"]
     assert fairness.rows == [["wlc", "-", "-", "0.0 ±0.0"]]
     assert imbalance.rows == [["wlc", "-", "-", "-"]]
 
 
-def test_the_ideal_is_the_servers_share_by_weight(asked: Plan, results: Results) -> None:
+def test_the_ideal_is_the_servers_share_by_weight(asked: Selection, results: Results) -> None:
     disruption = tables(asked, results)["quality"][2]
     assert disruption.note.startswith("Ideal: 0, 20.0%, 20.0%: ")
 
 
-def test_markdown_has_a_row_per_scheduler(asked: Plan, results: Results) -> None:
+def test_markdown_has_a_row_per_scheduler(asked: Selection, results: Results) -> None:
     lines = markdown(tables(asked, results)["speed"][0]).split("\n")
     assert lines == [
         "**Speed with 10 servers**",

@@ -72,7 +72,7 @@ def test_a_server_with_the_virtual_port_shares_the_path_as_well(
     assert world.handle(request) == raw(world.to_server(request, rport=80))
     (path,) = server.paths.values()
     assert isinstance(path, Path)
-    assert path.hop.vport is None
+    assert path.ends.vport is None
 
 
 def test_errors_about_a_request_and_a_reply_are_rewritten_outside_and_inside(

@@ -21,7 +21,7 @@ from tests.unit.core.world import FirstAdded, World
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from forwarders.base import Forwarder, Hop
+    from forwarders.base import Ends, Forwarder
     from forwarders.plan import Plan
     from schedulers.base import Flow, Server
 
@@ -129,7 +129,7 @@ def _nothing_is_left(world: World, *servers: RealServer) -> bool:
     table, services = world.balancer.flows.table, world.balancer.services
     users = [path.users for each in servers for path in each.paths.values()]
     counts = [(each.total, each.active, each.templates) for each in servers]
-    return (len(table), list(services.departed()), sum(users), set(counts)) == (
+    return (len(table), list(services.removed()), sum(users), set(counts)) == (
         0,
         [],
         0,
@@ -226,7 +226,7 @@ def test_a_server_that_the_scheduler_fails_to_take_in_is_not_there() -> None:
     assert world.drops() == {"no_server": 1}  # the scheduler has forgotten it again
 
 
-def test_a_departed_server_stays_away_when_the_scheduler_fails_to_take_it_in_again() -> None:
+def test_a_removed_server_stays_away_when_the_scheduler_fails_to_take_it_in_again() -> None:
     world = World()
     scheduler = Raising()
     service = world.serve(scheduler=scheduler)
@@ -235,7 +235,7 @@ def test_a_departed_server_stays_away_when_the_scheduler_fails_to_take_it_in_aga
     scheduler.calls.add("add")
     with pytest.raises(PluginError):
         world.add_server(service, weight=7)
-    assert (service.servers, list(service.departed.values())) == ([], [gone])
+    assert (service.servers, list(service.removed.values())) == ([], [gone])
     assert (gone.available, gone.weight, gone.total) == (False, 1, 1)
     world.wait(1000)
     assert _nothing_is_left(world, gone)
@@ -285,7 +285,7 @@ def test_a_scheduler_that_fails_to_take_over_leaves_the_present_one() -> None:
 class Planless(Fullnat):
     """Cannot say what becomes of a connection."""
 
-    def plan(self, hop: Hop) -> Plan:  # noqa: ARG002 - the base has it
+    def plan(self, ends: Ends) -> Plan:  # noqa: ARG002 - the base has it
         """Raise."""
         raise RuntimeError("plan")
 
@@ -293,7 +293,7 @@ class Planless(Fullnat):
 class PlanlessNat(Nat):
     """The same for NAT."""
 
-    def plan(self, hop: Hop) -> Plan:  # noqa: ARG002 - the base has it
+    def plan(self, ends: Ends) -> Plan:  # noqa: ARG002 - the base has it
         """Raise."""
         raise RuntimeError("plan")
 
@@ -316,10 +316,10 @@ def test_a_path_stays_as_it_was_where_its_forwarder_raises_at_a_new_way() -> Non
     fails: list[bool] = []
 
     class Sometimes(Tun):
-        def plan(self, hop: Hop) -> Plan:
+        def plan(self, ends: Ends) -> Plan:
             if fails:
                 raise RuntimeError("plan")
-            return Tun.plan(self, hop)
+            return Tun.plan(self, ends)
 
     service = world.serve(forwarder=Sometimes())
     world.leave(world.from_client())

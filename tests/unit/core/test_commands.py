@@ -118,7 +118,7 @@ def _state(world: World) -> Any:
             service.config,
             _scheduler_state(service),
             [_server_state(each) for each in service.servers],
-            sorted((place, _server_state(each)) for place, each in service.departed.items()),
+            sorted((place, _server_state(each)) for place, each in service.removed.items()),
             _state_of((service.meter, service.turn, service.share.__class__), seen),
             (service.share.entries, service.share.reserved),
             service.was_persistent,
@@ -130,7 +130,7 @@ def _state(world: World) -> Any:
     shares = balancer.flows.table.shares
     return (
         services,
-        sorted(_server_state(each) for each in balancer.services.departed()),
+        sorted(_server_state(each) for each in balancer.services.removed()),
         dict(balancer.services.vips),
         (shares.unused, len(shares.opening)),
         balancer.flows.timeouts.lists,
@@ -171,7 +171,7 @@ def _scheduler_state(service: Service) -> Any:
 
 def _known(service: Service) -> list[tuple[int, RealServer]]:
     """Return a service's servers, so that a scheduler's state names them and does not enter."""
-    return [(id(each), each) for each in (*service.servers, *service.departed.values())]
+    return [(id(each), each) for each in (*service.servers, *service.removed.values())]
 
 
 def _world() -> World:

@@ -53,7 +53,7 @@ def test_a_server_added_again_has_its_old_counts_and_its_connections_go_on(versi
     ack = world.establish()
     server = world.remove_server(service)
     assert world.add_server(service, weight=5) is server
-    assert service.departed == {}
+    assert service.removed == {}
     assert counts(server) == (1, 0)
     assert server.weight == 5
     assert world.handle(ack) == raw(world.to_server(ack))
@@ -74,7 +74,7 @@ def test_a_server_without_connections_is_forgotten_at_once(version: int) -> None
     world = World(version)
     service = world.serve()
     server = world.remove_server(service)
-    assert service.departed == {}
+    assert service.removed == {}
     assert world.add_server(service) is not server
 
 
@@ -84,7 +84,7 @@ def test_a_removed_server_is_forgotten_with_its_last_connection(version: int) ->
     world.establish()
     server = world.remove_server(service)
     world.wait(901)
-    assert service.departed == {}
+    assert service.removed == {}
     assert world.add_server(service) is not server
 
 
@@ -94,9 +94,9 @@ def test_a_removed_server_is_kept_as_long_as_a_template_points_at_it(version: in
     world.establish()
     world.remove_server(service)
     world.wait(1500)
-    assert list(service.departed) == [(pack(world.rip()), 8080)]
+    assert list(service.removed) == [(pack(world.rip()), 8080)]
     world.wait(501)
-    assert service.departed == {}
+    assert service.removed == {}
 
 
 def test_the_scheduler_hears_no_more_of_a_removed_server(version: int) -> None:

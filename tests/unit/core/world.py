@@ -281,7 +281,7 @@ class World:
         forwarder: Forwarder = Nat(),  # noqa: B008 - a frozen value
         **options: Any,
     ) -> RealServer:
-        """Add a real server to a service; return it, or the departed one that came back.
+        """Add a real server to a service; return it, or the removed one that came back.
 
         ``options`` are for `ServerConfig`.
         """

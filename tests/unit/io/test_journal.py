@@ -200,7 +200,7 @@ def test_a_process_that_ended_but_was_not_waited_for_does_not_live() -> None:
 def test_a_living_writer_keeps_others_out(tmp_path: Path) -> None:
     path = tmp_path / "journal.json"
     Machine(path)
-    intrusions = {
+    intrusions: dict[str, Callable[[Path], object]] = {
         "start in this network namespace": Machine,
         "clean up": cleanup,
         "put back what lvsd changed": put_back,

@@ -18,7 +18,7 @@ from lvsd.net import links
 from lvsd.net.kernel import _pyroute2, encode
 from lvsd.packet.address import pack
 from lvsd.realserver.decapsulation import Carrier
-from lvsd.realserver.ends import End
+from lvsd.realserver.ends import TunnelEnd
 from lvsd.realserver.kernel_devices import devices
 
 HEADER: Final = 16 + 16  # struct nlmsghdr, struct ifinfomsg
@@ -36,25 +36,25 @@ def sent(name: str, kind: str, data: tuple[tuple[str, object], ...]) -> bytes:
 @pytest.mark.parametrize(
     ("end", "director", "name", "kind", "data"),
     [
-        (End(Carrier.IPV4, V4), "", "lvsd-ipip", "ipip", [(19, FLAG)]),
-        (End(Carrier.IPV6, V6), "", "lvsd-ip6tnl", "ip6tnl", [(19, FLAG), (9, b"\0")]),
-        (End(Carrier.GRE, V4), "", "lvsd-gre", "gre", [(18, FLAG)]),
-        (End(Carrier.GRE, V6), "", "lvsd-ip6gre", "ip6gre", [(18, FLAG)]),
-        (End(Carrier.IPV4, V4), "10.0.0.1", "lvsd-ipip0", "ipip", [(3, pack("10.0.0.1"))]),
-        (End(Carrier.IPV6, V4), "10.0.0.1", "lvsd-sit0", "sit", [(3, pack("10.0.0.1"))]),
+        (TunnelEnd(Carrier.IPV4, V4), "", "lvsd-ipip", "ipip", [(19, FLAG)]),
+        (TunnelEnd(Carrier.IPV6, V6), "", "lvsd-ip6tnl", "ip6tnl", [(19, FLAG), (9, b"\0")]),
+        (TunnelEnd(Carrier.GRE, V4), "", "lvsd-gre", "gre", [(18, FLAG)]),
+        (TunnelEnd(Carrier.GRE, V6), "", "lvsd-ip6gre", "ip6gre", [(18, FLAG)]),
+        (TunnelEnd(Carrier.IPV4, V4), "10.0.0.1", "lvsd-ipip0", "ipip", [(3, pack("10.0.0.1"))]),
+        (TunnelEnd(Carrier.IPV6, V4), "10.0.0.1", "lvsd-sit0", "sit", [(3, pack("10.0.0.1"))]),
         (
-            End(Carrier.IPV4, V6),
+            TunnelEnd(Carrier.IPV4, V6),
             "fd00::1",
             "lvsd-ip6tnl0",
             "ip6tnl",
             [(3, pack("fd00::1")), (9, b"\0")],
         ),
-        (End(Carrier.GRE, V4), "10.0.0.1", "lvsd-gre0", "gre", [(7, pack("10.0.0.1"))]),
-        (End(Carrier.GRE, V6), "fd00::1", "lvsd-ip6gre0", "ip6gre", [(7, pack("fd00::1"))]),
+        (TunnelEnd(Carrier.GRE, V4), "10.0.0.1", "lvsd-gre0", "gre", [(7, pack("10.0.0.1"))]),
+        (TunnelEnd(Carrier.GRE, V6), "fd00::1", "lvsd-ip6gre0", "ip6gre", [(7, pack("fd00::1"))]),
     ],
 )
 def test_a_tunnel_device_is_asked_for_with_all_that_makes_it_one(
-    end: End, director: str, name: str, kind: str, data: list[tuple[int, bytes]]
+    end: TunnelEnd, director: str, name: str, kind: str, data: list[tuple[int, bytes]]
 ) -> None:
     [device] = devices(end, [pack(director)] if director else [])
     ours = sent(device.name, device.kind, device.attributes)

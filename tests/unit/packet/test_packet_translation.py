@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from scapy.layers.inet import TCP, UDP, IPOption_NOP
 
-from forwarders.base import Hop
+from forwarders.base import Ends
 from forwarders.fullnat import Fullnat
 from forwarders.nat import Nat
 from forwarders.plan import Deliver, InsertToa, Plan, SetSource
@@ -417,11 +417,11 @@ def test_one_connections_plan_is_good_for_all_that_differ_in_their_ends(
     transport = TCP(flags="S", seq=7) if protocol == TCP_NUMBER else UDP()
     asked = load(write(*other, transport, b"abc"))
     answered = load(write(theirs[1], theirs[0], transport, b"abcd"))
-    own = Hop(*other[1], *theirs[1], local=theirs[0], client=other[0])
-    shared = Hop(*VIRTUAL[4], *REAL[4], local=LOCAL[4], client=CLIENT[4])
+    own = Ends(*other[1], *theirs[1], local=theirs[0], client=other[0])
+    shared = Ends(*VIRTUAL[4], *REAL[4], local=LOCAL[4], client=CLIENT[4])
     outcomes = []
-    for hop in (own, shared):
-        plan = Fullnat(way).plan(hop)
+    for ends in (own, shared):
+        plan = Fullnat(way).plan(ends)
         made = Translator(plan, protocol, ClientAddressCounts()).translation(*keys, ISN)
         outcomes.append((made.request(asked, MTU), made.reply(answered)))
     assert outcomes[0] == outcomes[1]
@@ -432,7 +432,7 @@ def test_only_fullnats_plans_for_tcp_and_udp_are_taken() -> None:
     with pytest.raises(ValueError, match="not protocol 132"):
         Translator(fullnat, 132, counts)
     with pytest.raises(ValueError, match="both ends"):
-        Translator(Nat().plan(Hop(*VIRTUAL[4], *REAL[4])), 6, counts)
+        Translator(Nat().plan(Ends(*VIRTUAL[4], *REAL[4])), 6, counts)
     with pytest.raises(TypeError, match=r"Deliver\(\)"):
         Translator(Plan((*fullnat.request, Deliver()), fullnat.reply), 6, counts)
     with pytest.raises(ValueError, match="renumbers"):
@@ -448,8 +448,8 @@ def test_only_fullnats_plans_for_tcp_and_udp_are_taken() -> None:
 
 
 def _plan() -> Plan:
-    hop = Hop(*VIRTUAL[4], *REAL[4], local=LOCAL[4], client=CLIENT[4])
-    return Fullnat().plan(hop)
+    ends = Ends(*VIRTUAL[4], *REAL[4], local=LOCAL[4], client=CLIENT[4])
+    return Fullnat().plan(ends)
 
 
 def _key(source: Any, destination: Any, version: int) -> bytes:

@@ -8,7 +8,7 @@ from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.packet import Raw
 
-from forwarders.base import Hop
+from forwarders.base import Ends
 from forwarders.fullnat import ClientAddress, Fullnat
 from lvsd.packet.address import pack, text
 from lvsd.packet.client_address import ClientAddressCounts
@@ -23,7 +23,7 @@ VIRTUAL: Final = {4: (pack("192.0.2.10"), 80), 6: (pack("2001:db8::10"), 80)}
 LOCAL: Final = {4: (pack("10.0.0.2"), 1025), 6: (pack("fd00::2"), 1025)}
 REAL: Final = {4: (pack("10.1.0.11"), 8080), 6: (pack("fd00:11::11"), 8080)}
 
-Ends: TypeAlias = tuple[Endpoint, Endpoint, Endpoint, Endpoint]
+AllEnds: TypeAlias = tuple[Endpoint, Endpoint, Endpoint, Endpoint]
 """Client, virtual, local, real."""
 
 TCP_NUMBER, UDP_NUMBER = 6, 17
@@ -47,11 +47,11 @@ def translation(
 
 
 def translated(
-    forwarder: Fullnat, protocol: int, ends: Ends, isn: int, counts: ClientAddressCounts
+    forwarder: Fullnat, protocol: int, ends: AllEnds, isn: int, counts: ClientAddressCounts
 ) -> Translation:
     """Return the translation of a connection between other ends."""
     client, virtual, local, real = ends
-    plan = forwarder.plan(Hop(*virtual, *real, local=local, client=client))
+    plan = forwarder.plan(Ends(*virtual, *real, local=local, client=client))
     translator = Translator(plan, protocol, counts)
     return translator.translation(
         key(protocol, *client, *virtual), key(protocol, *real, *local), isn

@@ -8,7 +8,7 @@ import pytest
 
 from lvsd.packet.address import pack
 from lvsd.realserver.decapsulation import Carrier
-from lvsd.realserver.ends import End, ends
+from lvsd.realserver.ends import TunnelEnd, ends
 from lvsd.realserver.settings import Settings
 
 VIP4, VIP6 = "192.0.2.10", "2001:db8::10"
@@ -58,18 +58,18 @@ def test_dr_needs_no_tunnel() -> None:
 
 def test_ip_in_ip_needs_only_the_versions_of_the_virtual_addresses() -> None:
     assert ends(Settings.of("tun", [VIP4])) == [
-        End(Carrier.IPV4, AF_INET),
-        End(Carrier.IPV4, AF_INET6),
+        TunnelEnd(Carrier.IPV4, AF_INET),
+        TunnelEnd(Carrier.IPV4, AF_INET6),
     ]
     assert ends(Settings.of("tun", [VIP6])) == [
-        End(Carrier.IPV6, AF_INET),
-        End(Carrier.IPV6, AF_INET6),
+        TunnelEnd(Carrier.IPV6, AF_INET),
+        TunnelEnd(Carrier.IPV6, AF_INET6),
     ]
 
 
 def test_named_directors_say_over_which_version_tunnels_come() -> None:
     settings = Settings.of("tun", [VIP4, VIP6], tunnel="gre", directors=["10.0.0.1"])
-    assert ends(settings) == [End(Carrier.GRE, AF_INET)]
+    assert ends(settings) == [TunnelEnd(Carrier.GRE, AF_INET)]
     assert [str(end) for end in ends(settings)] == ["GRE in IPv4"]
 
 

@@ -42,7 +42,7 @@ class Place(NamedTuple):
     entrance: str = ""
 
 
-def way(mode: str, direction: Direction) -> Iterator[Place]:
+def places(mode: str, direction: Direction) -> Iterator[Place]:
     """Yield the places that a packet comes by."""
     far = mode in FAR
     if direction == "request":

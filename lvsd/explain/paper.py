@@ -1,10 +1,10 @@
-"""The network on paper that a connection is followed through: that of ``lvsd lab`` (`way`)."""
+"""The network on paper that a connection is followed through: that of ``lvsd lab`` (`places`)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from lvsd.explain import way
+from lvsd.explain import places
 from lvsd.explain.dissect import dissect
 from lvsd.explain.model import Host, role_of
 from lvsd.explain.trail import MACS, framed
@@ -26,7 +26,7 @@ FRONT_INDEX, BACK_INDEX = 1, 2
 MTU: Final = 1500
 
 
-class Network:
+class PaperNetwork:
     """Who is there, under which addresses and MACs; makes frames and hops of packets."""
 
     def __init__(self, case: Case) -> None:
@@ -48,7 +48,7 @@ class Network:
                 "front": _address(FRONT, version, ROUTER),
                 "back": _address(BACK, server_version, ROUTER),
             }
-            if case.mode in way.FAR:
+            if case.mode in places.FAR:
                 spaces["router"]["far"] = _address(FAR, server_version, ROUTER)
         for number, server in enumerate(case.servers, 1):
             spaces[f"server{number}"] = {"eth0": server.address}

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from lvsd.io.nfqueue import QueueSource
 
 
-class Watchdog:
+class Heartbeat:
     """Calls ``beat`` when the engine is well, by what becomes of the packets of ``source``."""
 
     def __init__(self, source: QueueSource, beat: Callable[[], None]) -> None:

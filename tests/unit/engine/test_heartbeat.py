@@ -1,4 +1,4 @@
-"""The watchdog starves when packets wait and none is taken, and of nothing else."""
+"""The heartbeat stops when packets wait and none is taken, and of nothing else."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lvsd.engine.watchdog import Watchdog
+from lvsd.engine.heartbeat import Heartbeat
 from lvsd.errors import KernelError
 from lvsd.running.complaints import Complaints
 from lvsd.running.jobs import Job, Jobs
@@ -42,17 +42,17 @@ def test_a_beat_is_given_while_packets_are_taken_or_none_waits(
     seen: Sequence[tuple[int, int]], beats: int
 ) -> None:
     queue, given = Queue(), []
-    dog = Watchdog(queue, lambda: given.append(1))  # type: ignore[arg-type]
+    heart = Heartbeat(queue, lambda: given.append(1))  # type: ignore[arg-type]
     for received, waiting in seen:
         queue.stats = SimpleNamespace(received=received, waiting=waiting)
-        dog.look(0.0)
+        heart.look(0.0)
     assert len(given) == beats
 
 
 def test_a_queue_that_tells_nothing_does_not_starve_it() -> None:
     queue, given = Queue(), []
-    dog = Watchdog(queue, lambda: given.append(1))  # type: ignore[arg-type]
+    heart = Heartbeat(queue, lambda: given.append(1))  # type: ignore[arg-type]
     queue.is_mute = True
-    job = Job("cannot read the statistics", dog.look, 0.0, dog.beat)
+    job = Job("cannot read the statistics", heart.look, 0.0, heart.beat)
     Jobs([job], Complaints(lambda: 0.0), lambda: 0.0).attempt(job)
     assert len(given) == 1

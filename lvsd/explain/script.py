@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Line(NamedTuple):
-    """One packet of the conversation: its title, who sends it, its flags and its payload."""
+    """One packet of the script: its title, who sends it, its flags and its payload."""
 
     title: str
     direction: Direction
@@ -22,7 +22,7 @@ class Line(NamedTuple):
     payload: bytes = b""
 
 
-def conversation(protocol: int, virtual: str, real: Callable[[], str]) -> Iterator[Line]:
+def script(protocol: int, virtual: str, real: Callable[[], str]) -> Iterator[Line]:
     """Yield a question and its answer over UDP, or a whole TCP connection with one HTTP request.
 
     ``virtual`` is whom the client asks. ``real`` tells who answers, which nobody knows before the
