@@ -15,7 +15,7 @@ from lvsd.io.journal import Journal, journal_path
 from lvsd.packet.address import text
 from lvsd.realserver import mss, quiet
 from lvsd.realserver.decapsulation import Carrier
-from lvsd.realserver.ends import ends
+from lvsd.realserver.ends import TunnelEnd, ends
 from lvsd.realserver.host import look as look_at_host
 from lvsd.realserver.kernel_devices import devices
 from lvsd.realserver.settings import Settings
