@@ -36,7 +36,7 @@ from lvsd.core.service import RealServer, Service
 from lvsd.errors import ControlError, PluginError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from lvsd.core.commands import Change, Command
     from lvsd.core.service_table import ServiceTable
@@ -48,38 +48,6 @@ _LET_GO_TOGETHER: Final = 256
 
 SchedulerFactory: TypeAlias = "Callable[[str, frozenset[str]], Scheduler]"
 """Makes a scheduler, for one service, of its name and its flags. Raises PluginError."""
-
-
-class Door:
-    """What changes services, real servers and timeouts; nothing else does."""
-
-    __slots__ = ("_admission", "_make_scheduler", "_services", "_timeouts")
-
-    def __init__(
-        self,
-        services: ServiceTable,
-        timeouts: Timeouts,
-        admission: Admission,
-        make_scheduler: SchedulerFactory,
-    ) -> None:
-        self._services = services
-        self._timeouts = timeouts
-        self._admission = admission
-        self._make_scheduler = make_scheduler
-
-    def open(self) -> Steps:
-        """Begin with a list of commands; one at a time goes through the door."""
-        return Steps(self._services, self._timeouts, self._admission, self._make_scheduler)
-
-    def apply(self, commands: Iterable[Command], now: float) -> Changes:
-        """Do all commands in their order, and tell what changed; or do none.
-
-        Raise ControlError or PluginError for the first that cannot be done.
-        """
-        steps = self.open()
-        for command in commands:
-            steps.do(command)
-        return steps.finish(now)
 
 
 class Steps:

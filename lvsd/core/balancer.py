@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from lvsd.core.apply import Door
+from lvsd.core.apply import Steps
 from lvsd.core.director import Director
 from lvsd.core.flows import Flows
 from lvsd.core.forwarding import Forwarding
@@ -22,7 +23,7 @@ from lvsd.core.upkeep import Upkeep
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from lvsd.core.apply import SchedulerFactory, Steps
+    from lvsd.core.apply import SchedulerFactory
     from lvsd.core.commands import Changes, Command
     from lvsd.core.listing import Row
     from lvsd.core.sequence_numbers import Origin
@@ -69,7 +70,9 @@ class Balancer:
             self.tally,
         )
         self.handle = self.director.handle
-        self._door = Door(self.services, self.flows.timeouts, self.flows.admission, make_scheduler)
+        self._make_steps = partial(
+            Steps, self.services, self.flows.timeouts, self.flows.admission, make_scheduler
+        )
         self._upkeep = Upkeep(self.flows, self.services, self.settings, now)
 
     def tick(self, now: float) -> bool:
@@ -88,14 +91,17 @@ class Balancer:
         `concern the network <Changes.concern_the_network>`, the caller renews what follows:
         `Strays.learn`, the ways to real servers, and what is diverted.
         """
-        return self._door.apply(commands, now)
+        steps = self.changing()
+        for command in commands:
+            steps.do(command)
+        return steps.finish(now)
 
     def changing(self) -> Steps:
         """Begin with a list of commands that are done one at a time, all or none like `apply`'s.
 
         One list at a time.
         """
-        return self._door.open()
+        return self._make_steps()
 
     # --- the operator's questions -----------------------------------------------------------
 

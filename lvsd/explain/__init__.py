@@ -18,7 +18,7 @@ What comes back is typed and immutable (`lvsd.explain.model`). `as_data` makes p
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec
 
 from lvsd.explain.captured import Seen
 from lvsd.explain.dissect import dissect
@@ -43,8 +43,12 @@ from lvsd.explain.picks import picks
 from lvsd.explain.story import explain_case
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from lvsd.explain.case import Case
+
+_Asked = ParamSpec("_Asked")
 
 __all__ = [
     "Candidate",
@@ -69,46 +73,18 @@ __all__ = [
 ]
 
 
-def explain(
-    mode: str = "nat",
-    *,
-    protocol: str = "tcp",
-    ipv6: bool | None = None,
-    vip: str | None = None,
-    client: str | None = None,
-    servers: Sequence[str] | None = None,
-    weights: Sequence[int] | None = None,
-    scheduler: str = "wlc",
-    flags: Sequence[str] = (),
-    earlier: int = 0,
-    tunnel: str = "ipip",
-    mss_clamp: bool = False,
-    client_address: str = "toa",
-) -> Explanation:
-    """Return one connection, followed through the director that lvsd runs.
+def _explaining(made: Callable[_Asked, Case]) -> Callable[_Asked, Explanation]:
+    def explain(*args: _Asked.args, **kwargs: _Asked.kwargs) -> Explanation:
+        return explain_case(made(*args, **kwargs))
 
-    ``mode`` is nat, dr, tun or fullnat. ``vip``, ``client`` and ``servers`` are addresses, with a
-    port or without; what is not given is as in ``lvsd lab``. ``earlier`` is how many connections
-    of other clients are open before. Raise UsageError, which says what does not fit, PluginError
-    for a broken scheduler of a third party.
-    """
-    return explain_case(
-        make(
-            mode,
-            protocol=protocol,
-            ipv6=ipv6,
-            vip=vip,
-            client=client,
-            servers=servers,
-            weights=weights,
-            scheduler=scheduler,
-            flags=flags,
-            earlier=earlier,
-            tunnel=tunnel,
-            mss_clamp=mss_clamp,
-            client_address=client_address,
-        )
-    )
+    return explain
+
+
+explain = _explaining(make)
+"""Return one connection, followed through the director that lvsd runs.
+
+What can be asked for, and what is raised, is as `lvsd.explain.making.make` has it.
+"""
 
 
 def explain_capture(capture: Path, config: Path, *, dip: str | None = None) -> Iterator[Seen]:

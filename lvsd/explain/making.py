@@ -63,8 +63,10 @@ def make(
 ) -> Case:
     """Return a case; what is not given is as in ``lvsd lab``.
 
-    ``vip``, ``client`` and ``servers`` are addresses that a configuration takes too, with a port
-    or without. Raise UsageError, which says what does not fit.
+    ``mode`` is nat, dr, tun or fullnat. ``vip``, ``client`` and ``servers`` are addresses that a
+    configuration takes too, with a port or without. ``earlier`` is how many connections of other
+    clients are open before. Raise UsageError, which says what does not fit, or PluginError for a
+    broken scheduler of a third party.
     """
     _one_of("mode", mode, MODES)
     _one_of("protocol", protocol, PROTOCOLS)
