@@ -8,7 +8,7 @@ from lvsd.net.addresses import Address
 from lvsd.net.families import INET
 from lvsd.net.links import Link
 from lvsd.net.network import Network
-from lvsd.net.routes import LOCAL, UNICAST, Hop, Route
+from lvsd.net.routes import LOCAL, UNICAST, NextHop, Route
 from lvsd.net.rules import TABLE, Rule
 from lvsd.net.sources import Sources
 from lvsd.net.ways import Way
@@ -32,9 +32,9 @@ HOST: Final = Network(
     [Address(FRONT, OWN, 24, 0)],
     [Rule(INET, 0, TABLE, LOCAL_TABLE), Rule(INET, 32766, TABLE, MAIN)],
     [
-        Route(INET, LOCAL_TABLE, pack("10.9.0.0"), 16, LOCAL, 0, (Hop(LO, None),), scope=254),
-        Route(INET, MAIN, pack("10.1.0.0"), 24, UNICAST, 0, (Hop(FRONT, None),), scope=253),
-        Route(INET, MAIN, pack("10.128.0.0"), 9, UNICAST, 0, (Hop(FRONT, ROUTER),)),
+        Route(INET, LOCAL_TABLE, pack("10.9.0.0"), 16, LOCAL, 0, (NextHop(LO, None),), scope=254),
+        Route(INET, MAIN, pack("10.1.0.0"), 24, UNICAST, 0, (NextHop(FRONT, None),), scope=253),
+        Route(INET, MAIN, pack("10.128.0.0"), 9, UNICAST, 0, (NextHop(FRONT, ROUTER),)),
     ],
     forwards_ipv6=False,
 )
