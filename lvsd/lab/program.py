@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lvsd.errors import KernelError
-from lvsd.lab import processes
+from lvsd.lab import processes, sockets
 from lvsd.lab.wait import PATIENCE, until
 
 if TYPE_CHECKING:
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 
 START_TIMEOUT_S = 10.0 * PATIENCE
 STOP_TIMEOUT_S = 10.0 * PATIENCE
-
-TCP_LISTEN = "0A"
-UDP_OPEN = "07"
-"""States in /proc/net/tcp and udp (include/net/tcp_states.h: TCP_LISTEN, TCP_CLOSE)."""
 
 PACKAGES = {"nginx": "nginx-light", "dnsmasq": "dnsmasq-base", "ip": "iproute2"}
 """Debian's package of a program, where it is named otherwise."""
@@ -76,21 +72,22 @@ def start(
     return Program(Path(argv[0]).name, process, namespace, log_file)
 
 
-def wait_for_port(program: Program, port: int, protocol: str = "tcp") -> None:
-    """Return when the program listens on ``port``.
+def wait_for_port(program: Program, *ports: int, protocol: str = "tcp") -> None:
+    """Return when the program listens on these ports.
 
     Looks into the socket table instead of connecting, which some servers take for a client.
     Raise KernelError, with the end of the log, when the program ends first or takes too long.
     """
 
     def settled() -> bool:
-        return program.process.poll() is not None or listens(program.process.pid, port, protocol)
+        return program.process.poll() is not None or listens(program, *ports, protocol=protocol)
 
     in_time = until(settled, START_TIMEOUT_S)
     status = program.process.poll()
     if in_time and status is None:
         return
-    late = f"it does not listen on {protocol} port {port} after {START_TIMEOUT_S:.0f} s"
+    named = f"port{'s' * (len(ports) > 1)} {', '.join(map(str, ports))}"
+    late = f"it does not listen on {protocol} {named} after {START_TIMEOUT_S:.0f} s"
     said = "; ".join(program.log.strip().splitlines()[-5:])
     raise KernelError(
         f"start {program.name} in {program.namespace.name}",
@@ -99,25 +96,23 @@ def wait_for_port(program: Program, port: int, protocol: str = "tcp") -> None:
     )
 
 
-def listens(pid: int, port: int, protocol: str = "tcp") -> bool:
-    """Whether process ``pid`` itself, or a child of it, listens on ``port``."""
-    state = TCP_LISTEN if protocol == "tcp" else UDP_OPEN
+def listens(program: Program, *ports: int, protocol: str = "tcp") -> bool:
+    """Whether a program itself, or a child of its process, listens on all of these ports."""
+    with program.namespace.entered():
+        waiting = [each for each in sockets.waiting(protocol) if each.port in ports]
+    if {each.port for each in waiting} < {*ports}:
+        return False
+    pid = program.process.pid
     try:
         own = {
             descriptor.readlink().name
             for process in (pid, *_children(pid))
             for descriptor in Path(f"/proc/{process}/fd").iterdir()
         }
-        tables = [Path(f"/proc/{pid}/net/{protocol}{v6}").read_text("ascii") for v6 in ("", "6")]
     except OSError:  # one just ended, or closed what we were looking at
         return False
-    rows = (row.split() for table in tables for row in table.splitlines()[1:])
-    return any(
-        row[3] == state
-        and int(row[1].rpartition(":")[2], 16) == port
-        and f"socket:[{row[9]}]" in own
-        for row in rows
-    )
+    found = {each.port for each in waiting if f"socket:[{each.inode}]" in own}
+    return found == {*ports}
 
 
 def _children(pid: int) -> list[str]:

@@ -18,7 +18,7 @@ from lvsd.lab.director import Daemon, lvsd
 from lvsd.lab.program import Program, find, start, wait_for_port
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from lvsd.lab.namespace import Namespace
 
@@ -39,6 +39,9 @@ __all__ = [
 FILE_BYTES = 20_000_000
 """The size of what nginx serves as /file."""
 
+BLOCK_BYTES = 1_000_000
+"""Of which this much is random: a lab of which nobody asks for the file is not kept waiting."""
+
 WEB_PORTS = (80, 8080)
 DNS_PORT = 53
 IPERF_PORT = 5201
@@ -54,24 +57,42 @@ class Payload:
     """The file that every nginx of a lab serves as /file."""
 
     path: Path
-    sha256: str
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of what is in it, in hexadecimal."""
+        return _digest()
 
 
 def payload(namespace: Namespace) -> Payload:
     """Return the lab's file, `FILE_BYTES` long and the same for all; make it if need be."""
     path = namespace.directory.parent / "file"
     if not path.exists():
-        path.write_bytes(_content())
-    return Payload(path, _digest())
+        with path.open("wb") as file:
+            file.writelines(_content())
+    return Payload(path)
 
 
-def _content() -> bytes:
-    return random.Random("lvsd").randbytes(FILE_BYTES)  # noqa: S311 - the same bytes each time
+def _content() -> Iterator[bytes]:
+    """Yield the file in blocks: numbered, so that none can stand for another, else alike."""
+    block = _block()
+    for number in range(FILE_BYTES // BLOCK_BYTES):
+        yield number.to_bytes(8, "big")
+        yield block
+
+
+@cache
+def _block() -> bytes:
+    """Return what is in every block but for its number: random, the same bytes each time."""
+    return random.Random("lvsd").randbytes(BLOCK_BYTES - 8)  # noqa: S311 - no secret
 
 
 @cache
 def _digest() -> str:
-    return hashlib.sha256(_content()).hexdigest()
+    digest = hashlib.sha256()
+    for part in _content():
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def nginx(
@@ -150,7 +171,7 @@ def dnsmasq(namespace: Namespace, port: int = DNS_PORT) -> Program:
         "dnsmasq",
     )
     wait_for_port(program, port)
-    wait_for_port(program, port, "udp")
+    wait_for_port(program, port, protocol="udp")
     return program
 
 
@@ -215,8 +236,7 @@ events {{ worker_connections 16384; }}
     config.write_text(text, encoding="utf-8")
     own: list[str | Path] = [find("nginx"), "-e", "stderr", "-p", namespace.directory, "-c", config]
     program = start(namespace, [*under, *own], name)
-    for port in ports:
-        wait_for_port(program, port)
+    wait_for_port(program, *ports)
     return program
 
 

@@ -12,6 +12,7 @@ from lvsd.control.client import ControlClient
 from lvsd.doctor.snapshot import RECENT_S, SILENT_S
 from lvsd.lab import Lab, programs, real_server
 from lvsd.lab.wait import PATIENCE, until
+from tests.netns import forked
 from tests.netns.modes.site import MAPPED, forwarded
 from tests.netns.traffic.site import FAMILIES, Site, running
 
@@ -56,19 +57,25 @@ class Clinic:
         """The lab."""
         return self.site.lab
 
-    def doctor(self, *options: str) -> tuple[int, str]:
-        """Return the doctor's exit status and what it printed; complaints end the test."""
+    def doctor(self, *options: str, anew: bool = False) -> tuple[int, str]:
+        """Return the doctor's exit status and what it printed; complaints end the test.
+
+        ``anew``: as it is typed, with an interpreter of its own.
+        """
         given = options or ("-c", str(self.site.daemon.config_file))
-        wait = f"--wait={PATIENCE:g}"
-        command = [sys.executable, "-m", "lvsd", "doctor", wait, *given]
-        done = self.lab.director.run(command, check=False)
+        words = ["doctor", f"--wait={PATIENCE:g}", *given]
+        if anew:
+            command = [sys.executable, "-m", "lvsd", *words]
+            done = self.lab.director.run(command, check=False)
+        else:
+            done = forked.lvsd(self.lab.director, *words)
         assert done.stderr == "", done.stderr
         return done.returncode, done.stdout
 
-    def findings(self, *options: str) -> list[Found]:
+    def findings(self, *options: str, anew: bool = False) -> list[Found]:
         """Return what the doctor finds; its exit status must agree."""
         given = options or ("-c", str(self.site.daemon.config_file))
-        status, printed = self.doctor(*given, "--json")
+        status, printed = self.doctor(*given, "--json", anew=anew)
         report: dict[str, Any] = json.loads(printed)
         found = [
             Found(check=check["name"], **finding)
@@ -80,10 +87,13 @@ class Clinic:
         return found
 
     def mend(self, host: Namespace, finding: Found, *options: str | Path) -> None:
-        """Give a finding's command in a host, of lvsd itself by the interpreter that runs us."""
+        """Give a finding's command in a host."""
         program, *words = finding.remedy.split()
-        start = [sys.executable, "-m", "lvsd"] if program == "lvsd" else [program]
-        host.run([*start, *words, *options])
+        if program == "lvsd":
+            done = forked.lvsd(host, *words, *options)
+            assert done.returncode == 0, done.stderr
+        else:
+            host.run([program, *words, *options])
 
     def visit(self, way: str, family: Family) -> None:
         """Let a client try the service of a mode for a moment, whatever comes of it."""

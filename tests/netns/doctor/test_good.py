@@ -53,11 +53,11 @@ def test_forwarding_may_be_off_without_nat() -> None:
 
 
 def test_a_running_daemon_is_asked_without_a_configuration(mixed: Clinic) -> None:
-    assert mixed.findings("--control", str(mixed.site.daemon.control)) == []
+    assert mixed.findings("--control", str(mixed.site.daemon.control), anew=True) == []
 
 
 def test_the_text_fits_sixty_columns_and_ends_with_zero(mixed: Clinic) -> None:
-    status, text = mixed.doctor()
+    status, text = mixed.doctor(anew=True)
 
     assert status == 0
     assert [line for line in text.splitlines() if len(line) > 60] == []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lvsd.errors import KernelError
-from lvsd.lab import Lab, program, programs, settings
+from lvsd.lab import Lab, program, programs, settings, sockets
 from lvsd.lab.wait import PATIENCE
 
 if TYPE_CHECKING:
@@ -77,6 +77,26 @@ def test_two_connections_are_not_needed_for_two_requests(lab: Lab, web: Namespac
     connects = lab.client.run([*curl, target])
 
     assert connects.stdout.split() == ["1", "0"]
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_the_kernel_answers_who_listens_as_its_files_do(
+    lab: Lab, protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = lab.servers[1]
+    running = programs.dnsmasq(server, 5353)
+    try:
+        with server.entered():
+            asked, listed = sockets.waiting(protocol), sockets.listed(protocol)
+            monkeypatch.setattr(sockets, "_NETLINK_SOCK_DIAG", 31)  # nobody's
+            without = sockets.waiting(protocol)
+        assert program.listens(running, 5353, protocol=protocol)
+        assert not program.listens(running, 5353, 5354, protocol=protocol)
+    finally:
+        running.stop()
+
+    assert asked == listed == without
+    assert {each.port for each in asked} >= {5353}
 
 
 @pytest.mark.parametrize("transport", ["+notcp", "+tcp"])
