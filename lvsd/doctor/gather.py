@@ -232,7 +232,7 @@ def _with_answers(snapshot: Snapshot, patience_s: float) -> Snapshot:
         }
         owners = list(questions.owners(snapshot))
         asked: list[Question] = [*questions.echoes(snapshot), *questions.syns(snapshot)]
-        answers = wire.exchange(owners, asked, places)
+        answers = wire.exchange(owners, asked, places, quiet=questions.quiet(snapshot))
         answers = _joined(found, answers)
         steps = [
             step

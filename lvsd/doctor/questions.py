@@ -97,6 +97,15 @@ def virtual_from_outside(machine: Machine, service: Service, server: Server) -> 
     return _carried(machine, server, OUTSIDE[_family(service.vip)], service.vip)
 
 
+def quiet(snapshot: Snapshot) -> set[Echo]:
+    """Return the echoes whose replies do not come here where all is well: they bypass it."""
+    found = (
+        virtual_from_outside(snapshot.machine, service, server)
+        for service, server in snapshot.members("dr", "tun")
+    )
+    return {echo for echo in found if echo}
+
+
 def syn(machine: Machine, service: Service, server: Server) -> Syn | None:
     """Ask a DR or TUN server for a connection there; None for what has no port of TCP, or no way.
 

@@ -25,7 +25,7 @@ from lvsd.packet.tunnel import compile_tunnel
 from lvsd.packet.view import Packet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from typing import Self
 
     from forwarders.plan import Encapsulate
@@ -36,6 +36,13 @@ PATIENCE_S: Final = 1.0
 
 REPEAT: Final = 0.4
 """At which part of that time to ask again who has not answered: a first packet may be lost."""
+
+QUIET: Final = 0.2
+"""For which part of that time to wait, at least, for those who had better not answer, once all
+others have: nobody else is known to be slower. See `SLOWER`."""
+
+SLOWER: Final = 10
+"""How many times as long as the slowest answer took to wait for them, at least."""
 
 MOST: Final = 8192
 """Questions at once; more are left out."""
@@ -81,22 +88,26 @@ class Wire:
         asks: Sequence[Ask],
         asked: Sequence[Question],
         places: Places | None = None,
+        *,
+        quiet: Collection[Question] | None = None,
     ) -> Answers:
         """Return what was answered in time; sooner when everybody has answered.
 
         ``places`` has the interface and the MAC of each neighbour that is asked; another one is
-        not asked. What cannot be sent counts as not answered. A connection that a SYN opens is
-        reset. Raises nothing.
+        not asked. ``quiet`` are questions that had better not be answered, nor any of ``asks``
+        then: they are given less time once all others are. What cannot be sent counts as not
+        answered. A connection that a SYN opens is reset. Raises nothing.
         """
         asks, asked = list(dict.fromkeys(asks)), list(dict.fromkeys(asked))
         unasked = max(0, len(asks) - MOST) + max(0, len(asked) - MOST)
-        round_ = _Round(asks[:MOST], asked[:MOST], self._number, places or {})
+        round_ = _Round(asks[:MOST], asked[:MOST], self._number, places or {}, quiet)
         self._number = (self._number + MOST) & 0xFFFF
         begin = time.monotonic()
-        for part in (REPEAT, 1.0):
+        times = Times(begin, self._patience_s)
+        self._send(round_)
+        if not self._listen(round_, times, lambda: times.again):
             self._send(round_)
-            if self._listen(round_, begin + part * self._patience_s):
-                break
+            self._listen(round_, times, lambda: times.end)
         macs = {ask: frozenset(found) for ask, found in round_.macs.items() if found}
         return Answers(macs, round_.echoes, round_.handshakes, unasked)
 
@@ -136,11 +147,18 @@ class Wire:
         except OSError:  # an interface that is gone or down: nobody answers there
             return
 
-    def _listen(self, round_: _Round, deadline: float) -> bool:
-        """Take in answers until the deadline; return True as soon as none is missing."""
-        while not round_.done:
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self._listener], [], [], left)[0]:
+    def _listen(self, round_: _Round, times: Times, deadline: Callable[[], float]) -> bool:
+        """Take in answers until the deadline; return True as soon as none is missing.
+
+        What has come by then is taken, too, however late we get to look.
+        """
+        late = 0
+        while not round_.done and late < MOST:
+            if round_.only_quiet_left:
+                times.hasten(time.monotonic())
+            left = deadline() - time.monotonic()
+            late += left <= 0
+            if not select.select([self._listener], [], [], max(0.0, left))[0]:
                 return False
             try:
                 data, (interface, kind, _, _, mac) = self._listener.recvfrom(RECEIVE)
@@ -149,7 +167,7 @@ class Wire:
                     continue
                 return False
             self._take(round_, data, interface, kind, mac)
-        return True
+        return round_.done
 
     def _take(self, round_: _Round, data: bytes, interface: str, kind: int, mac: bytes) -> None:
         """Note what a packet answers, if it answers anything; reset what a SYN has opened."""
@@ -167,11 +185,36 @@ class Wire:
                 self._send_packet(asked, reset, round_.places)
 
 
+class Times:
+    """When to ask again, and when to stop listening."""
+
+    def __init__(self, begin: float, patience_s: float) -> None:
+        self.again = begin + REPEAT * patience_s
+        self.end = begin + patience_s
+        self._begin = begin
+        self._least_s = QUIET * patience_s
+        self._hastened = False
+
+    def hasten(self, now: float) -> None:
+        """Wait less from now on, when all have answered but those who had better not."""
+        if self._hastened:
+            return
+        self._hastened = True
+        left = max(self._least_s, SLOWER * (now - self._begin))
+        self.again = min(self.again, now + left / 2)
+        self.end = min(self.end, now + left)
+
+
 class _Round:
     """Questions under way, and what has been answered."""
 
     def __init__(
-        self, asks: Sequence[Ask], asked: Sequence[Question], first: int, places: Places
+        self,
+        asks: Sequence[Ask],
+        asked: Sequence[Question],
+        first: int,
+        places: Places,
+        quiet: Collection[Question] | None,
     ) -> None:
         self.places = places
         self.macs: dict[Ask, set[bytes]] = {ask: set() for ask in asks}
@@ -181,12 +224,19 @@ class _Round:
         self._numbers = {first + index & 0xFFFF: each for index, each in enumerate(asked)}
         self.echoes: dict[Echo, Answer] = {}
         self.handshakes: dict[Syn, Handshake] = {}
+        self._waited_for = set() if quiet is None else {*asked} - {*quiet}
+        self._any_waited_for = bool(self._waited_for)
 
     @property
     def done(self) -> bool:
         """Whether nobody is left who has not answered."""
         answered = len(self.echoes) + len(self.handshakes)
         return answered == len(self._numbers) and all(self.macs.values())
+
+    @property
+    def only_quiet_left(self) -> bool:
+        """Whether somebody has answered, and all but those who had better not."""
+        return self._any_waited_for and not self._waited_for
 
     def unanswered(self) -> Iterator[tuple[int, Question]]:
         """Yield the questions that nobody has answered, each with its number."""
@@ -204,6 +254,7 @@ class _Round:
         echo = self._numbers.get(number)
         if isinstance(echo, Echo) and not (answer.error and echo in self.echoes):
             self.echoes[echo] = answer
+            self._waited_for.discard(echo)
 
     def note_handshake(self, number: int, handshake: Handshake) -> Syn | None:
         """Note what a SYN was answered; return that SYN, None if none has this number."""
@@ -211,6 +262,7 @@ class _Round:
         if not isinstance(asked, Syn):
             return None
         self.handshakes[asked] = handshake
+        self._waited_for.discard(asked)
         return asked
 
 
