@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.netns.io.hosts import MTU, built
+from tests.netns.quick_start import quick_starts
 from tests.netns.traffic.site import FAMILIES
 
 if TYPE_CHECKING:
@@ -28,6 +29,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("netns")
             if os.geteuid() != 0:
                 item.add_marker(pytest.mark.skip(reason="needs root: run `sudo make netns`"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_starts() -> Iterator[None]:
+    """Start lvsd without loading it each time."""
+    with quick_starts():
+        yield
 
 
 @pytest.fixture(params=FAMILIES)

@@ -44,22 +44,32 @@ class Site:
 
     def command(self, *words: str) -> list[str]:
         """Return ``lvsd realserver`` with words as it is run on the server."""
-        lvsd = [sys.executable, "-m", "lvsd", "realserver", *words]
-        if words[0] != "toa":
-            lvsd += ["--state", str(self.state)]
-        return ["ip", "netns", "exec", self.server.name, *lvsd]
+        return ["ip", "netns", "exec", self.server.name, *self._lvsd(*words)]
+
+    def _lvsd(self, *words: str) -> list[str]:
+        state = [] if words[0] == "toa" else ["--state", str(self.state)]
+        return [sys.executable, "-m", "lvsd", "realserver", *words, *state]
+
+    def started(self, *words: str, **options: Any) -> subprocess.Popen[str]:
+        """Start ``lvsd realserver``; ``options`` go to `subprocess.Popen`."""
+        with self.server.entered():
+            return subprocess.Popen(self._lvsd(*words), text=True, **options)
 
     def realserver(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run ``lvsd realserver`` to its end."""
-        return subprocess.run(
-            self.command(*words), capture_output=True, text=True, check=False, timeout=END_S
-        )
+        with self.started(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
+            try:
+                out, err = program.communicate(timeout=END_S)
+            except BaseException:
+                program.kill()
+                raise
+        return subprocess.CompletedProcess(program.args, program.returncode, out, err)
 
     @contextmanager
     def running(self, *words: str) -> Iterator[subprocess.Popen[str]]:
         """Run ``lvsd realserver up`` from when it says that it is up; end it afterwards."""
-        with subprocess.Popen(
-            self.command("up", *words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        with self.started(
+            "up", *words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         ) as program:
             assert program.stdout is not None
             try:
