@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from lvsd.net.kernel import talking
 from lvsd.packet.address import pack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from lvsd.net.kernel import Kernel
 
@@ -40,24 +40,38 @@ class Pair:
         return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
 
 
-@pytest.fixture
-def pair() -> Iterator[Pair]:
-    """Build the two hosts; remove them afterwards."""
-    names = [f"lvsd-net-{os.getpid()}-{side}" for side in ("host", "other")]
+@contextmanager
+def two_namespaces(*sides: str) -> Iterator[list[str]]:
+    """Make two namespaces for a ``with`` block; return their names."""
+    names = [f"lvsd-net-{os.getpid()}-{side}" for side in sides]
     made = []
     try:
         for name in names:
             namespaces.add(name)
             made.append(name)
-        with ExitStack() as stack:
-            with namespaces.entered(names[0]):
-                kernel = stack.enter_context(talking())
-            other = stack.enter_context(namespaces.opened(names[1]))
-            kernel.do(links.adding_veth("eth0", "eth0", other, 1400))
-            yield _addressed(Pair(kernel, *names))
+        yield names
     finally:
         for name in made:
             namespaces.delete(name)
+
+
+@contextmanager
+def linked(names: list[str], interfaces: Iterable[str], mtu: int) -> Iterator[Kernel]:
+    """Link the first namespace to the second; return a conversation about the first."""
+    with ExitStack() as stack:
+        with namespaces.entered(names[0]):
+            kernel = stack.enter_context(talking())
+        other = stack.enter_context(namespaces.opened(names[1]))
+        for name in interfaces:
+            kernel.do(links.adding_veth(name, name, other, mtu))
+        yield kernel
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    """Build the two hosts; remove them afterwards."""
+    with two_namespaces("host", "other") as names, linked(names, ["eth0"], 1400) as kernel:
+        yield _addressed(Pair(kernel, *names))
 
 
 def _addressed(pair: Pair) -> Pair:

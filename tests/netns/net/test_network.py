@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
-from contextlib import ExitStack
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -16,8 +14,8 @@ import pytest
 from lvsd.lab.wait import until
 from lvsd.net import addresses, fib, links, namespaces, network, ways
 from lvsd.net.fib import Unknown
-from lvsd.net.kernel import talking
 from lvsd.packet.address import pack, text
+from tests.netns.net.conftest import linked, two_namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -67,25 +65,15 @@ class Host:
 @pytest.fixture
 def host() -> Iterator[Host]:
     """Build the host, which forwards IPv6; remove it afterwards."""
-    names = [f"lvsd-net-{os.getpid()}-{side}" for side in ("routes", "far")]
-    made = []
-    try:
+    with two_namespaces("routes", "far") as names:
         for name in names:
-            namespaces.add(name)
-            made.append(name)
-        with ExitStack() as stack:
-            for name in names:
-                with namespaces.entered(name):
-                    conf = Path("/proc/sys/net/ipv6/conf")
-                    for key in ("all/forwarding", "default/forwarding"):
-                        (conf / key).write_text("1", encoding="ascii")
-                    for key in ("accept_dad", "dad_transmits"):
-                        (conf / "default" / key).write_text("0", encoding="ascii")
-            with namespaces.entered(names[0]):
-                kernel = stack.enter_context(talking())
-            far = stack.enter_context(namespaces.opened(names[1]))
-            for name in INTERFACES:
-                kernel.do(links.adding_veth(name, name, far, 1500))
+            with namespaces.entered(name):
+                conf = Path("/proc/sys/net/ipv6/conf")
+                for key in ("all/forwarding", "default/forwarding"):
+                    (conf / key).write_text("1", encoding="ascii")
+                for key in ("accept_dad", "dad_transmits"):
+                    (conf / "default" / key).write_text("0", encoding="ascii")
+        with linked(names, INTERFACES, 1500) as kernel:
             up = [f"link set {name} up" for name in ("lo", *INTERFACES)]
             Host(kernel, names[1]).ip(*up)
             made_here = Host(kernel, names[0])
@@ -96,9 +84,6 @@ def host() -> Iterator[Host]:
                 (made_here.ip6 if ":" in each else made_here.ip)(f"address add {each}")
             assert until(lambda: not any(each.is_tentative for each in addresses.every(kernel)))
             yield made_here
-    finally:
-        for name in made:
-            namespaces.delete(name)
 
 
 def agreement(host: Host, wanted: Iterable[bytes], **known: bool) -> tuple[int, set[str]]:

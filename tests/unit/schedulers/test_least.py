@@ -47,28 +47,6 @@ def test_a_server_of_weight_zero_is_skipped(name: str) -> None:
     assert Farm(name, A=1, B=0).picks(3) == "AAA"
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_nobody_is_picked_when_all_are_overloaded(name: str) -> None:
-    farm = Farm(name, A=1, B=1)
-    farm.overload("A")
-    farm.overload("B")
-    assert farm.pick() == "-"
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_an_overloaded_server_is_picked_again_when_it_is_relieved(name: str) -> None:
-    farm = Farm(name, A=1)
-    farm.overload("A")
-    assert farm.pick() == "-"
-    farm.relieve("A")
-    assert farm.pick() == "A"
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_nobody_is_picked_without_servers(name: str) -> None:
-    assert Farm(name).pick() == "-"
-
-
 @pytest.mark.parametrize("name", ["lc", "wlc", "sed", "nq", "fo", "ovf"])
 def test_the_newest_server_wins_a_tie(name: str) -> None:
     farm = Farm(name, A=1, B=1)

@@ -27,17 +27,6 @@ def test_rr_skips_an_overloaded_server_until_it_is_relieved() -> None:
     assert farm.picks(4) == "CBAC"
 
 
-def test_rr_picks_nobody_when_all_are_overloaded() -> None:
-    farm = Farm("rr", A=1, B=1)
-    farm.overload("A")
-    farm.overload("B")
-    assert farm.pick() == "-"
-
-
-def test_rr_picks_nobody_without_servers() -> None:
-    assert Farm("rr").pick() == "-"
-
-
 def test_rr_keeps_its_place_when_a_weight_changes() -> None:
     farm = Farm("rr", A=1, B=1, C=1)
     assert farm.pick() == "C"
@@ -84,10 +73,6 @@ def test_wrr_is_fair_to_the_pick_over_a_whole_cycle() -> None:
 
 def test_wrr_skips_a_server_of_weight_zero() -> None:
     assert set(Farm("wrr", A=2, B=0, C=1).picks(30)) == {"A", "C"}
-
-
-def test_wrr_picks_nobody_when_all_weights_are_zero() -> None:
-    assert Farm("wrr", A=0, B=0).picks(2) == "--"
 
 
 def test_wrr_picks_nobody_when_all_are_overloaded_and_goes_on_afterwards() -> None:

@@ -6,20 +6,22 @@ import pytest
 
 import schedulers
 from schedulers.base import Server
+from tests.unit.schedulers.farm import Farm
 
 BUILT_IN = ["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "mh", "fo", "ovf"]
+EVERY = pytest.mark.parametrize("name", BUILT_IN)
 
 
 def test_names_begins_with_the_built_in_ones() -> None:
     assert schedulers.names()[: len(BUILT_IN)] == BUILT_IN
 
 
-@pytest.mark.parametrize("name", BUILT_IN)
+@EVERY
 def test_a_scheduler_is_loaded_by_the_name_it_bears(name: str) -> None:
     assert schedulers.load(name).name == name
 
 
-@pytest.mark.parametrize("name", BUILT_IN)
+@EVERY
 def test_a_file_is_named_as_the_scheduler_in_it(name: str) -> None:
     assert schedulers.load(name).__module__ == f"schedulers.{name}"
 
@@ -40,7 +42,7 @@ def test_a_scheduler_knows_its_own_flags_only(name: str, flags: set[str]) -> Non
         scheduler(frozenset({"xx-port"}))
 
 
-@pytest.mark.parametrize("name", BUILT_IN)
+@EVERY
 def test_news_of_a_removed_server_is_passed_over(name: str) -> None:
     scheduler = schedulers.load(name)()
     server = Server(bytes(4), 80)
@@ -49,3 +51,32 @@ def test_news_of_a_removed_server_is_passed_over(name: str) -> None:
     scheduler.changed(server)
     scheduler.tick(0.0)
     assert scheduler.pick(schedulers.base.Flow(bytes(4), 1, bytes(4), 80), 0.0) is None
+
+
+@EVERY
+def test_nobody_is_picked_without_servers_and_after_the_last_has_left(name: str) -> None:
+    farm = Farm(name)
+    assert farm.pick() == "-"
+    farm.add("A", 1)
+    assert farm.pick() == "A"
+    farm.remove("A")
+    assert farm.pick() == "-"
+
+
+@EVERY
+def test_nobody_is_picked_when_all_weights_are_zero(name: str) -> None:
+    assert Farm(name, A=0, B=0).picks(2) == "--"
+
+
+@pytest.mark.parametrize(
+    ("name", "flags"),
+    [*((name, []) for name in BUILT_IN), ("sh", ["sh-fallback"]), ("mh", ["mh-fallback"])],
+)
+def test_who_is_overloaded_is_not_picked_until_relieved(name: str, flags: list[str]) -> None:
+    farm = Farm(name, *flags, A=1, B=1)
+    farm.overload("A")
+    farm.overload("B")
+    assert farm.picks(2) == "--"
+    farm.relieve("A")
+    farm.relieve("B")
+    assert farm.pick() in {"A", "B"}

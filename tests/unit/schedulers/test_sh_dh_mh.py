@@ -48,26 +48,6 @@ def test_an_overloaded_server_is_refused_and_taken_back(name: str) -> None:
     assert homes(farm) == before
 
 
-@pytest.mark.parametrize(
-    ("name", "flags"), [("sh", []), ("dh", []), ("mh", []), ("sh", ["sh-fallback"])]
-)
-def test_nobody_is_picked_when_all_are_overloaded(name: str, flags: list[str]) -> None:
-    farm = Farm(name, *flags, A=1, B=1)
-    farm.overload("A")
-    farm.overload("B")
-    assert farm.pick() == "-"
-
-
-@pytest.mark.parametrize("name", ["sh", "dh", "mh"])
-def test_nobody_is_picked_without_servers_and_after_the_last_has_left(name: str) -> None:
-    farm = Farm(name)
-    assert farm.pick() == "-"
-    farm.add("A", 1)
-    assert farm.pick() == "A"
-    farm.remove("A")
-    assert farm.pick() == "-"
-
-
 def test_dh_deals_its_buckets_in_list_order_whatever_the_weights() -> None:
     farm = Farm("dh", A=9, B=1, C=5)
     destinations = ["10.0.0.1", "10.0.0.2", "192.168.0.1", "203.0.113.7", "2001:db8::1"]
