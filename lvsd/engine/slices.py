@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from time import perf_counter
 from typing import TYPE_CHECKING
+
+from lvsd.running.errand import Errand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -13,11 +14,8 @@ if TYPE_CHECKING:
     from lvsd.turns import Turns
 
 
-class Slices:
-    """Does ``steps`` in slices; a failure is left to ``complaints``.
-
-    ``complaint`` is what the log says of it, a sentence without a full stop.
-    """
+class Slices(Errand):
+    """An errand that does ``steps`` in slices."""
 
     def __init__(
         self,
@@ -26,46 +24,12 @@ class Slices:
         complaints: Complaints,
         complaint: str,
     ) -> None:
-        self._complaint = complaint
+        super().__init__(self._in_slices, complaints, complaint)
         self._steps = steps
         self._turns = turns
-        self._complaints = complaints
-        self._wanted = False
-        self._task: asyncio.Task[None] | None = None
 
-    def soon(self) -> None:
-        """Begin with it; what is asked for meanwhile is done once, afterwards."""
-        self._wanted = True
-        if not self.busy:
-            self._task = asyncio.get_running_loop().create_task(self._run())
-
-    @property
-    def busy(self) -> bool:
-        """Whether it has begun, and is not at its end."""
-        return self._task is not None and not self._task.done()
-
-    async def done(self) -> None:
-        """Wait until all that was asked for is done."""
-        if self._task is not None:
-            await self._task
-
-    def stop(self) -> None:
-        """Leave off. Harmless when nothing is going on."""
-        if self._task is not None:
-            self._task.cancel()
-
-    async def _run(self) -> None:
-        while self._wanted:
-            self._wanted = False
-            try:
-                await self._in_slices(self._steps())
-            except Exception as error:  # noqa: BLE001 - lvsd goes on with what is known
-                self._complaints.fault(self._complaint, error)
-            else:
-                self._complaints.over(self._complaint)
-
-    async def _in_slices(self, steps: Iterator[None]) -> None:
-        more = True
+    async def _in_slices(self) -> None:
+        steps, more = self._steps(), True
         while more:
             async with self._turns.slice() as deadline:
                 more = False

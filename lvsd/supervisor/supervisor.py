@@ -35,11 +35,11 @@ from lvsd.io.ruleset import Diverted
 from lvsd.io.ruleset_watch import RulesetWatch
 from lvsd.net.watch import Watch
 from lvsd.running.complaints import Complaints
+from lvsd.running.errand import Errand
 from lvsd.running.jobs import Job, Jobs
 from lvsd.signals import StoppedError
 from lvsd.supervisor import obstacles, orphans, own_ports
 from lvsd.supervisor.conversation import Conversation
-from lvsd.supervisor.errand import Errand
 from lvsd.supervisor.host import look
 from lvsd.supervisor.neighbours import Neighbours
 from lvsd.supervisor.unwinding import Unwinding
@@ -103,8 +103,8 @@ class Supervisor:
         self._engine = Conversation(forker, self, self._watchdog_s)
         self._neighbours = Neighbours(self._engine.lead)
         self._diverting = Job("cannot keep packets diverted", self._redivert)
-        self._learning = Errand(self._learn, self._complaints, COMPLAINT)
-        self._addressing = Errand(self._readdress, self._complaints, ASTRAY)
+        self._learning = Errand(self._learn, self._complaints, COMPLAINT, rests=True)
+        self._addressing = Errand(self._readdress, self._complaints, ASTRAY, rests=True)
         self._relearning = Job(COMPLAINT, lambda _: self._learning.soon(), LEARN_PERIOD_S)
         self._jobs = Jobs(self._all_jobs(), self._complaints, time.monotonic)
 

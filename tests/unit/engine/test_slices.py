@@ -6,15 +6,12 @@ import asyncio
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from structlog.testing import capture_logs
-
 from forwarders import Tun
 from lvsd.core import replies
 from lvsd.core.commands import RemoveServer
 from lvsd.core.values import Way
 from lvsd.engine.settling import settling
 from lvsd.engine.slices import Slices
-from lvsd.errors import KernelError
 from lvsd.io.diverting import diverted, diverting
 from lvsd.packet.address import pack
 from lvsd.running.complaints import Complaints
@@ -61,48 +58,6 @@ def test_packets_have_turns_while_ways_are_learned(monkeypatch: pytest.MonkeyPat
     asyncio.run(scenario())
     assert len(turns) == 50
     assert min(turns) > 0
-
-
-def test_changes_while_ways_are_learned_are_learned_once_afterwards() -> None:
-    begun: list[int] = []
-    learning: list[Slices] = []
-
-    def steps() -> Iterator[None]:
-        begun.append(1)
-        yield
-        if len(begun) == 1:
-            for _ in range(5):
-                learning[0].soon()
-        yield
-
-    async def scenario() -> None:
-        learning.append(_slices(steps))
-        learning[0].soon()
-        await learning[0].done()
-
-    asyncio.run(scenario())
-    assert len(begun) == 2
-
-
-def test_a_failure_is_told_and_its_end_too() -> None:
-    fails = [True]
-
-    def steps() -> Iterator[None]:
-        yield
-        if fails:
-            raise KernelError("look up routes", "busy", "try again")
-
-    async def scenario() -> None:
-        learning = _slices(steps)
-        learning.soon()
-        await learning.done()
-        fails.clear()
-        learning.soon()
-        await learning.done()
-
-    with capture_logs() as logs:
-        asyncio.run(scenario())
-    assert [line["event"] for line in logs] == [COMPLAINT, "a fault is over"]
 
 
 def test_servers_may_go_while_they_get_their_ways_and_the_gone_ones_get_theirs() -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from structlog.testing import capture_logs
 
 from lvsd.errors import KernelError
 from lvsd.running.complaints import Complaints
-from lvsd.supervisor.errand import Errand
+from lvsd.running.errand import Errand
 
 COMPLAINT = "cannot do it"
+RESTING = pytest.mark.parametrize("rests", [False, True])
 
 
 async def turns(number: int = 20) -> None:
@@ -19,7 +21,8 @@ async def turns(number: int = 20) -> None:
         await asyncio.sleep(0.001)
 
 
-def test_what_is_asked_for_meanwhile_is_done_once_afterwards() -> None:
+@RESTING
+def test_what_is_asked_for_meanwhile_is_done_once_afterwards(rests: bool) -> None:  # noqa: FBT001 - a parameter of the test
     begun: list[int] = []
 
     async def scenario() -> None:
@@ -29,7 +32,7 @@ def test_what_is_asked_for_meanwhile_is_done_once_afterwards() -> None:
             begun.append(1)
             await free.wait()
 
-        errand = Errand(what, Complaints(lambda: 0.0), COMPLAINT)
+        errand = Errand(what, Complaints(lambda: 0.0), COMPLAINT, rests=rests)
         for _ in range(5):
             errand.soon()
             await asyncio.sleep(0)
@@ -42,7 +45,8 @@ def test_what_is_asked_for_meanwhile_is_done_once_afterwards() -> None:
     assert len(begun) == 2
 
 
-def test_a_failure_is_told_and_its_end_too() -> None:
+@RESTING
+def test_a_failure_is_told_and_its_end_too(rests: bool) -> None:  # noqa: FBT001 - a parameter of the test
     fails = [True]
 
     async def what() -> None:
@@ -50,7 +54,7 @@ def test_a_failure_is_told_and_its_end_too() -> None:
             raise KernelError("look", "busy", "try again")
 
     async def scenario() -> None:
-        errand = Errand(what, Complaints(lambda: 0.0), COMPLAINT)
+        errand = Errand(what, Complaints(lambda: 0.0), COMPLAINT, rests=rests)
         errand.soon()
         await turns()
         fails.clear()
@@ -62,7 +66,8 @@ def test_a_failure_is_told_and_its_end_too() -> None:
     assert [line["event"] for line in logs] == [COMPLAINT, "a fault is over"]
 
 
-def test_nothing_is_done_any_more_once_it_is_stopped() -> None:
+@RESTING
+def test_nothing_is_done_any_more_once_it_is_stopped(rests: bool) -> None:  # noqa: FBT001 - a parameter of the test
     begun: list[int] = []
 
     async def what() -> None:
@@ -70,7 +75,7 @@ def test_nothing_is_done_any_more_once_it_is_stopped() -> None:
         await asyncio.sleep(3600)
 
     async def scenario() -> None:
-        errand = Errand(what, Complaints(lambda: 0.0), COMPLAINT)
+        errand = Errand(what, Complaints(lambda: 0.0), COMPLAINT, rests=rests)
         errand.stop()
         errand.soon()
         errand.soon()

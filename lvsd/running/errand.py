@@ -15,24 +15,40 @@ if TYPE_CHECKING:
 class Errand:
     """Runs ``what``; a failure is left to ``complaints``, with ``complaint`` as the sentence.
 
-    Between one run and the next it rests for as long as the last one took, so that a network that
-    changes all the time does not keep the supervisor busy with nothing else.
+    Where it ``rests``, it does so between one run and the next for as long as the last one took:
+    a network that changes all the time does not keep the supervisor busy with nothing else.
     """
 
     def __init__(
-        self, what: Callable[[], Awaitable[None]], complaints: Complaints, complaint: str
+        self,
+        what: Callable[[], Awaitable[None]],
+        complaints: Complaints,
+        complaint: str,
+        *,
+        rests: bool = False,
     ) -> None:
         self._what = what
         self._complaints = complaints
         self._complaint = complaint
+        self._rests = rests
         self._is_wanted = False
         self._task: asyncio.Task[None] | None = None
 
     def soon(self) -> None:
         """Begin with it, or do it once more after what is being done."""
         self._is_wanted = True
-        if self._task is None or self._task.done():
+        if not self.busy:
             self._task = asyncio.get_running_loop().create_task(self._run())
+
+    @property
+    def busy(self) -> bool:
+        """Whether it has begun, and is not at its end."""
+        return self._task is not None and not self._task.done()
+
+    async def done(self) -> None:
+        """Wait until all that was asked for is done."""
+        if self._task is not None:
+            await self._task
 
     def stop(self) -> None:
         """Leave off. Harmless when nothing is going on."""
@@ -49,4 +65,5 @@ class Errand:
                 self._complaints.fault(self._complaint, error)
             else:
                 self._complaints.over(self._complaint)
-            await asyncio.sleep(time.monotonic() - began)
+            if self._rests:
+                await asyncio.sleep(time.monotonic() - began)
