@@ -1,7 +1,8 @@
 """The daemon's end of the control socket.
 
 A line has a length, a client a time to speak and to listen, and there are at most `MAX_CLIENTS` of
-them. Who answers is asked for the next line when the client has taken the one before.
+them; one more takes the place of the one that has kept us waiting longest. Who answers is asked for
+the next line when the client has taken the one before.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import structlog
@@ -19,17 +20,20 @@ from lvsd.control.stale import remove_stale
 from lvsd.errors import KernelError, PrivilegeError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
 MAX_CLIENTS = 32
-"""Clients at a time; one more is told that the daemon is busy."""
+"""Clients at a time; one more takes an idle one's place, or is told that the daemon is busy."""
+
+PLACE_S = 1.0
+"""A client keeps its place for so long while it sends no request, or does not take an answer."""
 
 IDLE_S = 60.0
 """A client that has not sent a whole request for so long is let go."""
 
 STALL_S = 30.0
-"""A client that has not taken what it asked for after so long is cut off."""
+"""A client that has not taken what it asked for after so long is cut off, at the end, too."""
 
 BACKLOG = 128
 """Clients that may wait until they are accepted, be it to be told that the daemon is busy; one
@@ -50,8 +54,14 @@ class ControlServer:
         self.path = path
         self._ask = ask
         self._server: asyncio.AbstractServer | None = None
-        self._clients: set[asyncio.Task[None]] = set()
+        self._clients: dict[asyncio.Task[None], float | None] = {}
+        """Since when it keeps us waiting, on the loop's clock; None while we work for it."""
         self._inode: int | None = None
+        self._cut_off = self._gave_way = 0
+
+    def counters(self) -> dict[str, int]:
+        """Return how many clients were cut off as they took no answer, and made room for others."""
+        return {"cut_off": self._cut_off, "gave_way": self._gave_way}
 
     async def start(self) -> None:
         """Listen. A socket that a dead daemon left is replaced.
@@ -118,42 +128,90 @@ class ControlServer:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a client is served by a task")
-        busy = len(self._clients) >= MAX_CLIENTS
-        self._clients.add(task)
+        has_place = len(self._clients) < MAX_CLIENTS or self._make_room()
+        self._clients[task] = None
         try:
-            if busy:
-                writer.write(encode_error(Code.BUSY, f"busy with {MAX_CLIENTS} others; try again"))
+            if has_place:
+                await self._converse(task, reader, writer)
             else:
-                await self._converse(reader, writer)
+                writer.write(encode_error(Code.BUSY, f"busy with {MAX_CLIENTS} others; try again"))
             writer.close()
+            await self._taken(task, writer.wait_closed())  # until then there is a socket open
+        except _StalledError:
+            self._cut_off += 1
+            if self._cut_off == 1:
+                _log.warning("a client of the control socket took no answer and was cut off")
+            writer.transport.abort()
         except (TimeoutError, ConnectionError, asyncio.CancelledError):
             writer.transport.abort()
         finally:
-            self._clients.discard(task)
+            self._clients.pop(task, None)
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _make_room(self) -> bool:
+        """Let the client go that has kept us waiting longest; return whether there was one."""
+        latest = asyncio.get_running_loop().time() - PLACE_S
+        waited = {
+            task: since
+            for task, since in self._clients.items()
+            if since is not None and since <= latest
+        }
+        if not waited:
+            return False
+        longest = min(waited, key=waited.__getitem__)
+        del self._clients[longest]
+        longest.cancel()
+        self._gave_way += 1
+        if self._gave_way == 1:
+            what = "a client of the control socket that did nothing gave way to another"
+            _log.warning(what, clients=MAX_CLIENTS)
+        return True
+
+    @asynccontextmanager
+    async def _waiting_for(self, task: asyncio.Task[None], at_most_s: float) -> AsyncIterator[None]:
+        """Wait for a client in the block. Raise TimeoutError when that takes too long."""
+        self._clients[task] = asyncio.get_running_loop().time()
+        async with asyncio.timeout(at_most_s):
+            yield
+        if task in self._clients:
+            self._clients[task] = None
+
+    async def _converse(
+        self,
+        task: asyncio.Task[None],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
         """Answer one request after the other until the client has no more."""
         while True:
             try:
-                async with asyncio.timeout(IDLE_S):
+                async with self._waiting_for(task, IDLE_S):
                     line = await reader.readline()
             except ValueError:
                 writer.write(encode_error(Code.BAD_REQUEST, f"a request has {MAX_REQUEST} bytes"))
                 return
             if not line:
                 return
-            await self._answer(line, writer)
+            async with aclosing(self._ask(line)) as lines:
+                async for each in lines:
+                    await self._send(task, writer, each)
 
-    async def _answer(self, line: bytes, writer: asyncio.StreamWriter) -> None:
-        async with aclosing(self._ask(line)) as lines:
-            async for each in lines:
-                await _send(writer, each)
+    async def _send(
+        self, task: asyncio.Task[None], writer: asyncio.StreamWriter, line: bytes
+    ) -> None:
+        """Send a line; raise _StalledError if nobody reads it, ConnectionError without a client."""
+        if writer.is_closing():  # uvloop raises RuntimeError for that
+            raise ConnectionResetError("the client hung up")
+        writer.write(line)
+        await self._taken(task, writer.drain())
+
+    async def _taken(self, task: asyncio.Task[None], taking: Awaitable[None]) -> None:
+        """Wait until a client has taken what it was sent. Raise _StalledError."""
+        try:
+            async with self._waiting_for(task, STALL_S):
+                await taking
+        except TimeoutError as error:
+            raise _StalledError from error
 
 
-async def _send(writer: asyncio.StreamWriter, line: bytes) -> None:
-    """Send a line; raise TimeoutError if nobody reads it, ConnectionError if the client is gone."""
-    if writer.is_closing():  # uvloop raises RuntimeError for that
-        raise ConnectionResetError("the client hung up")
-    writer.write(line)
-    async with asyncio.timeout(STALL_S):
-        await writer.drain()
+class _StalledError(Exception):
+    """A client takes no answer."""

@@ -101,6 +101,7 @@ class Supervisor:
         self._announcer = Announcer()
         self._addresses = VirtualAddresses(virtual_addresses(config), self._announcer)
         self._engine = Conversation(forker, self, self._watchdog_s)
+        self._control = ControlServer(self._engine.ask, config.daemon.control)
         self._neighbours = Neighbours(self._engine.lead)
         self._diverting = Job("cannot keep packets diverted", self._redivert)
         self._learning = Errand(self._learn, self._complaints, COMPLAINT, rests=True)
@@ -179,9 +180,8 @@ class Supervisor:
         then("stop following neighbours", self._neighbours.close)
         await self._neighbours.start()
         await self._learn()
-        control = ControlServer(self._engine.ask, daemon.control)
-        then("close the control socket", control.stop)
-        await control.start()
+        then("close the control socket", self._control.stop)
+        await self._control.start()
         self._engine.start()
         then("stop diverting packets", self._stop_diverting)
         await to_thread(self._divert.prepare)  # while it works out what follows from all that
@@ -261,6 +261,7 @@ class Supervisor:
             "virtual_addresses": self._addresses.counters(),
             "ruleset": {"put_up_again": self._ruleset.mended},
             "engine": {"replaced": self._engine.replaced},
+            "control": self._control.counters(),
         }
 
     def check(self) -> None:

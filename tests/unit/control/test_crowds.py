@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lvsd.control import lvsadm
+from lvsd.control import server as server_module
 from lvsd.control.client import ControlClient
 from lvsd.control.server import MAX_CLIENTS
 from lvsd.control.stale import remove_stale
@@ -99,8 +100,12 @@ def ask(path: Path) -> ControlClient | str:
 
 
 def test_of_a_crowd_so_many_are_served_and_each_of_the_others_is_told(
-    server: ControlServer, run_with: RunWith, capsys: pytest.CaptureFixture[str]
+    server: ControlServer,
+    run_with: RunWith,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(server_module, "PLACE_S", 3600.0)  # nobody is idle for long
     told = f"lvsd: busy with {MAX_CLIENTS} others; try again"
 
     async def scenario() -> list[ControlClient | str]:

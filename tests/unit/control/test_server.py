@@ -21,7 +21,7 @@ from lvsd.packet.address import pack
 from tests.unit.control.conftest import answering
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
     from pathlib import Path
 
     from lvsd.core.balancer import Balancer
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 TIMEOUTS = b'{"method": "timeouts"}\n'
 CONNECTIONS = b'{"method": "connections"}\n'
+LINES = 60
+"""Of 4 KiB each: more than a socket takes, and less than an answer waits for to be taken."""
 ANSWER = {"result": {"tcp_s": 900, "tcp_fin_s": 120, "udp_s": 300}}
 
 
@@ -271,6 +273,7 @@ def test_one_client_too_many_is_told_so(
     server: ControlServer, run_with: RunWith, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server_module, "MAX_CLIENTS", 1)
+    monkeypatch.setattr(server_module, "PLACE_S", 3600.0)
 
     async def scenario() -> tuple[bytes, bytes]:
         first_reader, first = await asyncio.open_unix_connection(server.path)
@@ -286,6 +289,122 @@ def test_one_client_too_many_is_told_so(
     refused, answered = run_with(scenario)
     assert json.loads(refused)["error"]["code"] == "busy"
     assert json.loads(answered) == ANSWER
+
+
+@pytest.mark.parametrize("said", [b"", b'{"method": "time', CONNECTIONS], ids=["0", "half", "all"])
+def test_the_client_that_kept_us_waiting_longest_gives_way_to_one_more(
+    balancer: Balancer,
+    server: ControlServer,
+    run_with: RunWith,
+    monkeypatch: pytest.MonkeyPatch,
+    said: bytes,
+) -> None:
+    """It says nothing, half of a request, or all and takes no answer."""
+    crowd(balancer, monkeypatch, 1_000_000)
+    monkeypatch.setattr(turns_module, "SLICE_S", 0.001)
+    monkeypatch.setattr(server_module, "MAX_CLIENTS", 2)
+    monkeypatch.setattr(server_module, "PLACE_S", 0.0)
+
+    async def scenario() -> list[bytes]:
+        _, first = await asyncio.open_unix_connection(server.path, limit=1)
+        first.write(said)
+        await waiting(server, 1)
+        second_reader, second = await asyncio.open_unix_connection(server.path)
+        await waiting(server, 2)
+        third_reader, third = await asyncio.open_unix_connection(server.path)
+        answers = []
+        for reader, writer in ((third_reader, third), (second_reader, second)):
+            writer.write(TIMEOUTS)
+            answers.append(await reader.readline())
+        for writer in (first, second, third):
+            writer.close()
+        return answers
+
+    with capture_logs() as logs:
+        assert [json.loads(each) for each in run_with(scenario)] == [ANSWER, ANSWER]
+    assert [each["event"] for each in logs] == [
+        "a client of the control socket that did nothing gave way to another"
+    ]
+    assert server.counters() == {"cut_off": 0, "gave_way": 1}
+
+
+def test_a_client_that_is_worked_for_gives_way_to_nobody(
+    balancer: Balancer,
+    server: ControlServer,
+    run_with: RunWith,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server_module, "MAX_CLIENTS", 1)
+    monkeypatch.setattr(server_module, "PLACE_S", 0.0)
+    asked, go_on = asyncio.Event(), asyncio.Event()
+    ask = answering(balancer)
+
+    async def slowly(line: bytes) -> AsyncGenerator[bytes]:
+        asked.set()
+        await go_on.wait()
+        async for each in ask(line):
+            yield each
+
+    async def scenario() -> tuple[bytes, bytes]:
+        server._ask = slowly
+        first_reader, first = await asyncio.open_unix_connection(server.path)
+        first.write(TIMEOUTS)
+        await asked.wait()
+        second_reader, second = await asyncio.open_unix_connection(server.path)
+        refused = await second_reader.read()
+        go_on.set()
+        answered = await first_reader.readline()
+        first.close()
+        second.close()
+        return refused, answered
+
+    refused, answered = run_with(scenario)
+    assert json.loads(refused)["error"]["code"] == "busy"
+    assert json.loads(answered) == ANSWER
+
+
+def test_what_a_client_asked_for_and_left_untaken_keeps_no_socket_open(
+    server: ControlServer,
+    run_with: RunWith,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server_module, "STALL_S", 0.05)
+    given = 0
+
+    async def much(_: bytes) -> AsyncGenerator[bytes]:
+        """Give what the kernel takes, and a bit that waits for it in the writer."""
+        nonlocal given
+        for given in range(1, LINES + 1):  # noqa: B007 - how many went is looked at
+            yield b"x" * 4096 + b"\n"
+
+    async def scenario() -> None:
+        server._ask = much
+        _, writer = await asyncio.open_unix_connection(server.path, limit=1)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(TIMEOUTS)
+        writer.write_eof()
+        await clients(server, 1)
+        await clients(server, 0)
+        writer.close()
+
+    with capture_logs() as logs:
+        run_with(scenario)
+    assert given == LINES  # it was cut off afterwards
+    assert server.counters() == {"cut_off": 1, "gave_way": 0}
+    assert [each["event"] for each in logs] == [
+        "a client of the control socket took no answer and was cut off"
+    ]
+
+
+async def waiting(server: ControlServer, count: int) -> None:
+    """Wait until so many clients keep the server waiting, and go on doing so."""
+    before: list[float | None] = []
+    same = 0
+    while same < 20:
+        now = list(server._clients.values())
+        same = same + 1 if now == before and len(now) == count and None not in now else 0
+        before = now
+        await asyncio.sleep(0.001)
 
 
 def test_stop_hangs_up_on_clients(server: ControlServer) -> None:
