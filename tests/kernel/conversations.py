@@ -19,8 +19,7 @@ from tests.kernel.scenario import (
     SCTP,
     TCP,
     UDP,
-    AddServer,
-    AddService,
+    Change,
     Look,
     Operation,
     RealServer,
@@ -98,8 +97,8 @@ class Pair:
         self.cport = 40000
         self.service = VirtualService(self.vip, self.vport, PROTOCOLS[protocol], scheduler="rr")
         self.begin: tuple[Operation, ...] = (
-            AddService(self.service),
-            AddServer(self.service, RealServer(self.rip, self.rport, forward)),
+            Change("add", self.service),
+            Change("add", self.service, RealServer(self.rip, self.rport, forward)),
         )
 
     def send(self, who: str, what: str) -> Iterator[Operation]:

@@ -23,19 +23,14 @@ from pathlib import Path
 from tests.kernel import rig
 from tests.kernel.ipvs import MODULES, Ipvs, State, connections
 from tests.kernel.scenario import (
-    AddServer,
-    AddService,
+    Change,
     Counts,
-    EditServer,
-    EditService,
     Entry,
     Listing,
     Look,
     Mtu,
     Observation,
     Operation,
-    RemoveServer,
-    RemoveService,
     Scenario,
     Seen,
     Send,
@@ -104,22 +99,11 @@ class Judge:
         return None
 
     def _change(self, operation: Operation) -> None:
-        ipvs = self._ipvs
         match operation:
-            case AddService(service):
-                ipvs.add_service(service)
-            case EditService(service):
-                ipvs.edit_service(service)
-            case RemoveService(service):
-                ipvs.remove_service(service)
-            case AddServer(service, server):
-                ipvs.add_server(service, server)
-            case EditServer(service, server):
-                ipvs.edit_server(service, server)
-            case RemoveServer(service, server):
-                ipvs.remove_server(service, server)
+            case Change(verb, service, server):
+                self._ipvs.change(verb, service, server)
             case Timeouts(tcp_s, tcp_fin_s, udp_s):
-                ipvs.set_timeouts(tcp_s, tcp_fin_s, udp_s)
+                self._ipvs.set_timeouts(tcp_s, tcp_fin_s, udp_s)
 
     def _sight(self) -> Sight:
         entries = map(_entry, connections())

@@ -17,14 +17,10 @@ from tests.kernel.rig import server_address
 from tests.kernel.scenario import (
     TCP,
     UDP,
-    AddServer,
-    AddService,
-    EditServer,
-    EditService,
+    Change,
     Look,
     Operation,
     RealServer,
-    RemoveServer,
     Scenario,
     Send,
     Side,
@@ -122,7 +118,7 @@ class History:
         number = self.random.choice(back if back and self.random.random() < 0.7 else free)
         self.members[number] = self._server(number)
         self.away.pop(number, None)
-        self.operations.append(AddServer(self.service, self.members[number]))
+        self.operations.append(Change("add", self.service, self.members[number]))
 
     def edit(self) -> None:
         """Give a real server another weight or other thresholds, or both."""
@@ -136,27 +132,27 @@ class History:
         elif what == "thresholds":
             new = replace(old, upper=new.upper, lower=new.lower)
         self.members[number] = new
-        self.operations.append(EditServer(self.service, new))
+        self.operations.append(Change("edit", self.service, new))
 
     def remove(self) -> None:
         """Remove a real server; its connections are still there."""
         if len(self.members) > 1:
             number = self.random.choice(list(self.members))
             self.away[number] = self.members.pop(number)
-            self.operations.append(RemoveServer(self.service, self.away[number]))
+            self.operations.append(Change("remove", self.service, self.away[number]))
 
     def edit_service(self) -> None:
         """Give the service other flags of its scheduler."""
         self.service = replace(self.service, flags=self._flags())
-        self.operations.append(EditService(self.service))
+        self.operations.append(Change("edit", self.service))
 
     def change_scheduler(self) -> None:
         """Let another scheduler have the service for a while, and return."""
         other = replace(self.service, scheduler="rr", flags=frozenset())
-        self.operations.append(EditService(other))
+        self.operations.append(Change("edit", other))
         for _ in range(self.random.randint(0, 3)):
             self.connect()
-        self.operations.append(EditService(self.service))
+        self.operations.append(Change("edit", self.service))
 
     # --- clients ----------------------------------------------------------------------------
 
@@ -206,7 +202,7 @@ def history(scheduler: str, seed: int, number: int, *, patient: bool) -> Scenari
     """
     made = History(scheduler, seed, number, patient)
     chance = made.random
-    made.operations.append(AddService(made.service))
+    made.operations.append(Change("add", made.service))
     for _ in range(chance.choice((FEWEST, chance.randint(FEWEST, 10), chance.randint(10, MOST)))):
         made.add()
     steps = {

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lvsd.io.netlink import Link, Message, attribute, attributes, be16, nested, string
 
 if TYPE_CHECKING:
-    from tests.kernel.scenario import RealServer, VirtualService
+    from tests.kernel.scenario import RealServer, Verb, VirtualService
 
 State = dict[str, Any]
 
@@ -44,6 +44,9 @@ CONTROLLER, GET_FAMILY, FAMILY_ID, FAMILY_NAME = 0x10, 3, 1, 2
 SET_CONFIG, GET_CONFIG, FLUSH = 12, 13, 17
 SERVICE, DEST, TIMEOUT_TCP, TIMEOUT_TCP_FIN, TIMEOUT_UDP = 1, 2, 4, 5, 6
 """Commands and their attributes (linux/ip_vs.h)."""
+
+_SERVICE_COMMANDS = {"add": NEW_SERVICE, "edit": SET_SERVICE, "remove": DEL_SERVICE}
+_SERVER_COMMANDS = {"add": NEW_DEST, "edit": SET_DEST, "remove": DEL_DEST}
 
 (AF, PROTOCOL, ADDR, PORT, FWMARK, SCHED_NAME, FLAGS, TIMEOUT, NETMASK, SVC_STATS64) = (
     *range(1, 10), 12,
@@ -76,29 +79,14 @@ class Ipvs:
 
     # --- changes ----------------------------------------------------------------------------
 
-    def add_service(self, service: VirtualService) -> None:
-        """Add a virtual service (-A)."""
-        self._do(NEW_SERVICE, _service(service, whole=True))
-
-    def edit_service(self, service: VirtualService) -> None:
-        """Give a service another scheduler, persistence or flags (-E)."""
-        self._do(SET_SERVICE, _service(service, whole=True))
-
-    def remove_service(self, service: VirtualService) -> None:
-        """Remove a service with its real servers (-D)."""
-        self._do(DEL_SERVICE, _service(service, whole=False))
-
-    def add_server(self, service: VirtualService, server: RealServer) -> None:
-        """Add a real server (-a)."""
-        self._do(NEW_DEST, _service(service, whole=False), _server(server, whole=True))
-
-    def edit_server(self, service: VirtualService, server: RealServer) -> None:
-        """Give a real server another weight, thresholds or way (-e)."""
-        self._do(SET_DEST, _service(service, whole=False), _server(server, whole=True))
-
-    def remove_server(self, service: VirtualService, server: RealServer) -> None:
-        """Remove a real server (-d)."""
-        self._do(DEL_DEST, _service(service, whole=False), _server(server, whole=False))
+    def change(self, verb: Verb, service: VirtualService, server: RealServer | None) -> None:
+        """Add, edit or remove a service, or a real server of it."""
+        whole = verb != "remove"
+        if server is None:
+            self._do(_SERVICE_COMMANDS[verb], _service(service, whole=whole))
+        else:
+            name = _service(service, whole=False)
+            self._do(_SERVER_COMMANDS[verb], name, _server(server, whole=whole))
 
     def flush(self) -> None:
         """Remove all services (-C)."""

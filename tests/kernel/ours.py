@@ -22,18 +22,13 @@ from lvsd.packet.rewrite import one_hop_on
 from lvsd.packet.view import Packet
 from tests.kernel import rig, scenario
 from tests.kernel.scenario import (
-    AddServer,
-    AddService,
+    Change,
     Counts,
-    EditServer,
-    EditService,
     Entry,
     Listing,
     Look,
     Mtu,
     Observation,
-    RemoveServer,
-    RemoveService,
     Seen,
     Send,
     Side,
@@ -114,20 +109,10 @@ class Ours:
 
     def _change(self, operation: scenario.Operation) -> None:
         match operation:
-            case AddService(service):
-                self._apply(commands.AddService(_service(service)))
-            case EditService(service):
-                self._apply(commands.EditService(_service(service)))
-            case RemoveService(service):
-                self._apply(commands.RemoveService(_key(service)))
-            case AddServer(service, server):
-                self._apply(commands.AddServer(_key(service), _server(server)))
-                self._reach_new(_key(service))
-            case EditServer(service, server):
-                self._apply(commands.EditServer(_key(service), _server(server)))
-            case RemoveServer(service, server):
-                endpoint = pack(server.address), server.port
-                self._apply(commands.RemoveServer(_key(service), *endpoint))
+            case Change():
+                self._apply(_command(operation))
+                if operation.verb == "add" and operation.server is not None:
+                    self._reach_new(_key(operation.service))
             case Sysctl(name, value):
                 present = getattr(self.balancer.settings, name)
                 setattr(self.balancer.settings, name, type(present)(value))
@@ -203,6 +188,19 @@ class Ours:
             for server in service.servers
         ]
         return Sight(tuple(sorted(entries)), tuple(counts))
+
+
+def _command(change: Change) -> Command:
+    key, server = _key(change.service), change.server
+    if server is None:
+        if change.verb == "remove":
+            return commands.RemoveService(key)
+        made = commands.AddService if change.verb == "add" else commands.EditService
+        return made(_service(change.service))
+    if change.verb == "remove":
+        return commands.RemoveServer(key, pack(server.address), server.port)
+    done = commands.AddServer if change.verb == "add" else commands.EditServer
+    return done(key, _server(server))
 
 
 def _key(service: scenario.VirtualService) -> ServiceKey:

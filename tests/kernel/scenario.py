@@ -15,6 +15,8 @@ from typing import Literal, NamedTuple, TypeAlias
 
 TCP, UDP, SCTP = 6, 17, 132
 
+Verb: TypeAlias = Literal["add", "edit", "remove"]
+
 
 class Side(Enum):
     """Where a packet comes from, or leaves to: one of the director's two networks."""
@@ -65,48 +67,12 @@ class RealServer:
 
 
 @dataclass(frozen=True, slots=True)
-class AddService:
-    """``ipvsadm -A``."""
+class Change:
+    """A service is added, edited or removed (``ipvsadm -A -E -D``), or a server (``-a -e -d``)."""
 
+    verb: Verb
     service: VirtualService
-
-
-@dataclass(frozen=True, slots=True)
-class EditService:
-    """``ipvsadm -E``."""
-
-    service: VirtualService
-
-
-@dataclass(frozen=True, slots=True)
-class RemoveService:
-    """``ipvsadm -D``."""
-
-    service: VirtualService
-
-
-@dataclass(frozen=True, slots=True)
-class AddServer:
-    """``ipvsadm -a``."""
-
-    service: VirtualService
-    server: RealServer
-
-
-@dataclass(frozen=True, slots=True)
-class EditServer:
-    """``ipvsadm -e``."""
-
-    service: VirtualService
-    server: RealServer
-
-
-@dataclass(frozen=True, slots=True)
-class RemoveServer:
-    """``ipvsadm -d``."""
-
-    service: VirtualService
-    server: RealServer
+    server: RealServer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,21 +128,7 @@ class Listing:
     arguments: str
 
 
-Operation: TypeAlias = (
-    AddService
-    | EditService
-    | RemoveService
-    | AddServer
-    | EditServer
-    | RemoveServer
-    | Sysctl
-    | Timeouts
-    | Mtu
-    | Send
-    | Wait
-    | Look
-    | Listing
-)
+Operation: TypeAlias = Change | Sysctl | Timeouts | Mtu | Send | Wait | Look | Listing
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,7 @@ from tests.kernel import judge
 from tests.kernel.rig import DIRECTOR, server_address
 from tests.kernel.scenario import UDP as UDP_NUMBER
 from tests.kernel.scenario import (
-    AddServer,
-    AddService,
+    Change,
     Operation,
     RealServer,
     Scenario,
@@ -84,7 +83,7 @@ class Case(NamedTuple):
             tunnel_checksum=self.checksum,
         )
         request = Send(Side.CLIENT, self.datagram())
-        return [AddService(service), AddServer(service, server), request]
+        return [Change("add", service), Change("add", service, server), request]
 
     def described(self, after: bytes) -> str:
         """Return the case in TOML, with the packet that left."""

@@ -25,8 +25,7 @@ from tests.kernel.rewriting import shapes
 from tests.kernel.scenario import (
     TCP,
     UDP,
-    AddServer,
-    AddService,
+    Change,
     Mtu,
     RealServer,
     Seen,
@@ -71,9 +70,9 @@ class Services:
         own: dict[VirtualService, list[RealServer]] = {}
         for operation in scenario.operations:
             match operation:
-                case AddService(service):
+                case Change("add", service, None):
                     own[service] = []
-                case AddServer(service, server):
+                case Change("add", service, RealServer() as server):
                     own[service].append(server)
         for service, servers in own.items():
             if self.servers.setdefault(service, servers) != servers:

@@ -15,8 +15,7 @@ from tests.kernel.scenario import (
     SCTP,
     TCP,
     UDP,
-    AddServer,
-    AddService,
+    Change,
     Mtu,
     Operation,
     RealServer,
@@ -85,8 +84,8 @@ class Site:
     @property
     def setup(self) -> tuple[Operation, ...]:
         """What an operator does for it."""
-        add = AddService(self.service)
-        return (add,) if self.server is None else (add, AddServer(self.service, self.server))
+        add = Change("add", self.service)
+        return (add,) if self.server is None else (add, Change("add", self.service, self.server))
 
 
 def vip(number: int, version: int) -> str:

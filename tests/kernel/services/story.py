@@ -18,15 +18,10 @@ from tests.kernel.scenario import (
     SCTP,
     TCP,
     UDP,
-    AddServer,
-    AddService,
-    EditServer,
-    EditService,
+    Change,
     Look,
     Operation,
     RealServer,
-    RemoveServer,
-    RemoveService,
     Scenario,
     Send,
     Side,
@@ -142,7 +137,7 @@ class Story:
         if mark:
             by = {"fwmark": mark, "version": self.way.version}
         service = VirtualService(**by | {"scheduler": "rr"} | options)
-        self._do(AddService(service))
+        self._do(Change("add", service))
         for number in range(1, servers + 1):
             self.add(service, number, **server or {})
         return service
@@ -154,12 +149,12 @@ class Story:
     def edit_service(self, service: VirtualService, **changes: Any) -> VirtualService:
         """Edit a service; return it as it is now."""
         edited = replace(service, **changes)
-        self._do(EditService(edited))
+        self._do(Change("edit", edited))
         return edited
 
     def remove_service(self, service: VirtualService) -> None:
         """Remove a service with its servers."""
-        self.note(RemoveService(service))
+        self.note(Change("remove", service))
         self.wait(GONE_S)
 
     def _server(self, service: VirtualService, number: int, options: dict[str, Any]) -> RealServer:
@@ -170,15 +165,15 @@ class Story:
 
     def add(self, service: VirtualService, number: int, **options: Any) -> None:
         """Add a real server."""
-        self._do(AddServer(service, self._server(service, number, options)))
+        self._do(Change("add", service, self._server(service, number, options)))
 
     def edit(self, service: VirtualService, number: int, **options: Any) -> None:
         """Edit a real server; what is not given is at its default."""
-        self._do(EditServer(service, self._server(service, number, options)))
+        self._do(Change("edit", service, self._server(service, number, options)))
 
     def remove(self, service: VirtualService, number: int, **options: Any) -> None:
         """Remove a real server."""
-        self.note(RemoveServer(service, self._server(service, number, options)))
+        self.note(Change("remove", service, self._server(service, number, options)))
         self.wait(GONE_S)
 
     def set(self, name: str, value: int) -> None:
