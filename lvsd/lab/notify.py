@@ -21,18 +21,48 @@ READY_TIMEOUT_S = 15.0 * PATIENCE
 LOG_LINES = 20
 
 
-def start_and_wait(
+class Starting:
+    """A program that was started and may not be ready yet; `wait` or `close` has to follow."""
+
+    def __init__(self, program: Program, ready: socket.socket, *, may_end: bool) -> None:
+        self._program = program
+        self._ready = ready
+        self._may_end = may_end
+
+    def wait(self) -> Program:
+        """Return the program when it says that it is ready, or has ended if it may.
+
+        Raise KernelError, with the end of its log, when it ends otherwise or takes too long.
+        """
+        program = self._program
+        with self._ready:
+            problem = _problem(program, self._ready, may_end=self._may_end)
+        if problem:
+            program.stop()
+            said = "\n".join(program.log.strip().splitlines()[-LOG_LINES:])
+            raise KernelError(
+                f"start lvsd in {program.namespace.name}", problem, f"it said: {said}"
+            )
+        return program
+
+    def close(self) -> None:
+        """Wait for it no longer. Harmless after `wait`."""
+        self._ready.close()
+
+
+def begin(
     namespace: Namespace, argv: Sequence[str | Path], name: str, *, may_end: bool = False
-) -> Program:
-    """Start a program and return when it says that it is ready.
+) -> Starting:
+    """Start a program that says when it is ready; do not wait for that.
 
     With ``may_end`` it may as well end with status 0, its work done. ``name`` is that of its
-    files. Raise KernelError, with the end of its log, when it ends otherwise or takes too long.
+    files. Raise KernelError.
     """
     path = namespace.directory / f"{name}.notify"
     path.unlink(missing_ok=True)
     # A path in the file system reaches across network namespaces; an abstract one would not.
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
+    ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
         ready.bind(str(path))
         ready.settimeout(0.05)
         environment = {
@@ -40,12 +70,20 @@ def start_and_wait(
         }
         environment["NOTIFY_SOCKET"] = str(path)
         program = start(namespace, argv, name, env=environment)
-        problem = _problem(program, ready, may_end=may_end)
-    if problem:
-        program.stop()
-        said = "\n".join(program.log.strip().splitlines()[-LOG_LINES:])
-        raise KernelError(f"start lvsd in {namespace.name}", problem, f"it said: {said}")
-    return program
+    except BaseException:
+        ready.close()
+        raise
+    return Starting(program, ready, may_end=may_end)
+
+
+def start_and_wait(
+    namespace: Namespace, argv: Sequence[str | Path], name: str, *, may_end: bool = False
+) -> Program:
+    """Start a program and return when it says that it is ready, see `begin` and `Starting.wait`.
+
+    Raise KernelError.
+    """
+    return begin(namespace, argv, name, may_end=may_end).wait()
 
 
 def _problem(program: Program, ready: socket.socket, *, may_end: bool) -> str:

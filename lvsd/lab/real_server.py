@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING
 
 from lvsd.errors import KernelError
 from lvsd.lab import programs
-from lvsd.lab.notify import start_and_wait
+from lvsd.lab.notify import begin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from lvsd.lab.lab import Lab
     from lvsd.lab.namespace import Namespace
+    from lvsd.lab.notify import Starting
     from lvsd.lab.plan import Addresses
     from lvsd.lab.program import Program
 
@@ -31,8 +33,8 @@ def serve(lab: Lab) -> str:
     machine lacks what that needs, such as BPF; nothing if all is well. Raise KernelError.
     """
     reason = ""
+    up_all(lab.servers, lab.vip, mss="auto")
     for space in lab.servers:
-        up(space, lab.vip, mss="auto" if space.way == "tun" else None)
         if space.way != "fullnat":
             programs.nginx(space)
             continue
@@ -65,6 +67,32 @@ def up(
     has to take the outer headers off itself, or None for a way that needs nothing. Raise
     KernelError, with the program's words, when it fails.
     """
+    starting = _begin(namespace, vip, tunnel, port, mss)
+    return None if starting is None else starting.wait()
+
+
+def up_all(
+    servers: Iterable[Namespace],
+    vip: Addresses,
+    *,
+    tunnel: str = "ipip",
+    port: int | None = None,
+    mss: str | None = None,
+) -> None:
+    """Do what `up` does for several real servers, all at once. ``mss`` is for those of TUN."""
+    with contextlib.ExitStack() as stack:
+        begun = [
+            stack.enter_context(contextlib.closing(starting))
+            for space in servers
+            if (starting := _begin(space, vip, tunnel, port, mss)) is not None
+        ]
+        for starting in begun:
+            starting.wait()
+
+
+def _begin(
+    namespace: Namespace, vip: Addresses, tunnel: str, port: int | None, mss: str | None
+) -> Starting | None:
     mode = namespace.way
     if mode not in MODES:
         return None
@@ -73,7 +101,7 @@ def up(
         argv += ["--tunnel", tunnel]
         argv += ["--port", str(port)] if port is not None else []
         argv += ["--mss", mss] if mss is not None else []
-    return start_and_wait(namespace, argv, NAME, may_end=True)
+    return begin(namespace, argv, NAME, may_end=True)
 
 
 def down(namespace: Namespace) -> None:

@@ -138,8 +138,8 @@ def clinic(
     with Lab(name="lvsd-doctor", ways=ways, far_mtu=far_mtu) as lab:
         for server in lab.servers:
             programs.nginx(server, ports=[*PORTS.values(), MAPPED])
-            if prepared:
-                real_server.up(server, lab.vip, tunnel=tunnel[0], port=tunnel[1], mss=mss)
+        if prepared:
+            real_server.up_all(lab.servers, lab.vip, tunnel=tunnel[0], port=tunnel[1], mss=mss)
         tables = [
             forwarded(
                 lab,
