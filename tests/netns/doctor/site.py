@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lvsd.control.client import ControlClient
@@ -46,11 +46,18 @@ class Found:
     at: str
 
 
+def of(found: list[Found], check: str) -> list[tuple[str, str]]:
+    """Return level and text of what a check found."""
+    return [(each.level, each.what) for each in found if each.check == check]
+
+
 @dataclass(frozen=True)
 class Clinic:
     """A running director, and the doctor's view of it."""
 
     site: Site
+    webs: dict[str, programs.Program] = field(default_factory=dict)
+    """The web server of each real server."""
 
     @property
     def lab(self) -> Lab:
@@ -95,6 +102,15 @@ class Clinic:
         else:
             host.run([program, *words, *options])
 
+    @contextlib.contextmanager
+    def without_web(self, server: Namespace) -> Iterator[None]:
+        """Have nobody listen on a real server for the time of the block."""
+        self.webs[server.host].stop()
+        try:
+            yield
+        finally:
+            self.webs[server.host] = web(server)
+
     def visit(self, way: str, family: Family) -> None:
         """Let a client try the service of a mode for a moment, whatever comes of it."""
         url = self.site.url(family, PORTS[way])
@@ -119,6 +135,32 @@ class Clinic:
         assert until(is_silent, 30 * PATIENCE)
 
 
+def web(server: Namespace) -> programs.Program:
+    """Start a web server for all services that there are."""
+    return programs.nginx(server, ports=[*PORTS.values(), MAPPED])
+
+
+@contextlib.contextmanager
+def sysctl(host: Namespace, name: str, value: str) -> Iterator[None]:
+    """Set a sysctl for the time of the block."""
+    before = host.sysctl_value(name)
+    host.sysctl(name, value)
+    try:
+        yield
+    finally:
+        host.sysctl(name, before)
+
+
+@contextlib.contextmanager
+def changed(host: Namespace, do: str, undo: str) -> Iterator[None]:
+    """Have a line of iproute2 done for the time of the block."""
+    host.ip(do)
+    try:
+        yield
+    finally:
+        host.ip(undo)
+
+
 @contextlib.contextmanager
 def clinic(
     ways: Sequence[str],
@@ -136,8 +178,7 @@ def clinic(
     and announce an ``mss`` (``up --mss``) that fits into it. ``keys`` go to every service.
     """
     with Lab(name="lvsd-doctor", ways=ways, far_mtu=far_mtu) as lab:
-        for server in lab.servers:
-            programs.nginx(server, ports=[*PORTS.values(), MAPPED])
+        webs = {server.host: web(server) for server in lab.servers}
         if prepared:
             real_server.up_all(lab.servers, lab.vip, tunnel=tunnel[0], port=tunnel[1], mss=mss)
         tables = [
@@ -152,7 +193,7 @@ def clinic(
             for way in dict.fromkeys(ways)
         ]
         with running(lab, *tables) as site:
-            yield Clinic(site)
+            yield Clinic(site, webs)
 
 
 def _tunnel_keys(tunnel: Tunnel) -> dict[str, Any]:

@@ -1,16 +1,14 @@
-"""Faults made on a running director or its real servers, and what the doctor says of each."""
+"""A running director with a real server of each mode: what the doctor says of it, and of faults."""
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.netns.doctor.site import changed, sysctl
 
-    from lvsd.lab import Namespace
+if TYPE_CHECKING:
     from tests.netns.doctor.site import Clinic, Found
     from tests.netns.traffic.site import Family
 
@@ -21,30 +19,15 @@ FORWARDING = {"v4": "net.ipv4.ip_forward", "v6": "net.ipv6.conf.all.forwarding"}
 IP = {"v4": "ip", "v6": "ip -6"}
 
 
-@contextlib.contextmanager
-def sysctl(host: Namespace, name: str, value: str) -> Iterator[None]:
-    """Set a sysctl for the time of the block."""
-    before = host.sysctl_value(name)
-    host.sysctl(name, value)
-    try:
-        yield
-    finally:
-        host.sysctl(name, before)
-
-
-@contextlib.contextmanager
-def changed(host: Namespace, do: str, undo: str) -> Iterator[None]:
-    """Have a line of iproute2 done for the time of the block."""
-    host.ip(do)
-    try:
-        yield
-    finally:
-        host.ip(undo)
-
-
 def of(found: list[Found], check: str) -> list[tuple[str, str, str, str]]:
     """Return level, text, command and place of what a check found."""
     return [(f.level, f.what, f.remedy, f.at) for f in found if f.check == check]
+
+
+def serve(mixed: Clinic) -> None:
+    """Have clients answered, after tests that left some without an answer."""
+    for way in ("nat", "fullnat"):
+        mixed.visit(way, "v4")
 
 
 def test_forwarding_that_is_off_is_a_problem_for_nat(mixed: Clinic, family: Family) -> None:
@@ -286,6 +269,19 @@ def test_the_command_of_a_firewalls_finding_mends_it(mixed: Clinic) -> None:
 
 
 def test_a_mended_lab_is_good_again(mixed: Clinic) -> None:
-    for way in ("nat", "fullnat"):
-        mixed.visit(way, "v4")  # until then they left clients without an answer
+    serve(mixed)
     assert mixed.findings() == []
+
+
+def test_a_running_daemon_is_asked_without_a_configuration(mixed: Clinic) -> None:
+    serve(mixed)
+    assert mixed.findings("--control", str(mixed.site.daemon.control), anew=True) == []
+
+
+def test_the_text_fits_sixty_columns_and_ends_with_zero(mixed: Clinic) -> None:
+    serve(mixed)
+    status, text = mixed.doctor(anew=True)
+
+    assert status == 0
+    assert [line for line in text.splitlines() if len(line) > 60] == []
+    assert {line[:9] for line in text.splitlines()} == {"ok       ", " " * 9}

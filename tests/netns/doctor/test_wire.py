@@ -5,18 +5,25 @@ from __future__ import annotations
 from select import select
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from lvsd.doctor.snapshot import Ask, Echo
 from lvsd.doctor.wire import Wire
+from lvsd.lab import Lab
 from lvsd.lab.wait import PATIENCE, until
 from lvsd.net import links
 from lvsd.net.kernel import talking
 from lvsd.packet.address import pack
 
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import Iterator
 
-    from lvsd.lab import Lab
-    from tests.netns.doctor.site import Clinic
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    """Share a network in which nothing runs."""
+    with Lab(name="lvsd-doctor", servers=1) as standing:
+        yield standing
 
 
 def macs(lab: Lab) -> dict[str, bytes]:
@@ -24,8 +31,7 @@ def macs(lab: Lab) -> dict[str, bytes]:
         return {link.name: link.mac for link in links.every(kernel) if link.is_ethernet}
 
 
-def test_what_has_come_by_the_deadline_is_taken_however_late_we_look(mixed: Clinic) -> None:
-    lab = mixed.lab
+def test_what_has_come_by_the_deadline_is_taken_however_late_we_look(lab: Lab) -> None:
     source = pack(lab.director.interface("back").v4)
     ask = Ask("back", pack(lab.servers[0].addresses.v4), source)
     own = macs(lab)
@@ -35,9 +41,8 @@ def test_what_has_come_by_the_deadline_is_taken_however_late_we_look(mixed: Clin
 
 
 def test_who_had_better_not_answer_is_waited_for_less_once_all_others_have(
-    mixed: Clinic, monkeypatch: pytest.MonkeyPatch
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lab = mixed.lab
     source = pack(lab.director.interface("back").v4)
     nobody = Ask("back", pack(lab.vip.v4), source)
     somebody = Echo(source, pack(lab.servers[0].addresses.v4))
