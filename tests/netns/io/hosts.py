@@ -11,9 +11,11 @@ from __future__ import annotations
 import ctypes
 import os
 import socket
+import struct
 import subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fcntl import ioctl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,6 +34,7 @@ TCP, UDP, SCTP = socket.IPPROTO_TCP, socket.IPPROTO_UDP, socket.IPPROTO_SCTP
 
 _NETNS = Path("/run/netns")
 _CLONE_NEWNET = 0x40000000
+_SIOCSIFMTU = 0x8922  # linux/sockios.h
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -44,6 +47,11 @@ class Host:
     def ip(self, command: str) -> None:
         """Run an ``ip`` command inside."""
         subprocess.run(["ip", "-n", self.name, *command.split()], check=True)
+
+    def ips(self, *commands: str) -> None:
+        """Run ``ip`` commands inside, by one program."""
+        batch = "\n".join(commands)
+        subprocess.run(["ip", "-n", self.name, "-batch", "-"], input=batch, text=True, check=True)
 
     @contextmanager
     def entered(self) -> Iterator[None]:
@@ -95,8 +103,9 @@ class Row:
             (self.director, ("eth0", "eth1")),
             (self.server, ("eth0",)),
         ):
-            for interface in interfaces:
-                host.ip(f"link set {interface} mtu {mtu}")
+            with host.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                for interface in interfaces:
+                    ioctl(sock, _SIOCSIFMTU, struct.pack("=16si20x", interface.encode(), mtu))
 
 
 @contextmanager
@@ -148,12 +157,13 @@ def comparable(rules: list[dict[str, Any]]) -> list[str]:
 def _connect(director: Host, interface: str, host: Host, ipv4: str, ipv6: str) -> None:
     director.ip(f"link add {interface} type veth peer name eth0 netns {host.name}")
     for end, name, number in ((director, interface, 1), (host, "eth0", 2)):
-        end.ip(f"address add {ipv4}.{number}/24 dev {name}")
-        end.ip(f"address add {ipv6}::{number}/64 dev {name} nodad")
-        end.ip(f"link set {name} up")
-        end.ip("link set lo up")
-    host.ip(f"route add default via {ipv4}.1")
-    host.ip(f"route add default via {ipv6}::1")
+        end.ips(
+            f"address add {ipv4}.{number}/24 dev {name}",
+            f"address add {ipv6}::{number}/64 dev {name} nodad",
+            f"link set {name} up",
+            "link set lo up",
+        )
+    host.ips(f"route add default via {ipv4}.1", f"route add default via {ipv6}::1")
 
 
 def _setns(descriptor: int) -> None:

@@ -16,6 +16,7 @@ import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,7 +25,6 @@ from tests.netns.io.hosts import PATIENCE_S, Host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 NEIGHBOUR4, NEIGHBOUR6 = "10.0.0.1", "2001:db8:2::1"
 SERVER4, SERVER6 = "10.0.0.2", "2001:db8:2::2"
@@ -32,6 +32,20 @@ CLIENT4, CLIENT6 = "203.0.113.5", "2001:db8:c::5"
 VIP4, VIP6 = "192.0.2.10", "2001:db8:7::10"
 VIPS: Final = ("--vip", VIP4, "--vip", VIP6)
 END_S: Final = 60.0 * PATIENCE
+
+_MARK: Final = "----\n"
+_SHOWN: Final = f"; printf -- '{_MARK}'; ".join(
+    (
+        "ip -j link",
+        "ip -o address",
+        "ip route show table all",
+        "ip -6 route show table all",
+        "ip rule",
+        "nft list ruleset",
+    )
+)
+_LINK_SCOPE: Final = ("20", "eth0")
+_TENTATIVE: Final = 0x40  # IFA_F_TENTATIVE, linux/if_addr.h
 
 
 @dataclass(frozen=True)
@@ -112,38 +126,50 @@ def _connect(site: Site) -> None:
     neighbour, server = site.neighbour, site.server
     neighbour.ip(f"link add eth0 type veth peer name eth0 netns {server.name}")
     for host, number in ((neighbour, 1), (server, 2)):
-        host.ip(f"address add 10.0.0.{number}/24 dev eth0")
-        host.ip(f"address add 2001:db8:2::{number}/64 dev eth0 nodad")
         sysctl(host, "net.ipv6.conf.eth0.accept_dad", 0)
-        host.ip("link set eth0 up")
-        host.ip("link set lo up")
+        host.ips(
+            f"address add 10.0.0.{number}/24 dev eth0",
+            f"address add 2001:db8:2::{number}/64 dev eth0 nodad",
+            "link set eth0 up",
+            "link set lo up",
+        )
     for host in (neighbour, server):
         wait_for(partial(_has_carrier, host))
-    for address in (f"{CLIENT4}/32", f"{CLIENT6}/128 nodad"):
-        neighbour.ip(f"address add {address} dev lo")
-    for gateway in (NEIGHBOUR4, NEIGHBOUR6):
-        server.ip(f"route add default via {gateway}")
+    neighbour.ips(f"address add {CLIENT4}/32 dev lo", f"address add {CLIENT6}/128 nodad dev lo")
+    server.ips(*(f"route add default via {gateway}" for gateway in (NEIGHBOUR4, NEIGHBOUR6)))
 
 
 def snapshot(host: Host) -> dict[str, Any]:
     """Return all that a real server's set-up may change on a host, in full."""
-    settings = ("sysctl", "-a", "-r", r"^net\.ipv[46]\.(conf|ip_forward|fib)")
-    done = _run(host, *settings)
+    shown = _run(host, "sh", "-ec", _SHOWN).split(_MARK)
+    told, addresses, routes, routes6, rules, nftables = (each.strip() for each in shown)
     links = [
-        (link["ifname"], link.get("link_type"), sorted(link["flags"]))
-        for link in json.loads(_run(host, "ip", "-j", "link"))
+        (link["ifname"], link.get("link_type"), sorted(link["flags"])) for link in json.loads(told)
     ]
     return {
-        "sysctls": done.splitlines(),
+        "sysctls": _sysctls(host),
         "links": links,
         "addresses": sorted(  # without the interfaces' numbers, which are never used again
-            line.partition(": ")[2] for line in _run(host, "ip", "-o", "address").splitlines()
+            line.partition(": ")[2] for line in addresses.splitlines()
         ),
-        "routes": sorted(_run(host, "ip", "route", "show", "table", "all").splitlines()),
-        "routes6": sorted(_run(host, "ip", "-6", "route", "show", "table", "all").splitlines()),
-        "rules": _run(host, "ip", "rule").splitlines(),
-        "nftables": _run(host, "nft", "list", "ruleset").splitlines(),
+        "routes": sorted(routes.splitlines()),
+        "routes6": sorted(routes6.splitlines()),
+        "rules": rules.splitlines(),
+        "nftables": nftables.splitlines(),
     }
+
+
+def _sysctls(host: Host) -> list[str]:
+    """Return the sysctls of a host's interfaces and of forwarding, as "path = value"."""
+    with host.entered():
+        return [
+            f"{path} = {path.read_text('ascii', 'replace')}"
+            for version in ("ipv4", "ipv6")
+            for top in sorted(Path("/proc/sys/net", version).iterdir())
+            if top.name.startswith(("conf", "ip_forward", "fib"))
+            for path in (sorted(top.rglob("*")) if top.is_dir() else [top])
+            if path.is_file() and path.name != "stable_secret"
+        ]
 
 
 def wrong(site: Site, *words: str) -> list[tuple[str, str]]:
@@ -157,14 +183,15 @@ def wrong(site: Site, *words: str) -> list[tuple[str, str]]:
 
 def typed(site: Site, script: str) -> None:
     """Run a script as a person would on the server."""
-    subprocess.run(
-        ["ip", "netns", "exec", site.server.name, "sh", "-e"],
-        input=script,
-        text=True,
-        check=True,
-        capture_output=True,
-        timeout=60 * PATIENCE,
-    )
+    with site.server.entered():
+        subprocess.run(
+            ["sh", "-e"],
+            input=script,
+            text=True,
+            check=True,
+            capture_output=True,
+            timeout=60 * PATIENCE,
+        )
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -177,21 +204,24 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 def sysctl(host: Host, name: str, value: int) -> None:
     """Set a sysctl of a host."""
-    _run(host, "sysctl", "-qw", f"{name}={value}")
+    with host.entered():
+        Path("/proc/sys", *name.split(".")).write_text(str(value), "ascii")
 
 
 def _has_carrier(host: Host) -> bool:
     """Return whether eth0 is ready; IPv6 then has its link-local address."""
-    said = _run(host, "ip", "-6", "address", "show", "dev", "eth0")
-    return "scope link" in said and "tentative" not in said
+    with host.entered():
+        told = Path("/proc/thread-self/net/if_inet6").read_text("ascii")
+    rows = map(str.split, told.splitlines())
+    states = [
+        int(flags, 16) for _, _, _, scope, flags, name in rows if (scope, name) == _LINK_SCOPE
+    ]
+    return states != [] and not any(flags & _TENTATIVE for flags in states)
 
 
 def _run(host: Host, *command: str) -> str:
-    done = subprocess.run(
-        ["ip", "netns", "exec", host.name, *command],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=PATIENCE_S * 2,
-    )
+    with host.entered():
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=PATIENCE_S * 2
+        )
     return done.stdout
