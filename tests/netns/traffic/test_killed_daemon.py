@@ -79,9 +79,8 @@ def test_whenever_it_is_killed_the_next_one_clears_up(lab: Lab) -> None:
 
     left = 0
     for number in range(KILLS):
-        # Most of the time goes into loading Python's modules.
         process = begin(lab, control)
-        time.sleep(start_s * (0.5 + 0.6 * number / KILLS))
+        time.sleep(start_s * (0.1 + number / KILLS))
         kill(process)
         left += changes(before, state(lab.director)) != {}
     for number in range(KILLS):

@@ -11,7 +11,7 @@ import pytest
 
 from lvsd.lab import Lab, programs
 from lvsd.lab.wait import PATIENCE, until
-from tests.netns.traffic.site import PATIENCE_S, both, running
+from tests.netns.traffic.site import FAMILIES, PATIENCE_S, both, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,17 +36,20 @@ def site() -> Iterator[Site]:
 
 def begin(site: Site, family: Family, target: Path) -> Popen[bytes]:
     """Start a download that takes two seconds; return once its first bytes are there."""
-    options = ["--limit-rate", "10M", "--max-time", "30", "--no-buffer"]
+    options = ["--limit-rate", "10M", "--max-time", f"{30 * PATIENCE}", "--no-buffer"]
     url = site.url(family, path="/file")
     download = site.lab.client.spawn(["curl", "-sS", *options, "-o", target, url])
     assert until(lambda: target.exists() and target.stat().st_size > 0, PATIENCE_S)
     return download
 
 
-def test_only_the_clients_of_a_killed_server_get_an_error(site: Site, family: Family) -> None:
+def test_only_the_clients_of_a_killed_server_get_an_error(site: Site) -> None:
     directory = site.lab.client.directory
-    targets = [directory / f"{number}" for number in range(6)]
-    downloads = [begin(site, family, target) for target in targets]  # C B A C B A
+    targets = [directory / f"{family}-{number}" for family in FAMILIES for number in range(3)]
+    families = [family for family in FAMILIES for _ in range(3)]
+    downloads = [  # C B A C B A
+        begin(site, family, target) for family, target in zip(families, targets, strict=True)
+    ]
     killed = site.lab.servers[1].processes[0]
 
     os.killpg(killed.pid, signal.SIGKILL)
@@ -59,14 +62,24 @@ def test_only_the_clients_of_a_killed_server_get_an_error(site: Site, family: Fa
     assert sums == {programs.payload(site.lab.client).sha256}
 
 
-def test_a_server_that_falls_silent_holds_up_only_its_clients(site: Site, family: Family) -> None:
-    targets = [site.lab.client.directory / f"{number}" for number in range(3)]
-    downloads = [begin(site, family, target) for target in targets]
+def test_a_server_that_falls_silent_holds_up_only_its_clients(site: Site) -> None:
+    directory = site.lab.client.directory
+    targets = {
+        family: [directory / f"{family}-{number}" for number in range(3)] for family in FAMILIES
+    }
+    downloads = {
+        family: [begin(site, family, target) for target in targets[family]] for family in FAMILIES
+    }
 
     site.lab.servers[0].ip("link set eth0 down")
-    statuses = [download.wait(60 * PATIENCE) for download in downloads[:2]]
-    downloads[2].terminate()
-    downloads[2].wait(60 * PATIENCE)
+    statuses = {
+        family: [download.wait(60 * PATIENCE) for download in downloads[family][:2]]
+        for family in FAMILIES
+    }
+    for family in FAMILIES:
+        downloads[family][2].terminate()
+        downloads[family][2].wait(60 * PATIENCE)
 
-    assert statuses == [0, 0]
-    assert targets[2].stat().st_size < programs.FILE_BYTES
+    assert list(statuses.values()) == [[0, 0]] * 2
+    for family in FAMILIES:
+        assert targets[family][2].stat().st_size < programs.FILE_BYTES

@@ -39,9 +39,9 @@ table ip lvsd {
 """What was there before: also a table with our name, but of another family."""
 
 
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    """Give every test a director of its own, with an operator's own settings on it."""
+@pytest.fixture(scope="module")
+def built() -> Iterator[Lab]:
+    """Have a director with an operator's own settings on it."""
     with Lab(name="lvsd-traffic", servers=1) as lab:
         director = lab.director
         programs.nginx(lab.servers[0], ports=[8080])
@@ -50,6 +50,15 @@ def lab() -> Iterator[Lab]:
         director.sysctl("net.ipv4.conf.all.accept_redirects", "0")
         director.sysctl("net.ipv4.conf.front.forwarding", "1")
         yield lab
+
+
+@pytest.fixture
+def lab(built: Lab) -> Iterator[Lab]:
+    """Want everything as it was after every test, so that each finds what the first one found."""
+    before = state(built.director)
+    yield built
+    assert changes(before, state(built.director)) == {}
+    assert files(built.director) == set()
 
 
 def config(lab: Lab) -> str:
@@ -88,7 +97,7 @@ def test_a_signal_ends_lvsd_with_status_zero_and_without_a_trace(
 ) -> None:
     before = state(lab.director)
     site = start(lab)
-    target = lab.client.directory / "down"
+    target = lab.client.directory / f"down-{number.name}"
     download = lab.client.spawn(
         ["curl", "-s", "--limit-rate", "5M", "-N", "-o", target, site.url("v4", PORT, "/file")]
     )
@@ -196,3 +205,5 @@ def test_what_somebody_changed_meanwhile_stays(lab: Lab) -> None:
     assert site.vip("v4") not in addresses
     tables = [entry["table"] for entry in ruleset(lab.director) if "table" in entry]
     assert tables[-1] == {"family": "inet", "name": "meanwhile", "flags": ""}
+    lab.director.ip("address delete 192.0.2.251/24 dev front")
+    lab.director.run(["nft", "delete table inet meanwhile"])

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from subprocess import CompletedProcess
 
 NOBODY = 65534
+AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
 CAPABILITIES = ("net_admin", "net_raw")
 
 
@@ -28,6 +29,9 @@ CAPABILITIES = ("net_admin", "net_raw")
 def lab() -> Iterator[Lab]:
     """Start from a director of which nobody in particular is a user."""
     with Lab(name="lvsd-rights", servers=1) as lab:
+        probe = [*AS_NOBODY, sys.executable, "-c", "import lvsd.cli"]
+        if lab.director.run(probe, check=False).returncode:
+            pytest.skip("an ordinary user may not read this checkout: put it where everybody may")
         yield lab
 
 
@@ -50,12 +54,9 @@ def as_nobody(
     lab: Lab, capabilities: tuple[str, ...], *arguments: str | Path
 ) -> CompletedProcess[str]:
     """Run lvsd as nobody, with these capabilities and no other."""
-    user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-    if lab.director.run([*user, sys.executable, "-c", "import lvsd.cli"], check=False).returncode:
-        pytest.skip("an ordinary user may not read this checkout: put it where everybody may")
     given = ",".join(f"+{each}" for each in capabilities)
     caps = [f"--inh-caps={given}", f"--ambient-caps={given}"] if given else []
-    command = [*user, *caps, sys.executable, "-m", "lvsd", *arguments]
+    command = [*AS_NOBODY, *caps, sys.executable, "-m", "lvsd", *arguments]
     return lab.director.run(command, check=False, timeout=60 * PATIENCE)
 
 
