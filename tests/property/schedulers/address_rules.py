@@ -55,14 +55,6 @@ class LiteralSh(Literal):
         super().__init__(flags)
         self.table: list[Server] = []
 
-    def add(self, server: Server) -> None:
-        super().add(server)
-        self.edit(server)
-
-    def remove(self, server: Server) -> None:
-        super().remove(server)
-        self.edit(server)
-
     def edit(self, server: Server) -> None:
         self.table = []
         while self.servers and len(self.table) < 256:
@@ -95,14 +87,6 @@ class LiteralMh(Literal):
         super().__init__(flags)
         self.table: dict[int, Server] = {}
         self.dealt = False
-
-    def add(self, server: Server) -> None:
-        super().add(server)
-        self.edit(server)
-
-    def remove(self, server: Server) -> None:
-        super().remove(server)
-        self.edit(server)
 
     def edit(self, server: Server) -> None:
         self.dealt = False

@@ -26,7 +26,7 @@ def usable(server: Server) -> bool:
 
 
 class Literal(Scheduler):
-    """A scheduler that knows its list and nothing else."""
+    """A scheduler that knows its list and nothing else; whoever comes or goes is an edit, too."""
 
     def __init__(self, flags: frozenset[str] = frozenset()) -> None:
         super().__init__(flags)
@@ -34,9 +34,11 @@ class Literal(Scheduler):
 
     def add(self, server: Server) -> None:
         self.servers.insert(0, server)
+        self.edit(server)
 
     def remove(self, server: Server) -> None:
         self.servers.remove(server)
+        self.edit(server)
 
     def behind(self, server: Server | None) -> list[Server]:
         """Return the part of the list behind a server; None stands for the head."""
@@ -67,14 +69,6 @@ class LiteralWrr(Literal):
     mw = 0
     cw = 0
     last: Server | None = None
-
-    def add(self, server: Server) -> None:
-        super().add(server)
-        self.edit(server)
-
-    def remove(self, server: Server) -> None:
-        super().remove(server)
-        self.edit(server)
 
     def edit(self, server: Server) -> None:
         positive = [server.weight for server in self.servers if server.weight > 0]
