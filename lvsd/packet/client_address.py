@@ -15,18 +15,16 @@ any host takes the datagram, known or not (RFC 1122, section 3.2.1.8). Inside th
 a host that knows it does; everyone else answers that there is no such protocol, and the datagram
 is lost. IPv6 has no options of that kind, so there the datagram goes as it is, and the address in
 a packet with an empty datagram ahead of it, as DPVS does where it finds no room.
-
-Every function that reads takes any bytes, and returns None for what it does not know.
 """
 
 from __future__ import annotations
 
 from struct import Struct
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from lvsd.packet.layout import IPV4, PORTS
 from lvsd.packet.numbers import TCP, UDP
-from lvsd.packet.tcp_options import between, options
+from lvsd.packet.tcp_options import between
 
 if TYPE_CHECKING:
     from lvsd.packet.view import Endpoint, Packet
@@ -56,8 +54,6 @@ _PROXY: Final = Struct("!12sBBH")
 _PROXY_COMMAND: Final = 0x21
 _TRANSPORTS: Final = {TCP: 1, UDP: 2}
 _FAMILIES: Final = {4: 0x10, 16: 0x20}
-_WIDTHS: Final = {0x10: 4, 0x20: 16}
-_PROTOCOLS: Final = {1: TCP, 2: UDP}
 
 
 class ClientAddressCounts:
@@ -75,15 +71,6 @@ class ClientAddressCounts:
         self.forged = 0
 
 
-class ProxyHeader(NamedTuple):
-    """What a PROXY v2 header says; ``length`` is its own, in bytes, extensions included."""
-
-    protocol: int
-    source: Endpoint
-    destination: Endpoint
-    length: int
-
-
 def toa(address: bytes, port: int, kind: int) -> bytes:
     """Return TOA, 8 or 20 bytes: kind, length, port, address, all in network order."""
     return _TOLD.pack(kind, TOA_BYTES[len(address)], port) + address
@@ -95,14 +82,6 @@ def parse_toa(option: bytes, kind: int) -> Endpoint | None:
     if length not in TOA_BYTES.values() or option[0] != kind or len(option) < length:
         return None
     return option[4:length], int.from_bytes(option[2:4], "big")
-
-
-def read_toa(packet: Packet, kind: int) -> Endpoint | None:
-    """Return the client that the first TOA of a TCP packet names."""
-    for which, at, length in options(packet):
-        if which == kind:
-            return parse_toa(packet.data[at : at + length], kind)
-    return None
 
 
 def uoa(address: bytes, port: int) -> bytes:
@@ -129,23 +108,6 @@ def ip_options(packet: Packet) -> list[tuple[int, int, int]]:
     return between(packet.data, IPV4.length, packet.l4) if packet.version == 4 else []
 
 
-def read_uoa(packet: Packet) -> Endpoint | None:
-    """Return the client that UOA in a packet names, in whichever of its two shapes."""
-    data = packet.data
-    if packet.protocol == OPTION_PROTOCOL and not packet.fragment_offset:
-        header = data[packet.l4 : packet.end]
-        if len(header) < _OPTION_PROTOCOL.size:
-            return None
-        _, protocol, length = _OPTION_PROTOCOL.unpack_from(header)
-        if protocol != UDP or length > len(header):
-            return None
-        return parse_toa(header[_OPTION_PROTOCOL.size : length], UOA_KIND)
-    for kind, at, length in ip_options(packet):
-        if kind == UOA_KIND:
-            return parse_toa(data[at : at + length], UOA_KIND)
-    return None
-
-
 def proxy_header(protocol: int, source: Endpoint, destination: Endpoint) -> bytes:
     """Return a PROXY v2 header, 28 or 52 bytes: TCP or UDP, both ends of one family.
 
@@ -156,26 +118,3 @@ def proxy_header(protocol: int, source: Endpoint, destination: Endpoint) -> byte
     family = _FAMILIES[len(source[0])] | _TRANSPORTS[protocol]
     start = _PROXY.pack(PROXY_SIGNATURE, _PROXY_COMMAND, family, len(addresses) + 4)
     return start + addresses + PORTS.pack(source[1], destination[1])
-
-
-def parse_proxy_header(data: bytes) -> ProxyHeader | None:
-    """Return what a PROXY v2 header at the beginning of some bytes says.
-
-    None also for the command LOCAL and the families that name no endpoint, which say nothing of a
-    client. Extensions behind the ports (TLV) are stepped over.
-    """
-    if len(data) < _PROXY.size:
-        return None
-    signature, command, family, length = _PROXY.unpack_from(data)
-    protocol = _PROTOCOLS.get(family & 0x0F)
-    width = _WIDTHS.get(family & 0xF0)
-    if signature != PROXY_SIGNATURE or command != _PROXY_COMMAND or not protocol or not width:
-        return None
-    if length < 2 * width + 4 or _PROXY.size + length > len(data):
-        return None
-    at = _PROXY.size
-    source, destination = data[at : at + width], data[at + width : at + 2 * width]
-    source_port, destination_port = PORTS.unpack_from(data, at + 2 * width)
-    return ProxyHeader(
-        protocol, (source, source_port), (destination, destination_port), at + length
-    )

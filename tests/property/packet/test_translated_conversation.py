@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import TCP
 
-from lvsd.packet.client_address import parse_proxy_header, read_toa
 from tests.property.examples import examples
+from tests.unit.packet.told import read_proxy_header, read_toa
 from tests.unit.packet.translations import CLIENT, VIRTUAL, Side, dissect, load
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def test_both_ends_see_one_stream(
 
     got = bytes(talk.server.got)
     if way == "proxy-v2":
-        parsed = parse_proxy_header(got)
+        parsed = read_proxy_header(got)
         assert parsed is not None
         assert (parsed.source, parsed.destination) == (CLIENT[version], VIRTUAL[version])
         got = got[parsed.length :]

@@ -8,15 +8,13 @@ from scapy.layers.inet import IP, TCP, IPOption
 from lvsd.packet.client_address import (
     OPTION_PROTOCOL,
     option_protocol,
-    parse_proxy_header,
     parse_toa,
     proxy_header,
-    read_toa,
-    read_uoa,
     toa,
     uoa,
 )
 from lvsd.packet.numbers import UDP
+from tests.unit.packet.told import read_proxy_header, read_toa, read_uoa
 from tests.unit.packet.translations import CLIENT, TCP_NUMBER, UDP_NUMBER, VIRTUAL, load
 
 SIGNATURE = bytes.fromhex("0d0a0d0a000d0a515549540a")
@@ -98,15 +96,15 @@ def test_a_proxy_header_is_what_the_specification_says(
 def test_a_proxy_header_reads_as_it_was_written(version: int, protocol: int) -> None:
     header = proxy_header(protocol, CLIENT[version], VIRTUAL[version])
     expected = (protocol, CLIENT[version], VIRTUAL[version], len(header))
-    assert parse_proxy_header(header + b"data") == expected
+    assert read_proxy_header(header + b"data") == expected
     for cut in range(len(header)):
-        assert parse_proxy_header(header[:cut]) is None
+        assert read_proxy_header(header[:cut]) is None
 
 
 def test_extensions_of_a_proxy_header_are_stepped_over() -> None:
     header = bytearray(proxy_header(TCP_NUMBER, CLIENT[4], VIRTUAL[4]))
     header[15] += 5
-    parsed = parse_proxy_header(bytes(header) + b"\x04\0\x02ab" + b"data")
+    parsed = read_proxy_header(bytes(header) + b"\x04\0\x02ab" + b"data")
     assert parsed is not None
     assert parsed.length == 33
     assert parsed.source == CLIENT[4]
@@ -116,4 +114,4 @@ def test_extensions_of_a_proxy_header_are_stepped_over() -> None:
 def test_what_names_no_client_is_no_proxy_header(at: int, value: int) -> None:
     header = bytearray(proxy_header(TCP_NUMBER, CLIENT[4], VIRTUAL[4]))
     header[at] = value
-    assert parse_proxy_header(bytes(header)) is None
+    assert read_proxy_header(bytes(header)) is None

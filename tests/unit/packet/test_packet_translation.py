@@ -12,10 +12,11 @@ from forwarders.fullnat import Fullnat
 from forwarders.nat import Nat
 from forwarders.plan import Deliver, InsertToa, Plan, SetSource
 from lvsd.packet.address import pack
-from lvsd.packet.client_address import ClientAddressCounts, parse_proxy_header, read_toa, toa
+from lvsd.packet.client_address import ClientAddressCounts, toa
 from lvsd.packet.numbering import MASK
 from lvsd.packet.translator import Translator
 from lvsd.packet.view import key
+from tests.unit.packet.told import read_proxy_header, read_toa
 from tests.unit.packet.translations import (
     CLIENT,
     ISN,
@@ -238,7 +239,7 @@ def test_a_proxy_header_takes_the_place_of_the_handshakes_last_ack(version: int)
     side.open()
     (header,) = side.request(flags="A", **FIRST)
     assert (header[TCP].seq, header[TCP].ack) == (DATA, SERVER_ISN + 1)
-    parsed = parse_proxy_header(bytes(header[TCP].payload))
+    parsed = read_proxy_header(bytes(header[TCP].payload))
     assert parsed == (TCP_NUMBER, CLIENT[version], VIRTUAL[version], PROXY_BYTES[version])
     assert header[TCP].flags == "PA"
 

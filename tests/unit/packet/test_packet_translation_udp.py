@@ -13,10 +13,9 @@ from lvsd.packet.client_address import (
     OPTION_PROTOCOL,
     ClientAddressCounts,
     option_protocol,
-    parse_proxy_header,
-    read_uoa,
     uoa,
 )
+from tests.unit.packet.told import read_proxy_header, read_uoa
 from tests.unit.packet.translations import (
     CLIENT,
     LOCAL,
@@ -124,7 +123,7 @@ def test_a_proxy_header_stands_in_front_of_every_datagrams_payload(version: int,
         (out,) = side.request(payload)
         assert intact(out)
         datagram = dissect(out)[UDP]
-        parsed = parse_proxy_header(bytes(datagram.payload))
+        parsed = read_proxy_header(bytes(datagram.payload))
         assert parsed is not None
         assert parsed[:3] == (UDP_NUMBER, CLIENT[version], VIRTUAL[version])
         assert bytes(datagram.payload)[parsed.length :] == payload
