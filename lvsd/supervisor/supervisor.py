@@ -42,7 +42,7 @@ from lvsd.supervisor import obstacles, orphans, own_ports
 from lvsd.supervisor.conversation import Conversation
 from lvsd.supervisor.host import look
 from lvsd.supervisor.neighbours import Neighbours
-from lvsd.supervisor.unwinding import Unwinding
+from lvsd.supervisor.unwinding import Unwinding, remedy
 from lvsd.supervisor.virtual_addresses import ASTRAY, VirtualAddresses
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Supervisor:
         loop.set_exception_handler(self._complaints.of_loop)
         stopped = asyncio.Event()
         loop.add_signal_handler(signal.SIGHUP, log.warning, "SIGHUP ignored: restart to reload")
-        async with Unwinding(reserve) as undo:
+        async with Unwinding(reserve, self.config.daemon.control) as undo:
             try:
                 await self._start(loop, undo)
                 for number in (signal.SIGTERM, signal.SIGINT):
@@ -223,7 +223,8 @@ class Supervisor:
         self._divert.down()
         _say(changes.restore(), log.info, "put back")
         if not changes.is_as_it_was:
-            raise KernelError("put everything back", "something is left", "run `lvsd cleanup`")
+            how = remedy(self.config.daemon.control)
+            raise KernelError("put everything back", "something is left", how)
 
     # --- the engine -----------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import inspect
 import mmap
 import os
 import resource
+import shlex
 from typing import TYPE_CHECKING, Final, Self
 
 import structlog
@@ -19,6 +20,7 @@ from lvsd.errors import KernelError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
     from types import TracebackType
 
 DESCRIPTORS: Final = 8
@@ -67,14 +69,21 @@ class Reserve:
             self._memory = None
 
 
+def remedy(control: Path) -> str:
+    """Return what to do about what a stop left: the lvsd with this control socket."""
+    return f"run `lvsd cleanup --control {shlex.quote(str(control))}`"
+
+
 class Unwinding:
     """Runs steps when the ``async with`` block is left, latest first, every one of them.
 
-    Raise KernelError when one failed, unless the block raised an error of its own.
+    Raise KernelError when one failed, unless the block raised an error of its own. ``control`` is
+    lvsd's control socket.
     """
 
-    def __init__(self, reserve: Reserve) -> None:
+    def __init__(self, reserve: Reserve, control: Path) -> None:
         self._reserve = reserve
+        self._control = control
         self._steps: list[tuple[str, Callable[[], Awaitable[None] | None]]] = []
 
     def then(self, what: str, step: Callable[[], Awaitable[None] | None]) -> None:
@@ -105,5 +114,5 @@ class Unwinding:
                     log.error("a step of the stop failed", step=what, error=reason)  # noqa: TRY400 - it says all
         if failed and error is None:
             raise KernelError(
-                "stop lvsd", f"it could not {', '.join(failed)}", "run `lvsd cleanup`"
+                "stop lvsd", f"it could not {', '.join(failed)}", remedy(self._control)
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,7 +33,7 @@ async def unwind(done: list[str], error: Exception | None = None) -> None:
         await asyncio.sleep(0)
         done.append("waits")
 
-    async with Unwinding(Reserve()) as undo:
+    async with Unwinding(Reserve(), Path("/run/a b/lvsd.sock")) as undo:
         undo.then("let the journal go", lambda: done.append("last"))
         undo.then("hang up", wait)
         undo.then("take the table down", fail)
@@ -43,8 +44,9 @@ async def unwind(done: list[str], error: Exception | None = None) -> None:
 
 def test_a_step_that_raises_keeps_none_from_running_and_is_named() -> None:
     done: list[str] = []
-    with pytest.raises(KernelError, match="it could not take the table down; run `lvsd cleanup`"):
+    with pytest.raises(KernelError, match="it could not take the table down; ") as failed:
         asyncio.run(unwind(done))
+    assert failed.value.remedy == "run `lvsd cleanup --control '/run/a b/lvsd.sock'`"
     assert done == ["first", "raises", "waits", "last"]
 
 
