@@ -29,6 +29,9 @@ _entries = whole(1, _SOME, "a whole number from 1 to 4294967295")
 _tunnel = choice(*get_args(TunnelKind))
 _tunnel_port = whole(1, 65535, "a port, a whole number from 1 to 65535")
 
+_NAT, _DR = Nat(), Dr()
+"""One of each for all servers: a message to an engine says it once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Daemon(Table):
@@ -145,13 +148,13 @@ class Service(Table):
         """Return the forwarder for one of this service's servers, with its options."""
         match self.forward_to(server):
             case "dr":
-                return Dr()
+                return _DR
             case "tun":
                 return self._tunnel(server)
             case "fullnat":
                 return Fullnat(self.client_address, self.toa_kind)
             case _:
-                return Nat()
+                return _NAT
 
     def _tunnel(self, server: Server) -> Tun:
         """Return a server's tunnel: what it says itself, then what the service says.

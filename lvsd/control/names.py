@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from lvsd.errors import UsageError
 
@@ -14,8 +14,7 @@ ENDPOINT_WIDTH = 59
 MAX_PORT = 0xFFFF
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
+class Names(NamedTuple):
     """Writes endpoints, by name where one is known unless ``numeric``."""
 
     numeric: bool

@@ -7,12 +7,11 @@ and without one the table is listed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from lvsd.control.client import default_path
+from lvsd.control.client import DEFAULT_PATH, default_path
 from lvsd.errors import UsageError
 
 if TYPE_CHECKING:
@@ -119,8 +118,7 @@ Options of all:
 """
 
 
-@dataclass(slots=True)
-class Request:
+class Request(NamedTuple):
     """What the command line asks for.
 
     ``endpoint`` is a protocol and the service's address as typed, ``fwmark`` 0 if not given.
@@ -137,7 +135,7 @@ class Request:
     exact: bool = False
     sort: bool = True
     json: bool = False
-    control: Path = field(default_factory=default_path)
+    control: Path = DEFAULT_PATH
 
 
 def parse(arguments: Sequence[str]) -> Request:
@@ -147,8 +145,15 @@ def parse(arguments: Sequence[str]) -> Request:
         if name in given:
             raise UsageError(f"--{name} is given twice")
         given[name] = argument
-    request = Request(
-        command=_command(given),
+    command = _command(given)
+    _check(command, set(given))
+    endpoints = ((protocol, given[name]) for name, protocol in _ENDPOINTS.items() if name in given)
+    is_fwmark = "fwmark-service" in given
+    return Request(
+        command=command,
+        endpoint=next(endpoints, None),
+        fwmark=_fwmark(given["fwmark-service"]) if is_fwmark else 0,
+        family=6 if is_fwmark and "ipv6" in given else 4,
         view=next((view for view in View if view.value in given), View.PLAIN),
         numeric="numeric" in given,
         connection="connection" in given,
@@ -156,17 +161,8 @@ def parse(arguments: Sequence[str]) -> Request:
         exact="exact" in given,
         sort="nosort" not in given,
         json="json" in given,
+        control=Path(given["control"]) if "control" in given else default_path(),
     )
-    _check(request.command, set(given))
-    for name, protocol in _ENDPOINTS.items():
-        if name in given:
-            request.endpoint = protocol, given[name]
-    if "fwmark-service" in given:
-        request.fwmark = _fwmark(given["fwmark-service"])
-        request.family = 6 if "ipv6" in given else 4
-    if "control" in given:
-        request.control = Path(given["control"])
-    return request
 
 
 def _split(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:

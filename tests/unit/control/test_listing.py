@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from forwarders import Tun
 from lvsd.control import listing
 from lvsd.control.names import Names
 from lvsd.control.options import View
@@ -143,3 +146,16 @@ def test_an_expiry_beyond_an_hour_is_told_in_minutes() -> None:
     }  # fmt: skip
     [*_, line] = listing.connections([entry], NUMERIC, with_engine=False)  # type: ignore[list-item]  # it is one
     assert line == "TCP 121:05 ESTABLISHED 198.51.100.7:4000  192.0.2.10:80      10.0.0.11:8080"
+
+
+def test_a_tunnel_is_known_by_the_label_of_its_forwarder() -> None:
+    assert Tun.label == listing.TUNNEL
+
+
+def test_lvsadm_loads_neither_forwarders_nor_what_makes_dataclasses() -> None:
+    code = (
+        "import sys, lvsd.control.lvsadm; "
+        "print(sorted({'forwarders', 'dataclasses', 'asyncio', 'structlog'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "[]\n"
