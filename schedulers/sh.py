@@ -26,7 +26,7 @@ ip_vs_sh_reassign.
 
 from __future__ import annotations
 
-from itertools import cycle, islice
+from itertools import cycle, islice, repeat
 from typing import TYPE_CHECKING
 
 from schedulers.base import Flow, Scheduler, Server, Weighed
@@ -117,4 +117,4 @@ class SourceHashing(Scheduler):
 
     def _deal(self) -> Iterator[Server]:
         for server in cycle(self._servers):
-            yield from (server for _ in range(max(1, server.weight)))
+            yield from repeat(server, max(1, server.weight))

@@ -51,15 +51,18 @@ class Shape:
         life = {} if ttl is None else {"ttl" if self.version == 4 else "hlim": ttl}
         packet = (IP if self.version == 4 else IPv6)(**self.ip | ends | life)
         for extension in self.extensions:
-            packet /= extension.copy()
+            packet.add_payload(extension.copy())  # `/` would copy all that is before it, too
         ports = {"sport": source[1], "dport": destination[1]}
         if self.protocol == "tcp":
-            return packet / TCP(**ports, **self.transport) / Raw(self.payload)
-        if self.protocol == "udp":
-            return packet / UDP(**ports, **self.transport) / Raw(self.payload)
-        packet /= SCTP(**ports, **self.transport)
-        for chunk in self.chunks:
-            packet /= chunk.copy()
+            packet.add_payload(TCP(**ports, **self.transport))
+            packet.add_payload(Raw(self.payload))
+        elif self.protocol == "udp":
+            packet.add_payload(UDP(**ports, **self.transport))
+            packet.add_payload(Raw(self.payload))
+        else:
+            packet.add_payload(SCTP(**ports, **self.transport))
+            for chunk in self.chunks:
+                packet.add_payload(chunk.copy())
         return packet
 
     def write(self, source: Endpoint, destination: Endpoint, ttl: int | None = None) -> bytes:

@@ -121,12 +121,15 @@ class Conversation:
             self.client.take(packet[TCP])
 
     def finish(self) -> None:
-        """Repeat what is not acknowledged, without loss, until all is."""
+        """Repeat what is not acknowledged, without loss, until all is, and once more."""
         for packet in self.late:
             self.server.take(packet[TCP])
         for _ in range(50):
+            done = all(end.acked == len(end.data) for end in (self.client, self.server))
             self.to_server(self.client.acked, 90, "arrives")
             self.to_client(self.server.acked, 90, "arrives")
+            if done:
+                break
         self.to_server(self.client.acked, 0, "arrives")
 
 

@@ -17,13 +17,12 @@ from tests.property.schedulers.rules import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from schedulers.base import Flow, Server
 
 TWO_32 = 2**32
 
 
+@lru_cache(maxsize=1 << 14)
 def folded(address: bytes) -> int:
     """Return an IPv4 address as a number, of an IPv6 one the XOR of its four words."""
     words = [int.from_bytes(address[at : at + 4], "big") for at in range(0, len(address), 4)]
@@ -100,20 +99,18 @@ class LiteralMh(Literal):
         if divisor == 0:
             return
         shift = max(0, (max(weights) // divisor).bit_length() - 6)
-        preferences = {server: self.preference(server) for server in self.servers}
+        preferences = {server: iter(self.preference(server)) for server in self.servers}
         while len(self.table) < self.PRIME:
             for taker in self.servers:
                 turns = max(taker.last_weight // divisor >> shift, min(taker.last_weight, 1))
                 for _ in range(turns):
-                    if len(self.table) < self.PRIME:
-                        slot = next(s for s in preferences[taker] if s not in self.table)
-                        self.table[slot] = taker
+                    for slot in preferences[taker]:  # goes on behind the last one that it took
+                        if slot not in self.table:
+                            self.table[slot] = taker
+                            break
 
-    def preference(self, server: Server) -> Iterator[int]:
-        value = (folded(server.address) + server.port) % TWO_32
-        offset = siphash13(value, 2654435761) % self.PRIME
-        skip = siphash13(value, 2654446892) % (self.PRIME - 1) + 1
-        return ((offset + step * skip) % self.PRIME for step in range(self.PRIME))
+    def preference(self, server: Server) -> tuple[int, ...]:
+        return preferred((folded(server.address) + server.port) % TWO_32, self.PRIME)
 
     def pick(self, flow: Flow, now: float) -> Server | None:
         if not self.dealt:
@@ -133,6 +130,14 @@ class LiteralMh(Literal):
                 if usable(self.table[slot]):
                     return self.table[slot]
         return None
+
+
+@lru_cache(maxsize=1 << 10)
+def preferred(value: int, slots: int) -> tuple[int, ...]:
+    """Return the slots of mh's table in the order in which a server likes them."""
+    offset = siphash13(value, 2654435761) % slots
+    skip = siphash13(value, 2654446892) % (slots - 1) + 1
+    return tuple((offset + step * skip) % slots for step in range(slots))
 
 
 @lru_cache(maxsize=1 << 14)
@@ -239,7 +244,7 @@ class LiteralLblc(LiteralWlc):
         old = [
             address
             for address in self.cache
-            if bucket(folded(address), 10) == place and self.used[address] <= since
+            if self.used[address] <= since and bucket(folded(address), 10) == place
         ]
         for address in old:
             del self.cache[address], self.used[address], self.changed_at[address]
@@ -256,7 +261,7 @@ class LiteralLblcr(LiteralLblc):
             most = None
             for member in members:
                 if member.weight > 0 and (
-                    most is None or overhead_per_weight(member) > overhead_per_weight(most)
+                    most is None or overhead_per_weight(most).below(overhead_per_weight(member))
                 ):
                     most = member
             if most is not None:

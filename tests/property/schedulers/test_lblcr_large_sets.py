@@ -35,7 +35,7 @@ class LowLimits(LocalityBasedLeastConnectionReplication):
 def check_rankings(lblcr: LocalityBasedLeastConnectionReplication) -> None:
     """Check that the rankings are counted, not too many, and have their sets' members."""
     ranked = [homes for homes in lblcr._ranked if homes.ranking]
-    cached = chain.from_iterable(map(dict.values, lblcr._buckets))
+    cached = chain.from_iterable(map(dict.values, filter(None, lblcr._buckets)))
     assert len(ranked) == len(lblcr._ranked) <= lblcr.MOST_RANKED
     assert all(homes in ranked for homes in cached if homes.ranking)
     for homes in ranked:
