@@ -12,7 +12,6 @@ from lvsd.control.client import ControlClient
 from lvsd.doctor.snapshot import RECENT_S, SILENT_S
 from lvsd.lab import Lab, programs, real_server
 from lvsd.lab.wait import PATIENCE, until
-from tests.netns import forked
 from tests.netns.modes.site import MAPPED, forwarded
 from tests.netns.traffic.site import FAMILIES, Site, running
 
@@ -64,25 +63,19 @@ class Clinic:
         """The lab."""
         return self.site.lab
 
-    def doctor(self, *options: str, anew: bool = False) -> tuple[int, str]:
-        """Return the doctor's exit status and what it printed; complaints end the test.
-
-        ``anew``: as it is typed, with an interpreter of its own.
-        """
+    def doctor(self, *options: str) -> tuple[int, str]:
+        """Return the doctor's exit status and what it printed; complaints end the test."""
         given = options or ("-c", str(self.site.daemon.config_file))
-        words = ["doctor", f"--wait={PATIENCE:g}", *given]
-        if anew:
-            command = [sys.executable, "-m", "lvsd", *words]
-            done = self.lab.director.run(command, check=False)
-        else:
-            done = forked.lvsd(self.lab.director, *words)
+        wait = f"--wait={PATIENCE:g}"
+        command = [sys.executable, "-m", "lvsd", "doctor", wait, *given]
+        done = self.lab.director.run(command, check=False)
         assert done.stderr == "", done.stderr
         return done.returncode, done.stdout
 
-    def findings(self, *options: str, anew: bool = False) -> list[Found]:
+    def findings(self, *options: str) -> list[Found]:
         """Return what the doctor finds; its exit status must agree."""
         given = options or ("-c", str(self.site.daemon.config_file))
-        status, printed = self.doctor(*given, "--json", anew=anew)
+        status, printed = self.doctor(*given, "--json")
         report: dict[str, Any] = json.loads(printed)
         found = [
             Found(check=check["name"], **finding)
@@ -94,13 +87,10 @@ class Clinic:
         return found
 
     def mend(self, host: Namespace, finding: Found, *options: str | Path) -> None:
-        """Give a finding's command in a host."""
+        """Give a finding's command in a host, of lvsd itself by the interpreter that runs us."""
         program, *words = finding.remedy.split()
-        if program == "lvsd":
-            done = forked.lvsd(host, *words, *options)
-            assert done.returncode == 0, done.stderr
-        else:
-            host.run([program, *words, *options])
+        start = [sys.executable, "-m", "lvsd"] if program == "lvsd" else [program]
+        host.run([*start, *words, *options])
 
     @contextlib.contextmanager
     def without_web(self, server: Namespace) -> Iterator[None]:

@@ -275,12 +275,12 @@ def test_a_mended_lab_is_good_again(mixed: Clinic) -> None:
 
 def test_a_running_daemon_is_asked_without_a_configuration(mixed: Clinic) -> None:
     serve(mixed)
-    assert mixed.findings("--control", str(mixed.site.daemon.control), anew=True) == []
+    assert mixed.findings("--control", str(mixed.site.daemon.control)) == []
 
 
 def test_the_text_fits_sixty_columns_and_ends_with_zero(mixed: Clinic) -> None:
     serve(mixed)
-    status, text = mixed.doctor(anew=True)
+    status, text = mixed.doctor()
 
     assert status == 0
     assert [line for line in text.splitlines() if len(line) > 60] == []

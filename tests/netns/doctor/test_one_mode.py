@@ -17,7 +17,6 @@ from lvsd.lab import real_server, settings
 from lvsd.lab.notify import start_and_wait
 from lvsd.lab.plan import WAYS
 from lvsd.lab.wait import until
-from tests.netns import forked
 from tests.netns.doctor.site import MAPPING, PORTS, changed, clinic, of, sysctl
 from tests.netns.modes.site import counter, forwarded
 
@@ -287,7 +286,7 @@ def test_in_another_network_namespace_it_says_where_to_look(alike: Clinic) -> No
     named = ["-c", str(daemon.config_file)]
     again = f"nsenter -t {daemon.process.pid} -n"
 
-    lost = forked.lvsd(client, "doctor", *named, "--json")
+    lost = client.run([*doctor, *named, "--json"], check=False)
     found = client.run([*again.split(), *doctor, *named], check=False)
 
     where = f"lvsd (pid {daemon.process.pid}) runs in another network namespace"

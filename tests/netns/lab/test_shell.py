@@ -33,6 +33,9 @@ ESCAPE = re.compile(r"\x1b(\[[0-9;?>]*[ -/]*[@-~]|[()][0-9A-B]|.)")
 
 COLUMNS, LINES = 60, 24
 
+ASK_S = 0.1
+"""Between two questions to tmux, each of which starts a program."""
+
 
 @dataclass
 class Classroom:
@@ -58,7 +61,9 @@ class Classroom:
 
     def shows(self, window: str, pattern: str) -> bool:
         """Whether a pattern comes to stand in a window."""
-        return until(lambda: bool(re.search(pattern, self.screen(window), re.MULTILINE)))
+        return until(
+            lambda: bool(re.search(pattern, self.screen(window), re.MULTILINE)), every_s=ASK_S
+        )
 
     @property
     def panes(self) -> dict[str, str]:
@@ -84,7 +89,6 @@ def standing() -> Iterator[Classroom]:
     environment = os.environ | {"TMUX": "/nonexistent,1,0", "TERM": "dumb"}
     with subprocess.Popen(
         argv,
-        cwd=ROOT,
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -171,11 +175,14 @@ def test_a_new_window_and_one_from_there_and_half_of_it_are_of_the_same_host(
     for number, (key, window) in enumerate([("c", "server1"), ("c", "7")], 8):
         press(key, window)
         assert until(
-            lambda n=number: len(shared.tell("list-windows").splitlines()) == n  # type: ignore[misc]  # bound early
+            lambda n=number: len(shared.tell("list-windows").splitlines()) == n,  # type: ignore[misc]  # bound early
+            every_s=ASK_S,
         )
         assert shows_server1(str(number - 1))
     press('"', "8")
-    assert until(lambda: len(shared.tell("list-panes", "-t", "lab:8").splitlines()) == 2)
+    assert until(
+        lambda: len(shared.tell("list-panes", "-t", "lab:8").splitlines()) == 2, every_s=ASK_S
+    )
     assert shows_server1("8.1")
     assert shared.tell("list-windows", "-F", "#W").split()[-2:] == ["server1", "server1"]
 
@@ -195,7 +202,7 @@ def test_what_was_ended_by_mistake_can_be_started_again(
 
     assert shared.shows(pane, before)
     shared.tell("send-keys", "-t", f"lab:{pane}", *keys)
-    assert until(lambda: dead() == "1")
+    assert until(lambda: dead() == "1", every_s=ASK_S)
     [binding] = shared.tell("list-keys", "-T", "prefix", "r").splitlines()
     shared.tell(binding.split()[-1], "-t", f"lab:{pane}")
 
@@ -340,7 +347,7 @@ def test_a_terminal_that_cannot_be_drawn_on_is_refused(kind: str, complaint: str
 
 def test_the_map_says_how_to_attach() -> None:
     argv = [*LVSD, "lab", "--servers", "1", "--shell", "--json", "--for", "0"]
-    shown = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True)
+    shown = subprocess.run(argv, capture_output=True, text=True, check=True)
 
     report = json.loads(shown.stdout)
     assert report["attach"].startswith("tmux -S ")
