@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from lvsd.cli import main
 from lvsd.errors import KernelError
 from lvsd.lab import Lab, processes, programs, settings
 from lvsd.lab.wait import PATIENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from typing import TextIO
 
 pytestmark = pytest.mark.netns
 
 
 def lvsd(*words: str, columns: int | None = None) -> subprocess.CompletedProcess[str]:
+    """Run lvsd by an interpreter of its own, as it is typed."""
     size = {} if columns is None else {"COLUMNS": str(columns)}
     return subprocess.run(
         [sys.executable, "-m", "lvsd", *words],
@@ -34,6 +39,40 @@ def lvsd(*words: str, columns: int | None = None) -> subprocess.CompletedProcess
     )
 
 
+def here(*words: str, columns: int | None = None) -> subprocess.CompletedProcess[str]:
+    """Run it in this process, where all that it starts of lvsd starts quickly, other than above."""
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8") as out,
+        tempfile.TemporaryFile("w+", encoding="utf-8") as err,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        if columns is not None:
+            patch.setenv("COLUMNS", str(columns))
+        with leading_to(1, out), leading_to(2, err):
+            patch.setattr(sys, "stdout", out)
+            patch.setattr(sys, "stderr", err)
+            status = main(words)
+            patch.undo()
+        said = []
+        for stream in (out, err):
+            stream.flush()
+            stream.seek(0)
+            said.append(stream.read())
+    return subprocess.CompletedProcess(words, status, *said)
+
+
+@contextlib.contextmanager
+def leading_to(descriptor: int, file: TextIO) -> Iterator[None]:
+    """Have what is written to a descriptor, by programs as well, go to a file."""
+    before = os.dup(descriptor)
+    os.dup2(file.fileno(), descriptor)
+    try:
+        yield
+    finally:
+        os.dup2(before, descriptor)
+        os.close(before)
+
+
 def widest(lines: Sequence[str]) -> int:
     return max(map(len, lines))
 
@@ -42,7 +81,6 @@ def widest(lines: Sequence[str]) -> int:
 class Told:
     """What `lvsd demo` said on a narrow terminal, and how it ended."""
 
-    pid: int
     status: int
     printed: str
     complaints: str
@@ -56,15 +94,8 @@ class Told:
 @pytest.fixture(scope="module")
 def told() -> Told:
     """Run the whole demo once for all tests."""
-    demo = subprocess.Popen(
-        [sys.executable, "-m", "lvsd", "demo"],
-        env=os.environ | {"COLUMNS": "60"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    printed, complaints = demo.communicate()
-    return Told(demo.pid, demo.returncode, printed, complaints)
+    demo = here("demo", columns=60)
+    return Told(demo.returncode, demo.stdout, demo.stderr)
 
 
 def test_the_demo_comes_out_as_the_schedulers_say(told: Told) -> None:
@@ -75,7 +106,7 @@ def test_the_demo_comes_out_as_the_schedulers_say(told: Told) -> None:
     listing = [line for line in lines if line.startswith("control = ")]
     unwrapped = {*commands, *listing}
     assert widest([line for line in lines if line not in unwrapped]) <= 60
-    assert list(processes.NETNS.glob(f"lvsd-demo-{told.pid}-*")) == []
+    assert list(processes.NETNS.glob(f"lvsd-demo-{os.getpid()}-*")) == []
 
 
 def test_the_demo_says_so_when_a_server_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +142,8 @@ def test_the_demo_proves_the_way_of_replies_in_each_mode_and_shows_a_packet(
 def test_the_demo_of_one_mode_over_ipv6_proves_the_way_of_replies_and_shows_a_packet(
     mode: str, proof: str, seen: str
 ) -> None:
-    demo = lvsd("demo", "--mode", mode, "--ipv6", columns=200)
+    run = lvsd if mode == "nat" else here
+    demo = run("demo", "--mode", mode, "--ipv6", columns=200)
 
     assert demo.returncode == 0, demo.stdout
     assert_proven(demo.stdout, proof, seen)
@@ -159,7 +191,7 @@ def test_the_demo_says_so_when_replies_do_not_take_the_way_of_the_mode(
 def test_in_a_lab_of_each_mode_the_server_sees_the_client(mode: str) -> None:
     words = ("lab", "--mode", mode, "--servers", "1", "--", "sh", "-c")
 
-    asked = lvsd(*words, 'curl -sS -m 5 "http://$VIP/" "http://[$VIP6]/"')
+    asked = here(*words, 'curl -sS -m 5 "http://$VIP/" "http://[$VIP6]/"')
 
     assert asked.stderr == ""
     assert asked.stdout == "server1 192.0.2.100\nserver1 2001:db8:1::100\n"
@@ -171,7 +203,7 @@ def test_a_mixed_lab_has_a_server_of_each_mode_behind_one_address_of_either_fami
             for i in 1 2 3 4; do curl -sS -m 5 "http://$vip/"; done
         done"""
 
-    asked = lvsd("lab", "--mode", "mixed", "--scheduler", "rr", "--", "sh", "-c", ask)
+    asked = here("lab", "--mode", "mixed", "--scheduler", "rr", "--", "sh", "-c", ask)
 
     assert asked.stderr == ""
     names = asked.stdout.split()[::2]
@@ -180,7 +212,7 @@ def test_a_mixed_lab_has_a_server_of_each_mode_behind_one_address_of_either_fami
 
 
 def test_the_commands_of_a_mixed_lab_fit_its_modes() -> None:
-    shown = lvsd("lab", "--mode", "mixed", "--for", "0", "--json")
+    shown = here("lab", "--mode", "mixed", "--for", "0", "--json")
 
     report = json.loads(shown.stdout)
     name = report["name"]
