@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ENOUGH_BYTES = 16 << 20
-"""Memory that whoever fails for want of it does not get."""
+"""If so much memory cannot be had, a failure was for lack of it."""
 
 _SHORT = "out of memory; give it more memory, or less to do"
 _LIST_FAILED = 1

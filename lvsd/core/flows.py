@@ -387,7 +387,7 @@ class Flows:
 
 
 def _has_way(server: RealServer) -> bool:
-    """Whether packets can be sent to a real server: some ways begin at an address of ours."""
+    """Whether packets can be sent to a real server: some ways begin at one of our addresses."""
     if server.way.source is not None:
         return True
     return not (server.config.forwarder.per_connection or server.effective_forwarder.needs_source)

@@ -22,7 +22,7 @@ class Row(NamedTuple):
     """One line of ``lvsadm -Lnc``. Addresses packed, ports host order.
 
     ``expires`` is on the director's clock, in seconds. ``protocol`` 0 and ``fwmark`` name the
-    template of a firewall mark's service. ``local`` is FULLNAT's endpoint of ours.
+    template of a firewall mark's service. ``local`` is FULLNAT's local endpoint.
     """
 
     protocol: int

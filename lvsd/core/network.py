@@ -11,7 +11,7 @@ class Network:
 
     link_mtus        interface index -> MTU in bytes
     local_addresses  the host's own, packed; None: every VIP is taken for one of them
-    tunnel_ports     the UDP ports that GUE tunnels of ours go to
+    tunnel_ports     the UDP ports that our GUE tunnels go to
     """
 
     link_mtus: dict[int, int] = field(default_factory=dict)

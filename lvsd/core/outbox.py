@@ -1,4 +1,4 @@
-"""What waits to be sent: packets that leave by a socket of ours, and ICMP errors."""
+"""What waits to be sent: packets that leave by our sockets, and ICMP errors."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Outbox:
         return self.answer(packet, Kind.TOO_BIG, 0.0, lambda about: icmp.too_big(about, mtu))
 
     def _next_identification(self) -> int:
-        """Return a number for an IP header of ours, from 1 to 65535."""
+        """Return a number for our own IP header, from 1 to 65535."""
         self._identification = self._identification % 0xFFFF + 1
         return self._identification
 

@@ -1,7 +1,7 @@
 """Packets that belong to a connection without having its key: ICMP errors, AH and ESP.
 
 An ICMP error is found by the packet that it quotes, and goes the way that the connection's own
-packets go (ip_vs_in_icmp, ip_vs_out_icmp). One about a tunnel of ours quotes the tunnel's packet:
+packets go (ip_vs_in_icmp, ip_vs_out_icmp). One about one of our tunnels quotes the tunnel's packet:
 it becomes an error for the client, about the client's packet. AH and ESP have no ports; they go
 the way of the key exchange between the same hosts, UDP on port 500 (ip_vs_proto_ah_esp.c).
 """

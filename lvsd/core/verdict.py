@@ -23,7 +23,7 @@ class Verdict(Enum):
 
 
 class Departure(NamedTuple):
-    """A packet that leaves by a socket of ours instead of the queue's verdict.
+    """A packet that leaves by one of our sockets instead of the queue's verdict.
 
     ``data`` begins at the IP header. ``neighbour`` is the packed address of the host whose MAC
     the frame goes to (DR); None: the kernel routes by the packet's own destination, as for
@@ -68,7 +68,7 @@ class Reason(Enum):
     TOO_BIG = "too_big"
     BAD_CHECKSUM = "bad_checksum"
     NO_ROUTE = "no_route"
-    """No way to the real server, so no address of ours that a tunnel could begin at."""
+    """No way to the real server, so none of our addresses that a tunnel could begin at."""
     NO_LOCAL_PORT = "no_local_port"
     """FULLNAT: no local address that is ours, or none with a free port."""
     NOT_TRANSLATED = "not_translated"

@@ -26,8 +26,8 @@ class Level(IntEnum):
 class Finding:
     """One thing that is wrong.
 
-    ``where`` names the interface, sysctl, service or server. ``remedy`` is the command that mends
-    it, to be given ``at``: a real server's address or a file; empty for this host. ``silences``
+    ``where`` names the interface, sysctl, service or server. ``remedy`` is the command that fixes
+    it, to be used ``at``: a real server's address or a file; empty for this host. ``silences``
     are the servers, by address and mode, whose clients get no answer because of it.
     """
 

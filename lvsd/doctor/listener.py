@@ -57,7 +57,7 @@ def _program(identifier: int, port: int) -> list[tuple[str, int, int, str, str]]
     """Return the filter: (label, code, operand, label if true, label if false).
 
     It takes what is addressed to this host: ARP replies, neighbour advertisements, ICMP errors,
-    replies to echoes of ours, and what comes to our port of TCP.
+    replies to our echoes, and what comes to our port of TCP.
     """
     return [
         ("", _LOAD_WORD, _PACKET_TYPE, "", ""),

@@ -1,6 +1,6 @@
 """What real servers are asked, and by which packet; checks look the answers up by the same words.
 
-An echo "from outside" comes from an address that is in no network of ours: 198.18.0.1 (RFC 2544)
+An echo "from outside" comes from an address that is in none of our networks: 198.18.0.1 (RFC 2544)
 or 2001:2::1 (RFC 5180), of networks that are set aside for tests. Where its reply goes, a client's
 does.
 """
@@ -164,7 +164,7 @@ def _source(machine: Machine, address: bytes) -> bytes | None:
 
 
 def _speaker(machine: Machine, server: Server, service: Service) -> bytes | None:
-    """Return an address of ours, of the service's family, that the server's answers can find."""
+    """Return one of our addresses, of the service's family, that the server's answers can find."""
     source = _source(machine, server.address)
     if source is None or len(source) == len(service.vip):
         return source

@@ -57,7 +57,7 @@ def _are_one_host(snapshot: Snapshot, one: Server, other: Server) -> bool:
 
 
 def _macs(snapshot: Snapshot, server: Server) -> frozenset[bytes] | None:
-    """Return the MACs of a server that is on a link of ours; None when it is on none."""
+    """Return the MACs of a server that is on one of our links; None when it is on none."""
     ask = questions.next_hop(snapshot.machine, server)
     if ask is None or ask.address != server.address:
         return None

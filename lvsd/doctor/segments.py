@@ -1,6 +1,6 @@
 """The bytes of a SYN and of the RST that takes it back, and what an answer says. Pure.
 
-A SYN's sequence number is made of an identifier of ours and the question's number, and whoever
+A SYN's sequence number is made of our identifier and the question's number, and whoever
 answers acknowledges it (RFC 9293, section 3.10.7): so answers from one virtual endpoint are told
 apart by the real server that they come from.
 """
@@ -34,7 +34,7 @@ _ACCEPT: Final = TcpFlag.SYN | TcpFlag.ACK
 
 
 def syn(asked: Syn, port: int, identifier: int, number: int) -> bytes:
-    """Return the SYN from a port of ours; its MSS is that of Ethernet."""
+    """Return the SYN from our port; its MSS is that of Ethernet."""
     mss = ETHERNET - HEADERS[len(asked.source)]
     option = bytes((MSS, MSS_BYTES)) + mss.to_bytes(2, "big")
     return _segment(asked, port, identifier << 16 | number, TcpFlag.SYN, option)
@@ -46,7 +46,7 @@ def reset(asked: Syn, port: int, identifier: int, number: int) -> bytes:
 
 
 def told(data: bytes, port: int, identifier: int) -> tuple[int, Handshake] | None:
-    """Return the number of a SYN of ours and what a packet answers it; None: it answers none."""
+    """Return the number of our SYN and what a packet answers it; None: it answers none."""
     packet = Packet()
     if packet.load(data) is not None or packet.protocol != TCP or packet.fragment:
         return None

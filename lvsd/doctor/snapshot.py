@@ -183,7 +183,7 @@ class Machine:
     ways: Mapping[bytes, Way | None] = field(default_factory=dict)
     """Real server -> interface and next hop; None: no route."""
     sources: Mapping[bytes, bytes | None] = field(default_factory=dict)
-    """Real server -> address of ours that it is spoken to from; None: no route."""
+    """Real server -> which of our addresses reaches it; None: no route."""
     forwarding: Mapping[int, bool] = field(default_factory=dict)
     """IP version -> whether the kernel forwards; without an entry it has no such version."""
     forwarding_off: frozenset[str] = frozenset()
@@ -204,7 +204,7 @@ class Machine:
 
 
 class Ask(NamedTuple):
-    """Who has an address? ARP or neighbour discovery out of an interface, from a source of ours."""
+    """Who has an address? ARP or neighbour discovery out of an interface, from our ``source``."""
 
     interface: str
     address: bytes

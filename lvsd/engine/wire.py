@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 LONGEST: Final = 64 << 20
-"""A frame of more bytes than this is no message of ours."""
+"""A frame of more bytes than this is none of our messages."""
 
 READ_AT_ONCE: Final = 256 << 10
 SLICE_S: Final = 0.001

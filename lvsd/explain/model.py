@@ -131,7 +131,7 @@ class Entry:
     """The connection's row in the table after a packet, as ``lvsadm -Lnc`` has it.
 
     ``expires_s`` is how long it lives without another packet. ``active`` and ``inactive`` are the
-    real server's connections. ``local`` is FULLNAT's endpoint of ours.
+    real server's connections. ``local`` is FULLNAT's local endpoint.
     """
 
     protocol: str

@@ -1,4 +1,4 @@
-"""The way of a packet in each mode, place by place: on paper, and in the lab, which is the same.
+"""The places that a packet comes by in each mode: on paper, and in the lab, which is the same.
 
 ::
 

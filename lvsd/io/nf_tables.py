@@ -2,7 +2,7 @@
 
 A table that nft made once can be made again, and changed, without nft: the kernel tells its chains,
 sets and rules in the form in which it takes them. That needs no other program, takes a millisecond
-or two, and works on a socket of ours, which is what a table with an owner wants: such a table
+or two, and works on our own socket, which is what a table with an owner wants: such a table
 (NFT_TABLE_F_OWNER, Linux 5.12) obeys one netlink socket alone, ``flush ruleset`` of all others
 passes it by, and it ends with that socket.
 

@@ -3,7 +3,7 @@
 The binding is NetfilterQueue (libnetfilter_queue). It calls ``recv`` on whatever object it is
 given, and that is where its limits are lifted:
 
-- it asks for 4016 bytes of a packet at most: a configuration message of ours asks for all;
+- it asks for 4016 bytes of a packet at most: our own configuration message asks for all;
 - its own buffer has 4096 bytes: our ``recv`` returns messages as long as they are;
 - it reads until the queue is empty: our ``recv`` says "empty" after ``turn`` packets, and the
   loop, level-triggered, comes back for the rest once timers and other sockets had theirs;

@@ -1,4 +1,4 @@
-"""The program nft: tables of ours, what one holds, and changes as one transaction.
+"""The program nft: our tables, what one holds, and changes as one transaction.
 
 Every table is of the family inet, which sees IPv4 and IPv6. Nothing else of the machine's ruleset
 is read or written.

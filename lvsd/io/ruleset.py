@@ -59,7 +59,7 @@ would be class 8000 or later of one.
 """
 
 SENT_MARK: Final = 0x6C767364
-"""SO_MARK of all raw sockets of ours ("lvsd"); no packet leaves the host with it."""
+"""SO_MARK of all our raw sockets ("lvsd"); no packet leaves the host with it."""
 
 Endpoint: TypeAlias = tuple[bytes, int, int]
 """Address (packed), IP protocol number, port (host order; 0: any port)."""
@@ -105,7 +105,7 @@ class Diverted:
     local_addresses: frozenset[bytes] = _NOWHERE
     """FULLNAT's LIPs: ICMP errors to them are taken."""
     tunnel_ends: frozenset[bytes] = _NOWHERE
-    """Addresses of ours that tunnels begin at: ICMP errors to them are taken."""
+    """Our addresses that tunnels begin at: ICMP errors to them are taken."""
     ipsec: frozenset[bytes] = _NOWHERE
     """VIPs whose AH and ESP packets are taken."""
     ipsec_servers: frozenset[bytes] = _NOWHERE
@@ -191,7 +191,7 @@ _BACK: Final = _both("{ip} daddr @not_forwarded{v}")
 # looked at and passed on if not ours, and conntrack must see it, or "related" would never match.
 # (Errors make no entries.) A mark does not say for which address it stands, and an error about a
 # reply comes without the mark: while there are marks, every error is looked at. Errors about NAT's
-# requests may come from any router on the way to a real server: likewise while there are servers.
+# requests may come from any router on the way to a real server: these too, while there are servers.
 # The sets say whether there are, so that the rules can stay.
 _ERRORS: Final = _both("{ip} daddr @ends{v} {icmp} type {{ {errors} }}", "{icmp} type @errors{v}")
 _FORWARDED_ERRORS: Final = _both("{icmp} type @forwarded_errors{v}")

@@ -96,7 +96,7 @@ class RulesetWatch:
         self._say()
 
     def _readable(self) -> None:
-        """See whether anybody else changed a table of ours. A lost notification says so too."""
+        """See whether anybody else changed one of our tables. A lost notification says so too."""
         if self._socket is None:
             return
         own, names = self._divert.port, self._divert.names

@@ -2,5 +2,5 @@
 
 It needs nothing for NAT. For DR and TUN it has the virtual addresses on an interface that answers
 no ARP for them; for TUN it takes the outer header off as well, by the kernel's tunnel devices or,
-where the kernel has none, by a program of ours. For FULLNAT see `lvsd.realserver.toa`.
+where the kernel has none, by lvsd's own program. For FULLNAT see `lvsd.realserver.toa`.
 """

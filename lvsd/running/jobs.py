@@ -4,8 +4,8 @@
 policy      what a failure does
 ==========  ==================================================================================
 retry       it is logged, and the job is tried again when it is due next
-degrade     likewise, and ``instead`` is called: the part of the job that can still be done
-end         likewise, until the job has failed ``endures`` times in a row: its error is raised
+degrade     the same, and ``instead`` is called: the part of the job that can still be done
+end         the same, until the job has failed ``endures`` times in a row: its error is raised
 ==========  ==================================================================================
 
 How often a failure is logged is the business of `Complaints`.

@@ -3,7 +3,7 @@
 What is started is undone in reverse, whatever ends the daemon: SIGTERM, SIGINT, or an error half
 way through the start. The order matters: an engine has the queue before packets are diverted into
 it, diverting ends before the engine does, and the VIP is ours only while packets are diverted. The
-journal of what was changed is there first and goes last, once nothing of ours is left.
+journal of what was changed is there first and goes last, once nothing of lvsd's is left.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ class Supervisor:
         self._ruleset.start(loop)
         if not self._divert.is_owned:
             log.warning("flushing the ruleset will lose packets: this kernel is older than 5.12")
-        # Last to come and first to go: while the VIP is an address of ours and packets are not
+        # Last to come and first to go: while the VIP is one of our addresses and packets are not
         # diverted, our own TCP would answer established connections with a RST.
         then("put back what was changed", lambda: to_thread(_undo, changes))
         then("stop keeping virtual addresses", lambda: to_thread(self._addresses.stop))
