@@ -32,8 +32,8 @@ def outlive(say: Callable[[int], None], check: Callable[[], None] = lambda: None
     while (orphan := _orphan()) is not None:
         if time.monotonic() >= latest:
             raise KernelError(
-                "take over this network namespace",
-                f"the engine of an lvsd that was killed does not end, pid {orphan}",
+                "clear up after an lvsd that was killed",
+                f"its engine does not end, pid {orphan}",
                 f"end it by `kill -9 {orphan}`",
             )
         if orphan != told:

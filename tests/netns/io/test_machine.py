@@ -328,7 +328,8 @@ def test_cleanup_touches_nothing_while_the_daemon_lives(journal: Path) -> None:
     machine.set_sysctl(TTL, 65)
     divert = Divert(8)
     divert.up(Diverted())
-    with pytest.raises(KernelError, match=f"lvsd runs in it, pid {os.getpid()}; stop it first"):
+    why = "clean up: lvsd runs in this network namespace, pid"
+    with pytest.raises(KernelError, match=f"^{why} {os.getpid()}; stop it first"):
         cleanup(journal)
     assert (sysctl(TTL), table_stands()) == ("65", True)
     divert.down()
