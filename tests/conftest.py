@@ -5,8 +5,13 @@ from __future__ import annotations
 import gc
 import os
 import signal
+from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 # Other programs, and other tests, may leave us a fraction of a processor. A longer deadline for
 # what must come costs nothing where it comes at once. Set before lvsd.lab.wait is imported.
@@ -45,6 +50,19 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     pytest-xdist collect different tests.
     """
     return argname if isinstance(val, bytes | bytearray | memoryview) else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect tests without looking for garbage: nearly all that is made stays.
+
+    The looks would take a fifth of the time.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def pytest_collection_finish() -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-# Without rewritten asserts, which nobody runs here, collecting takes half the time.
+# Without rewritten asserts, which nobody runs here, collecting takes half the time. The plug-in of
+# Hypothesis would read all sources, for numbers to try.
 COLLECT = (
     sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider",
-    "--assert=plain", "-p", "tests.unit.elsewhen",
+    "--assert=plain", "-p", "tests.unit.elsewhen", "-p", "no:hypothesispytest",
 )  # fmt: skip
 SUITES = ("unit", "property", "golden", "browser", "netns", "kernel")
 

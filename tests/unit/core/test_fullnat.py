@@ -155,7 +155,7 @@ def test_what_a_list_remembers_of_opening_connections_is_bounded(version: int) -
     stays = world.from_client(cport=1)
     for _ in range(500):
         world.leave(stays)
-        _, ack = _opened(world, 2)
+        ack = world.shake_hands(world.from_client(cport=2))
         world.leave(replace(ack, what="R"))
     (free,) = world.balancer.flows.local_ports.free.values()
     assert len(free.opening or ()) <= 2 * 10 + SPARE_OPENING + 1
@@ -224,7 +224,7 @@ def test_an_expired_connection_is_reset_at_both_ends(version: int) -> None:
 def test_resets_of_many_connections_do_not_leave_all_at_once(version: int) -> None:
     world = _world(version)
     for cport in range(40000, 41000):
-        _opened(world, cport)
+        world.shake_hands(world.from_client(cport=cport))
     world.now += 901
     sent = []
     while world.balancer.tick(world.now):

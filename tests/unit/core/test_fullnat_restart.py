@@ -14,7 +14,7 @@ from lvsd.core.local_pool import LocalPool
 from lvsd.core.sequence_numbers import Origin
 from lvsd.core.verdict import Verdict
 from lvsd.packet.address import pack
-from tests.unit.core.world import Segment, World
+from tests.unit.core.world import World
 
 pytestmark = pytest.mark.parametrize("version", [4, 6])
 
@@ -39,16 +39,6 @@ def _say(got: IP | IPv6, flags: str, ack: int, *, payload: bytes = b"") -> bytes
     """Return what the real server says to the sender of ``got``."""
     tcp = TCP(sport=got.dport, dport=got.sport, flags=flags, seq=7777, ack=ack % 2**32)
     return bytes(type(got)(src=got.dst, dst=got.src) / tcp / payload)
-
-
-def _opened(world: World, cport: int = 40000) -> Segment:
-    """Shake hands; return the client's ACK."""
-    syn = world.from_client(cport=cport)
-    got = _parsed(world, world.leave(syn))
-    world.leave(_say(got, "SA", got[TCP].seq + 1))
-    ack = replace(syn, what="A")
-    world.leave(ack)
-    return ack
 
 
 @pytest.mark.parametrize("told", ["none", "toa", "proxy-v2"])
@@ -120,10 +110,10 @@ def test_ports_and_numbers_go_on_after_a_restart(version: int) -> None:
 
 def test_a_stop_resets_all_that_may_still_carry_data_at_both_ends(version: int) -> None:
     world = _world(version)
-    closing = _opened(world, 30000)
+    closing = world.shake_hands(world.from_client(cport=30000))
     world.leave(replace(closing, what="FA"))
     for cport in range(30001, 30999):
-        _opened(world, cport)
+        world.shake_hands(world.from_client(cport=cport))
     world.leave(world.from_client(cport=30999))
     sent = []
     for _ in world.balancer.flows.reset_translated():

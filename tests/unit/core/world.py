@@ -32,6 +32,9 @@ from lvsd.core.settings import Settings
 from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey, Way
 from lvsd.core.verdict import Departure, Hook, Verdict
 from lvsd.packet.address import pack
+from lvsd.packet.build import ip_packet, tcp_segment
+from lvsd.packet.numbers import TcpFlag
+from lvsd.packet.view import Packet
 from schedulers.base import Flow, Scheduler, Server
 
 if TYPE_CHECKING:
@@ -375,6 +378,21 @@ class World:
         assert isinstance(self.handle(syn), bytes)
         ack = replace(syn, what="A")
         assert isinstance(self.handle(ack), bytes)
+        return ack
+
+    def shake_hands(self, syn: Segment) -> Segment:
+        """Open a connection of FULLNAT; return the client's ACK.
+
+        The real server's answer is not scapy's: that would be most of the time of a crowd.
+        """
+        got = Packet()
+        got.load(self.leave(syn))
+        server, local = (got.destination, got.destination_port), (got.source, got.source_port)
+        seq = int.from_bytes(got.data[got.l4 + 4 : got.l4 + 8], "big")
+        answer = tcp_segment(server, local, TcpFlag.SYN | TcpFlag.ACK, 1999, seq + 1 & 0xFFFFFFFF)
+        self.leave(ip_packet(server[0], local[0], NUMBERS["tcp"], answer))
+        ack = replace(syn, what="A")
+        self.leave(ack)
         return ack
 
     def wait(self, seconds: float) -> None:
