@@ -8,9 +8,13 @@ of them takes the next connection. The service tells it of everything that happe
     remove(server)   it leaves
     edit(server)     its weight or thresholds are new
     fork()           what it goes back to, if a change is refused half way
+    hold()           more of such changes are to come, up to
+    settling()       work out now what picks need, step by step
     changed(server)  its connection counts or its overload flag are new
     pick(flow, now)  who takes this connection? None: nobody can
     weigh(flow, now) why that one? what each server stands for in that pick, for people
+
+A service that goes takes its scheduler with it, which is told nothing any more.
 
 Nothing here knows of packets, sockets or clocks: ``now`` is handed in, in seconds.
 """
@@ -23,7 +27,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from fractions import Fraction
 
 ACTIVE_COST = 256
@@ -178,14 +182,32 @@ class Scheduler(ABC):
 
         A change that is refused half way goes back to it: whichever of the two is not needed is
         asked nothing any more, so they may share what only `pick` and `tick` change. It is made
-        before each change of the service, and packets wait; override it where the state is large.
+        before each change of the service, and packets wait: it is a deep copy, which takes a
+        microsecond for each thing in it, but for what `forked` says.
         """
-        return deepcopy(self)
+        return deepcopy(self, {id(mine): its for mine, its in self.forked()})
+
+    def forked(self) -> Iterable[tuple[object, object]]:
+        """Yield what is large, each with what a fork has in its place, which costs less to make."""
+        return ()
 
     def start(self, servers: Sequence[Server]) -> None:
         """Take over a service that has servers already, newest first; called before all else."""
+        for _ in self.starting(servers):
+            pass
+
+    def starting(self, servers: Sequence[Server]) -> Iterator[None]:
+        """Do so step by step. Between two steps packets may be handled, by the scheduler before.
+
+        It is told then, by `changed`, of servers that it may not have taken in yet. One that
+        overrides `start` alone takes them in one step.
+        """
+        if type(self).start is not Scheduler.start:
+            self.start(servers)
+            return
         for server in reversed(servers):
             self.add(server)
+            yield
 
     @abstractmethod
     def add(self, server: Server) -> None:
@@ -207,6 +229,16 @@ class Scheduler(ABC):
         does not say.
         """
         return []
+
+    def hold(self) -> None:  # noqa: B027 - nothing to do is a right answer
+        """Know that changes come, up to `settling`; meanwhile picks may go by what was before."""
+
+    def settling(self) -> Iterator[None]:
+        """Work out what picks need after all the changes, step by step; they go by it at the end.
+
+        Where nobody asks for that, a pick has to do it at once. Meant for what takes milliseconds.
+        """
+        return iter(())
 
     def edit(self, server: Server) -> None:  # noqa: B027 - nothing to do is a right answer
         """Take notice of a server's new weight or thresholds."""

@@ -11,7 +11,7 @@ Nobody is picked when the server found has weight 0 or is overloaded.
 Example, A, B, C added in this order: the table reads C, B, A, C, B, A ... 10.0.0.1 has bucket
 39 and goes to C (39 mod 3 = 0), 10.0.0.2 bucket 137 and A, 192.168.0.1 bucket 192 and C.
 
-Cost per pick: O(1). A server that joins or leaves fills the table anew.
+Cost per pick: O(1). After a server has joined or left the next pick fills the table anew.
 
 When not to use it: for a single virtual address, which is a single bucket; for more than 256
 servers, of which the oldest get nothing. Every change of the list moves most addresses.
@@ -22,9 +22,14 @@ Source: net/netfilter/ipvs/ip_vs_dh.c, ip_vs_dh_schedule and ip_vs_dh_reassign.
 from __future__ import annotations
 
 from itertools import cycle, islice
+from typing import TYPE_CHECKING
 
 from schedulers.base import Flow, Scheduler, Server, Weighed
 from schedulers.hashing import fold, hash_32, weigh_owner
+from schedulers.roster import Roster
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 TABLE_BITS = 8
 TABLE_SIZE = 1 << TABLE_BITS
@@ -40,21 +45,29 @@ class DestinationHashing(Scheduler):
 
     def __init__(self, flags: frozenset[str] = frozenset()) -> None:
         super().__init__(flags)
-        self._servers: list[Server] = []
+        self._roster = Roster()
         self._table: list[Server] = []
+        self._stale = False
+
+    def forked(self) -> Iterable[tuple[object, object]]:
+        """Yield what holds servers."""
+        yield self._roster, self._roster.fork()
 
     def add(self, server: Server) -> None:
-        """Take in a new server and fill the table anew."""
-        self._servers.insert(0, server)
-        self._fill()
+        """Take in a new server."""
+        self._roster.add(server)
+        self._stale = True
 
     def remove(self, server: Server) -> None:
-        """Forget a server and fill the table anew."""
-        self._servers.remove(server)
-        self._fill()
+        """Forget a server."""
+        self._roster.remove(server)
+        self._stale = True
 
     def pick(self, flow: Flow, now: float) -> Server | None:  # noqa: ARG002 - time plays no part
         """Return the server of the destination's bucket, None when it is not usable."""
+        if self._stale:
+            self._table = deal(self._roster.servers)
+            self._stale = False
         if not self._table:
             return None
         server = self._table[hash_32(fold(flow.destination), TABLE_BITS)]
@@ -62,11 +75,13 @@ class DestinationHashing(Scheduler):
 
     def weigh(self, flow: Flow, now: float) -> list[Weighed]:  # noqa: ARG002 - as `pick`'s
         """Return 0 for the server of the destination's bucket."""
-        if not self._table:
+        servers = self._roster.servers
+        if not servers:
             return []
         bucket = hash_32(fold(flow.destination), TABLE_BITS)
-        return weigh_owner(self._servers, self._table[bucket], f"bucket {bucket}", {})
+        return weigh_owner(servers, deal(servers)[bucket], f"bucket {bucket}", {})
 
-    def _fill(self) -> None:
-        """Deal the buckets to the servers; without servers the table is empty."""
-        self._table = list(islice(cycle(self._servers), TABLE_SIZE))
+
+def deal(servers: list[Server]) -> list[Server]:
+    """Return the buckets of these servers, in list order; without servers there are none."""
+    return list(islice(cycle(servers), TABLE_SIZE))

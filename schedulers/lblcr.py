@@ -39,7 +39,7 @@ from schedulers.least import LeastLoad, fraction
 from schedulers.locality import Entry, LocalityCache, not_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from schedulers.base import Flow, Server, Weighed
 
@@ -53,8 +53,7 @@ class _Ranking(LeastLoad):
     def __init__(self, service: Mapping[Server, object], members: list[Server]) -> None:
         super().__init__()
         self._service = service
-        for server in reversed(members):
-            self.add(server)
+        self.take_in(reversed(members))
 
     def load(self, server: Server) -> int | None:
         """Return wlc's load of a server of the service."""
@@ -117,9 +116,12 @@ class LocalityBasedLeastConnectionReplication(LocalityCache[_Homes]):
         """Return the same; rankings, which know one service's servers, are made anew on demand."""
         while self._ranked:
             self._ranked.pop().ranking = None
-        forked = super().fork()
-        self._ranked, self._journal = self._ranked.copy(), self._journal.copy()
-        return forked
+        return super().fork()
+
+    def forked(self) -> Iterable[tuple[object, object]]:
+        """Yield the same, and what changed of late."""
+        yield from super().forked()
+        yield self._journal, self._journal.copy()
 
     def add(self, server: Server) -> None:
         """Take in a new server; in the sets that still hold it, it is usable again."""

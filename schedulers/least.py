@@ -12,22 +12,23 @@ the next top is looked at. Only a load that falls below its queued key is pushed
 
 Loads are integers; a fraction a/w becomes `fraction`, which orders fractions exactly.
 
-Cost: a pick O(log n) amortised, a change O(1), or O(log n) when the load falls.
+Cost: a pick O(log n) amortised, a change O(1), or O(log n) when the load falls. Where many loads
+rose at once, such as by an edit of all weights, one pick would meet all of them: one that has met
+1/32 of them makes the heap anew, which takes 0.1 us a server instead of 2.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from copy import copy
-from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush, heapreplace
-from typing import TYPE_CHECKING, Self
+from itertools import count
+from typing import TYPE_CHECKING
 
 from schedulers.base import Flow, Scheduler, Server, Weighed
 from schedulers.words import why_not
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from fractions import Fraction
 
 FRACTION_BITS = 62
@@ -41,6 +42,9 @@ _UNUSABLE = 1 << 200
 _SLACK = 64
 """Superseded keys that the heap may hold beyond one per server before it is rebuilt."""
 
+_SHARE_BITS = 5
+"""Of this share of the heap, 1/32, and `_SLACK`, a pick corrects the keys one by one."""
+
 
 def fraction(numerator: int, weight: int) -> int:
     """Return an integer that orders numerator/weight among all such fractions, exactly.
@@ -52,36 +56,27 @@ def fraction(numerator: int, weight: int) -> int:
     return (numerator << FRACTION_BITS) // weight
 
 
-@dataclass(slots=True)
-class _Entry:
-    """A server's place in the list, its key now, and the least of its keys in the heap."""
-
-    server: Server
-    rank: int
-    key: int
-    queued: int
-
-
 class LeastLoad(Scheduler):
     """Picks the usable server of least `load`; on a tie the newest one.
 
-    Usable is a server with a weight above 0 that is not overloaded.
+    Usable is a server with a weight above 0 that is not overloaded. By a server's rank there are
+    its key now and the least of its keys in the heap. They are in dictionaries of their own, as
+    these are copied a hundred times faster than objects that hold both.
     """
 
     def __init__(self, flags: frozenset[str] = frozenset()) -> None:
         super().__init__(flags)
         self._heap: list[int] = []
-        self._entries: dict[Server, _Entry] = {}
-        self._by_rank: dict[int, _Entry] = {}
+        self._ranks: dict[Server, int] = {}
+        self._at: dict[int, Server] = {}
+        self._keys: dict[int, int] = {}
+        self._queued: dict[int, int] = {}
         self._next_rank = _RANK_MASK
 
-    def fork(self) -> Self:
-        """Return the same, and go on with other keys; a deep copy takes ten times as long."""
-        forked = copy(self)
-        self._heap = self._heap.copy()
-        self._by_rank = {rank: replace(each) for rank, each in self._by_rank.items()}
-        self._entries = {each.server: each for each in self._by_rank.values()}
-        return forked
+    def forked(self) -> Iterable[tuple[object, object]]:
+        """Yield what holds servers and keys."""
+        for mine in (self._heap, self._ranks, self._at, self._keys, self._queued):
+            yield mine, mine.copy()
 
     @abstractmethod
     def load(self, server: Server) -> int | None:
@@ -95,21 +90,29 @@ class LeastLoad(Scheduler):
     @property
     def servers(self) -> Mapping[Server, object]:
         """The servers that were added and not removed, to test membership."""
-        return self._entries
+        return self._ranks
 
     def add(self, server: Server) -> None:
         """Take in a new server; it wins ties from now on."""
         rank = self._next_rank
         self._next_rank -= 1
-        key = self._key(server, rank)
-        entry = _Entry(server, rank, key, key)
-        self._entries[server] = entry
-        self._by_rank[rank] = entry
+        self._ranks[server] = rank
+        self._at[rank] = server
+        self._keys[rank] = self._queued[rank] = key = self._key(server, rank)
         heappush(self._heap, key)
+
+    def take_in(self, servers: Iterable[Server]) -> None:
+        """Take in the first servers, each as the newest: quicker than one by one."""
+        self._at = dict(zip(count(self._next_rank, -1), servers, strict=False))
+        self._next_rank -= len(self._at)
+        self._ranks = {server: rank for rank, server in self._at.items()}
+        self._keys = {rank: self._key(server, rank) for rank, server in self._at.items()}
+        self._rebuild()
 
     def remove(self, server: Server) -> None:
         """Forget a server; its keys leave the heap when they come to its top."""
-        del self._by_rank[self._entries.pop(server).rank]
+        rank = self._ranks.pop(server)
+        del self._at[rank], self._keys[rank], self._queued[rank]
         self._compact()
 
     def edit(self, server: Server) -> None:
@@ -118,34 +121,40 @@ class LeastLoad(Scheduler):
 
     def changed(self, server: Server) -> None:
         """Weigh the server anew; one that was removed is passed over."""
-        entry = self._entries.get(server)
-        if entry is None:
+        rank = self._ranks.get(server)
+        if rank is None:
             return
-        entry.key = key = self._key(server, entry.rank)
-        if key < entry.queued:
-            entry.queued = key
+        self._keys[rank] = key = self._key(server, rank)
+        if key < self._queued[rank]:
+            self._queued[rank] = key
             heappush(self._heap, key)
             self._compact()
 
     def pick(self, flow: Flow, now: float) -> Server | None:  # noqa: ARG002 - the load decides
         """Return the usable server of least load."""
         heap = self._heap
-        by_rank = self._by_rank
+        queued = self._queued
+        enough = len(heap) >> _SHARE_BITS
         while heap:
             top = heap[0]
-            entry = by_rank.get(top & _RANK_MASK)
-            if entry is None or top != entry.queued:
-                heappop(heap)
-            elif top != entry.key:
-                entry.queued = entry.key
-                heapreplace(heap, entry.key)
+            rank = top & _RANK_MASK
+            if queued.get(rank) == top:
+                key = self._keys[rank]
+                if key == top:
+                    return self._at[rank] if top < _UNUSABLE else None
+                queued[rank] = key
+                heapreplace(heap, key)
             else:
-                return entry.server if top < _UNUSABLE else None
+                heappop(heap)
+            enough -= 1
+            if enough == -_SLACK:
+                self._rebuild()
+                heap, queued = self._heap, self._queued
         return None
 
     def weigh(self, flow: Flow, now: float) -> list[Weighed]:  # noqa: ARG002 - the load decides
         """Return the servers' loads, newest first."""
-        return [self.weighed(server) for server in reversed(self._entries)]
+        return [self.weighed(server) for server in reversed(self._ranks)]
 
     def weighed(self, server: Server) -> Weighed:
         """Return the load of a server, or why it is not in the race."""
@@ -158,9 +167,11 @@ class LeastLoad(Scheduler):
 
     def _compact(self) -> None:
         """Rebuild a heap that is mostly superseded keys; amortised this costs O(1)."""
-        if len(self._heap) <= 2 * len(self._entries) + _SLACK:
-            return
-        for entry in self._entries.values():
-            entry.queued = entry.key
-        self._heap = [entry.key for entry in self._entries.values()]
+        if len(self._heap) > 2 * len(self._ranks) + _SLACK:
+            self._rebuild()
+
+    def _rebuild(self) -> None:
+        """Make the heap of the keys that there are now, and of no others."""
+        self._queued = self._keys.copy()
+        self._heap = list(self._keys.values())
         heapify(self._heap)

@@ -18,12 +18,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, ClassVar, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from schedulers.hashing import fold, hash_32
 from schedulers.wlc import WeightedLeastConnection
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from schedulers.base import Flow, Server, Weighed
 
 TABLE_BITS = 10
@@ -66,11 +68,11 @@ class LocalityCache(WeightedLeastConnection, Generic[EntryT]):
         self._sweeps = 1
         self._next_sweep_s: float | None = None
 
-    def fork(self) -> Self:
-        """Return the same; only picks and sweeps change the cache, which it shares."""
-        forked = super().fork()
-        self._idlers = self._idlers.copy()
-        return forked
+    def forked(self) -> Iterable[tuple[object, object]]:
+        """Yield the same, and the cache, which only picks and sweeps change."""
+        yield from super().forked()
+        yield self._idlers, self._idlers.copy()
+        yield self._buckets, self._buckets
 
     def add(self, server: Server) -> None:
         """Take in a new server."""

@@ -8,7 +8,8 @@ unusable or usable again costs a binary search and one memmove, and a pick costs
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from typing import TYPE_CHECKING
+from copy import copy
+from typing import TYPE_CHECKING, Self
 
 from schedulers.base import Weighed
 from schedulers.words import turn, why_not
@@ -38,10 +39,16 @@ class Roster:
 
     def remove(self, server: Server) -> Server | None:
         """Take a server out; return the one before it, None when it stood at the head."""
-        place = self.servers.index(server)
+        place = self._place(self.servers, server)
         before = self.servers[place - 1] if place else None
         del self.servers[place], self._ranks[server]
         return before
+
+    def fork(self) -> Self:
+        """Return the same, which goes on by itself."""
+        forked = copy(self)
+        self.servers, self._ranks = self.servers.copy(), self._ranks.copy()
+        return forked
 
     def insert(self, ring: list[Server], server: Server) -> None:
         """Put a server of the list into the ring, at its place."""
@@ -49,7 +56,7 @@ class Roster:
 
     def discard(self, ring: list[Server], server: Server) -> None:
         """Take a server of the list out of the ring, which holds it."""
-        del ring[bisect_left(ring, self._ranks[server], key=self._ranks.__getitem__)]
+        del ring[self._place(ring, server)]
 
     def after(self, ring: list[Server], server: Server | None) -> int:
         """Return the index in the ring of the first server behind this one of the list.
@@ -59,6 +66,9 @@ class Roster:
         if server is None:
             return 0
         return bisect_right(ring, self._ranks[server], key=self._ranks.__getitem__)
+
+    def _place(self, ring: list[Server], server: Server) -> int:
+        return bisect_left(ring, self._ranks[server], key=self._ranks.__getitem__)
 
     def merged(self, rings: Iterable[list[Server]]) -> list[Server]:
         """Return a new ring of the servers of all the rings; two cost O(n), for they are runs."""

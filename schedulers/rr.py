@@ -18,8 +18,13 @@ Source: net/netfilter/ipvs/ip_vs_rr.c, ip_vs_rr_schedule and ip_vs_rr_del_dest.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from schedulers.base import NOTHING, Flow, Scheduler, Server, Weighed
 from schedulers.roster import Roster, in_turn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class RoundRobin(Scheduler):
@@ -40,6 +45,12 @@ class RoundRobin(Scheduler):
         self._ring: list[Server] = []
         self._cursor = 0
         self._last: Server | None = None
+
+    def forked(self) -> Iterable[tuple[object, object]]:
+        """Yield what holds servers."""
+        yield self._roster, self._roster.fork()
+        yield self._usable, self._usable.copy()
+        yield self._ring, self._ring.copy()
 
     def add(self, server: Server) -> None:
         """Take in a new server, at the head of the list."""

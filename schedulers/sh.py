@@ -13,8 +13,8 @@ Example, A 1, B 2, C 1 added in this order: the table reads C, B, B, A, C, B, B,
 10.0.0.1 has bucket 39 and goes to A (39 mod 4 = 3), 10.0.0.2 bucket 137 and B. With sh-port
 and source port 40000 10.0.0.1 has bucket 203 and goes to A.
 
-Cost per pick: O(1); with sh-fallback and an unusable server up to 256 steps. Any change of
-the servers or their weights fills the table anew.
+Cost per pick: O(1); with sh-fallback and an unusable server up to 256 steps. After any change of
+the servers or their weights the next pick fills the table anew.
 
 When not to use it: few client addresses, many behind one NAT (sh-port, wlc); weights that sum
 to over 256, or more servers than that, where the oldest come off short. Every change moves
@@ -26,15 +26,16 @@ ip_vs_sh_reassign.
 
 from __future__ import annotations
 
-from itertools import cycle, islice, repeat
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 from schedulers.base import Flow, Scheduler, Server, Weighed
 from schedulers.hashing import fold, hash_32, weigh_owner
+from schedulers.roster import Roster
 from schedulers.words import why_not
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
 TABLE_BITS = 8
 TABLE_SIZE = 1 << TABLE_BITS
@@ -55,25 +56,33 @@ class SourceHashing(Scheduler):
         if self._by_port:
             self.looks_at = frozenset({"source", "ports"})
         self._fallback = "sh-fallback" in flags
-        self._servers: list[Server] = []
+        self._roster = Roster()
         self._table: list[Server] = []
+        self._stale = False
+
+    def forked(self) -> Iterable[tuple[object, object]]:
+        """Yield what holds servers."""
+        yield self._roster, self._roster.fork()
 
     def add(self, server: Server) -> None:
-        """Take in a new server and fill the table anew."""
-        self._servers.insert(0, server)
-        self._fill()
+        """Take in a new server."""
+        self._roster.add(server)
+        self._stale = True
 
     def remove(self, server: Server) -> None:
-        """Forget a server and fill the table anew."""
-        self._servers.remove(server)
-        self._fill()
+        """Forget a server."""
+        self._roster.remove(server)
+        self._stale = True
 
     def edit(self, server: Server) -> None:  # noqa: ARG002 - all weights are read anew
-        """Fill the table anew."""
-        self._fill()
+        """Take notice of a new weight."""
+        self._stale = True
 
     def pick(self, flow: Flow, now: float) -> Server | None:  # noqa: ARG002 - time plays no part
         """Return the server of the client's bucket; when unusable None, or the fallback."""
+        if self._stale:
+            self._table = deal(self._roster.servers)
+            self._stale = False
         if not self._table:
             return None
         value = fold(flow.source)
@@ -87,22 +96,16 @@ class SourceHashing(Scheduler):
 
     def weigh(self, flow: Flow, now: float) -> list[Weighed]:  # noqa: ARG002 - as `pick`'s
         """Return 0 for the server of the client's bucket, or how far on the fallbacks are."""
-        if not self._table:
+        servers = self._roster.servers
+        table = deal(servers) if self._stale else self._table
+        if not table:
             return []
         value = fold(flow.source) + (flow.source_port if self._by_port else 0)
         bucket = hash_32(value, TABLE_BITS)
-        owner = self._table[bucket]
-        fallback = self._fallbacks(2 * bucket % TABLE_SIZE) if why_not(owner) else {}
-        return weigh_owner(self._servers, owner, f"bucket {bucket}", fallback)
-
-    def _fallbacks(self, begin: int) -> dict[Server, tuple[int, str]]:
-        """Return how many buckets on from this one each server has its first one."""
-        found: dict[Server, tuple[int, str]] = {}
-        for step in range(TABLE_SIZE if self._fallback else 0):
-            bucket = (begin + step) % TABLE_SIZE
-            text = f"fallback step {step}: bucket {bucket} is its"
-            found.setdefault(self._table[bucket], (step, text))
-        return found
+        owner = table[bucket]
+        begin = 2 * bucket % TABLE_SIZE
+        fallback = _fallbacks(table, begin) if self._fallback and why_not(owner) else {}
+        return weigh_owner(servers, owner, f"bucket {bucket}", fallback)
 
     def _next_usable(self, begin: int) -> Server | None:
         """Return the first usable server from this bucket on, round the whole table."""
@@ -111,10 +114,23 @@ class SourceHashing(Scheduler):
                 return server
         return None
 
-    def _fill(self) -> None:
-        """Deal the buckets to the servers by weight; without servers the table is empty."""
-        self._table = list(islice(self._deal(), TABLE_SIZE))
 
-    def _deal(self) -> Iterator[Server]:
-        for server in cycle(self._servers):
-            yield from repeat(server, max(1, server.weight))
+def deal(servers: list[Server]) -> list[Server]:
+    """Return the buckets of these servers, in list order; without servers there are none."""
+    table: list[Server] = []
+    for server in cycle(servers):
+        missing = TABLE_SIZE - len(table)
+        if not missing:
+            break
+        table += [server] * min(max(1, server.weight), missing)
+    return table
+
+
+def _fallbacks(table: list[Server], begin: int) -> dict[Server, tuple[int, str]]:
+    """Return how many buckets on from this one each server has its first one."""
+    found: dict[Server, tuple[int, str]] = {}
+    for step in range(TABLE_SIZE):
+        bucket = (begin + step) % TABLE_SIZE
+        text = f"fallback step {step}: bucket {bucket} is its"
+        found.setdefault(table[bucket], (step, text))
+    return found

@@ -26,8 +26,9 @@ Example, A 4, B 3, C 2 added in this order (list C, B, A; di 1, mw 4):
 
 Cost per pick: O(1) amortised; the kernel's is O(n), and O(n * mw / di) when only light
 servers are usable. The ring for a cw is merged from the one before it and the servers of the
-weights that now suffice, in as many steps as it then has picks. A server that becomes
-overloaded or is relieved costs O(log n) and one memmove.
+weights that now suffice, in as many steps as it then has picks. A server that joins, leaves, is
+edited, becomes overloaded or is relieved costs O(log n) and one memmove; a change of cw that comes
+of it, and of di where the greatest common divisor grows, costs O(n).
 
 When not to use it: connections of very different length (wlc); high weights far apart,
 such as 1000 and 501, which send 500 in a row to one server.
@@ -38,23 +39,27 @@ Source: net/netfilter/ipvs/ip_vs_wrr.c, ip_vs_wrr_schedule and ip_vs_wrr_dest_ch
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from math import gcd
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Self
 
 from schedulers.base import NOTHING, Flow, Scheduler, Server, Weighed
 from schedulers.roster import Roster, in_turn
+from schedulers.weights import Weights
 from schedulers.words import why_not
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+
+FEW: Final = 16
+"""Of so many servers one is put at its place, which costs as much as to look at all of them."""
 
 
 class WeightedRoundRobin(Scheduler):
     """Picks the servers in turn, by weight.
 
     ``_groups`` are the usable servers by weight, in list order, and ``_weights`` its keys,
-    ascending. ``_ring`` holds the usable servers with weight >= ``_cw``, and ``_cursor`` the
-    index in it of the first one behind ``_last``, the last pick (None: the head of the list).
+    ascending. ``_usable`` says in which group each is. ``_ring`` holds the usable servers with
+    weight >= ``_cw``, unless that is stale, and ``_cursor`` the index in it of the first one behind
+    ``_last``, the last pick (None: the head of the list).
     """
 
     name = "wrr"
@@ -71,34 +76,58 @@ class WeightedRoundRobin(Scheduler):
         self._last: Server | None = None
         self._cursor = 0
         self._ring: list[Server] = []
-        self._usable: set[Server] = set()
+        self._usable: dict[Server, int] = {}
         self._groups: dict[int, list[Server]] = {}
         self._weights: list[int] = []
+        self._of_all = Weights()
         self._stale = False
+        self._shares_groups = False
 
-    def start(self, servers: Sequence[Server]) -> None:
+    def fork(self) -> Self:
+        """Return the same; groups are copied once this one changes, as the other does not then."""
+        forked = super().fork()
+        self._shares_groups = True
+        return forked
+
+    def forked(self) -> Iterable[tuple[object, object]]:
+        """Yield what holds servers."""
+        yield self._roster, self._roster.fork()
+        yield self._of_all, self._of_all.fork()
+        yield self._usable, self._usable.copy()
+        yield self._ring, self._ring.copy()
+        yield self._groups, self._groups
+        yield self._weights, self._weights
+
+    def starting(self, servers: Sequence[Server]) -> Iterator[None]:
         """Begin with the highest weight, as all servers are known (ip_vs_wrr_init_svc)."""
-        super().start(servers)
-        self._cw = self._mw
+        yield from super().starting(servers)
+        if self._cw != self._mw:
+            self._cw = self._mw
+            self._outdate_ring()
 
     def add(self, server: Server) -> None:
         """Take in a new server, at the head of the list, and begin the turn anew."""
         self._roster.add(server)
+        self._note(server)
         self._restart()
 
     def remove(self, server: Server) -> None:
         """Forget a server and begin the turn anew."""
+        if server in self._usable:
+            self._leave(server)
+        self._of_all.put(server, 0)
         self._roster.remove(server)
         self._restart()
 
-    def edit(self, server: Server) -> None:  # noqa: ARG002 - all weights are read anew
+    def edit(self, server: Server) -> None:
         """Begin the turn anew, whatever was edited."""
+        self._note(server)
         self._restart()
 
     def changed(self, server: Server) -> None:
         """Take the server into the turn or out of it, as its overload flag says."""
         usable = server.weight > 0 and not server.overloaded
-        if usable == (server in self._usable) or self._stale or server not in self._roster:
+        if usable == (server in self._usable) or server not in self._roster:
             return
         if usable:
             self._enter(server)
@@ -151,19 +180,33 @@ class WeightedRoundRobin(Scheduler):
         }
         return in_turn(self._roster.servers, away, reasons)
 
+    def _note(self, server: Server) -> None:
+        """Put a server of the list where it belongs now."""
+        if server in self._usable:
+            self._leave(server)
+        self._of_all.put(server, server.weight)
+        if server.weight > 0 and not server.overloaded:
+            self._enter(server)
+
     def _restart(self) -> None:
-        """Compute di, mw and cw anew; the rings follow at the next pick."""
-        weights = [server.weight for server in self._roster.servers if server.weight > 0]
-        self._di = gcd(*weights) or 1
-        self._mw = max(weights, default=0) - (self._di - 1)
+        """Compute di, mw and cw anew; the ring of another cw follows at the next pick."""
+        before = self._cw
+        self._di = self._of_all.divisor
+        self._mw = self._of_all.highest - (self._di - 1)
         if self._cw > self._mw or not self._cw:
             self._cw = self._mw
         elif self._di > 1:
             self._cw = self._cw // self._di * self._di + 1
         self._last = None
+        self._cursor = 0
+        if self._cw != before:
+            self._outdate_ring()
+
+    def _outdate_ring(self) -> None:
+        """Have the next pick make the ring, at the head of the list."""
+        self._stale = True
         self._ring = []
         self._cursor = 0
-        self._stale = True
 
     def _next_ring(self) -> bool:
         """Lower cw to where somebody is usable, and put the turn at the head of the list.
@@ -173,7 +216,7 @@ class WeightedRoundRobin(Scheduler):
         cw: then it ends where it began.
         """
         if self._stale:
-            self._regroup()
+            self._make_ring()
             if self._ring:
                 return True
         if not self._weights:
@@ -194,43 +237,61 @@ class WeightedRoundRobin(Scheduler):
     def _lower_ring(self, above: int) -> None:
         """Make the ring for cw: from the one for ``above`` when cw is lower, else anew."""
         if self._cw > above:
-            self._ring = self._roster.merged(self._between(self._cw, self._mw + self._di))
-        elif groups := self._between(self._cw, above):
+            self._make_ring()
+            return
+        groups = self._between(self._cw, above)
+        joining = sum(map(len, groups))
+        if joining * FEW <= len(self._ring):
+            for group in groups:
+                for server in group:
+                    self._roster.insert(self._ring, server)
+        elif joining * FEW <= len(self._usable):
             self._ring = self._roster.merged([self._ring, *groups])
+        else:
+            self._make_ring()
+
+    def _make_ring(self) -> None:
+        """Make the ring for cw of those of few groups, or of all servers, which are sorted."""
+        groups = self._between(self._cw, self._mw + self._di)
+        if sum(map(len, groups)) * FEW <= len(self._usable):
+            self._ring = self._roster.merged(groups)
+        else:
+            usable, cw = self._usable, self._cw
+            self._ring = [each for each in self._roster.servers if usable.get(each, 0) >= cw]
+        self._stale = False
 
     def _between(self, low: int, high: int) -> list[list[Server]]:
         """Return the groups with low <= weight < high."""
         begin, end = bisect_left(self._weights, low), bisect_left(self._weights, high)
         return [self._groups[weight] for weight in self._weights[begin:end]]
 
-    def _regroup(self) -> None:
-        """Sort the usable servers by weight and make the ring for cw."""
-        self._stale = False
-        self._usable = set()
-        self._groups = {}
-        for server in self._roster.servers:
-            if server.weight > 0 and not server.overloaded:
-                self._usable.add(server)
-                self._groups.setdefault(server.weight, []).append(server)
-        self._weights = sorted(self._groups)
-        self._ring = self._roster.merged(self._between(self._cw, self._mw + self._di))
-
     def _enter(self, server: Server) -> None:
-        self._usable.add(server)
-        group = self._groups.get(server.weight)
+        """Let a server of the list be usable."""
+        self._own_groups()
+        weight = self._usable[server] = server.weight
+        group = self._groups.get(weight)
         if group is None:
-            self._groups[server.weight] = group = []
-            insort(self._weights, server.weight)
+            self._groups[weight] = group = []
+            insort(self._weights, weight)
         self._roster.insert(group, server)
-        if server.weight >= self._cw:
+        if weight >= self._cw and not self._stale:
             self._roster.insert(self._ring, server)
 
     def _leave(self, server: Server) -> None:
-        self._usable.remove(server)
-        group = self._groups[server.weight]
+        """Let a server of the list not be usable any more."""
+        self._own_groups()
+        weight = self._usable.pop(server)
+        group = self._groups[weight]
         self._roster.discard(group, server)
         if not group:
-            del self._groups[server.weight]
-            self._weights.remove(server.weight)
-        if server.weight >= self._cw:
+            del self._groups[weight]
+            del self._weights[bisect_left(self._weights, weight)]
+        if weight >= self._cw and not self._stale:
             self._roster.discard(self._ring, server)
+
+    def _own_groups(self) -> None:
+        """Have groups that the fork has not as well."""
+        if self._shares_groups:
+            self._groups = {weight: group.copy() for weight, group in self._groups.items()}
+            self._weights = self._weights.copy()
+            self._shares_groups = False

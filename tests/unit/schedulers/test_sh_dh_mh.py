@@ -8,7 +8,8 @@ from ipaddress import ip_address
 import pytest
 
 from schedulers.base import Server
-from schedulers.mh import TABLE_SIZE, populate
+from schedulers.mh import TABLE_SIZE, populate, preference
+from schedulers.weights import Weights
 from tests.unit.schedulers.farm import Farm
 
 CLIENTS = [str(ip_address((203 << 24) + serial * 7919)) for serial in range(1000)]
@@ -96,7 +97,15 @@ def test_sh_deals_anew_when_a_weight_changes() -> None:
 def table(**weights: int) -> dict[bytes, int]:
     """Return how many slots of mh each server has, by address."""
     servers = [Server(bytes((10, 0, 0, ord(name))), 80, weight) for name, weight in weights.items()]
-    return Counter(server.address for server in populate(servers))
+    return Counter(server.address for server in table_of(servers))
+
+
+def table_of(servers: list[Server]) -> list[Server]:
+    """Return the table of these servers, in list order."""
+    weights = Weights()
+    for server in servers:
+        weights.put(server, server.last_weight)
+    return populate(servers, weights, {server: preference(server) for server in servers})
 
 
 def test_mh_shares_its_slots_out_by_weight() -> None:
@@ -115,7 +124,7 @@ def test_mh_shifts_high_weights_until_six_bits_are_left() -> None:
 
 def test_mh_gives_no_slot_to_a_server_whose_weight_was_always_zero() -> None:
     assert table(A=1, B=0).keys() == {bytes((10, 0, 0, ord("A")))}
-    assert populate([Server(bytes(4), 80, 0)]) == []
+    assert table_of([Server(bytes(4), 80, 0)]) == []
 
 
 def test_mh_moves_few_clients_of_other_servers_when_one_leaves_and_sh_moves_many() -> None:
