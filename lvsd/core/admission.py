@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Final
 from lvsd.core.verdict import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from lvsd.core.connection import Connection
     from lvsd.core.connection_table import ConnectionTable
@@ -85,7 +85,8 @@ class Admission:
         bound = self._settings.max_connections
         own_bound = service.config.max_connections
         if bound != self._bound:
-            self._divide(bound)
+            for _ in self.dividing():
+                pass
         while own_bound and share.entries + wanted > own_bound:
             if not self._evict(share):
                 return self._refuse(share, Reason.SERVICE_FULL)
@@ -98,7 +99,8 @@ class Admission:
         """Return how many entries there are, how many more are reserved, how many may be."""
         bound = self._settings.max_connections
         if bound != self._bound:
-            self._divide(bound)
+            for _ in self.dividing():
+                pass
         return {
             "entries": len(self._table),
             "reserved": self._shares.unused,
@@ -133,27 +135,38 @@ class Admission:
         """Keep a part for a service that is there from now on, or whose own bound is another."""
         own = service.config.max_connections
         self._shares.reserve(service.share, min(self._each, own or self._each))
-        self._check()
 
     def went(self, service: Service) -> None:
         """Keep nothing for a service that was removed; what it has stays its own."""
         self._shares.reserve(service.share, 0)
-        self._check()
 
-    def _check(self) -> None:
-        """See to it that the next entry divides anew, if there are too many parts or too few."""
+    def following(self, came: Iterable[Service], went: Iterable[Service]) -> Iterator[None]:
+        """Take note of services that came or went, step by step; divide anew if that is due."""
         self._largest = None
         parts = self._parts
-        if not parts - parts // ROOM <= len(self._services) <= parts:
+        is_due = not parts - parts // ROOM <= len(self._services) <= parts
+        for service in went:
+            self.went(service)
+            yield
+        for service in () if is_due else came:
+            self.came(service)
+            yield
+        if is_due:
             self._bound = UNDIVIDED
+            yield from self.dividing()
 
-    def _divide(self, bound: int) -> None:
-        """Divide half of the table among the services that there are now, and room for some."""
-        number = len(self._services)
+    def dividing(self) -> Iterator[None]:
+        """Divide half of the table among the services that there are now, and room for some.
+
+        Step by step: packets may be handled meanwhile.
+        """
+        bound, number = self._settings.max_connections, len(self._services)
+        self._largest = None
         self._bound, self._parts = bound, number + number // ROOM
         self._each = bound // (2 * self._parts) if number else 0
-        for service in self._services:
+        for service in tuple(self._services):
             self.came(service)
+            yield
 
     def _giving_way_to(self, share: Share) -> Share:
         """Return the share that an entry is taken of: the largest one, or the one that asks.

@@ -14,9 +14,8 @@ nothing dearer.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
-from lvsd.core.admission import Admission
 from lvsd.core.commands import (
     AddServer,
     AddService,
@@ -33,27 +32,26 @@ from lvsd.core.commands import (
     Zeroed,
 )
 from lvsd.core.service import RealServer, Service
-from lvsd.errors import ControlError, PluginError
+from lvsd.core.succession import Succession, exhaust, tell
+from lvsd.errors import ControlError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
+    from lvsd.core.admission import Admission
     from lvsd.core.commands import Change, Command
     from lvsd.core.service_table import ServiceTable
+    from lvsd.core.succession import SchedulerFactory
     from lvsd.core.timeouts import Timeouts
     from lvsd.core.values import ServerConfig
-    from schedulers.base import Scheduler
 
-_LET_GO_TOGETHER: Final = 256
-
-SchedulerFactory: TypeAlias = "Callable[[str, frozenset[str]], Scheduler]"
-"""Makes a scheduler, for one service, of its name and its flags. Raises PluginError."""
+_LET_GO_TOGETHER: Final = 128
 
 
 class Steps:
     """One list of commands on its way: what it has changed so far, and how to take it back.
 
-    Packets may be handled between one command and the next, and meet what is there so far.
+    Packets may be handled between one step and the next, and meet what is there so far.
     """
 
     def __init__(
@@ -66,37 +64,49 @@ class Steps:
         self._services = services
         self._timeouts = timeouts
         self._admission = admission
-        self._make_scheduler = make_scheduler
         self._undo: list[Callable[[], object]] = []
         self._new: set[Service] = set()
-        self._forked: set[int] = set()
+        self._schedulers = Succession(make_scheduler, self._undo)
         self._changes: list[Change] = []
-        self._news: list[tuple[Callable[[Admission, Service], None], Service]] = []
-        """The services that came, went or have another bound, in that order."""
+        self._came: dict[Service, None] = {}
+        """The services that came, or have another bound."""
+        self._went: dict[Service, None] = {}
+        self._gone: list[RealServer] = []
 
-    def do(self, command: Command) -> None:
-        """Do one command. Raise ControlError or PluginError; all is as it was before then."""
+    def doing(self, command: Command) -> Generator[None, None, None]:
+        """Do one command, step by step: one that concerns ten thousand servers takes its time.
+
+        Raise ControlError or PluginError; all is as it was before then.
+        """
         try:
-            self._do(command)
+            yield from self._doing(command) or ()
+        except GeneratorExit:
+            raise
         except BaseException:
-            for step in reversed(self._undo):
-                step()
+            yield from self._schedulers.taking_back()
             raise
 
-    def finish(self, now: float) -> Changes:
-        """End the list, and tell what changed."""
-        for follows, service in self._news:
-            follows(self._admission, service)
+    def finishing(self, now: float) -> Generator[None, None, Changes]:
+        """End the list, step by step; return what changed."""
+        yield from self._schedulers.settling()
+        yield from self._admission.following(self._came, self._went)
         return Changes(now, tuple(self._changes))
 
-    def dismantling(self) -> Iterator[None]:
-        """Let go of how to take it back, step by step, as ten thousand notes take their time."""
+    def dismantling(self) -> Generator[None, None, None]:
+        """Let go, step by step, of how to take it back, and of what was removed."""
         for notes in (self._undo, self._changes):
             while notes:
                 del notes[-_LET_GO_TOGETHER:]
                 yield
+        while self._gone:
+            server = self._gone.pop()
+            server.service.released(server)
+            yield
+        for service in self._went:
+            yield from service.dissolving()
 
-    def _do(self, command: Command) -> None:
+    def _doing(self, command: Command) -> Iterator[None] | None:
+        """Do a command, at once or in the steps that are returned."""
         match command:
             case AddServer():
                 self._add_server(command)
@@ -105,16 +115,16 @@ class Steps:
             case EditServer():
                 self._edit_server(command)
             case EditService():
-                self._edit_service(command)
+                return self._editing_service(command)
             case RemoveServer():
-                service = self._services.get(command.service)
-                self._remove_server(service, service.find(command.address, command.port))
+                self._remove_server(command)
             case RemoveService():
-                self._remove_service(command)
+                return self._removing_service(command)
             case SetTimeouts():
-                self._set_timeouts(command)
+                return self._setting_timeouts(command)
             case Zero():
-                self._zero(command)
+                return self._zeroing(command)
+        return None
 
     # --- services -----------------------------------------------------------------------------
 
@@ -122,56 +132,56 @@ class Steps:
         wanted = command.config
         if self._services.has(wanted.key):
             raise ControlError("Service already exists")
-        service = Service(wanted, self._make_scheduler(wanted.scheduler, wanted.flags))
+        service = Service(wanted, self._schedulers.make(wanted.scheduler, wanted.flags))
         self._services.put_in(service)
         self._undo.append(partial(self._services.withdraw, service))
         self._new.add(service)
-        self._news.append((Admission.came, service))
+        self._came[service] = None
         self._changes.append(ServiceChange(service.key, None, wanted))
 
-    def _edit_service(self, command: EditService) -> None:
+    def _editing_service(self, command: EditService) -> Iterator[None]:
         wanted = command.config
         service = self._services.get(wanted.key)
         before, scheduler, persistent = service.config, service.scheduler, service.was_persistent
         if (before.scheduler, before.flags) != (wanted.scheduler, wanted.flags):
-            service.scheduler = self._taken_over(service, wanted.scheduler, wanted.flags)
+            service.scheduler = yield from self._schedulers.taking_over(
+                service, wanted.scheduler, wanted.flags
+            )
 
         def undo() -> None:
             service.config, service.scheduler = before, scheduler
             service.was_persistent = persistent
-            service.retime()
+            exhaust(service.retiming())
 
         self._undo.append(undo)
         service.config = wanted
         service.was_persistent |= bool(wanted.persistence_s)
         if wanted.timing != before.timing:
-            service.retime()
+            yield from service.retiming()
         if wanted.max_connections != before.max_connections:
-            self._news.append((Admission.came, service))
+            self._came[service] = None
         if wanted != before:
             self._changes.append(ServiceChange(service.key, before, wanted))
 
-    def _taken_over(self, service: Service, name: str, flags: frozenset[str]) -> Scheduler:
-        """Return another scheduler that starts from a service's present servers."""
-        scheduler = self._make_scheduler(name, flags)
-        try:
-            scheduler.start(service.servers)
-        except BaseException as error:
-            raise PluginError(
-                f"scheduler {name!r} failed to take over service {service.config.name!r}: "
-                f"{type(error).__name__}: {error}"
-            ) from error
-        self._forked.add(id(scheduler))  # nothing goes back to it
-        return scheduler
-
-    def _remove_service(self, command: RemoveService) -> None:
+    def _removing_service(self, command: RemoveService) -> Iterator[None]:
+        """Remove a service, and then its servers one by one: no scheduler need hear of it."""
         service = self._services.get(command.key)
-        for server in tuple(service.servers):
-            self._remove_server(service, server)
         self._services.take_out(service)
         self._undo.append(partial(self._services.put_back, service))
-        self._news.append((Admission.went, service))
+        self._went[service] = None
+        self._came.pop(service, None)
+        for server in tuple(service.servers):
+            service.dismiss(server)
+            self._depart(service, server)
+            self._undo.append(partial(self._return_to, service, server))
+            self._note_removal(service, server)
+            yield
         self._changes.append(ServiceChange(service.key, service.config, None))
+
+    @staticmethod
+    def _return_to(service: Service, server: RealServer) -> None:
+        service.removed.pop(server.config.place, None)
+        service.reinstate(server)
 
     # --- real servers -------------------------------------------------------------------------
 
@@ -179,12 +189,12 @@ class Steps:
         service, wanted = self._services.get(command.service), command.config
         if service.has(*wanted.place):
             raise ControlError("Destination already exists")
-        self._fork(service)
+        self._schedulers.fork(service, is_new=service in self._new)
         removed = service.removed.get(wanted.place)
         if removed is not None:
             self._return(service, removed, wanted)
         server = removed or RealServer(wanted, service)
-        self._tell(service, server, "take in", service.scheduler.add)
+        tell(service, server, "take in", service.scheduler.add)
         service.enlist(server)
         if removed is not None or service not in self._new:
             self._undo.append(partial(service.delist, server))
@@ -214,29 +224,28 @@ class Steps:
         service, wanted = self._services.get(command.service), command.config
         server = service.find(*wanted.place)
         settled = server.settled
-        self._fork(service)
+        self._schedulers.fork(service, is_new=service in self._new)
         self._undo.append(partial(server.resettle, settled))
         server.settle(wanted)
-        self._tell(service, server, "notice the change of", service.scheduler.edit)
+        tell(service, server, "notice the change of", service.scheduler.edit)
         if wanted != settled.config:
             self._changes.append(ServerChange(service.key, *wanted.place, settled.config, wanted))
 
-    def _remove_server(self, service: Service, server: RealServer) -> None:
+    def _remove_server(self, command: RemoveServer) -> None:
         """Remove a server; it is gone even if the scheduler fails to let go of it.
 
         A pick of it is refused then.
         """
-        fault, noticed = service.fault, server.noticed
-        self._fork(service)
-        index = service.delist(server)
-        server.noticed = False
-        if server.total or server.templates:
-            service.removed[server.config.place] = server
+        service = self._services.get(command.service)
+        server = service.find(command.address, command.port)
+        fault = service.fault
+        self._schedulers.fork(service, is_new=service in self._new)
+        service.delist(server)
+        self._depart(service, server)
 
         def undo() -> None:
             service.removed.pop(server.config.place, None)
-            service.enlist(server, index)
-            server.noticed = noticed
+            service.relist(server)
             service.fault = fault
 
         self._undo.append(undo)
@@ -244,75 +253,46 @@ class Steps:
             service.scheduler.remove(server)
         except BaseException as error:  # noqa: BLE001 - a plug-in's; the server is gone all the same
             service.fault = error
+        self._note_removal(service, server)
+
+    def _depart(self, service: Service, server: RealServer) -> None:
+        """Keep a server that is removed for as long as it has connections."""
+        if server.total or server.templates:
+            service.removed[server.config.place] = server
+            self._services.has_departures = True
+
+    def _note_removal(self, service: Service, server: RealServer) -> None:
+        self._gone.append(server)
         self._changes.append(ServerChange(service.key, *server.config.place, server.config, None))
-
-    # --- what schedulers know -----------------------------------------------------------------
-
-    def _tell(
-        self, service: Service, server: RealServer, what: str, call: Callable[[RealServer], None]
-    ) -> None:
-        """Tell a service's scheduler of a server. Raise PluginError if it fails."""
-        try:
-            call(server)
-        except BaseException as error:
-            raise PluginError(
-                f"scheduler {service.scheduler.name!r} of service {service.config.name!r} failed "
-                f"to {what} {server.config.label}: {type(error).__name__}: {error}"
-            ) from error
-
-    def _fork(self, service: Service) -> None:
-        """Keep a scheduler as it is before it is told anything, to go back to.
-
-        One that cannot be forked starts anew instead, and one that cannot do that stays.
-        """
-        scheduler = service.scheduler
-        if service in self._new or id(scheduler) in self._forked:
-            return
-        try:
-            kept = scheduler.fork()
-        except BaseException:  # noqa: BLE001 - a plug-in's; it is no reason to refuse a change
-            self._undo.append(partial(self._start_anew, service))
-        else:
-            self._forked.add(id(scheduler))
-
-            def undo() -> None:
-                service.scheduler = kept
-
-            self._undo.append(undo)
-
-    def _start_anew(self, service: Service) -> None:
-        """Give a service a new scheduler of the same kind."""
-        config = service.config
-        try:
-            service.scheduler = self._taken_over(service, config.scheduler, config.flags)
-        except BaseException as error:  # noqa: BLE001 - a plug-in's; the rest is still to be undone
-            service.fault = error
 
     # --- for all ------------------------------------------------------------------------------
 
-    def _set_timeouts(self, command: SetTimeouts) -> None:
+    def _setting_timeouts(self, command: SetTimeouts) -> Iterator[None]:
         timeouts = self._timeouts
         lists, before = timeouts.lists, timeouts.get()
 
         def undo() -> None:
             timeouts.go_back_to(lists)
-            self._retime()
+            exhaust(self._retiming())
 
         self._undo.append(undo)
         timeouts.set_seconds(command.tcp_s, command.tcp_fin_s, command.udp_s)
-        self._retime()
+        yield from self._retiming()
         if timeouts.get() != before:
             self._changes.append(TimeoutsChange(before, timeouts.get()))
 
-    def _retime(self) -> None:
-        present = (server for service in self._services for server in service.servers)
-        for server in (*present, *self._services.removed()):
+    def _retiming(self) -> Generator[None, None, None]:
+        for service in tuple(self._services):
+            yield from service.retiming()
+        for server in tuple(self._services.removed()):
             server.retime()
+            yield
 
-    def _zero(self, command: Zero) -> None:
+    def _zeroing(self, command: Zero) -> Iterator[None]:
         key = command.service
-        for service in list(self._services) if key is None else [self._services.get(key)]:
-            for meter in (service.meter, *(server.meter for server in service.servers)):
+        for service in tuple(self._services) if key is None else [self._services.get(key)]:
+            for meter in (service.meter, *[server.meter for server in service.servers]):
                 self._undo.append(partial(meter.go_back_to, meter.zero_point))
                 meter.zero()
+                yield
         self._changes.append(Zeroed(key))

@@ -17,16 +17,17 @@ from lvsd.core.sequence_numbers import NEW
 from lvsd.core.service_table import ServiceTable
 from lvsd.core.settings import Settings
 from lvsd.core.strays import Strays
+from lvsd.core.succession import exhaust
 from lvsd.core.tally import Tally
 from lvsd.core.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from lvsd.core.apply import SchedulerFactory
     from lvsd.core.commands import Changes, Command
     from lvsd.core.listing import Row
     from lvsd.core.sequence_numbers import Origin
+    from lvsd.core.succession import SchedulerFactory
 
 
 class Balancer:
@@ -93,8 +94,10 @@ class Balancer:
         """
         steps = self.changing()
         for command in commands:
-            steps.do(command)
-        return steps.finish(now)
+            exhaust(steps.doing(command))
+        changes: Changes = exhaust(steps.finishing(now))
+        exhaust(steps.dismantling())
+        return changes
 
     def changing(self) -> Steps:
         """Begin with a list of commands that are done one at a time, all or none like `apply`'s.

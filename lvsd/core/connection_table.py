@@ -8,7 +8,8 @@ dict and timer included (bench/memory.py).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import TYPE_CHECKING, Final
 
 from lvsd.core.shares import Shares
 from lvsd.core.template import Template
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lvsd.core.connection import Connection
+    from lvsd.core.shares import Share
     from lvsd.core.template import TemplateKey
+
+DUE_COSTS: Final = 4
+"""What a look through a service's own wheel costs, in entries that end."""
 
 
 class ConnectionTable:
@@ -36,7 +41,16 @@ class ConnectionTable:
     else in the table's.
     """
 
-    __slots__ = ("_shadowed", "_wheel", "by_key", "count", "retired", "shares", "templates")
+    __slots__ = (
+        "_shadowed",
+        "_unlooked",
+        "_wheel",
+        "by_key",
+        "count",
+        "retired",
+        "shares",
+        "templates",
+    )
 
     def __init__(self, now: float) -> None:
         self.by_key: dict[bytes, Connection] = {}
@@ -45,6 +59,8 @@ class ConnectionTable:
         self.count = 0
         self._shadowed: dict[bytes, dict[Connection, None]] = {}
         self.shares = Shares()
+        self._unlooked: deque[Share] = deque()
+        """Shares that `expired` has still to look at, in this round."""
         self._wheel: Wheel[Connection | Template] = Wheel(now)
 
     def __len__(self) -> int:
@@ -149,18 +165,30 @@ class ConnectionTable:
     def expired(self, now: float, limit: int) -> tuple[list[Connection | Template], bool]:
         """Take entries that have expired out of the wheel; return them, and whether to ask again.
 
-        ``limit`` bounds the time that it takes: so many entries are looked at, or twice as many.
+        ``limit`` bounds the time that it takes: so many entries, and wheels of services, are looked
+        at, or twice as many.
         """
         ended, more = self._wheel.expired(now, limit)
-        for share in tuple(self.shares.opening):
-            if more or len(ended) >= limit:
-                return ended, True
+        if more or len(ended) >= limit:
+            return ended, True
+        unlooked = self._unlooked or deque(self.shares.opening)
+        self._unlooked = unlooked
+        enough = limit
+        for _ in range(limit):
+            if not unlooked:
+                return ended, False
+            share = unlooked[0]
             if share.opening.is_due(now):
-                opened, more = share.opening.expired(now, limit - len(ended))
+                opened, more = share.opening.expired(now, enough - len(ended))
                 ended += opened
+                enough -= DUE_COSTS
             if not share.opening:
-                del self.shares.opening[share]
-        return ended, more
+                self.shares.opening.pop(share, None)
+            if not more:
+                unlooked.popleft()
+            if more or len(ended) >= enough:
+                break
+        return ended, more or bool(unlooked)
 
     def walk(self) -> Iterator[Connection | Template]:
         """Yield all entries, one by one; the table may change meanwhile."""

@@ -34,4 +34,4 @@ def takes(
         return False
     if own is not None and flow.destination not in own:
         return True
-    return not any(server.effective_forwarder.bypasses for server in service.servers)
+    return not service.has_bypass

@@ -7,7 +7,9 @@ service's list of real servers is newest first, as the kernel's is, because that
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+from bisect import bisect_left
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 from forwarders.local import Local
 from lvsd.core.evidence import Refusals
@@ -18,16 +20,23 @@ from lvsd.core.values import UNKNOWN_WAY
 from lvsd.core.verdict import Reason
 from lvsd.errors import ControlError, PluginError
 from lvsd.packet.address import endpoint
-from schedulers.base import Server
+from schedulers.base import Scheduler, Server
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
     from forwarders.base import Forwarder
     from lvsd.core import states
     from lvsd.core.values import ServerConfig, ServiceConfig, Way
-    from schedulers.base import Flow, Scheduler
+    from schedulers.base import Flow
 
 FTP_PORT = 21
 TCP = 6
+
+_LET_GO_TOGETHER: Final = 64
+"""Servers: one of which nothing is left takes some 5 us."""
+
+_rank: Final[Callable[[RealServer], int]] = attrgetter("rank")
 
 PathKey: TypeAlias = "tuple[states.Protocol, bytes, int | None, int | None, Forwarder]"
 """Protocol, VIP, vport and rport (None, both: the port stays) and the forwarder."""
@@ -77,7 +86,7 @@ class RealServer(Server):
     ``config`` is what the operator wants of it, ``way`` what the network says of the way to it.
     ``mtu`` is how long packets may be, in bytes: what the way takes, or less, since an ICMP error
     said so. ``available`` is True while its service has it; connections may point at it longer.
-    ``noticed`` says whether the upkeep has seen that it was removed. ``paths`` holds what was
+    ``rank`` is its place in the list, smaller the nearer to its head. ``paths`` holds what was
     compiled for its connections, one per virtual endpoint, or per virtual address where the port
     stays. ``templates`` counts persistence templates that point here, ``unanswered`` the clients'
     SYNs that were sent again although replies bypass the director, since a client was last seen to
@@ -89,8 +98,8 @@ class RealServer(Server):
         "config",
         "meter",
         "mtu",
-        "noticed",
         "paths",
+        "rank",
         "refusals",
         "service",
         "templates",
@@ -102,7 +111,7 @@ class RealServer(Server):
         super().__init__(config.address, config.port, config.weight)
         self.service = service
         self.available = False
-        self.noticed = False
+        self.rank = 0
         self.way = UNKNOWN_WAY
         self.mtu = UNKNOWN_WAY.mtu
         self.templates = 0
@@ -125,6 +134,7 @@ class RealServer(Server):
         Living connections keep their forwarder.
         """
         self.config = config
+        self.service.forget_bypasses()
         self.set_weight(self.effective_weight)
         self.set_thresholds(config.upper, config.lower)
 
@@ -137,6 +147,7 @@ class RealServer(Server):
 
     def resettle(self, settled: Settled) -> None:
         """Be as it was: the same wish may settle otherwise now, as its connections decide."""
+        self.service.forget_bypasses()
         self.config, self.weight, self.last_weight = settled[:3]
         self.upper, self.lower, self.overloaded = settled[3:]
 
@@ -167,6 +178,7 @@ class RealServer(Server):
         """
         moved = way[1:] != self.way[1:]
         self.way = way
+        self.service.forget_bypasses()
         self.mtu = way.mtu
         if moved:
             for path in self.paths.values():
@@ -189,14 +201,20 @@ class Service:
     such a server comes back with its old counts, and its connections live on. ``share`` counts its
     entries in the connection table, ``turn`` which local address comes next. ``was_persistent``
     says that it is or was persistent: there may be connections to ports that clients chose.
-    ``serial`` grows with each service that comes. ``fault`` is what a plug-in raised last.
+    ``serial`` grows with each service that comes. ``fault`` is what a plug-in raised last. In the
+    course of a change ``listener`` hears of servers' new counts, too. ``is_in_doubt`` while changes
+    are taken back: the scheduler may not have the servers that there are.
     """
 
     __slots__ = (
         "_at",
+        "_has_bypass",
+        "_newest",
         "config",
         "fault",
+        "is_in_doubt",
         "key",
+        "listener",
         "meter",
         "removed",
         "scheduler",
@@ -220,6 +238,11 @@ class Service:
         self.was_persistent = bool(config.persistence_s)
         self.serial = 0
         self.fault: BaseException | None = None
+        self.listener: Callable[[RealServer], None] | None = None
+        self.is_in_doubt = False
+        self._newest = 0
+        """The rank of the server that came last."""
+        self._has_bypass: bool | None = None
 
     @property
     def label(self) -> str:
@@ -237,28 +260,70 @@ class Service:
         """Whether it has a real server at this endpoint."""
         return (address, port) in self._at
 
-    def enlist(self, server: RealServer, index: int = 0) -> None:
-        """Have a real server from now on, by default as the newest."""
-        self.servers.insert(index, server)
+    @property
+    def has_bypass(self) -> bool:
+        """Whether replies of some real server bypass the director, as it is forwarded to now."""
+        if self._has_bypass is None:
+            self._has_bypass = any(each.effective_forwarder.bypasses for each in self.servers)
+        return self._has_bypass
+
+    def forget_bypasses(self) -> None:
+        """Look at them anew: a real server, or the way there, is another."""
+        self._has_bypass = None
+
+    def enlist(self, server: RealServer) -> None:
+        """Have a real server from now on, as the newest."""
+        self._newest -= 1
+        server.rank = self._newest
+        self.relist(server)
+
+    def relist(self, server: RealServer) -> None:
+        """Have a real server again, where it stood when it was delisted."""
+        self.servers.insert(self._index(server), server)
         self._at[server.config.place] = server
+        self.reinstate(server)
+
+    def delist(self, server: RealServer) -> None:
+        """Have a real server no longer. Its connections count for nobody."""
+        del self.servers[self._index(server)]
+        del self._at[server.config.place]
+        self.dismiss(server)
+
+    def _index(self, server: RealServer) -> int:
+        return bisect_left(self.servers, server.rank, key=_rank)
+
+    def reinstate(self, server: RealServer) -> None:
+        """Let connections to a real server of the list count for it and the service."""
+        self.forget_bypasses()
         server.available = True
         for path in server.paths.values():
             path.bind()
 
-    def delist(self, server: RealServer) -> int:
-        """Have a real server no longer; return where it was. Its connections count for nobody."""
-        index = self.servers.index(server)
-        del self.servers[index]
-        del self._at[server.config.place]
+    def dismiss(self, server: RealServer) -> None:
+        """Let a real server's connections count for nobody."""
+        self.forget_bypasses()
         server.available = False
         for path in server.paths.values():
             path.unbind()
-        return index
+
+    def dissolving(self) -> Iterator[None]:
+        """Let go of all that this service, which was removed, has: it ends with its connections.
+
+        Its servers know it, and the scheduler may know them: nothing else would end this circle.
+        """
+        self.scheduler = Nobody()
+        yield
+        self._at.clear()
+        while self.servers:
+            yield
+            del self.servers[-_LET_GO_TOGETHER:]
 
     def released(self, server: RealServer) -> None:
         """Forget a removed server once nothing points at it any more."""
         if not (server.available or server.total or server.templates):
-            self.removed.pop(server.config.place, None)
+            if self.removed.get(server.config.place) is server:
+                del self.removed[server.config.place]
+            server.paths.clear()  # they know it, too: nothing else would end this circle
 
     def pick(self, flow: Flow, now: float) -> RealServer | Reason:
         """Ask the scheduler which real server takes a new connection; return why none does, if so.
@@ -274,6 +339,8 @@ class Service:
             return Reason.NO_SERVER
         if isinstance(server, RealServer) and server.available and server.service is self:
             return server
+        if self.is_in_doubt:
+            return Reason.NO_SERVER
         name = server_name(server) if isinstance(server, Server) else repr(server)
         self.fault = PluginError(
             f"scheduler {self.scheduler.name!r} of service {self.config.name!r} picked {name}, "
@@ -286,6 +353,8 @@ class Service:
         if server.available:
             try:
                 self.scheduler.changed(server)
+                if self.listener is not None:
+                    self.listener(server)
             except BaseException as error:  # noqa: BLE001 - a plug-in's; it must not stop what goes on
                 self.fault = error
 
@@ -296,7 +365,23 @@ class Service:
         except BaseException as error:  # noqa: BLE001 - a plug-in's; the other services go on
             self.fault = error
 
-    def retime(self) -> None:
-        """Let all its connections have the timeouts that there are now."""
+    def retiming(self) -> Generator[None, None, None]:
+        """Let all its connections have the timeouts that there are now, step by step."""
         for server in (*self.servers, *self.removed.values()):
             server.retime()
+            yield
+
+
+class Nobody(Scheduler):
+    """The scheduler of a service that was removed: there is nothing to pick."""
+
+    name = "nobody"
+
+    def add(self, server: Server) -> None:
+        """Take in nobody."""
+
+    def remove(self, server: Server) -> None:
+        """Let go of nobody."""
+
+    def pick(self, flow: Flow, now: float) -> None:
+        """Return nobody."""

@@ -23,7 +23,8 @@ SWEPT_FROM = 16
 class ServiceTable:
     """All virtual services, and the kernel's order of looking one up.
 
-    ``vips`` has the virtual addresses, packed, with the number of services at each. Only
+    ``vips`` has the virtual addresses, packed, with the number of services at each.
+    ``has_departures``: servers with connections were removed since the upkeep last looked. Only
     `lvsd.core.apply` lets services come and go.
     """
 
@@ -35,12 +36,14 @@ class ServiceTable:
         "_removed",
         "_serial",
         "_swept_at",
+        "has_departures",
         "vips",
     )
 
     def __init__(self) -> None:
         self._serial = 0
         self._swept_at = SWEPT_FROM
+        self.has_departures = False
         self.vips: dict[bytes, int] = {}
         self._endpoints: dict[tuple[int, bytes, int], Service] = {}
         self._marks: dict[tuple[int, int], Service] = {}
@@ -101,13 +104,12 @@ class ServiceTable:
             self._removed[service.key] = service.removed
 
     def take_out(self, service: Service) -> None:
-        """Remove a service; what its servers have is kept."""
+        """Remove a service; what its servers have, or will leave, is kept."""
         self._delete(service)
-        if service.removed:
-            self._removed[service.key] = service.removed
         if len(self._removed) > self._swept_at:
             self._removed = {key: kept for key, kept in self._removed.items() if kept}
             self._swept_at = 2 * len(self._removed) + SWEPT_FROM
+        self._removed[service.key] = service.removed
 
     def put_back(self, service: Service) -> None:
         """Undo `take_out`: the service stands where it stood."""

@@ -32,11 +32,13 @@ Entry = TypeVar("Entry", bound=Timed)
 class Wheel(Generic[Entry]):
     """Buckets of entries, one per second that has any."""
 
-    __slots__ = ("_buckets", "_first", "_second")
+    __slots__ = ("_buckets", "_first", "_second", "_unwalked")
 
     def __init__(self, now: float) -> None:
         self._second = int(now)
         self._buckets: dict[int, set[Entry]] = {}
+        self._unwalked: dict[int, set[Entry]] = {}
+        """Of buckets that `walk` is at, what it has still to yield, and the bucket has not."""
         self._first = NEVER
         """No bucket is due before this second."""
 
@@ -58,7 +60,9 @@ class Wheel(Generic[Entry]):
         bucket = self._buckets.get(entry.due)
         if bucket is not None:
             bucket.discard(entry)
-            if not bucket:
+            if self._unwalked:
+                self._unwalked.get(entry.due, bucket).discard(entry)
+            if not bucket and entry.due not in self._unwalked:
                 del self._buckets[entry.due]
 
     def take_first(self) -> Entry | None:
@@ -71,10 +75,10 @@ class Wheel(Generic[Entry]):
             return None
         if self._first not in buckets:
             self._first = min(buckets)
-        bucket = buckets[self._first]
-        entry = bucket.pop()
-        if not bucket:
+        entry = (buckets[self._first] or self._unwalked[self._first]).pop()
+        if not (buckets[self._first] or self._unwalked.get(self._first)):
             del buckets[self._first]
+            self._unwalked.pop(self._first, None)
         return entry
 
     def is_due(self, now: float) -> bool:
@@ -95,17 +99,18 @@ class Wheel(Generic[Entry]):
         ended: list[Entry] = []
         second = int(now)
         for key in self._due(second):
-            bucket = self._buckets.get(key, set())
-            while bucket:
-                if not limit:
-                    return ended, True
-                limit -= 1
-                entry = bucket.pop()
-                if entry.expires <= now:
-                    ended.append(entry)
-                else:
-                    self.add(entry)
+            for bucket in (self._buckets.get(key), self._unwalked.get(key)):
+                while bucket:
+                    if not limit:
+                        return ended, True
+                    limit -= 1
+                    entry = bucket.pop()
+                    if entry.expires <= now:
+                        ended.append(entry)
+                    else:
+                        self.add(entry)
             self._buckets.pop(key, None)
+            self._unwalked.pop(key, None)
             self._second = key
         self._second = max(second, self._second)
         self._first = min(self._buckets, default=NEVER)
@@ -114,14 +119,37 @@ class Wheel(Generic[Entry]):
     def walk(self) -> Iterator[Entry]:
         """Yield the entries, those first that are due first; they may come and go meanwhile.
 
-        What is there all the time is yielded, unless its expiry comes nearer.
+        What is there all the time is yielded, unless its expiry comes nearer. A bucket may have a
+        hundred thousand entries, so that nothing here looks at all of them in one step. Where two
+        walk the same bucket, the first goes on with the next one.
         """
         due = -1
         while later := [key for key in self._buckets if key > due]:
             due = min(later)
-            for entry in tuple(self._buckets[due]):
-                if entry in self._buckets.get(entry.due, ()):
+            self._join(due)
+            unwalked = self._unwalked[due] = self._buckets[due]
+            self._buckets[due] = set()
+            try:
+                while unwalked:
+                    entry = unwalked.pop()
+                    self._buckets[due].add(entry)
                     yield entry
+            finally:
+                if self._unwalked.get(due) is unwalked:
+                    self._join(due)
+
+    def _join(self, due: int) -> None:
+        """Let a bucket have again what was still to be walked of it."""
+        unwalked = self._unwalked.pop(due, None)
+        if unwalked is None:
+            return
+        less, more = sorted((unwalked, self._buckets[due]), key=len)
+        more |= less
+        self._buckets[due] = more
+        if less is unwalked:
+            less.clear()
+        if not more:
+            del self._buckets[due]
 
     def _due(self, second: int) -> Iterable[int]:
         """Return, in order, the buckets up to this second; after an idle hour, only those kept."""

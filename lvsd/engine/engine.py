@@ -55,7 +55,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Coroutine, Iterable, Iterator
 
-    from lvsd.core.apply import SchedulerFactory, Steps
+    from lvsd.core.apply import Steps
+    from lvsd.core.succession import SchedulerFactory
     from lvsd.core.values import Way
     from lvsd.errors import WireError
 
@@ -123,22 +124,25 @@ class Engine:
                 self._work.close()
             self._wire.close()
 
-    def _receive(self, message: object) -> None:
+    def _receive(self, message: object) -> Iterator[None]:
         try:
-            self._take(message)
+            yield from self._take(message) or ()
         except Exception as error:
             if self._work is not None and self._work.is_started:
                 raise
             self._complaints.fault(CANNOT_BEGIN, error)
             self._end(os.EX_SOFTWARE)
 
-    def _take(self, message: object) -> None:
+    def _take(self, message: object) -> Iterator[None] | None:
         if isinstance(message, Begin):
             self._begin(message)
+        elif isinstance(message, Commands) and self._work is not None:
+            return self._work.applying(message)
         elif self._work is not None:
             self._work.do(message)
         elif isinstance(message, Farewell):
             self._end(os.EX_OK)
+        return None
 
     def _begin(self, begin: Begin) -> None:
         work = Work(begin, self._make_scheduler, self._wire, self._complaints, self._end)
@@ -217,10 +221,8 @@ class Work:
         self._traffic.close()
 
     def do(self, message: object) -> None:
-        """Do what the supervisor says."""
+        """Do what the supervisor says, all but `Commands`."""
         match message:
-            case Commands():
-                self._apply(message)
             case Here(link_mtus, addresses):
                 self._balancer.network.link_mtus = dict(link_mtus)
                 self._balancer.network.local_addresses = addresses
@@ -244,13 +246,17 @@ class Work:
 
     # --- changes --------------------------------------------------------------------------------
 
-    def _apply(self, part: Commands) -> None:
-        """Do a part of a list of commands; a list that was refused is skipped to its end."""
+    def applying(self, part: Commands) -> Iterator[None]:
+        """Do a part of a list of commands; a list that was refused is skipped to its end.
+
+        Step by step, as one command may concern ten thousand real servers.
+        """
         if self._refused != part.number:
             try:
                 self._steps = self._steps or self._balancer.changing()
                 for command in part.commands:
-                    self._steps.do(command)
+                    yield from self._steps.doing(command)
+                    yield
             except (ControlError, PluginError) as error:
                 self._steps, self._refused = None, part.number
                 refusal = str(error)
@@ -260,7 +266,7 @@ class Work:
         if self._refused == part.number:
             self._refused = None
         elif self._steps is not None:
-            self._steps.finish(time.monotonic())
+            yield from self._steps.finishing(time.monotonic())
             self._finished.append(self._steps)
             self._steps = None
             self._wire.send(Applied(part.number))

@@ -19,7 +19,7 @@ from lvsd.io.packet_sender import PacketSender
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from lvsd.core.apply import SchedulerFactory
+    from lvsd.core.succession import SchedulerFactory
     from lvsd.core.verdict import Departure
     from lvsd.engine.messages import Begin
 

@@ -28,7 +28,7 @@ from lvsd.errors import WireError
 if TYPE_CHECKING:
     import asyncio
     import socket
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 LONGEST: Final = 64 << 20
 """A frame of more bytes than this is none of our messages."""
@@ -55,16 +55,17 @@ class Hello(NamedTuple):
 class Wire:
     """One end of the socket pair, on an event loop.
 
-    ``receive`` is called with each message of the other end, ``ended`` once: with None when the
-    other end has closed, else with what was wrong. ``classes`` are those that messages are made of,
-    beside Python's plain values.
+    ``receive`` is called with each message of the other end. Where it takes its time, it returns
+    the steps, which are done before the next message, with turns of packets between. ``ended`` is
+    called once: with None when the other end has closed, else with what was wrong. ``classes`` are
+    those that messages are made of, beside Python's plain values.
     """
 
     def __init__(
         self,
         end: socket.socket,
         classes: Iterable[type],
-        receive: Callable[[object], None],
+        receive: Callable[[object], Iterator[None] | None],
         ended: Callable[[WireError | None], None],
     ) -> None:
         self._socket = end
@@ -72,6 +73,8 @@ class Wire:
         self._receive = receive
         self._ended = ended
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._steps: Iterator[None] = iter(())
+        """What is left to do of the last message."""
         self._read = bytearray()
         self._unread = 0
         self._waiting: deque[memoryview] = deque()
@@ -159,11 +162,7 @@ class Wire:
         """Hand on the messages that have come, for a slice of time; the rest comes next turn."""
         enough = perf_counter() + SLICE_S
         try:
-            while (body := self._next()) is not None:
-                if self.peer is None:
-                    self.peer = _hello(body)
-                else:
-                    self._receive(self._loaded(body))
+            for _ in self._handing_on():
                 if self._loop is None:
                     return
                 if perf_counter() >= enough:
@@ -174,6 +173,20 @@ class Wire:
         except Exception:
             self._pause()  # what came after it is handed on all the same
             raise
+
+    def _handing_on(self) -> Iterator[None]:
+        """Do what is left of the last message; then hand on the others that are there."""
+        while self._loop is not None:
+            for _ in self._steps:  # not `yield from`, which ends them where this ends for now
+                yield
+            body = self._next()
+            if body is None:
+                return
+            if self.peer is None:
+                self.peer = _hello(body)
+            else:
+                self._steps = iter(self._receive(self._loaded(body)) or ())
+            yield
 
     def _pause(self) -> None:
         """Read no more until what has come is handed on."""

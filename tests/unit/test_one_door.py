@@ -23,7 +23,15 @@ DOOR = "lvsd/core/apply.py"
 
 INNER: dict[type, tuple[str, ...]] = {
     RealServer: ("resettle", "retime", "settle"),
-    Service: ("delist", "enlist", "retime"),
+    Service: (
+        "delist",
+        "dismiss",
+        "dissolving",
+        "enlist",
+        "reinstate",
+        "relist",
+        "retiming",
+    ),
     ServiceTable: ("put_back", "put_in", "take_out", "withdraw"),
     Timeouts: ("set_seconds",),
 }
@@ -32,7 +40,7 @@ INNER: dict[type, tuple[str, ...]] = {
 INNER_NAMES = {name for names in INNER.values() for name in names}
 
 OF_THE_CORE = ("lvsd/core/service.py", "lvsd/core/path.py", DOOR)
-"""Where the objects tell their own parts, as `Service.retime` its servers."""
+"""Where the objects tell their own parts, as `Service.retiming` its servers."""
 
 MADE = {"lvsd.core.service.Service", "lvsd.core.service.RealServer"}
 

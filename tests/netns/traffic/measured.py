@@ -3,8 +3,9 @@
     python -m tests.netns.traffic.measured FILE -c lvsd.toml
 
 SIGUSR2 has the engine write that into FILE, in seconds of processor time, with how many real
-servers have which MTU; it begins anew then. SIGUSR1 has the supervisor add ten thousand real
-servers to the first service, and remove them when it comes again.
+servers have which MTU, whether anything still follows from changes, and how many connections there
+are; it begins anew then. SIGUSR1 has the supervisor do what the file FILE.act says, a name of
+`Acts` and a number, to the first service; it removes that file when it is done.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import json
 import signal
 import sys
 from collections import Counter
-from itertools import cycle
+from dataclasses import replace
 from pathlib import Path
 from time import thread_time
 from types import SimpleNamespace
@@ -22,14 +23,21 @@ from typing import TYPE_CHECKING
 
 from forwarders import Nat
 from lvsd import cli
-from lvsd.core.commands import AddServer, RemoveServer
+from lvsd.core.commands import (
+    AddServer,
+    AddService,
+    EditServer,
+    EditService,
+    RemoveServer,
+    RemoveService,
+)
 from lvsd.core.values import ServerConfig
 from lvsd.engine import engine as engine_module
 from lvsd.engine.engine import Engine
 from lvsd.supervisor.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
 
     from lvsd.core.commands import Command
     from lvsd.supervisor.unwinding import Reserve
@@ -57,9 +65,73 @@ def tell(engine: Engine, loop: MeasuredLoop, file: Path) -> None:
     services = tuple(work._balancer.services)
     mtus = Counter(server.way.mtu for service in services for server in service.servers)
     draft = file.with_suffix(".new")
-    draft.write_text(json.dumps({"longest_s": loop.longest_s, "mtus": mtus}), "ascii")
+    told = {
+        "longest_s": loop.longest_s,
+        "mtus": mtus,
+        "is_busy": work._settling.busy,
+        "connections": work._balancer.flows.table.count,
+    }
+    draft.write_text(json.dumps(told), "ascii")
     draft.replace(file)
     loop.call_soon(setattr, loop, "longest_s", 0.0)  # once this turn is over
+
+
+class Acts:
+    """What the supervisor is asked to do; ``file`` says it. The number says which time it is."""
+
+    def __init__(self, supervisor: Supervisor, file: Path) -> None:
+        self._supervisor = supervisor
+        self._file = file
+        first = next(each for each in supervisor._wanted if isinstance(each, AddService))
+        self._service = first.config
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def act(self) -> None:
+        """Do it."""
+        name, number = self._file.read_text("ascii").split()
+        await self._supervisor.change(list(getattr(self, name)(int(number))))
+        self._file.unlink()
+
+    def add_servers(self, _: int) -> Iterator[Command]:
+        """Add ten thousand real servers."""
+        for each in range(SERVERS):
+            yield AddServer(self._service.key, server(each))
+
+    def remove_servers(self, _: int) -> Iterator[Command]:
+        """Remove them, those first that came first."""
+        for each in range(SERVERS):
+            yield RemoveServer(self._service.key, *server(each).place)
+
+    def remove_some(self, number: int) -> Iterator[Command]:
+        """Remove another quarter of them, of which ten thousand connections are left each time."""
+        for each in range(number * SERVERS // 4, (number + 1) * SERVERS // 4):
+            yield RemoveServer(self._service.key, *server(each).place)
+
+    def edit_weights(self, number: int) -> Iterator[Command]:
+        """Give all of them other weights, from 1 to a thousand."""
+        for each in range(SERVERS):
+            yield EditServer(self._service.key, server(each, 1 + each * (number + 7) % 1000))
+
+    def take_over_by_wlc(self, _: int) -> Iterator[Command]:
+        """Have the first scheduler again."""
+        yield EditService(self._service)
+
+    def take_over_by_mh(self, _: int) -> Iterator[Command]:
+        """Have a scheduler with a table, and tell it of some changes."""
+        yield EditService(replace(self._service, scheduler="mh"))
+        for each in range(0, SERVERS, SERVERS // 40):
+            yield EditServer(self._service.key, server(each, 3))
+
+    def remove_service(self, _: int) -> Iterator[Command]:
+        """Remove the service with its servers, and have it again with as many."""
+        yield RemoveService(self._service.key)
+        yield AddService(self._service)
+        yield from self.add_servers(0)
+
+
+def server(number: int, weight: int = 1) -> ServerConfig:
+    """Return one of the real servers."""
+    return ServerConfig((FIRST + 1 + number).to_bytes(4, "big"), 53, Nat(), weight)
 
 
 def main() -> int:
@@ -73,22 +145,16 @@ def main() -> int:
         loop.add_signal_handler(signal.SIGUSR2, tell, engine, loop, file)
         return await serve(engine)
 
-    async def adding(supervisor: Supervisor, reserve: Reserve) -> None:
-        key = supervisor._wanted[1].config.key  # type: ignore[union-attr]
-
-        addresses = [(FIRST + each).to_bytes(4, "big") for each in range(1, SERVERS + 1)]
-        add = [AddServer(key, ServerConfig(each, 80, Nat())) for each in addresses]
-        remove = [RemoveServer(key, each, 80) for each in addresses]
-        lists: cycle[Sequence[Command]] = cycle([add, remove])
-
+    async def acting(supervisor: Supervisor, reserve: Reserve) -> None:
+        acts = Acts(supervisor, file.with_suffix(".act"))
         asyncio.get_running_loop().add_signal_handler(
-            signal.SIGUSR1, lambda: asyncio.ensure_future(supervisor.change(next(lists)))
+            signal.SIGUSR1, lambda: acts.tasks.append(asyncio.ensure_future(acts.act()))
         )
         await start(supervisor, reserve)
 
     engine_module.uvloop = SimpleNamespace(new_event_loop=MeasuredLoop)  # type: ignore[assignment,attr-defined]
     Engine.serve = measured  # type: ignore[assignment,method-assign]
-    Supervisor.serve = adding  # type: ignore[assignment,method-assign]
+    Supervisor.serve = acting  # type: ignore[assignment,method-assign]
     return cli.main(sys.argv[2:])
 
 

@@ -155,7 +155,7 @@ def _server_state(server: RealServer) -> Any:
         id(server.service),
         server.settled[1:],
         repr(server.config),
-        (server.active, server.total, server.templates, server.available, server.noticed),
+        (server.active, server.total, server.templates, server.available),
         server.way,
         server.mtu,
         repr(server.meter),

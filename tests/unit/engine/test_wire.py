@@ -329,3 +329,31 @@ def test_values_go_over_the_wire_without_a_look_at_the_fields_of_each(
         assert len(looks) < len(said)
 
     run(scenario)
+
+
+def test_what_takes_its_time_is_done_in_slices_and_before_the_next_message(
+    run: Callable[[Scenario], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire_module, "SLICE_S", 0.0)
+    done: list[str] = []
+
+    def working(message: object) -> Iterator[None]:
+        for step in range(TURNS):
+            done.append(f"{message} {step}")
+            yield
+
+    async def scenario(ends: Ends) -> None:
+        ends.other.wire._receive = lambda message: working(message.number)  # type: ignore[attr-defined]
+        ends.start_other()
+        turns = 0
+        for number in (1, 2):
+            ends.one.wire.send(Said(number))
+        while len(done) < 2 * TURNS:
+            before = len(done)
+            await asyncio.sleep(0)
+            assert len(done) <= before + 1
+            turns += 1
+        assert turns >= 2 * TURNS
+
+    run(scenario)
+    assert done == [f"{number} {step}" for number in (1, 2) for step in range(TURNS)]

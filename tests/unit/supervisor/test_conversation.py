@@ -88,7 +88,7 @@ def without_memory(end: socket.socket) -> int:
     def fail(_: Work, _commands: object) -> None:
         raise MemoryError
 
-    Work._apply = fail  # type: ignore[assignment,method-assign]
+    Work.applying = fail  # type: ignore[assignment,method-assign]
     return without_queue(end)
 
 
