@@ -12,7 +12,7 @@ from lvsd.net import addresses, links, routes, rules
 from lvsd.net.families import INET, INET6
 from lvsd.net.fib import Fib, Unknown
 from lvsd.net.routes import LOCAL
-from lvsd.net.sources import Sources
+from lvsd.net.sources import CHOICE, Sources
 from lvsd.net.ways import Way, ask
 
 if TYPE_CHECKING:
@@ -75,6 +75,17 @@ class Network:
             self._ways[number] = self._by(route, address)
         return self._ways[number]
 
+    def alike(self, address: bytes, unknown: Unknown) -> bytes | int:
+        """Return what those addresses have in common that the kernel need be asked of only once.
+
+        The source of an IPv4 route is chosen by the route, whatever the address that it leads to
+        (fib_info_update_nhc_saddr): thousands of servers behind a link without an address are one
+        question.
+        """
+        return (
+            id(self._fibs[4].find(address)) if unknown is CHOICE and len(address) == 4 else address
+        )
+
     def _by(self, route: Route, address: bytes) -> Way | Unknown | None:
         """Return the way to an address by the route that counts for it."""
         hop = route.hops[0]
@@ -122,14 +133,15 @@ def ways(kernel: Kernel, network: Network, wanted: Iterable[bytes]) -> dict[byte
     Raise KernelError.
     """
     found: dict[bytes, Way | None] = {}
-    unknown = []
+    unknown: dict[bytes | int, list[bytes]] = {}
     for address in dict.fromkeys(wanted):
         way = network.way(address)
         if isinstance(way, Unknown):
-            unknown.append(address)
+            unknown.setdefault(network.alike(address, way), []).append(address)
         else:
             found[address] = way
-    return found | ask(kernel, unknown)
+    answers = ask(kernel, [some[0] for some in unknown.values()])
+    return found | {each: answers[some[0]] for some in unknown.values() for each in some}
 
 
 def _is_special(address: bytes) -> bool:

@@ -218,3 +218,23 @@ def test_the_kernel_is_asked_about_the_rest(host: Host) -> None:
     found = network.ways(host.kernel, host.read(), wanted)
     assert found == ways.ask(host.kernel, wanted)
     assert [way and way.mtu for way in (found[each] for each in wanted)] == [1300, 1500, None]
+
+
+def test_servers_behind_a_link_without_an_address_are_one_question(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.ip("address flush dev eth2", "address add 10.0.0.1/24 dev eth0")
+    host.ip("address add 10.1.0.1/24 dev eth1", "route add 10.64.0.0/16 dev eth2")
+    wanted = [pack(f"10.64.{each // 200}.{1 + each % 200}") for each in range(2000)]
+    asked: list[bytes] = []
+
+    def ask(kernel: Kernel, addresses: Iterable[bytes]) -> dict[bytes, ways.Way | None]:
+        asked.extend(addresses)
+        return ways.ask(kernel, addresses)
+
+    monkeypatch.setattr(network, "ask", ask)
+    found = network.ways(host.kernel, host.read(), wanted)
+    assert len(asked) == 1
+    some = wanted[::97]
+    assert {each: found[each] for each in some} == ways.ask(host.kernel, some)
+    assert found.keys() == set(wanted)
