@@ -74,7 +74,7 @@ test-packages:
 lint: venv ## ruff and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers auto
 
 unit: venv test-packages ## tests that move no packet and need no root
 	$(PYTEST) -n auto --dist worksteal tests/unit tests/property tests/golden
