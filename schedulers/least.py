@@ -124,7 +124,10 @@ class LeastLoad(Scheduler):
         rank = self._ranks.get(server)
         if rank is None:
             return
-        self._keys[rank] = key = self._key(server, rank)
+        # As `_key` has it, a call sooner (bench/schedulers.py).
+        load = None if server.overloaded or server.weight <= 0 else self.load(server)
+        key = _UNUSABLE | rank if load is None else load << RANK_BITS | rank
+        self._keys[rank] = key
         if key < self._queued[rank]:
             self._queued[rank] = key
             heappush(self._heap, key)
@@ -132,24 +135,25 @@ class LeastLoad(Scheduler):
 
     def pick(self, flow: Flow, now: float) -> Server | None:  # noqa: ARG002 - the load decides
         """Return the usable server of least load."""
-        heap = self._heap
-        queued = self._queued
-        enough = len(heap) >> _SHARE_BITS
+        heap, keys = self._heap, self._keys
+        enough = -1
         while heap:
             top = heap[0]
             rank = top & _RANK_MASK
-            if queued.get(rank) == top:
-                key = self._keys[rank]
-                if key == top:
-                    return self._at[rank] if top < _UNUSABLE else None
-                queued[rank] = key
+            key = keys.get(rank)
+            if key == top:  # then it is queued, too: nothing below the top is
+                return self._at[rank] if top < _UNUSABLE else None
+            if key is not None and self._queued[rank] == top:
+                self._queued[rank] = key
                 heapreplace(heap, key)
             else:
                 heappop(heap)
+            if enough < 0:
+                enough = (len(heap) >> _SHARE_BITS) + _SLACK
             enough -= 1
-            if enough == -_SLACK:
+            if not enough:
                 self._rebuild()
-                heap, queued = self._heap, self._queued
+                heap = self._heap
         return None
 
     def weigh(self, flow: Flow, now: float) -> list[Weighed]:  # noqa: ARG002 - the load decides
