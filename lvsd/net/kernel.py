@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -34,6 +35,8 @@ _RECEIVE: Final = 1 << 17
 _DUMP_INTR: Final = 0x010
 """NLM_F_DUMP_INTR: the list changed while the kernel told it: parts are missing, or there twice."""
 _DUMP_TRIES: Final = 10
+_ERROR: Final = 2
+"""NLMSG_ERROR."""
 _REMEDY: Final = "see whether `ip` works in this namespace"
 
 
@@ -89,6 +92,8 @@ class Kernel:
                 "talk to the kernel about its network", error, "see netlink(7)"
             ) from error
         self._interrupted = False
+        self._fault: Exception | None = None
+        self._listen_to_loops()
         marshal = self._socket.asyncore.marshal
         is_last = marshal.is_enough
 
@@ -98,6 +103,36 @@ class Kernel:
             return bool(is_last(message))
 
         marshal.is_enough = look
+
+    def _listen_to_loops(self) -> None:
+        """Let an error in pyroute2's event loop end the request, and so the conversation.
+
+        Without memory for an answer asyncio gives up the socket, and pyroute2 would wait for ever.
+        """
+        core = self._socket.asyncore
+        make = core.setup_event_loop
+
+        def fail(_: Any, context: Mapping[str, Any]) -> None:
+            self._fault = context.get("exception") or OSError(errno.EIO, context["message"])
+            for number in core.msg_queue.queues:
+                core.msg_queue.put_nowait(number, _error_message(number))
+
+        def made() -> Any:
+            loop = make()
+            loop.set_exception_handler(fail)
+            return loop
+
+        core.setup_event_loop = made
+        core.event_loop.set_exception_handler(fail)
+
+    def _asked(self, subject: str, how: str, query: Mapping[str, Any]) -> Iterator[Any]:
+        """Yield pyroute2's messages of an answer. Raise its error, OSError or MemoryError."""
+        if self._fault:
+            raise self._fault
+        try:
+            yield from getattr(self._socket, subject)(how, **query)
+        except self._failure as error:
+            raise (self._fault or error) from error
 
     def close(self) -> None:
         """End the conversation. Harmless when done twice."""
@@ -116,8 +151,7 @@ class Kernel:
         for _ in range(_DUMP_TRIES):
             self._interrupted = False
             try:
-                messages = getattr(self._socket, subject)("dump", **query)
-                found = [made(Message(each)) for each in messages]
+                found = [made(Message(each)) for each in self._asked(subject, "dump", query)]
             except (self._failure, OSError) as error:
                 raise _refusal(operation, error, _REMEDY) from error
             if not self._interrupted:
@@ -133,7 +167,7 @@ class Kernel:
         Raise KernelError, PrivilegeError.
         """
         try:
-            found = list(getattr(self._socket, subject)("get", **query))
+            found = list(self._asked(subject, "get", query))
         except (self._failure, OSError) as error:
             if _code(error) in lacking:
                 return None
@@ -289,6 +323,12 @@ def marshal() -> Any:
     from lvsd.net.pyroute2_parts import MarshalRtnl  # noqa: PLC0415 - it takes time
 
     return MarshalRtnl()
+
+
+def _error_message(number: int) -> bytes:
+    """Return the kernel's answer to a request that it cannot read (struct nlmsgerr)."""
+    request = struct.pack("=IHHII", 16, 0, 0, number, 0)
+    return struct.pack("=IHHIIi", 36, _ERROR, 0, number, 0, -errno.EIO) + request
 
 
 def _lost(request: Request) -> KernelError:
