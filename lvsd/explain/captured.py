@@ -17,8 +17,8 @@ from lvsd.explain.diversion import belonging, concerns, hook_of
 from lvsd.explain.model import Hop, Journey
 from lvsd.explain.outcome import LEFT, Drops, entry_of
 from lvsd.explain.passage import passage
+from lvsd.explain.picks import fallen_on, weigh
 from lvsd.explain.places import RECEIVES, SENDS
-from lvsd.explain.reason import fallen_on, weigh
 from lvsd.explain.trail import MAC_BYTES, framed, loaded, trail
 from lvsd.packet.address import endpoint
 from lvsd.packet.view import Packet, split_key

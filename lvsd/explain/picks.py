@@ -19,8 +19,9 @@ from schedulers.base import Flow, Server, Weighed
 from schedulers.words import short
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from lvsd.core.service import Service
     from schedulers.base import Scheduler
 
 CLIENTS = ("198.51.100.1", "2001:db8:51::1")
@@ -66,7 +67,7 @@ def picks(
     choices = []
     for address in islice(cycle(varied), count):
         flow = _flow(address, by_destination=by_destination)
-        weighed = picker.weigh(flow, 0.0) or [Weighed(server, None, UNSAID) for server in servers]
+        weighed = _weighed(picker, servers, flow, 0.0)
         picked = picker.pick(flow, 0.0)
         weighed = sorted(weighed, key=lambda each: places[each.server])
         made = choice(picker, weighed, picked, lambda server: letters(places[server]))
@@ -111,6 +112,29 @@ def choice(
         for each in weighed
     )
     return Choice(scheduler.name, scheduler.rule, candidates)
+
+
+def weigh(service: Service, flow: Flow, now: float, name: Callable[[Server], str]) -> Choice:
+    """Return what each real server of a service stands for, nobody picked yet.
+
+    The counts are those of this moment: to be called before the connection is there.
+    """
+    return choice(
+        service.scheduler, _weighed(service.scheduler, service.servers, flow, now), None, name
+    )
+
+
+def fallen_on(made: Choice, picked: str) -> Choice:
+    """Return a choice with the server that it fell on marked."""
+    candidates = (replace(each, picked=each.server == picked) for each in made.candidates)
+    return replace(made, candidates=tuple(candidates))
+
+
+def _weighed(
+    scheduler: Scheduler, servers: Iterable[Server], flow: Flow, now: float
+) -> Sequence[Weighed]:
+    """Return what the scheduler says of each server, or that it says nothing."""
+    return scheduler.weigh(flow, now) or [Weighed(each, None, UNSAID) for each in servers]
 
 
 def letters(place: int) -> str:

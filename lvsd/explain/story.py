@@ -21,8 +21,8 @@ from lvsd.explain.model import Explanation, Hop, Journey
 from lvsd.explain.outcome import PAST, entry_of
 from lvsd.explain.paper import PaperNetwork
 from lvsd.explain.passage import passage
+from lvsd.explain.picks import fallen_on, weigh
 from lvsd.explain.places import PASSES_ON, RECEIVES, SENDS, SERVER, UNWRAPS, places
-from lvsd.explain.reason import fallen_on, weigh
 from lvsd.explain.script import script
 from lvsd.explain.stack import ACK, SYN, Peer
 from lvsd.explain.trail import journey, loaded

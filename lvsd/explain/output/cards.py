@@ -26,7 +26,6 @@ class Card(NamedTuple):
     """A leg's card: its size, and where its values begin."""
 
     leg: Leg
-    heading: str
     width: float
     height: float
     indent: float
@@ -59,7 +58,7 @@ class Rows:
         return sum(card.height + GAP for card in self.cards)
 
 
-def card_of(leg: Leg, heading: str) -> Card:
+def card_of(leg: Leg) -> Card:
     """Measure a card."""
     labels = max((width_of(line.label, TAG_SIZE, bold=True) for line in leg.lines), default=0)
     indent = 14 + labels + 8
@@ -67,9 +66,8 @@ def card_of(leg: Leg, heading: str) -> Card:
     for place, line in enumerate(leg.lines):
         if line.tag and not _tag_below(line):
             widths[place] += 14 + width_of(line.tag, TAG_SIZE, bold=True)
-    widths.append(14 + width_of(heading, SIZE, bold=True))
-    rows = sum(2 if _tag_below(line) else 1 for line in leg.lines) + bool(heading)
-    return Card(leg, heading, max(widths) + 10, rows * LINE_HEIGHT + 2 * PAD, indent)
+    rows = sum(2 if _tag_below(line) else 1 for line in leg.lines)
+    return Card(leg, max(widths, default=14) + 10, rows * LINE_HEIGHT + 2 * PAD, indent)
 
 
 def _tag_below(line: Line) -> bool:
@@ -84,9 +82,6 @@ def paint(canvas: Canvas, card: Card, x: float, y: float) -> None:
     canvas.rect(box, stroke=LINE, radius=4)
     canvas.rect(Box(x, y, 5, card.height), fill=COLOURS[way], radius=2)
     y += PAD
-    if card.heading:
-        y += LINE_HEIGHT
-        canvas.text(x + 14, y - 5, card.heading, SIZE, bold=True)
     marked = False
     for line in card.leg.lines:
         marked = bool(line.tag) or (line.goes_on and marked)

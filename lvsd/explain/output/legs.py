@@ -21,10 +21,9 @@ from forwarders.plan import (
     SetSource,
     Step,
 )
-from lvsd.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from lvsd.explain.model import Cause, Change, Direction, Explanation, Hop, Journey, Layer
 
@@ -66,25 +65,18 @@ class Leg:
     """A frame's way from one host to the next; ``number`` counts the legs of the whole picture."""
 
     number: int
-    title: str
     direction: Direction
     start: str
     end: str
     lines: tuple[Line, ...]
 
 
-def drawn(explanation: Explanation, packets: Collection[int]) -> list[tuple[int, Journey]]:
+def drawn(explanation: Explanation) -> list[tuple[int, Journey]]:
     """Return the packets to draw, with their numbers from 1.
 
-    Those of ``packets``; without any, the request and the reply that show most of the plan, and
-    rather one with data. Raise UsageError when there is no packet of a number.
+    They are the request and the reply that show most of the plan, and rather one with data.
     """
     numbered = list(enumerate(explanation.journeys, 1))
-    unknown = sorted(set(packets) - {number for number, _ in numbered})
-    if unknown:
-        raise UsageError(f"packet {unknown[0]}: there are packets 1 to {len(numbered)}")
-    if packets:
-        return [(number, journey) for number, journey in numbered if number in packets]
 
     def worth(one: tuple[int, Journey]) -> tuple[int, bool, int]:
         number, journey = one
@@ -109,9 +101,7 @@ def legs(explanation: Explanation, journeys: Sequence[Journey]) -> list[Leg]:
             if hop.host != following.host:
                 lines = tuple(_lines(hop, owners))
                 number = len(found) + 1
-                found.append(
-                    Leg(number, journey.title, journey.direction, hop.host, following.host, lines)
-                )
+                found.append(Leg(number, journey.direction, hop.host, following.host, lines))
     return found
 
 

@@ -23,7 +23,7 @@ from lvsd.explain.output.footer import Footer
 from lvsd.explain.output.legs import drawn, legs, notes
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from lvsd.explain.model import Explanation, Host, Journey
     from lvsd.explain.output.legs import Leg
@@ -38,8 +38,8 @@ HEAD = 76
 SHAFT = 46
 """How far a card stands from the middle of the arrow beside it, and a bit more."""
 
-APART, CLOSE = 16, 14
-"""From the middle to the first upright arrow where there are two ways, and on to the next."""
+APART = 16
+"""From the middle to an upright arrow where there are two of them."""
 
 TITLE_SIZE, LEGEND_SIZE, NOTE_SIZE = 26, 14, 12
 NOTE_WIDTH = 120
@@ -47,13 +47,9 @@ NOTE_WIDTH = 120
 MIDDLE: Final = ("director", "router")
 
 
-def svg(explanation: Explanation, *, packets: Collection[int] = ()) -> str:
-    """Return the picture as an SVG document.
-
-    It shows the packets of these numbers, from 1; without any, the request and the reply that show
-    most of the plan. Raise UsageError when there is no packet of a number.
-    """
-    return _Picture(explanation, drawn(explanation, packets)).document()
+def svg(explanation: Explanation) -> str:
+    """Return an SVG document of the request and the reply that show most of the plan."""
+    return _Picture(explanation, drawn(explanation)).document()
 
 
 class _Picture:
@@ -81,13 +77,9 @@ class _Picture:
 
     def _rows(self) -> dict[str, Rows]:
         """Return the cards by place: "left director", "right router", "request" between them."""
-        directions = [journey.direction for _, journey in self.packets]
-        several = len(set(directions)) < len(directions)
         rows: dict[str, Rows] = {}
         for leg in self.legs:
-            rows.setdefault(self._place(leg), Rows([])).cards.append(
-                card_of(leg, leg.title if several else "")
-            )
+            rows.setdefault(self._place(leg), Rows([])).cards.append(card_of(leg))
         return rows
 
     def _place(self, leg: Leg) -> str:
@@ -174,7 +166,7 @@ class _Picture:
         """Return how wide it is between the middle column and one at its side."""
         level = max(self._room(f"{side} {name}").width for name in MIDDLE)
         upright = self._room("request" if side == "right" else "reply")
-        beside = upright.width + SHAFT + CLOSE * len(upright.cards) - middle / 2
+        beside = upright.width + SHAFT + APART - middle / 2
         return max(level + GAP, beside) + GAP
 
     def _band(self, name: str) -> float:
@@ -216,19 +208,13 @@ class _Picture:
         """Write the title, and what the colours mean."""
         self.canvas.text(MARGIN, 44, self._title(), TITLE_SIZE, bold=True)
         x = width - MARGIN
-        for way, text in reversed(self._legend().items()):
+        for number, journey in reversed(self.packets):
+            way = journey.direction
+            text = f"{way}: packet {number}, {journey.title}"
             x -= width_of(text, LEGEND_SIZE)
             self.canvas.text(x, 64, text, LEGEND_SIZE)
             self.canvas.arrow((x - 58, 59.5), (x - 8, 59.5), COLOURS[way], dashed=way == "reply")
             x -= 90
-
-    def _legend(self) -> dict[str, str]:
-        """Return what each direction's arrows are."""
-        found: dict[str, str] = {}
-        for number, journey in self.packets:
-            way = journey.direction
-            found[way] = way if way in found else f"{way}: packet {number}, {journey.title}"
-        return found
 
     def _level(self, side: str, middle: str) -> None:
         """Paint the level arrows of one side of the director or the router, with their cards."""
@@ -262,16 +248,12 @@ class _Picture:
         top, bottom, axis = ends["director"].bottom, ends["router"].y, ends["director"].middle
         both = all(self._room(way).cards for way in COLOURS)
         for way, side in (("request", 1), ("reply", -1)):
-            rows = self._room(way)
-            slack = (bottom - top - rows.beside + GAP) / (len(rows.cards) + 1)
-            y = top + slack
-            for place, card in enumerate(rows.cards):
+            for card in self._room(way).cards:  # at most one
                 down = self.roles[card.leg.start] == "director"
-                x = axis + side * (APART * both + CLOSE * place)
+                x = axis + side * APART * both
                 tail, head = (top, bottom - 2) if down else (bottom, top + 2)
                 self.canvas.arrow((x, tail), (x, head), COLOURS[way], dashed=way == "reply")
-                at = tail + (20 if down else -20) * (1 + 1.2 * place)
-                self.canvas.badge(x, at, card.leg.number, COLOURS[way])
-                near = axis + side * (SHAFT - APART + CLOSE * (len(rows.cards) - 1))
-                paint(self.canvas, card, near if side > 0 else near - card.width, y)
-                y += card.height + slack
+                self.canvas.badge(x, tail + (20 if down else -20), card.leg.number, COLOURS[way])
+                near = axis + side * (SHAFT - APART)
+                left = near if side > 0 else near - card.width
+                paint(self.canvas, card, left, (top + bottom - card.height) / 2)

@@ -10,7 +10,6 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from lvsd.errors import UsageError
 from lvsd.explain.output.canvas import BAND, Box, width_of
 from lvsd.explain.output.legs import by_plan, drawn
 from lvsd.explain.output.svg import svg
@@ -71,7 +70,7 @@ def test_everything_that_the_plan_made_of_the_packets_is_in_the_picture(case: st
     wanted = {"source", "destination", "source port", "destination port", "sequence number"}
     values = {
         change.after
-        for _, journey in drawn(explanation, ())
+        for _, journey in drawn(explanation)
         for hop in journey.hops
         for change in by_plan(hop)
         if change.after and (change.field in wanted or change.field.startswith("option "))
@@ -95,7 +94,7 @@ def test_the_hosts_on_the_way_have_their_addresses_and_the_picked_server_its_rea
 ) -> None:
     explanation = told(case)
     picture = " ".join(texts(picture_of(case)))
-    met = {hop.host for _, one in drawn(explanation, ()) for hop in one.hops} | {"director"}
+    met = {hop.host for _, one in drawn(explanation) for hop in one.hops} | {"director"}
     addresses = [
         text
         for host in explanation.hosts
@@ -163,28 +162,6 @@ def test_title_and_description_tell_the_ways_to_those_who_do_not_see() -> None:
     ways = description.text or ""
     assert "Packet 4, HTTP request, goes by client, director, server3." in ways
     assert "Packet 5, HTTP reply, goes by server3, router, client." in ways
-
-
-def test_the_packets_to_draw_can_be_chosen() -> None:
-    explanation = told("fullnat-toa-tcp-False")
-    found = texts(svg(explanation, packets=[1]))
-    assert "request: packet 1, SYN" in found
-    assert "taken out" in found
-    assert all(not text.startswith("reply: packet") for text in found)
-
-
-def test_many_packets_have_a_card_each_and_say_whose_it_is() -> None:
-    explanation = told("fullnat-toa-tcp-False")
-    picture = svg(explanation, packets=range(1, 9))
-    cards = boxes_with(picture, rx="4")
-    assert len(cards) == 8 * 3
-    assert [pair for pair in combinations(cards, 2) if overlap(*pair)] == []
-    assert {journey.title for journey in explanation.journeys} <= set(texts(picture))
-
-
-def test_a_packet_that_is_not_there_is_refused() -> None:
-    with pytest.raises(UsageError, match="packet 9: there are packets 1 to 8"):
-        svg(told("nat-tcp-False"), packets=[9])
 
 
 def test_texts_are_escaped() -> None:
