@@ -315,7 +315,8 @@ def test_a_scheduler_that_cannot_be_made_is_the_error_of_the_start() -> None:
 
 def test_engines_that_hang_before_they_begin_are_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conversation_module, "SILENT_S", 0.5)
-    monkeypatch.setattr(conversation_module, "LOOK_S", 0.05, raising=False)
+    monkeypatch.setattr(conversation_module, "LOOK_S", 0.05)
+    monkeypatch.setattr(engines_module, "DEATHS", 2)
 
     async def scenario(talk: Conversation, _: Owner) -> None:
         with pytest.raises(EngineError, match="by SIGKILL"):
@@ -328,6 +329,7 @@ def test_a_stop_while_a_start_waits_for_a_hanging_engine_is_heeded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(engines_module, "FAREWELL_S", 0.1)
+    monkeypatch.setattr(conversation_module, "LOOK_S", 0.05)
 
     async def scenario(talk: Conversation, owner: Owner) -> None:
         owner.is_stopped = True

@@ -84,6 +84,16 @@ def lives(process: int) -> bool:
     return state != "Z"
 
 
+def _wait_briefly_for_what_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a stop wait briefly for what never comes while the process that forks hangs."""
+    for module, name in (
+        (engines_module, "FAREWELL_S"),
+        (engines_module, "KILLED_S"),
+        (forker_module, "CLOSE_S"),
+    ):
+        monkeypatch.setattr(module, name, 0.2)
+
+
 def test_an_engine_begins_and_answers() -> None:
     async def scenario(pool: Pool) -> None:
         await until(lambda: pool.heard)
@@ -209,12 +219,7 @@ def test_a_process_that_forks_and_has_no_descriptor_left_says_so() -> None:
 def test_a_stop_comes_to_its_end_though_the_process_that_forks_hangs(
     monkeypatch: pytest.MonkeyPatch, *, killed: bool
 ) -> None:
-    for module, name in (
-        (engines_module, "FAREWELL_S"),
-        (engines_module, "KILLED_S"),
-        (forker_module, "CLOSE_S"),
-    ):
-        monkeypatch.setattr(module, name, 0.2)
+    _wait_briefly_for_what_hangs(monkeypatch)
 
     async def scenario(pool: Pool) -> None:
         os.kill(pool.forker._process, signal.SIGSTOP)
@@ -228,8 +233,7 @@ def test_a_stop_comes_to_its_end_though_the_process_that_forks_hangs(
 def test_without_news_from_the_process_that_forks_engines_are_given_up(
     monkeypatch: pytest.MonkeyPatch, *, killed: bool
 ) -> None:
-    monkeypatch.setattr(engines_module, "KILLED_S", 0.2)
-    monkeypatch.setattr(forker_module, "CLOSE_S", 0.2)
+    _wait_briefly_for_what_hangs(monkeypatch)
 
     async def scenario(pool: Pool) -> None:
         await until(lambda: pool.heard)
