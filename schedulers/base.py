@@ -193,8 +193,12 @@ class Scheduler(ABC):
 
     def start(self, servers: Sequence[Server]) -> None:
         """Take over a service that has servers already, newest first; called before all else."""
-        for _ in self.starting(servers):
-            pass
+        if type(self).start is Scheduler.start:
+            for _ in self.starting(servers):
+                pass
+        else:  # called by the one that overrides it, which `starting` calls
+            for server in reversed(servers):
+                self.add(server)
 
     def starting(self, servers: Sequence[Server]) -> Iterator[None]:
         """Do so step by step. Between two steps packets may be handled, by the scheduler before.

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 import schedulers
-from schedulers.base import Server
+from schedulers.base import Flow, Scheduler, Server
 from tests.unit.schedulers.farm import Farm
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 BUILT_IN = ["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "mh", "fo", "ovf"]
 EVERY = pytest.mark.parametrize("name", BUILT_IN)
@@ -80,3 +85,20 @@ def test_who_is_overloaded_is_not_picked_until_relieved(name: str, flags: list[s
     farm.relieve("A")
     farm.relieve("B")
     assert farm.pick() in {"A", "B"}
+
+
+@EVERY
+def test_one_that_overrides_start_may_call_the_start_that_it_overrides(name: str) -> None:
+    kind, taken_over = schedulers.load(name), []
+
+    def start(self: Scheduler, servers: Sequence[Server]) -> None:
+        kind.start(self, servers)
+        taken_over.append(len(servers))
+
+    servers = [Server(bytes((10, 0, 0, number)), 80, weight=number) for number in (1, 2, 3)]
+    plain, own = kind(), type("Own", (kind,), {"start": start})()
+    plain.start(servers)
+    list(own.starting(servers))
+    assert taken_over == [3]
+    flows = [Flow(bytes((client,) * 4), client, bytes(4), 80) for client in range(20)]
+    assert [own.pick(each, 0.0) for each in flows] == [plain.pick(each, 0.0) for each in flows]
