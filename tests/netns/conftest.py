@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.netns.io.hosts import MTU, built
-from tests.netns.quick_start import quick_starts
 from tests.netns.traffic.site import FAMILIES
+from tests.quick_start import quick_starts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _quick_starts() -> Iterator[None]:
     """Start lvsd without loading it each time."""
-    with quick_starts():
+    with quick_starts(at_once=True):
         yield
 
 

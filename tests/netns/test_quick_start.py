@@ -66,6 +66,14 @@ def test_a_command_says_and_returns_the_same_when_started_afresh(
     assert (quickly[:3], quickly[3], afresh[3]) == (afresh[:3], True, False)
 
 
+def test_a_program_runs_the_same_when_started_afresh() -> None:
+    text = "import sys; print(__name__, sys.argv[1:], file=sys.stderr); sys.exit(7)"
+    quickly = run([sys.executable, "-m", "tests.program", text, "a", "b"], cwd=Path.cwd())
+    afresh = run([sys.executable, "-c", text, "a", "b"])
+    assert quickly == (*afresh[:3], True)
+    assert afresh == (7, "", "__main__ ['a', 'b']\n", False)
+
+
 def test_what_is_inherited_and_what_is_asked_for_are_there() -> None:
     with Lab(name="lvsd-quick", servers=1) as lab, running(lab, both(lab, 80, 8080)) as site:
         process = site.daemon.process

@@ -14,8 +14,10 @@ import pytest
 
 from lvsd import log
 from lvsd.lab.wait import PATIENCE
+from tests.quick_start import AT_LOADING
 
 ROOT = Path(__file__).parents[2]
+RUN = (sys.executable, "-m", "tests.program")
 
 PROGRAM = """
 import logging, sys, structlog
@@ -33,12 +35,18 @@ except ValueError as error:
 """
 
 
+def plain() -> dict[str, str]:
+    """Return an environment that says nothing of how to log."""
+    needed = ("PATH", *AT_LOADING)
+    return {key: value for key, value in os.environ.items() if key.startswith(needed)}
+
+
 def run(level: str, format_: str, **environ: str) -> list[str]:
     """Return the lines that the program logs to a pipe."""
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, level, format_],
+        [*RUN, PROGRAM, level, format_],
         cwd=ROOT,
-        env={"PATH": os.environ["PATH"], **environ},
+        env=plain() | environ,
         capture_output=True,
         text=True,
         check=True,
@@ -53,9 +61,9 @@ def run_on_terminal(**environ: str) -> str:
     leader, follower = pty.openpty()
     try:
         subprocess.run(
-            [sys.executable, "-c", PROGRAM, "info", "auto"],
+            [*RUN, PROGRAM, "info", "auto"],
             cwd=ROOT,
-            env={"PATH": os.environ["PATH"], "TERM": "xterm", **environ},
+            env=plain() | {"TERM": "xterm"} | environ,
             stderr=follower,
             check=True,
             timeout=60 * PATIENCE,
@@ -139,7 +147,7 @@ def test_what_would_turn_or_overwrite_a_line_is_escaped(format_: str) -> None:
     program = PROGRAM.partition("logger.debug")[0]
     program += 'logger.info("a\\x1b[2Jb", link="e\\u202eth", more="x \\x9b\\u2066")\n'
     done = subprocess.run(
-        [sys.executable, "-c", program, "info", format_],
+        [*RUN, program, "info", format_],
         cwd=ROOT,
         capture_output=True,
         text=True,

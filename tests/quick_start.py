@@ -1,7 +1,7 @@
 """Start ``python -m lvsd`` without loading Python and lvsd's modules anew each time.
 
 That takes three quarters of the processor time of a start, and tests start lvsd hundreds of times.
-So a process that has loaded all of it (`tests.netns.quick_start_server`) forks for each start. What
+So a process that has loaded all of it (`tests.quick_start_server`) forks for each start. What
 comes of it is a child of the test's own process, in the namespace, with the environment and the
 streams that were asked for, and runs ``lvsd/__main__.py``; `Popen` treats it as any other.
 
@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-MODULES: Final = ("lvsd", "lvsd.control.lvsadm")
+MODULES: Final = ("lvsd", "lvsd.control.lvsadm", "tests.program")
 """What is run quickly, after ``python -m``."""
 
 MAX_BYTES: Final = 1 << 17
@@ -40,17 +40,22 @@ OWN_WAY: Final = signature(subprocess.Popen._execute_child)  # type: ignore[attr
 PLAIN: Final = {"preexec_fn": None, "pass_fds": (), "shell": False, "gid": None, "gids": None}
 PLAIN_TOO: Final = {"uid": None, "umask": -1, "executable": None, "process_group": -1}
 LIMITS: Final = [each for each in dir(resource) if each.startswith("RLIMIT_")]
-_AT_LOADING: Final = ("PYTHON", "LVSD_", "LANG", "LC_", "TZ", "LD_")
+AT_LOADING: Final = ("PYTHON", "LVSD_", "LANG", "LC_", "TZ", "LD_")
 """How the names of variables begin that count when Python or a module is loaded."""
 
 
 @contextmanager
-def quick_starts() -> Iterator[None]:
-    """Have lvsd start quickly inside the block."""
+def quick_starts(*, at_once: bool) -> Iterator[None]:
+    """Have lvsd start quickly inside the block.
+
+    ``at_once``: begin to load now, not at the first start, and in the network namespace of now.
+    """
     if os.environ.get("LVSD_TEST_FRESH_STARTS") == "1" or not _is_known():
         yield
         return
     server = _Server()
+    if at_once:
+        server.begin()
     own = subprocess.Popen._execute_child  # type: ignore[attr-defined]
 
     def execute(popen: subprocess.Popen[Any], *given: Any) -> None:
@@ -100,21 +105,25 @@ def _is_plain(asked: Mapping[str, Any], argv: Sequence[str]) -> bool:
         and argv[2] in MODULES
         and all(asked[name] == value for name, value in (PLAIN | PLAIN_TOO).items())
         and asked["close_fds"]
-        and asked["cwd"] is None
+        and (asked["cwd"] is None or os.fspath(asked["cwd"]) == os.getcwd())  # noqa: PTH109 - quick
     )
 
 
 class _Server:
-    """The process that forks. It begins now, in the namespace of now, and loads meanwhile."""
+    """The process that forks, as one that inherits what this thread has now."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._began = _surroundings()
         self._environment = _at_loading(os.environ)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def begin(self) -> None:
+        """Have the process begin, and load while this one goes on."""
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.netns.quick_start_server", str(theirs.fileno())],
+                [sys.executable, "-m", "tests.quick_start_server", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
             )
@@ -137,6 +146,8 @@ class _Server:
     ) -> int:
         """Have a process run a module with arguments; return its id."""
         with self._lock:
+            if self._process is None:
+                self.begin()
             network = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
             try:
                 request = pickle.dumps((argv, environment, new_session))
@@ -150,12 +161,13 @@ class _Server:
 
     def close(self) -> None:
         """End the process; what it started stays."""
-        self._socket.close()
-        self._process.wait()
+        if self._process is not None:
+            self._socket.close()
+            self._process.wait()
 
 
 def _at_loading(environment: Mapping[str, str]) -> dict[str, str]:
-    return {key: value for key, value in environment.items() if key.startswith(_AT_LOADING)}
+    return {key: value for key, value in environment.items() if key.startswith(AT_LOADING)}
 
 
 def _surroundings() -> list[object]:

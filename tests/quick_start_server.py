@@ -1,4 +1,4 @@
-"""What forks for `tests.netns.quick_start`: all of lvsd loaded, and a fork for each start.
+"""What forks for `tests.quick_start`: all of lvsd loaded, and a fork for each start.
 
 What it forks are children of its parent, the test's process, which waits for them as for others.
 """
@@ -16,7 +16,7 @@ import sys
 from importlib import import_module
 from typing import Any, Final, TextIO
 
-from tests.netns.quick_start import MAX_BYTES, MODULES
+from tests.quick_start import MAX_BYTES, MODULES
 
 LOADED: Final = (
     "encodings.ascii",
@@ -77,7 +77,7 @@ def load() -> None:
     _pyroute2()
     marshal()
     for name in MODULES[1:]:  # loaded anew as __main__
-        del sys.modules[name]
+        sys.modules.pop(name, None)
     gc.collect()
     gc.freeze()
 
@@ -126,7 +126,8 @@ def become(
     *streams, network = descriptors
     for number, descriptor in enumerate(streams):
         os.dup2(descriptor, number)
-    if _libc.setns(network, _CLONE_NEWNET):
+    is_here = os.path.samestat(os.fstat(network), os.stat("/proc/self/ns/net"))  # noqa: PTH116
+    if not is_here and _libc.setns(network, _CLONE_NEWNET):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
     for descriptor in descriptors:
