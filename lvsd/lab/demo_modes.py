@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from lvsd.explain.dissect import dissect
 from lvsd.explain.output.lines import lines
 from lvsd.lab import capture, modes, show
-from lvsd.lab.counters import Count, count
 from lvsd.lab.rules import InTurn
 
 if TYPE_CHECKING:
     from lvsd.lab.modes import Mode
     from lvsd.lab.programs import Daemon
     from lvsd.lab.stage import Stage
+    from lvsd.net.links import Counts
 
 TRIAL = InTurn("wrr", "in turn, as often as the weight says", weighted=True, count=60)
 KEYS = ("forward", "tunnel", "local_addresses")
@@ -62,12 +62,12 @@ class ModeDemo:
             self._one_packet()
         return problems
 
-    def _crossed(self) -> dict[str, Count]:
+    def _crossed(self) -> dict[str, Counts]:
         """Return what has crossed the interfaces in the client's network, by host."""
         hosts = ("director", "router") if self.mode.bypasses else ("director",)
-        return {host: count(self.stage.lab.host(host), FRONT) for host in hosts}
+        return {host: self.stage.lab.host(host).crossed(FRONT) for host in hosts}
 
-    def _judge_way(self, crossed: dict[str, Count], requests: int) -> list[str]:
+    def _judge_way(self, crossed: dict[str, Counts], requests: int) -> list[str]:
         """Tell the way of the replies; return what is wrong with it.
 
         Each request gets more than one packet back. What an interface sends beside replies, ARP

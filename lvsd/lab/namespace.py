@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from lvsd.errors import KernelError
 from lvsd.lab.wait import PATIENCE
+from lvsd.net import links
+from lvsd.net.kernel import talking
 from lvsd.net.namespaces import entered
 
 if TYPE_CHECKING:
@@ -101,6 +103,11 @@ class Namespace:
             process = subprocess.Popen(argv, **(defaults | options))
         self.processes.append(process)
         return process
+
+    def crossed(self, interface: str) -> links.Counts:
+        """Return what has crossed an interface since it was made. Raise KernelError without it."""
+        with self.entered(), talking() as kernel:
+            return links.counts(kernel, interface)
 
     def python(self, code: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run Python code by the interpreter that runs us, as `run` does."""

@@ -7,10 +7,7 @@ and IPv6 alike. `lvsd` itself is started by `lvsd.lab.director`.
 
 from __future__ import annotations
 
-import hashlib
 import random
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,15 +15,13 @@ from lvsd.lab.director import Daemon, lvsd
 from lvsd.lab.program import Program, find, start, wait_for_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from lvsd.lab.namespace import Namespace
 
 __all__ = [
     "Daemon",
-    "Payload",
     "Program",
-    "dnsmasq",
     "haproxy",
     "iperf3",
     "lvsd",
@@ -43,7 +38,6 @@ BLOCK_BYTES = 1_000_000
 """Of which this much is random: a lab of which nobody asks for the file is not kept waiting."""
 
 WEB_PORTS = (80, 8080)
-DNS_PORT = 53
 IPERF_PORT = 5201
 
 NGINX_STREAM_MODULES = (
@@ -52,47 +46,19 @@ NGINX_STREAM_MODULES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Payload:
-    """The file that every nginx of a lab serves as /file."""
+def payload(namespace: Namespace) -> Path:
+    """Return the file that every nginx of a lab serves as /file; make it if need be.
 
-    path: Path
-
-    @property
-    def sha256(self) -> str:
-        """The SHA-256 of what is in it, in hexadecimal."""
-        return _digest()
-
-
-def payload(namespace: Namespace) -> Payload:
-    """Return the lab's file, `FILE_BYTES` long and the same for all; make it if need be."""
+    It is `FILE_BYTES` long and the same for all: blocks that are numbered, so that none can stand
+    for another, and else alike and random.
+    """
     path = namespace.directory.parent / "file"
     if not path.exists():
+        block = random.Random("lvsd").randbytes(BLOCK_BYTES - 8)  # noqa: S311 - no secret
         with path.open("wb") as file:
-            file.writelines(_content())
-    return Payload(path)
-
-
-def _content() -> Iterator[bytes]:
-    """Yield the file in blocks: numbered, so that none can stand for another, else alike."""
-    block = _block()
-    for number in range(FILE_BYTES // BLOCK_BYTES):
-        yield number.to_bytes(8, "big")
-        yield block
-
-
-@cache
-def _block() -> bytes:
-    """Return what is in every block but for its number: random, the same bytes each time."""
-    return random.Random("lvsd").randbytes(BLOCK_BYTES - 8)  # noqa: S311 - no secret
-
-
-@cache
-def _digest() -> str:
-    digest = hashlib.sha256()
-    for part in _content():
-        digest.update(part)
-    return digest.hexdigest()
+            for number in range(FILE_BYTES // BLOCK_BYTES):
+                file.write(number.to_bytes(8, "big") + block)
+    return path
 
 
 def nginx(
@@ -121,7 +87,7 @@ def nginx(
         server {{
             {listen}
             location = / {{ return 200 "{namespace.host} $remote_addr\\n"; }}
-            location = /file {{ alias {served.path}; }}
+            location = /file {{ alias {served}; }}
             location /upload/ {{ root {directory}; dav_methods PUT; }}
         }}"""
     body = f"http {{ {_nginx_temporary(directory)} {http}\n}}"
@@ -137,41 +103,6 @@ def iperf3(namespace: Namespace, port: int = IPERF_PORT) -> Program:
     """Start an iperf3 server, TCP and UDP, one test at a time."""
     program = start(namespace, ["iperf3", "--server", "--port", str(port)], "iperf3")
     wait_for_port(program, port)
-    return program
-
-
-def dnsmasq(namespace: Namespace, port: int = DNS_PORT) -> Program:
-    """Start a DNS server for UDP and TCP.
-
-    ``who.lab`` has a TXT record with the host's name, and A and AAAA records with its
-    addresses: the answer says which server gave it. ``big.lab`` has 30 TXT records, too much
-    for one UDP answer of 512 bytes.
-    """
-    host, addresses = namespace.host, namespace.addresses
-    big = [f"--txt-record=big.lab,{host}-{number:02}-{'x' * 80}" for number in range(30)]
-    program = start(
-        namespace,
-        [
-            "dnsmasq",
-            "--keep-in-foreground",
-            "--conf-file=/dev/null",
-            "--no-resolv",
-            "--no-hosts",
-            "--user=root",
-            "--pid-file",
-            "--log-facility=-",
-            "--log-queries",
-            "--edns-packet-max=4096",
-            f"--port={port}",
-            "--local-ttl=0",
-            f"--txt-record=who.lab,{host}",
-            f"--host-record=who.lab,{addresses.v4},{addresses.v6}",
-            *big,
-        ],
-        "dnsmasq",
-    )
-    wait_for_port(program, port)
-    wait_for_port(program, port, protocol="udp")
     return program
 
 

@@ -6,6 +6,7 @@ import errno
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from lvsd.errors import KernelError
 from lvsd.net.kernel import NEW, Request
 
 if TYPE_CHECKING:
@@ -45,10 +46,13 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Packets that an interface has received and sent since it was made."""
+    """Packets that an interface has received and sent, ARP and the like among them."""
 
     received: int
     sent: int
+
+    def __sub__(self, before: Counts) -> Counts:
+        return Counts(self.received - before.received, self.sent - before.sent)
 
 
 def every(kernel: Kernel) -> tuple[Link, ...]:
@@ -62,11 +66,13 @@ def find(kernel: Kernel, name: str) -> Link | None:
     return None if message is None else made(message)
 
 
-def counts(kernel: Kernel, name: str) -> Counts | None:
-    """Return what has crossed an interface, None without it. Raise KernelError."""
+def counts(kernel: Kernel, name: str) -> Counts:
+    """Return what has crossed an interface since it was made. Raise KernelError without it."""
     message = _message(kernel, name)
     if message is None:
-        return None
+        raise KernelError(
+            f"count packets at {name}", "there is no such interface", "see `ip link` there"
+        )
     counted = message.get_attr("IFLA_STATS64")
     return Counts(counted["rx_packets"], counted["tx_packets"])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +9,8 @@ import pytest
 from lvsd.errors import KernelError
 from lvsd.lab import Lab, program, programs, settings, sockets
 from lvsd.lab.wait import PATIENCE
+from tests.netns.modes.site import sha256
+from tests.netns.name_server import dnsmasq
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,11 +51,11 @@ def test_nginx_serves_the_lab_s_file(lab: Lab, web: Namespace) -> None:
     lab.client.run(["curl", "-sS", "-o", target, url(web, "v4", "/file")])
 
     assert target.stat().st_size == programs.FILE_BYTES
-    assert hashlib.sha256(target.read_bytes()).hexdigest() == programs.payload(web).sha256
+    assert sha256(target) == sha256(programs.payload(web))
 
 
 def test_nginx_keeps_what_is_uploaded(lab: Lab, web: Namespace) -> None:
-    sent = programs.payload(web).path
+    sent = programs.payload(web)
 
     lab.client.run(["curl", "-sS", "--fail", "-T", sent, url(web, "v6", "/upload/x")])
 
@@ -84,7 +85,7 @@ def test_the_kernel_answers_who_listens_as_its_files_do(
     lab: Lab, protocol: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = lab.servers[1]
-    running = programs.dnsmasq(server, 5353)
+    running = dnsmasq(server, 5353)
     try:
         with server.entered():
             asked, listed = sockets.waiting(protocol), sockets.listed(protocol)
@@ -103,7 +104,7 @@ def test_the_kernel_answers_who_listens_as_its_files_do(
 @pytest.mark.parametrize("family", FAMILIES)
 def test_dnsmasq_says_who_it_is(lab: Lab, family: str, transport: str) -> None:
     server = lab.servers[1]
-    running = programs.dnsmasq(server)
+    running = dnsmasq(server)
     try:
         at = f"@{getattr(server.addresses, family)}"
         dig = ["dig", "+short", f"+timeout={30 * PATIENCE:g}", transport, at, "who.lab"]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lvsd.lab import Lab
-from lvsd.lab.counters import count
 from lvsd.lab.plan import WAYS
 
 if TYPE_CHECKING:
@@ -49,6 +48,16 @@ def test_a_switch_forgets_nobody_while_a_lab_stands(mixed: Lab) -> None:
 
     bridges = [link["linkinfo"]["info_data"] for link in json.loads(listed)]
     assert {bridge["ageing_time"] for bridge in bridges} == {24 * 3600 * 100}
+
+
+def test_only_a_hosts_first_ipv6_address_is_used_unasked(mixed: Lab) -> None:
+    listed = mixed.client.run(["ip", "-j", "-6", "address", "show", "eth0"])
+
+    (interface,) = json.loads(listed.stdout)
+    found = [each for each in interface["addr_info"] if each["scope"] == "global"]
+    unasked = [each["local"] for each in found if not each.get("deprecated")]
+    assert unasked == [mixed.client.addresses.v6]
+    assert len(found) == len(mixed.client.sources)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -98,9 +107,9 @@ def test_the_client_gets_its_replies_from_the_servers_gateway(
     target = getattr(server(mixed, way).addresses, family)
     assert reaches(mixed.client, target)  # from now on everybody knows their neighbours
 
-    crossed = {name: count(getattr(mixed, name), "front") for name in ("director", "router")}
+    crossed = {name: getattr(mixed, name).crossed("front") for name in ("director", "router")}
     reaches(mixed.client, target)
-    crossed = {name: count(getattr(mixed, name), "front") - was for name, was in crossed.items()}
+    crossed = {name: getattr(mixed, name).crossed("front") - was for name, was in crossed.items()}
 
     assert crossed["director"].received >= PINGS
     assert [name for name, now in crossed.items() if now.sent >= PINGS] == [gateway]

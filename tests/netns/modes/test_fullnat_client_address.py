@@ -131,7 +131,7 @@ def proxy_nginx(host: Namespace) -> None:
     """Start an nginx that wants the PROXY protocol."""
     config = host.directory / "proxied.conf"
     text = NGINX_CONF.replace("DIR", str(host.directory))
-    config.write_text(text.replace("FILE", str(programs.payload(host).path)), "utf-8")
+    config.write_text(text.replace("FILE", str(programs.payload(host))), "utf-8")
     (host.directory / "upload").mkdir()
     argv: list[str | Path] = ["nginx", "-e", "stderr", "-p", host.directory, "-c", config]
     program.wait_for_port(program.start(host, argv, "proxied"), 8443)
@@ -245,11 +245,11 @@ def test_twenty_megabytes_go_up_and_down_behind_a_proxy_header(
     upload, page = (site.url(family, PROXIED, path) for path in (f"/upload/{family}", "/file"))
 
     with lossy(site.lab.router, loss_percent):
-        client.run(["curl", "-sS", "--fail", "-T", sent.path, upload])
+        client.run(["curl", "-sS", "--fail", "-T", sent, upload])
         client.run(["curl", "-sS", "--fail", "-o", down, page])
 
-    assert sha256(programs.uploaded(site.lab.servers[2], family)) == sent.sha256
-    assert sha256(down) == sent.sha256
+    assert sha256(programs.uploaded(site.lab.servers[2], family)) == sha256(sent)
+    assert sha256(down) == sha256(sent)
 
 
 def test_a_server_that_speaks_first_has_the_proxy_header_before(site: Site, family: Family) -> None:

@@ -45,9 +45,9 @@ def test_twenty_megabytes_go_up_under_loss(site: Site, family: Family) -> None:
 
     with lossy(site.lab.router, LOSS_PERCENT):
         target = site.url(family, WEB, f"/upload/{family}")
-        client.run(["curl", "-sS", "--fail", "-T", sent.path, target])
+        client.run(["curl", "-sS", "--fail", "-T", sent, target])
 
-    assert sha256(programs.uploaded(server, family)) == sent.sha256
+    assert sha256(programs.uploaded(server, family)) == sha256(sent)
     assert counter(client, "TcpExtTCPSackRecovery") > before
 
 
@@ -60,7 +60,7 @@ def test_twenty_megabytes_come_down_under_loss(site: Site, family: Family) -> No
         url = site.url(family, WEB, "/file")
         client.run(["curl", "-sS", "--fail", "-o", target, url])
 
-    assert sha256(target) == programs.payload(client).sha256
+    assert sha256(target) == sha256(programs.payload(client))
     assert counter(server, "TcpExtTCPSackRecovery") > before
 
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lvsd.lab import Lab, programs, real_server
+from lvsd.lab import Lab, real_server
 from lvsd.lab.wait import PATIENCE, until
 from tests.netns.modes.site import assert_in_turn, forwarded, reached
+from tests.netns.name_server import dnsmasq
 from tests.netns.traffic.site import running
 from tests.netns.traffic.sockets import MAX_DATAGRAM, udp, udp_echo
 
@@ -46,7 +47,7 @@ def site() -> Iterator[Site]:
         for server in lab.servers:
             way = server.way
             real_server.up(server, lab.vip)
-            programs.dnsmasq(server, MAPPED.get(way, NAMES[way]))
+            dnsmasq(server, MAPPED.get(way, NAMES[way]))
             # On a virtual address, so that answers come from there; else on all of the server's.
             virtual = (f"::ffff:{lab.vip.v4}", lab.vip.v6)
             for address in virtual if way in {"dr", "tun"} else ("::",):

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lvsd.lab import Lab, programs, real_server
-from lvsd.lab.counters import count
 from tests.netns.modes.site import (
     MAPPED,
     assert_in_turn,
@@ -125,11 +124,11 @@ def test_twenty_megabytes_go_up_unharmed(site: Site, case: Case, family: Family)
     sent = programs.payload(site.lab.client)
     target = site.url(family, case.port, f"/upload/{name}")
 
-    site.lab.client.run(["curl", "-sS", "--fail", "-T", sent.path, target])
+    site.lab.client.run(["curl", "-sS", "--fail", "-T", sent, target])
 
     kept = [programs.uploaded(server, name) for server in case.reached(site.lab)]
     [found] = [path for path in kept if path.exists()]
-    assert sha256(found) == sent.sha256
+    assert sha256(found) == sha256(sent)
 
 
 def test_two_hundred_connections_at_once_are_all_answered(
@@ -148,14 +147,14 @@ def test_twenty_megabytes_come_down_past_the_director_or_through_it(
     client, director = site.lab.client, site.lab.director
     target = client.directory / f"down-{case.port}-{family}"
     from_vip = f"outbound and src host {site.vip(family)}"
-    before = {name: count(director, name) for name in ("front", "back")}
+    before = {name: director.crossed(name) for name in ("front", "back")}
 
     with overheard(director, "front", from_vip) as replies:
         url = site.url(family, case.port, "/file")
         client.run(["curl", "-sS", "--fail", "-o", target, url])
 
-    assert sha256(target) == programs.payload(client).sha256
-    front, back = (count(director, name) - before[name] for name in ("front", "back"))
+    assert sha256(target) == sha256(programs.payload(client))
+    front, back = (director.crossed(name) - before[name] for name in ("front", "back"))
     assert front.received > 20  # the client's acknowledgements, each for many segments
     assert back.sent > 20
     if case.way in BYPASSING:

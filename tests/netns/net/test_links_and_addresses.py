@@ -109,7 +109,8 @@ def test_a_thousand_requests_are_more_than_one_datagram(pair: Pair) -> None:
 
 def test_an_interface_that_is_not_there_is_none(pair: Pair) -> None:
     assert links.find(pair.kernel, "nonesuch") is None
-    assert links.counts(pair.kernel, "nonesuch") is None
+    with pytest.raises(KernelError, match="no such interface"):
+        links.counts(pair.kernel, "nonesuch")
 
 
 def test_what_the_kernel_has_no_kind_of_is_refused_by_name(pair: Pair) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lvsd.lab import programs
 from lvsd.lab.wait import PATIENCE
+from tests.netns.name_server import dnsmasq
 from tests.netns.traffic.site import both, running
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ SOURCE_PORTS = itertools.count(20001)
 def site(lab: Lab) -> Iterator[Site]:
     """Serve names over UDP and TCP, on a mapped port."""
     for server in lab.servers:
-        programs.dnsmasq(server, 5353)
+        dnsmasq(server, 5353)
     with running(lab, both(lab, 53, 5353, protocol="udp"), both(lab, 53, 5353)) as site:
         yield site
 

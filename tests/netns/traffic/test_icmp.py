@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import socket
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import pytest
 
 from lvsd.lab import Lab, programs
 from lvsd.lab.wait import until
+from tests.netns.modes.site import sha256
 from tests.netns.traffic.icmp_errors import IcmpError, error, probing
 from tests.netns.traffic.site import PATIENCE_S, both, of, running
 from tests.netns.traffic.sockets import opened, udp_echoes
@@ -171,10 +171,9 @@ def test_an_upload_finds_the_mtu_and_arrives(narrow_site: Site, family: Family) 
     name = f"narrow-{family}"
 
     target = narrow_site.url(family, WEB, f"/upload/{name}")
-    client.run(["curl", "-sS", "--fail", "-T", sent.path, target])
+    client.run(["curl", "-sS", "--fail", "-T", sent, target])
 
-    kept = programs.uploaded(server, name).read_bytes()
-    assert hashlib.sha256(kept).hexdigest() == sent.sha256
+    assert sha256(programs.uploaded(server, name)) == sha256(sent)
     assert narrow_site.drops["too_big"] > before
 
 
@@ -189,7 +188,7 @@ def test_a_download_over_a_narrow_way_to_the_client_arrives(
     url = narrow_site.url(family, WEB, "/file")
     client.run(["curl", "-sS", "--fail", "--interface", source, "-o", target, url])
 
-    assert hashlib.sha256(target.read_bytes()).hexdigest() == programs.payload(client).sha256
+    assert sha256(target) == sha256(programs.payload(client))
 
 
 def test_a_link_that_becomes_narrow_is_noticed_while_running(family: Family) -> None:

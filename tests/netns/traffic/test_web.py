@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from typing import TYPE_CHECKING
 
 import pytest
 
 from lvsd.lab import programs
+from tests.netns.modes.site import sha256
 from tests.netns.traffic.crowd import crowd
 from tests.netns.traffic.site import both, running
 
@@ -42,7 +42,7 @@ def test_twenty_megabytes_come_down_unharmed(site: Site, family: Family) -> None
     client.run(["curl", "-sS", "--fail", "-o", target, site.url(family, path="/file")])
 
     assert target.stat().st_size == programs.FILE_BYTES
-    assert hashlib.sha256(target.read_bytes()).hexdigest() == programs.payload(client).sha256
+    assert sha256(target) == sha256(programs.payload(client))
 
 
 def test_twenty_megabytes_go_up_unharmed(site: Site, family: Family) -> None:
@@ -50,11 +50,11 @@ def test_twenty_megabytes_go_up_unharmed(site: Site, family: Family) -> None:
     sent = programs.payload(site.lab.client)
     target = site.url(family, path=f"/upload/{name}")
 
-    site.lab.client.run(["curl", "-sS", "--fail", "-T", sent.path, target])
+    site.lab.client.run(["curl", "-sS", "--fail", "-T", sent, target])
 
     kept = [programs.uploaded(server, name) for server in site.lab.servers]
     [found] = [path for path in kept if path.exists()]
-    assert hashlib.sha256(found.read_bytes()).hexdigest() == sent.sha256
+    assert sha256(found) == sha256(sent)
 
 
 def test_requests_of_one_connection_stay_with_one_server(site: Site, family: Family) -> None:
