@@ -14,7 +14,7 @@ from statistics import median
 from typing import TYPE_CHECKING, TypeAlias
 
 from bench.report import Table, count
-from lvsd.lab import programs
+from lvsd.lab import programs, settings
 from lvsd.lab.director import lvsd
 from lvsd.lab.lab import Lab
 
@@ -57,12 +57,12 @@ class Measure:
 
 def keep_alive(client: Namespace, way: Way) -> float:
     """Return HTTP requests per second over connections that stay open."""
-    return _wrk(client, way)
+    return requests_per_s(client, way.address, way.web)
 
 
 def per_connection(client: Namespace, way: Way) -> float:
     """Return HTTP requests per second with a TCP connection each."""
-    return _wrk(client, way, "-H", "Connection: close")
+    return requests_per_s(client, way.address, way.web, options=("-H", "Connection: close"))
 
 
 def stream(client: Namespace, way: Way) -> float:
@@ -121,20 +121,11 @@ def _start(lab: Lab) -> Sequence[Way]:
     programs.haproxy(lab.director, HAPROXY_STREAM, [f"{rip}:{STREAM}"])
     programs.nginx_stream(lab.director, NGINX_WEB, [f"{rip}:{WEB}"])
     programs.nginx_stream(lab.director, NGINX_STREAM, [f"{rip}:{STREAM}"])
-    services = "\n".join(
-        f"""
-        [[service]]
-        name = "port-{port}"
-        address = "{vip}:{port}"
-        protocol = "tcp"
-        scheduler = "wlc"
-
-          [[service.server]]
-          address = "{rip}:{port}"
-        """
+    services = [
+        settings.Service(f"port-{port}", f"{vip}:{port}", (settings.RealServer(f"{rip}:{port}"),))
         for port in (WEB, STREAM)
-    )
-    lvsd(lab.director, services)
+    ]
+    lvsd(lab.director, settings.toml(services, lab.director.directory / "lvsd.sock"))
     return (
         Way("direct", rip, DIRECT_WEB, DIRECT_STREAM),
         Way("lvsd", vip, WEB, STREAM),
@@ -143,13 +134,16 @@ def _start(lab: Lab) -> Sequence[Way]:
     )
 
 
-def _wrk(client: Namespace, way: Way, *options: str) -> float:
-    url = f"http://{way.address}:{way.web}/"
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}", *options, url]
+def requests_per_s(
+    client: Namespace, address: str, port: int, seconds: int = SECONDS, options: Sequence[str] = ()
+) -> float:
+    """Return what wrk gets through by `CONNECTIONS` connections. Raise RuntimeError."""
+    url = f"http://{address}:{port}/"
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}", *options, url]
     output = client.run(command).stdout
     match = re.search(r"Requests/sec:\s+([\d.]+)", output)
     if match is None or "Socket errors" in output:
-        raise RuntimeError(f"{way.name}: {output}")
+        raise RuntimeError(f"{url}: {output}")
     return float(match[1])
 
 

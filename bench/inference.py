@@ -42,9 +42,7 @@ def geometric_mean_ratio(benchmarks: Sequence[Rounds]) -> float:
     return exp(fmean(log(ratio_of_medians(rounds)) for rounds in benchmarks))
 
 
-def interval(
-    benchmarks: Sequence[Rounds], resamples: int = RESAMPLES, confidence: float = CONFIDENCE
-) -> tuple[float, float]:
+def interval(benchmarks: Sequence[Rounds], resamples: int = RESAMPLES) -> tuple[float, float]:
     """Return the bootstrap interval of `geometric_mean_ratio`; of one benchmark, of its ratio.
 
     All benchmarks have the same rounds, which are drawn together.
@@ -57,7 +55,7 @@ def interval(
         ratios.append(
             geometric_mean_ratio([[rounds[number] for number in drawn] for rounds in benchmarks])
         )
-    return quantile(ratios, (1 - confidence) / 2), quantile(ratios, (1 + confidence) / 2)
+    return quantile(ratios, (1 - CONFIDENCE) / 2), quantile(ratios, (1 + CONFIDENCE) / 2)
 
 
 def log_ratios(rounds: Rounds) -> list[float]:
@@ -107,13 +105,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def fewest_rounds(tests: int, level: float = 1 - CONFIDENCE) -> int:
+def fewest_rounds(tests: int) -> int:
     """Return how many rounds are needed for so many tests to be able to show anything.
 
-    Rounds that all agree have the p-value 2 / 2**rounds; Holm holds the least against level/tests.
+    Rounds that all agree have the p-value 2 / 2**rounds, which Holm takes so many times.
     """
     rounds = 1
-    while tests * 2 / 2**rounds >= level:
+    while tests * 2 / 2**rounds >= 1 - CONFIDENCE:
         rounds += 1
     return rounds
 

@@ -3,8 +3,7 @@
 Bytes are measured as the process's resident memory, in a process of its own, and estimated from
 the sizes that Python reports of a connection's parts; paths are shared and do not count. Both
 include the two keys, the dict and the timer wheel. The connections of a service of any port go to
-50,000 ports, so that a path for each would show. Run as ``python -m bench.memory`` or, into
-docs/performance.md, ``python -m bench memory``.
+50,000 ports, so that a path for each would show.
 """
 
 from __future__ import annotations
@@ -19,8 +18,6 @@ from pathlib import Path
 from sys import getsizeof
 from time import perf_counter
 from typing import TYPE_CHECKING
-
-from rich.console import Console
 
 from bench.loads import NOW, world
 from bench.packets import ADDRESSES_AT, ENDS, L4, build
@@ -163,10 +160,10 @@ def any_port_bytes(version: int, connections: int) -> float:
     return _established_bytes(balancer, _clients(version, port_at=L4[version] + 2), connections)
 
 
-def fullnat_bytes(version: int, connections: int = FULLNAT_CONNECTIONS) -> float:
+def fullnat_bytes(version: int) -> float:
     """Return the resident bytes of an established FULLNAT connection, its translation included."""
     balancer = world(version, TCP, 3, mode="fullnat")
-    return _established_bytes(balancer, _clients(version), connections)
+    return _established_bytes(balancer, _clients(version), FULLNAT_CONNECTIONS)
 
 
 def _established_bytes(balancer: Balancer, clients: Iterator[bytearray], connections: int) -> float:
@@ -237,8 +234,3 @@ def _estimate(table: ConnectionTable) -> float:
     for share in table.shares.opening:
         buckets += sum(map(getsizeof, share.opening._buckets.values()))  # noqa: SLF001
     return sum(map(getsizeof, own)) + (getsizeof(table.by_key) + buckets) / table.count
-
-
-if __name__ == "__main__":
-    for each in tables():
-        each.show(Console())

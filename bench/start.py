@@ -19,13 +19,13 @@ import argparse
 import os
 import resource
 import socket
-import subprocess
 import time
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from lvsd.lab import Lab
+from lvsd.lab.notify import start_and_wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from lvsd.lab.namespace import Namespace
 
 HERE = Path(__file__).parent.parent / ".venv/bin/lvsd"
-PATIENCE_S = 60.0
 VIPS, RIPS = 0x0A400000, 0x0A800000
 """10.64.0.0 and 10.128.0.0, from where addresses are counted up."""
 
@@ -65,31 +64,15 @@ class Taken(NamedTuple):
 
 
 def time_taken(director: Namespace, program: Path, file: Path) -> Taken:
-    """Start lvsd, and stop it. Raise TimeoutError."""
-    with (
-        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told,
-        (director.directory / "lvsd.log").open("w") as log,
-    ):
-        heard = director.directory / "notify"  # no abstract name: those end at the namespace
-        heard.unlink(missing_ok=True)
-        told.bind(str(heard))
-        told.settimeout(PATIENCE_S)
-        before_s = _ended_s()
-        began = time.perf_counter()
-        daemon = director.spawn(
-            ["env", "-u", "PYTHONDONTWRITEBYTECODE", f"NOTIFY_SOCKET={heard}", program, "-c", file],
-            stdout=subprocess.DEVNULL,
-            stderr=log,
-        )
-        try:
-            while b"READY=1" not in told.recv(1 << 12):
-                pass
-            ready_s = time.perf_counter() - began
-            processor_s = sum(map(_processor_s, _tree(daemon.pid)))
-        finally:
-            daemon.terminate()
-            daemon.wait(PATIENCE_S)
-        return Taken(ready_s, processor_s, _ended_s() - before_s)
+    """Start lvsd, and stop it. Raise KernelError when it is not ready in time."""
+    argv: list[str | Path] = ["env", "-u", "PYTHONDONTWRITEBYTECODE", program, "-c", file]
+    before_s = _ended_s()
+    began = time.perf_counter()
+    daemon = start_and_wait(director, argv, "lvsd")
+    ready_s = time.perf_counter() - began
+    processor_s = sum(map(_processor_s, _tree(daemon.process.pid)))
+    daemon.stop()
+    return Taken(ready_s, processor_s, _ended_s() - before_s)
 
 
 def _tree(process: int) -> Iterator[int]:

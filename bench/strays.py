@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import re
 import socket
 import threading
 import time
@@ -20,13 +19,13 @@ from typing import TYPE_CHECKING
 from scapy.layers.inet import ICMP, IP
 from scapy.packet import Raw
 
-from lvsd.lab import Lab, programs
+from bench.end_to_end import WEB, requests_per_s
+from lvsd.lab import Lab, programs, settings
 from lvsd.lab.director import lvsd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CONNECTIONS = 32
 STRANGER = "203.0.113.5"
 TICKS_PER_S = 100
 
@@ -57,17 +56,6 @@ def strays(lab: Lab, rate: int) -> Iterator[None]:
         stop.set()
 
 
-def requests_per_s(lab: Lab, seconds: int) -> float:
-    """Return what 32 connections that stay open get through."""
-    url = f"http://{lab.vip.v4}/"
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}", url]
-    output = lab.client.run(command).stdout
-    match = re.search(r"Requests/sec:\s+([\d.]+)", output)
-    if match is None:
-        raise RuntimeError(output)
-    return float(match[1])
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -78,21 +66,12 @@ def main() -> None:
         programs.nginx(lab.servers[0])
         lab.client.sysctl("net.ipv4.ip_forward", "1")
         lab.director.ip(f"route add default via {lab.client.addresses.v4}")
-        text = f"""[[service]]
-name = "web"
-address = "{lab.vip.v4}:80"
-protocol = "tcp"
-scheduler = "rr"
-[[service.server]]
-address = "{lab.servers[0].addresses.v4}:80"
-"""
-        daemon = lvsd(lab.director, text)
-        try:
-            before = requests_per_s(lab, options.seconds)
-            with strays(lab, options.rate):
-                beside = requests_per_s(lab, options.seconds)
-        finally:
-            daemon.stop()
+        server = settings.RealServer(f"{lab.servers[0].addresses.v4}:{WEB}")
+        web = settings.Service("web", f"{lab.vip.v4}:{WEB}", (server,), scheduler="rr")
+        lvsd(lab.director, settings.toml([web], lab.director.directory / "lvsd.sock"))
+        before = requests_per_s(lab.client, lab.vip.v4, WEB, options.seconds)
+        with strays(lab, options.rate):
+            beside = requests_per_s(lab.client, lab.vip.v4, WEB, options.seconds)
     print(f"{before:,.0f} requests/s; beside {options.rate:,} strays a second {beside:,.0f}")
 
 

@@ -13,26 +13,22 @@ if TYPE_CHECKING:
 
     from schedulers.base import Flow, Scheduler
 
-NETWORKS: Final = {
-    4: int(ipaddress.IPv4Address("10.0.0.0")),
-    6: int(ipaddress.IPv6Address("2001:db8:2::")),
-}
+NETWORK: Final = int(ipaddress.IPv4Address("10.0.0.0"))
 PORT: Final = 8080
 
 
-def address(number: int, version: int = 4) -> bytes:
+def address(number: int) -> bytes:
     """Return the packed address of a real server; the first has number 1."""
-    return (NETWORKS[version] + number).to_bytes(4 if version == 4 else 16, "big")
+    return (NETWORK + number).to_bytes(4, "big")
 
 
 class Farm:
     """Servers by their places, 0 to n - 1, added in this order; weights stay as they are."""
 
-    def __init__(self, scheduler: Scheduler, weights: Sequence[int], version: int = 4) -> None:
+    def __init__(self, scheduler: Scheduler, weights: Sequence[int]) -> None:
         self.scheduler = scheduler
         self.weights = tuple(weights)
         self.servers: list[Server] = []
-        self._version = version
         self._places: dict[Server, int] = {}
         for place in range(len(weights)):
             self.servers.append(self._server(place))
@@ -82,7 +78,7 @@ class Farm:
         return self.servers[place] in self._places
 
     def _server(self, place: int) -> Server:
-        return Server(address(1 + place, self._version), PORT, self.weights[place])
+        return Server(address(1 + place), PORT, self.weights[place])
 
     def _join(self, place: int) -> None:
         server = self.servers[place]

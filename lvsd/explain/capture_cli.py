@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from lvsd.explain.captured import Seen
-    from lvsd.explain.captures.pcap import Captured
 
 DASH: Final = Path("-")
 STDIN: Final = Path("/dev/stdin")
@@ -78,12 +78,7 @@ def explained(config: Path, capture: Path, dip: str | None, mark: int = 0) -> It
     director = assemble(settings, first.time_s)
     assume_ways(director, packed)
     divert = diverted(director.services)
-    yield from explain_capture(director, divert, _again(first, packets), mark=mark)
-
-
-def _again(first: Captured, others: Iterator[Captured]) -> Iterator[Captured]:
-    yield first
-    yield from others
+    yield from explain_capture(director, divert, chain([first], packets), mark=mark)
 
 
 def _show(out: Console, seen: Seen, *, checksums: bool) -> None:

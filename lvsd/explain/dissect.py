@@ -15,7 +15,6 @@ from lvsd.explain.headers.cursor import Cursor, Follow
 from lvsd.explain.headers.ethernet import ARP, IPV4, IPV6, TAGS, arp, ethernet, tag
 from lvsd.explain.headers.icmp import icmp, icmpv6
 from lvsd.explain.headers.ip import authentication, ipv4, ipv6
-from lvsd.explain.headers.options import TOA_KINDS
 from lvsd.explain.headers.transport import sctp, tcp, udp
 from lvsd.explain.headers.tunnels import gre, ipip, ipip6, option_protocol
 from lvsd.explain.model import Frame
@@ -31,28 +30,18 @@ if TYPE_CHECKING:
 __all__ = ["Checksum", "checksum_faults", "checksums", "dissect", "dissect_packet"]
 
 
-def dissect(
-    data: bytes, *, gue_ports: Collection[int] = (), toa_kinds: Collection[int] = TOA_KINDS
-) -> Frame:
-    """Take an Ethernet frame apart.
-
-    A UDP datagram to one of ``gue_ports`` is taken for GUE, and a TCP option of one of
-    ``toa_kinds`` that is laid out so for TOA.
-    """
-    return _run(ethernet, data, gue_ports, toa_kinds)
+def dissect(data: bytes, *, gue_ports: Collection[int] = ()) -> Frame:
+    """Take an Ethernet frame apart; a UDP datagram to one of ``gue_ports`` is taken for GUE."""
+    return _run(ethernet, data, gue_ports)
 
 
-def dissect_packet(
-    data: bytes, *, gue_ports: Collection[int] = (), toa_kinds: Collection[int] = TOA_KINDS
-) -> Frame:
+def dissect_packet(data: bytes) -> Frame:
     """Take an IP packet apart that has no Ethernet header, as `dissect` does."""
-    return _run(ipv6 if data[:1] >= b"\x60" else ipv4, data, gue_ports, toa_kinds)
+    return _run(ipv6 if data[:1] >= b"\x60" else ipv4, data, ())
 
 
-def _run(
-    parse: _Parse, data: bytes, gue_ports: Collection[int], toa_kinds: Collection[int]
-) -> Frame:
-    c = Cursor(data, gue_ports, toa_kinds)
+def _run(parse: _Parse, data: bytes, gue_ports: Collection[int]) -> Frame:
+    c = Cursor(data, gue_ports)
     following: _Parse | None = parse
     while following is not None:
         follow = following(c)

@@ -52,14 +52,12 @@ class Cursor:
         "layers",
         "prefix",
         "quoted",
-        "toa_kinds",
         "whole",
     )
 
-    def __init__(self, data: bytes, gue_ports: Collection[int], toa_kinds: Collection[int]) -> None:
+    def __init__(self, data: bytes, gue_ports: Collection[int]) -> None:
         self.data = data
         self.gue_ports = gue_ports
-        self.toa_kinds = toa_kinds
         self.at = 0
         self.end = len(data)
         self.prefix = ""

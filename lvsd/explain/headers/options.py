@@ -21,7 +21,7 @@ _IP_OPTIONS: Final = {7: "record route", 68: "timestamp", 148: "router alert"}
 
 
 def option_parts(
-    c: Cursor, at: int, end: int, read: Callable[[Cursor, bytes], tuple[str, str]]
+    c: Cursor, at: int, end: int, read: Callable[[bytes], tuple[str, str]]
 ) -> list[Part]:
     """Return the options between two offsets of the header that begins here.
 
@@ -31,7 +31,7 @@ def option_parts(
     parts: list[Part] = []
     for kind, place, length in between(c.data, c.at + at, min(c.at + end, c.end)):
         if kind != NOP:
-            name, text = read(c, c.data[place : place + length])
+            name, text = read(c.data[place : place + length])
             parts.append((f"option {name}", text, at, length))
         elif parts and parts[-1][0] == "option NOP":
             _, _, begin, run = parts.pop()
@@ -46,7 +46,7 @@ def option_parts(
     return parts
 
 
-def ip_option(_: Cursor, option: bytes) -> tuple[str, str]:
+def ip_option(option: bytes) -> tuple[str, str]:
     """Return the name and the text of an option of IPv4."""
     client = parse_toa(option, UOA_KIND)
     if client:
@@ -55,7 +55,7 @@ def ip_option(_: Cursor, option: bytes) -> tuple[str, str]:
     return _IP_OPTIONS.get(kind, f"kind {kind}"), option[2:].hex(" ") or count(len(option))
 
 
-def tcp_option(c: Cursor, option: bytes) -> tuple[str, str]:
+def tcp_option(option: bytes) -> tuple[str, str]:
     """Return the name and the text of an option of TCP."""
     kind, length = option[0], len(option)
     if (kind, length) == (MSS, MSS_BYTES):
@@ -69,6 +69,6 @@ def tcp_option(c: Cursor, option: bytes) -> tuple[str, str]:
     if kind == SACK and length > 2 and length % 8 == 2:
         blocks = [f"{u32(option, at)}-{u32(option, at + 4)}" for at in range(2, length, 8)]
         return "SACK", " ".join(blocks)
-    if kind in c.toa_kinds and (client := parse_toa(option, kind)):
+    if kind in TOA_KINDS and (client := parse_toa(option, kind)):
         return "TOA", endpoint(*client)
     return f"kind {kind}", option[2:].hex(" ") or count(length)
