@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from lvsd.bench import memory, speed
@@ -81,39 +81,25 @@ def run(selection: Selection, say: Callable[[str], None]) -> Results:
     memories: list[Memory] = []
     if MEMORY in selection.parts:
         memories = _at_each_size(selection, say, MEMORY, memory.measure)
-    simulated = _Simulated({candidate.name: [] for candidate in selection.candidates})
-    if QUALITY in selection.parts:
-        _simulate(selection, simulated, say)
+    by_scheduler: dict[str, list[Figures]] = {each.name: [] for each in selection.candidates}
+    ideal_moves, active, window_s = [], [], 0.0
+    # Seed by seed, as a seed's connections may fill much of the memory there is.
+    for seed in selection.seeds if QUALITY in selection.parts else ():
+        case = _case(selection, seed)
+        ideal_moves.append(case.weights[case.victim] / sum(case.weights))
+        active.append(case.active)
+        window_s = case.window_s
+        for candidate in selection.candidates:
+            say(f"{candidate.name}: {selection.workload}, seed {seed}")
+            by_scheduler[candidate.name].append(figures(candidate, case))
     return Results(
         tuple(speeds),
         tuple(memories),
-        tuple(quality(name, seeds) for name, seeds in simulated.figures.items() if seeds),
-        tuple(simulated.ideal_moves),
-        simulated.window_s,
-        tuple(simulated.active),
+        tuple(quality(name, seeds) for name, seeds in by_scheduler.items() if seeds),
+        tuple(ideal_moves),
+        window_s,
+        tuple(active),
     )
-
-
-@dataclass(slots=True)
-class _Simulated:
-    """What is kept of the simulations: figures by scheduler, then by seed; the rest by seed."""
-
-    figures: dict[str, list[Figures]]
-    ideal_moves: list[float] = field(default_factory=list)
-    active: list[float] = field(default_factory=list)
-    window_s: float = 0.0
-
-
-def _simulate(selection: Selection, found: _Simulated, say: Callable[[str], None]) -> None:
-    """Simulate seed by seed, as a seed's connections may fill much of the memory there is."""
-    for seed in selection.seeds:
-        case = _case(selection, seed)
-        found.ideal_moves.append(case.weights[case.victim] / sum(case.weights))
-        found.active.append(case.active)
-        found.window_s = case.window_s
-        for candidate in selection.candidates:
-            say(f"{candidate.name}: {selection.workload}, seed {seed}")
-            found.figures[candidate.name].append(figures(candidate, case))
 
 
 def _case(selection: Selection, seed: int) -> Case:

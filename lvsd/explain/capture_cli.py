@@ -42,6 +42,8 @@ def tell(options: argparse.Namespace) -> int:
 
     Raise ConfigError, InputError, or DataError; what came before it is out then.
     """
+    if options.pcap is None:
+        raise UsageError("-c goes with --pcap FILE, the packets to explain")
     for name in ("svg", "html", "markdown"):
         if getattr(options, name):
             raise UsageError(f"--{name} draws one connection; of a capture there is text or --json")

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from lvsd.explain.model import Explanation
 
 PROG: Final = "lvsd explain"
-MOST_PICKS: Final = 1000
 STDOUT: Final = Path("-")
 
 DESCRIPTION: Final = """\
@@ -53,11 +52,15 @@ def main(argv: Sequence[str]) -> int:
     options = made.parse_args(argv)
     _one_on_stdout(options)
     if options.picks is not None:
+        from lvsd.explain import sequence  # noqa: PLC0415 - '--help' is quick
+
         refuse(made, options, NOT_WITH_PICKS, "does not go with --picks")
-        return _picks(options)
+        return sequence.tell(options)
     if options.config is not None:
+        from lvsd.explain import capture_cli  # noqa: PLC0415 - '--help' is quick
+
         refuse(made, options, NOT_WITH_CAPTURES, "does not go with -c, which says it")
-        return _capture(options)
+        return capture_cli.tell(options)
     refuse(made, options, ("clients",), "goes with --picks")
     refuse(made, options, ("mark", "dip"), "goes with -c")
     if options.pcap == STDOUT:
@@ -148,24 +151,6 @@ def _explanation(options: argparse.Namespace) -> Explanation:
         mss_clamp=options.mss_clamp,
         client_address=options.client_address,
     )
-
-
-def _picks(options: argparse.Namespace) -> int:
-    """Show a sequence of picks."""
-    from lvsd.explain import sequence  # noqa: PLC0415 - '--help' is quick
-
-    if not 1 <= options.picks <= MOST_PICKS:
-        raise UsageError(f"picks are 1 to {MOST_PICKS}, not {options.picks}")
-    return sequence.tell(options)
-
-
-def _capture(options: argparse.Namespace) -> int:
-    """Show what becomes of the packets in a capture file."""
-    from lvsd.explain import capture_cli  # noqa: PLC0415 - '--help' is quick
-
-    if options.pcap is None:
-        raise UsageError("-c goes with --pcap FILE, the packets to explain")
-    return capture_cli.tell(options)
 
 
 def parser() -> Parser:

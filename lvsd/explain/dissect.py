@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from lvsd.explain.headers.checksums import Checksum, checksum_faults, checksums
 from lvsd.explain.headers.cursor import Cursor, Follow
 from lvsd.explain.headers.ethernet import ARP, IPV4, IPV6, TAGS, arp, ethernet, tag
 from lvsd.explain.headers.icmp import icmp, icmpv6
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     _Parse: TypeAlias = Callable[[Cursor], Follow | None]
-
-__all__ = ["Checksum", "checksum_faults", "checksums", "dissect", "dissect_packet"]
 
 
 def dissect(data: bytes, *, gue_ports: Collection[int] = ()) -> Frame:

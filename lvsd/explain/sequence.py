@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import schedulers
 from lvsd import tables
@@ -24,9 +24,13 @@ if TYPE_CHECKING:
 
     from lvsd.explain.model import Choice
 
+MOST_PICKS: Final = 1000
+
 
 def tell(options: argparse.Namespace) -> int:
     """Show the picks that the options ask for. Raise UsageError for what does not fit."""
+    if not 1 <= options.picks <= MOST_PICKS:
+        raise UsageError(f"picks are 1 to {MOST_PICKS}, not {options.picks}")
     if options.html is not None or options.pcap is not None:
         raise UsageError("--picks is shown as text, --json, --markdown or --svg")
     weights = options.weights or list(WEIGHTS)

@@ -15,7 +15,7 @@ from lvsd.arguments import Parser
 from lvsd.errors import KernelError, PrivilegeError, UsageError
 from lvsd.lab import hosts, introduction, modes, programs, real_server, registry, settings, shell
 from lvsd.lab.lab import Lab
-from lvsd.lab.plan import MAX_SERVERS, WAYS
+from lvsd.lab.plan import WAYS, check_count
 from lvsd.signals import Terminated
 
 if TYPE_CHECKING:
@@ -108,8 +108,7 @@ def _ways(forward: str, servers: int | None) -> tuple[str, ...]:
     """Return the way of each real server. Raise UsageError for a number out of range."""
     cycle = WAYS if forward == MIXED else (forward,)
     number = max(SERVERS, len(cycle)) if servers is None else servers
-    if not 1 <= number <= MAX_SERVERS:
-        raise UsageError(f"a lab has 1 to {MAX_SERVERS} real servers, not {number}")
+    check_count(number)
     return tuple(cycle[index % len(cycle)] for index in range(number))
 
 

@@ -174,7 +174,7 @@ def nat(servers: int, mtu: int) -> Topology:
 
     ``mtu`` is in bytes. Raise UsageError for a number out of range.
     """
-    _check_count(servers)
+    check_count(servers)
     return modes(("nat",) * servers, mtu)
 
 
@@ -184,7 +184,7 @@ def modes(ways: Sequence[str], mtu: int, far_mtu: int | None = None) -> Topology
     There is a router only if a server is not NAT's. ``mtu`` is in bytes, and so is ``far_mtu``,
     that of the far network's links (None: the same). Raise UsageError for a number out of range.
     """
-    _check_count(len(ways))
+    check_count(len(ways))
     if not MIN_MTU <= mtu <= MAX_MTU:
         raise UsageError(f"the MTU of a lab is {MIN_MTU} to {MAX_MTU} bytes, not {mtu}")
     if far_mtu is not None and not MIN_MTU <= far_mtu <= mtu:
@@ -203,7 +203,8 @@ def modes(ways: Sequence[str], mtu: int, far_mtu: int | None = None) -> Topology
     return Topology(tuple(nodes), VIP, mtu, mtu if far_mtu is None else far_mtu, local)
 
 
-def _check_count(servers: int) -> None:
+def check_count(servers: int) -> None:
+    """Raise UsageError for a number of real servers that a lab cannot have."""
     if not 1 <= servers <= MAX_SERVERS:
         raise UsageError(f"a lab has 1 to {MAX_SERVERS} real servers, not {servers}")
 

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lvsd.net.namespaces import NETNS
 
-__all__ = ["NETNS", "end", "inside", "sweep"]
-
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
 
@@ -48,7 +46,7 @@ def inside(namespaces: Iterable[str]) -> list[int]:
     return [pid for pid in pids if pid != os.getpid() and _namespace_of(pid) in wanted]
 
 
-def sweep(namespaces: Iterable[str], grace_s: float = GRACE_S) -> None:
+def sweep(namespaces: Iterable[str]) -> None:
     """End every process in the named network namespaces, whoever started it.
 
     A process is signalled through a descriptor that was opened before it was looked at: a
@@ -56,7 +54,7 @@ def sweep(namespaces: Iterable[str], grace_s: float = GRACE_S) -> None:
     """
     names = list(namespaces)
     wanted = _identities(names)
-    deadline = time.monotonic() + grace_s
+    deadline = time.monotonic() + GRACE_S
     while pids := inside(names):
         late = time.monotonic() > deadline
         for pid in pids:

@@ -72,22 +72,22 @@ def start(
     return Program(Path(argv[0]).name, process, namespace, log_file)
 
 
-def wait_for_port(program: Program, *ports: int, protocol: str = "tcp") -> None:
-    """Return when the program listens on these ports.
+def wait_for_port(program: Program, *ports: int) -> None:
+    """Return when the program listens on these ports of TCP.
 
     Looks into the socket table instead of connecting, which some servers take for a client.
     Raise KernelError, with the end of the log, when the program ends first or takes too long.
     """
 
     def settled() -> bool:
-        return program.process.poll() is not None or listens(program, *ports, protocol=protocol)
+        return program.process.poll() is not None or listens(program, *ports)
 
     in_time = until(settled, START_TIMEOUT_S)
     status = program.process.poll()
     if in_time and status is None:
         return
     named = f"port{'s' * (len(ports) > 1)} {', '.join(map(str, ports))}"
-    late = f"it does not listen on {protocol} {named} after {START_TIMEOUT_S:.0f} s"
+    late = f"it does not listen on tcp {named} after {START_TIMEOUT_S:.0f} s"
     said = "; ".join(program.log.strip().splitlines()[-5:])
     raise KernelError(
         f"start {program.name} in {program.namespace.name}",
@@ -96,11 +96,11 @@ def wait_for_port(program: Program, *ports: int, protocol: str = "tcp") -> None:
     )
 
 
-def listens(program: Program, *ports: int, protocol: str = "tcp") -> bool:
+def listens(program: Program, *ports: int) -> bool:
     """Whether a program itself, or a child of its process, listens on all of these ports."""
     with program.namespace.entered():
-        waiting = [each for each in sockets.waiting(protocol) if each.port in ports]
-    if {each.port for each in waiting} < {*ports}:
+        seen = [each for each in sockets.listening() if each.port in ports]
+    if {each.port for each in seen} < {*ports}:
         return False
     pid = program.process.pid
     try:
@@ -111,7 +111,7 @@ def listens(program: Program, *ports: int, protocol: str = "tcp") -> bool:
         }
     except OSError:  # one just ended, or closed what we were looking at
         return False
-    found = {each.port for each in waiting if f"socket:[{each.inode}]" in own}
+    found = {each.port for each in seen if f"socket:[{each.inode}]" in own}
     return found == {*ports}
 
 

@@ -16,14 +16,10 @@ import shutil
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lvsd.errors import KernelError
 from lvsd.lab import processes
 from lvsd.net import namespaces
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 REGISTRY = Path("/run/lvsd-lab")
 
@@ -106,19 +102,14 @@ def remove(entry: Entry) -> None:
     Goes on after a failure, and raises it as KernelError at the end.
     """
     processes.sweep(entry.namespaces)
+    refused: KernelError | None = None
     try:
-        delete_namespaces(entry.namespaces)
+        for name in entry.namespaces:
+            try:
+                namespaces.delete(name)
+            except KernelError as error:
+                refused = error
     finally:
         shutil.rmtree(entry.directory, ignore_errors=True)
-
-
-def delete_namespaces(names: Iterable[str]) -> None:
-    """Delete those of the namespaces that exist. Raise KernelError if one resists."""
-    refused: KernelError | None = None
-    for name in names:
-        try:
-            namespaces.delete(name)
-        except KernelError as error:
-            refused = error
     if refused is not None:
         raise refused

@@ -11,7 +11,7 @@ import contextlib
 import itertools
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import schedulers
 from lvsd.packet.address import pack, parse_endpoint
@@ -73,28 +73,6 @@ class Outcome:
             if answer.seen not in (self.seen_as or (answer.source,))
         ]
         return self.problems + shares + hidden[:1]
-
-
-class Trial(Protocol):
-    """One scheduler's part of the demo."""
-
-    @property
-    def name(self) -> str:
-        """The scheduler, as typed after -s."""
-
-    @property
-    def rule(self) -> str:
-        """What it promises, in a sentence."""
-
-    @property
-    def traffic(self) -> str:
-        """What `run` sends, as a phrase."""
-
-    def requests(self, site: Site) -> int:
-        """Return how many requests `run` sends."""
-
-    def run(self, site: Site, sent: Callable[[], None]) -> Outcome:
-        """Send the requests, calling ``sent`` after each, and say what came of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +191,14 @@ class ByConnections:
         return outcome
 
 
-TRIALS: tuple[Trial, ...] = (
+Trial: TypeAlias = InTurn | BySource | ByConnections
+"""One scheduler's part of the demo.
+
+``name`` is the scheduler, as typed after -s, ``rule`` what it promises, ``traffic`` what `run`
+sends, as a phrase. `requests` is how many `run` sends; it calls ``sent`` after each.
+"""
+
+TRIALS: Final[tuple[Trial, ...]] = (
     InTurn("rr", "one after the other, weights do not count", weighted=False),
     InTurn("wrr", "in turn, as often as the weight says", weighted=True),
     BySource(),

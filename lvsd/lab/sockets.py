@@ -1,4 +1,4 @@
-"""Which ports are listened on in a network namespace, by sock_diag(7).
+"""Which ports TCP listens on in a network namespace, by sock_diag(7).
 
 The kernel walks the listening sockets only: a tenth of a millisecond. For /proc/net/tcp it walks
 the whole table of connections, of which a machine has one for all namespaces: 5 to 15 ms.
@@ -25,34 +25,31 @@ _ANSWER: Final = struct.Struct("=BBxx2s62xI")  # inet_diag_msg
 _RECEIVE: Final = 1 << 16
 
 _FAMILIES: Final = (socket.AF_INET, socket.AF_INET6)
-_PROTOCOLS: Final = {"tcp": (socket.IPPROTO_TCP, 10), "udp": (socket.IPPROTO_UDP, 7)}
-"""Number, and the state of an open socket without a peer: TCP_LISTEN, TCP_CLOSE."""
+_TCP_LISTEN: Final = 10
 
 
 class Open(NamedTuple):
-    """A socket that waits for packets; ``inode`` is what a process's descriptor is called by."""
+    """A socket that listens; ``inode`` is what a process's descriptor is called by."""
 
     port: int
     inode: int
 
 
-def waiting(protocol: str) -> frozenset[Open]:
-    """Return the sockets of a protocol, tcp or udp, that listen where this thread is.
+def listening() -> frozenset[Open]:
+    """Return the sockets that listen where this thread is.
 
-    Where the kernel has no such question for it, read what /proc lists. Raise OSError.
+    Where the kernel knows no such question, read what /proc lists. Raise OSError.
     """
     try:
-        return frozenset(
-            each for family in _FAMILIES for each in _asked(family, *_PROTOCOLS[protocol])
-        )
+        return frozenset(each for family in _FAMILIES for each in _asked(family))
     except OSError:
-        return listed(protocol)
+        return listed()
 
 
-def listed(protocol: str) -> frozenset[Open]:
+def listed() -> frozenset[Open]:
     """Return the same from the files in /proc. Raise OSError."""
-    state = f"{_PROTOCOLS[protocol][1]:02X}"
-    files = [Path(f"/proc/thread-self/net/{protocol}{version}") for version in ("", "6")]
+    state = f"{_TCP_LISTEN:02X}"
+    files = [Path(f"/proc/thread-self/net/tcp{version}") for version in ("", "6")]
     rows = [
         row.split()
         for file in files
@@ -64,8 +61,8 @@ def listed(protocol: str) -> frozenset[Open]:
     )
 
 
-def _asked(family: int, protocol: int, state: int) -> Iterator[Open]:
-    question = _QUESTION.pack(family, protocol, 1 << state)
+def _asked(family: int) -> Iterator[Open]:
+    question = _QUESTION.pack(family, socket.IPPROTO_TCP, 1 << _TCP_LISTEN)
     header = _HEADER.pack(_HEADER.size + len(question), _SOCK_DIAG_BY_FAMILY, _REQUEST_DUMP, 1, 0)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as kernel:
         kernel.send(header + question)

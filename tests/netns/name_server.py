@@ -43,6 +43,5 @@ def dnsmasq(namespace: Namespace, port: int = DNS_PORT) -> Program:
         ],
         "dnsmasq",
     )
-    wait_for_port(program, port)
-    wait_for_port(program, port, protocol="udp")
+    wait_for_port(program, port)  # UDP's socket is opened before TCP's
     return program

@@ -81,15 +81,13 @@ def read_path(path: Path) -> Iterator[Captured]:
     return _closing(file, packets)
 
 
-def write(
-    file: BinaryIO, packets: Iterable[tuple[float, bytes]], link_type: int = ETHERNET
-) -> None:
-    """Write packets, each with its time in seconds since 1970, as pcap with microseconds.
+def write(file: BinaryIO, frames: Iterable[tuple[float, bytes]]) -> None:
+    """Write Ethernet frames, each with its time in seconds since 1970, as pcap with microseconds.
 
     Of all formats it is the one that every tool reads.
     """
-    file.write(_HEADER.pack(0xA1B2C3D4, 2, 4, 0, 0, MAX_PACKET, link_type))
-    for time_s, data in packets:
+    file.write(_HEADER.pack(0xA1B2C3D4, 2, 4, 0, 0, MAX_PACKET, ETHERNET))
+    for time_s, data in frames:
         seconds, microseconds = divmod(round(time_s * 1_000_000), 1_000_000)
         file.write(_RECORD.pack(seconds, microseconds, len(data), len(data)) + data)
 

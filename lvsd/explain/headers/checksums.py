@@ -61,19 +61,6 @@ def checksums(frame: Frame) -> list[Checksum]:
     return found
 
 
-def checksum_faults(frame: Frame) -> list[str]:
-    """Return a sentence for each checksum of a frame that is wrong."""
-    return [
-        f"{layer}: {field} {_hex(layer, value)} is wrong, {_hex(layer, whole)} would be right"
-        for layer, field, value, whole in checksums(frame)
-        if whole is not None and whole != value
-    ]
-
-
-def _hex(layer: str, value: int) -> str:
-    return f"{value:#010x}" if layer.endswith("SCTP") else f"{value:#06x}"
-
-
 class _Packet(NamedTuple):
     """An IP packet: its end in the frame, and whether all that a checksum covers is there."""
 

@@ -17,8 +17,9 @@ import pytest
 
 from lvsd.cli import main
 from lvsd.errors import KernelError
-from lvsd.lab import Lab, processes, programs, settings
+from lvsd.lab import Lab, programs, settings
 from lvsd.lab.wait import PATIENCE
+from lvsd.net.namespaces import NETNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -106,7 +107,7 @@ def test_the_demo_comes_out_as_the_schedulers_say(told: Told) -> None:
     listing = [line for line in lines if line.startswith("control = ")]
     unwrapped = {*commands, *listing}
     assert widest([line for line in lines if line not in unwrapped]) <= 60
-    assert list(processes.NETNS.glob(f"lvsd-demo-{os.getpid()}-*")) == []
+    assert list(NETNS.glob(f"lvsd-demo-{os.getpid()}-*")) == []
 
 
 def test_the_demo_says_so_when_a_server_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,12 +260,12 @@ def test_the_lab_stays_until_it_is_told_to_end(number: signal.Signals, status: i
             assert line, "it ended before it said all"
             text += line
         name = json.loads(text)["name"]
-        assert len(list(processes.NETNS.glob(f"{name}-*"))) == 3
+        assert len(list(NETNS.glob(f"{name}-*"))) == 3
 
         process.send_signal(number)
 
         assert process.wait(60 * PATIENCE) == status
-    assert list(processes.NETNS.glob(f"{name}-*")) == []
+    assert list(NETNS.glob(f"{name}-*")) == []
 
 
 def test_a_daemon_that_cannot_start_is_quoted() -> None:

@@ -11,12 +11,12 @@ import pytest
 
 from lvsd.cli import main
 from lvsd.explain import explain
-from lvsd.explain.dissect import checksum_faults
-from lvsd.lab import processes
 from lvsd.lab.live import live
 from lvsd.lab.plan import WAYS
 from lvsd.lab.segments import DIRECTIONS
+from lvsd.net.namespaces import NETNS
 from tests.netns.lab.ahead import ahead, wanted
+from tests.unit.explain.checksum_faults import checksum_faults
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,7 +94,7 @@ def test_nothing_is_left_of_the_labs(seen_live: Seen) -> None:
     for done in seen_live.values():
         done.exception()
 
-    assert list(processes.NETNS.glob(f"lvsd-live-{os.getpid()}-*")) == []
+    assert list(NETNS.glob(f"lvsd-live-{os.getpid()}-*")) == []
 
 
 def test_the_command_tells_it_as_the_one_on_paper(capsys: pytest.CaptureFixture[str]) -> None:

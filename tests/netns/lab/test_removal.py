@@ -13,6 +13,7 @@ import pytest
 from lvsd.errors import KernelError
 from lvsd.lab import Lab, cli, processes, registry
 from lvsd.lab.wait import PATIENCE, until
+from lvsd.net.namespaces import NETNS
 from lvsd.signals import Terminated
 
 pytestmark = pytest.mark.netns
@@ -42,7 +43,7 @@ def _own_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def namespaces(name: str) -> list[str]:
-    return sorted(path.name for path in processes.NETNS.glob(f"{name}-*"))
+    return sorted(path.name for path in NETNS.glob(f"{name}-*"))
 
 
 def traces(name: str, directory: Path) -> list[object]:

@@ -20,6 +20,7 @@ import pytest
 
 from lvsd.lab import cli, processes, registry
 from lvsd.lab.wait import PATIENCE, until
+from lvsd.net.namespaces import NETNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +74,7 @@ class Classroom:
 
     def traces(self) -> list[str]:
         """Return what is left of it."""
-        spaces = [path.name for path in processes.NETNS.glob(f"{self.name}-*")]
+        spaces = [path.name for path in NETNS.glob(f"{self.name}-*")]
         return [*spaces, *(str(path) for path in Path(self.tmux[2]).parents[1:2] if path.exists())]
 
 
@@ -241,7 +242,7 @@ def test_the_session_goes_when_the_lab_does(classroom: Classroom) -> None:
 def test_what_a_killed_lab_leaves_of_its_session_is_removed_on_request(
     classroom: Classroom,
 ) -> None:
-    inside = processes.inside(path.name for path in processes.NETNS.glob(f"{classroom.name}-*"))
+    inside = processes.inside(path.name for path in NETNS.glob(f"{classroom.name}-*"))
     assert int(classroom.tell("display-message", "-p", "#{pid}")) in inside
     classroom.process.kill()
     classroom.process.wait()
@@ -310,14 +311,14 @@ def test_at_a_terminal_of_sixty_columns_detaching_leaves_the_lab(around: str, ke
     assert terminal.shows("client$ "), terminal.text
     assert terminal.shows(f"(nat)  {key} NUMBER: window  {key} d: leave"), terminal.text
     [name] = set(re.findall(r"(lvsd-\d+) \(nat\)", terminal.text))
-    assert len(list(processes.NETNS.glob(f"{name}-*"))) == 3
+    assert len(list(NETNS.glob(f"{name}-*"))) == 3
     terminal.type("curl -s http://$VIP/\r")
     assert terminal.shows("server1 192.0.2.100"), terminal.text
     terminal.type(f"{chr(ord(key[-1]) - ord('a') + 1)}d")
 
     assert terminal.end() == 0, terminal.text
     assert f"removing {name}" in terminal.text
-    assert list(processes.NETNS.glob(f"{name}-*")) == []
+    assert list(NETNS.glob(f"{name}-*")) == []
 
 
 @pytest.mark.parametrize("on_hang_up", [signal.SIG_DFL, signal.SIG_IGN], ids=lambda it: it.name)
@@ -327,7 +328,7 @@ def test_the_lab_goes_with_its_terminal(on_hang_up: signal.Handlers) -> None:
     [name] = set(re.findall(r"(lvsd-\d+) \(nat\)", terminal.text))
 
     assert terminal.close() == 128 + signal.SIGHUP
-    assert list(processes.NETNS.glob(f"{name}-*")) == []
+    assert list(NETNS.glob(f"{name}-*")) == []
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,13 @@ from scapy.layers.l2 import GRE, Dot1Q, Ether
 from scapy.layers.sctp import SCTP, SCTPChunkData
 from scapy.packet import Raw
 
-from lvsd.explain.dissect import checksum_faults, checksums, dissect, dissect_packet
+from lvsd.explain.dissect import dissect, dissect_packet
+from lvsd.explain.headers.checksums import checksums
 from lvsd.packet.client_address import option_protocol, proxy_header, toa
 from lvsd.packet.view import Packet
 from tests.property.examples import examples
 from tests.property.packet.packets import Shape, addresses, endpoints, shapes
+from tests.unit.explain.checksum_faults import checksum_faults
 
 if TYPE_CHECKING:
     import random

@@ -15,7 +15,8 @@ from scapy.layers.sctp import SCTP, SCTPChunkData
 from scapy.packet import Raw
 
 from lvsd.explain.captures.pcap import write
-from lvsd.explain.dissect import checksums, dissect
+from lvsd.explain.dissect import dissect
+from lvsd.explain.headers.checksums import checksums
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,7 +18,9 @@ from scapy.layers.l2 import GRE, Ether
 from scapy.layers.sctp import SCTP, SCTPChunkData
 from scapy.packet import Raw
 
-from lvsd.explain.dissect import checksum_faults, checksums, dissect
+from lvsd.explain.dissect import dissect
+from lvsd.explain.headers.checksums import checksums
+from tests.unit.explain.checksum_faults import checksum_faults
 
 MACS: Final = {"src": "02:00:00:00:00:01", "dst": "02:00:00:00:00:02"}
 ETHER: Final = Ether(**MACS)

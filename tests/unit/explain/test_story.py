@@ -11,9 +11,9 @@ from scapy.layers.l2 import Ether
 
 from forwarders.plan import Renumber
 from lvsd.explain import explain
-from lvsd.explain.headers.checksums import checksum_faults
 from lvsd.explain.sums import result
 from tests.unit.explain.cases import CASES, said
+from tests.unit.explain.checksum_faults import checksum_faults
 
 if TYPE_CHECKING:
     from lvsd.explain import Explanation, Hop, Journey
