@@ -8,6 +8,7 @@ that says what; it begins where no more could be told, and has no bytes if only 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from lvsd.explain.headers.cursor import Cursor, Follow
@@ -15,7 +16,7 @@ from lvsd.explain.headers.ethernet import ARP, IPV4, IPV6, TAGS, arp, ethernet, 
 from lvsd.explain.headers.icmp import icmp, icmpv6
 from lvsd.explain.headers.ip import authentication, ipv4, ipv6
 from lvsd.explain.headers.transport import sctp, tcp, udp
-from lvsd.explain.headers.tunnels import gre, ipip, ipip6, option_protocol
+from lvsd.explain.headers.tunnels import gre, inside, option_protocol
 from lvsd.explain.model import Frame
 from lvsd.packet.client_address import OPTION_PROTOCOL
 from lvsd.packet.numbers import AUTHENTICATION, ICMP, ICMPV6, SCTP, TCP, UDP
@@ -63,8 +64,8 @@ _PARSERS: Final[dict[Follow, _Parse]] = {
     Follow("protocol", ICMP): icmp,
     Follow("protocol", ICMPV6): icmpv6,
     Follow("protocol", GRE): gre,
-    Follow("protocol", IPV4_INSIDE): ipip,
-    Follow("protocol", IPV6_INSIDE): ipip6,
+    Follow("protocol", IPV4_INSIDE): partial(inside, ethertype_=IPV4),
+    Follow("protocol", IPV6_INSIDE): partial(inside, ethertype_=IPV6),
     Follow("protocol", OPTION_PROTOCOL): option_protocol,
     Follow("protocol", AUTHENTICATION): _authentication,
 }

@@ -54,6 +54,16 @@ class Layer:
         """Return the field of that name, None if there is none."""
         return next((field for field in self.fields if field.name == name), None)
 
+    def text(self, name: str) -> str:
+        """Return the value of the field of that name, nothing if there is none."""
+        field = self.get(name)
+        return field.text if field else ""
+
+    @property
+    def life(self) -> str:
+        """How many hops it has left, as a header of IP says it."""
+        return self.text("TTL") or self.text("hop limit")
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -224,6 +234,11 @@ class Explanation:
     choice: Choice | None
     plan: Plan | None
     journeys: tuple[Journey, ...]
+
+    @property
+    def title(self) -> str:
+        """What it is about."""
+        return f"{self.mode.upper()}: a {self.protocol.upper()} connection to {self.virtual}"
 
     @property
     def owners(self) -> dict[str, str]:

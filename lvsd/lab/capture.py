@@ -58,14 +58,6 @@ def finish_checksums(namespace: Namespace) -> None:
     namespace.run([find("ethtool"), "-K", "eth0", "tx", "off"])
 
 
-def watch(lab: Lab, hops: Sequence[Hop], send: Callable[[], object]) -> list[tuple[Hop, bytes]]:
-    """Call ``send``, which makes one HTTP request, and return its packets in order of the hops.
-
-    Each comes as an Ethernet frame. Raise KernelError, naming the hops, when some were not seen.
-    """
-    return follow(lab, {"": hops}, send)[""]
-
-
 def follow(
     lab: Lab, ways: Mapping[Name, Sequence[Hop]], send: Callable[[], object]
 ) -> dict[Name, list[tuple[Hop, bytes]]]:
@@ -95,7 +87,7 @@ def follow(
         until(complete, CAPTURE_S)
         found = {name: [(hop, seen(hop)) for hop in way] for name, way in ways.items()}
     missed = [
-        f"{name or hop.name} at {hop.place}"
+        f"{name} at {hop.place}"
         for name, way in found.items()
         for hop, frame in way
         if frame is None

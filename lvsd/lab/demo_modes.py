@@ -90,9 +90,9 @@ class ModeDemo:
         source = stage.site.sources[0]
         former = ""
         mark: capture.Mark = b""
-        for hop, frame in capture.watch(
-            stage.lab, self.mode.hops, lambda: stage.site.visitor.get(source)
-        ):
+        ways = {"one more request": self.mode.hops}
+        seen = capture.follow(stage.lab, ways, lambda: stage.site.visitor.get(source))
+        for hop, frame in seen["one more request"]:
             ethernet, *others = lines(dissect(frame))
             text = "\n".join([ethernet, *others] if self.mode.frames else others)
             stage.out.print(f"\n[bold]{hop.name}[/] ({hop.place})")

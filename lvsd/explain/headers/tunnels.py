@@ -31,16 +31,6 @@ def inside(c: Cursor, ethertype_: int) -> Follow | None:
     return Follow("ethertype", ethertype_) if c.enter("inner ") else None
 
 
-def ipip(c: Cursor) -> Follow | None:
-    """Go on to the IPv4 packet inside; there is no header between."""
-    return inside(c, IPV4)
-
-
-def ipip6(c: Cursor) -> Follow | None:
-    """Go on to the IPv6 packet inside; there is no header between."""
-    return inside(c, IPV6)
-
-
 def gre(c: Cursor) -> Follow | None:
     """Take a GRE header apart: 4 bytes, and 4 each for checksum, key and sequence number."""
     head = c.peek(16)

@@ -36,13 +36,9 @@ def html(explanation: Explanation) -> str:
         f"default-src 'none'; style-src {_allowed(style)}; script-src {_allowed(script)}; "
         "base-uri 'none'; form-action 'none'"
     )
-    title = (
-        f"{explanation.mode.upper()}: a {explanation.protocol.upper()} connection "
-        f"to {explanation.virtual}"
-    )
     return Template(_file("page.html")).substitute(
         policy=policy,
-        title=clean(title),
+        title=clean(explanation.title),
         style=style,
         script=script,
         map=hostmap(explanation),

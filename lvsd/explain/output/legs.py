@@ -133,7 +133,7 @@ def _lines(hop: Hop, owners: Mapping[str, str]) -> Iterator[Line]:
     layers = {layer.name: layer for layer in hop.frame.layers}
     ethernet = layers.get("Ethernet")
     if ethernet:
-        mac = _text(ethernet, "destination")
+        mac = ethernet.text("destination")
         owner = owners.get(mac, "nobody here")
         yield Line("frame", f"to {owner} {mac}", marks.tag(ethernet, "destination"))
     packets = [layer for layer in hop.frame.layers if layer.base in {"IPv4", "IPv6"}]
@@ -146,7 +146,7 @@ def _lines(hop: Hop, owners: Mapping[str, str]) -> Iterator[Line]:
     if PROXY in layers:
         layer = layers[PROXY]
         tag = marks.whole(layer)
-        ends_told = (_end(layer, layer, "source"), _end(layer, layer, "destination"))
+        ends_told = (end(layer, layer, "source"), end(layer, layer, "destination"))
         yield from _pair(PROXY, *ends_told, tag)
     for change in marks.rest():
         value = "taken out" if change.after is None else change.after
@@ -157,7 +157,7 @@ def _lines(hop: Hop, owners: Mapping[str, str]) -> Iterator[Line]:
 def _outer(hop: Hop, outer: Layer, inner: Layer, marks: _Marks) -> Iterator[Line]:
     """Yield the lines of a tunnel's packet."""
     tag = marks.whole(outer)
-    yield from _pair("outer", _text(outer, "source"), _text(outer, "destination"), tag)
+    yield from _pair("outer", outer.text("source"), outer.text("destination"), tag)
     between = [layer for layer in hop.frame.layers if outer.at < layer.at < inner.at]
     for layer in between:
         marks.whole(layer)
@@ -165,21 +165,21 @@ def _outer(hop: Hop, outer: Layer, inner: Layer, marks: _Marks) -> Iterator[Line
     kinds = [layer.name for layer in between if layer is not udp] or [
         f"{inner.base} in {outer.name}"
     ]
-    ports = f", UDP {_text(udp, 'source port')} {ARROW} {_text(udp, 'destination port')}"
-    yield Line("", f"{', '.join(kinds)}{ports if udp else ''}, {_life(outer)}")
+    ports = f", UDP {udp.text('source port')} {ARROW} {udp.text('destination port')}" if udp else ""
+    yield Line("", f"{', '.join(kinds)}{ports}, {_life(outer)}")
 
 
 def _ends(packet: Layer, segment: Layer, marks: _Marks) -> Iterator[Line]:
     for label, side in (("from", "source"), ("to", "destination")):
         tag = marks.tag(packet, side) or marks.tag(segment, f"{side} port")
         marks.tag(segment, f"{side} port")
-        yield Line(label, _end(packet, segment, side), tag)
+        yield Line(label, end(packet, segment, side), tag)
 
 
 def _inside(hop: Hop, packet: Layer, segment: Layer, marks: _Marks) -> Iterator[Line]:
     """Yield the transport's line, and the client's address where an option tells it."""
     payload = sum(layer.length for layer in hop.frame.layers if layer.base == "payload")
-    said = [_text(segment, "flags")] if segment.get("flags") else []
+    said = [segment.text("flags")] if segment.get("flags") else []
     said.append(_life(packet))
     said += [f"{payload} bytes of data"] if payload else []
     yield Line(segment.base, ", ".join(said), marks.tag(segment, "flags"))
@@ -229,16 +229,14 @@ def _name(cause: Cause) -> str:
     return STEP_NAMES.get(type(cause.step), type(cause.step).__name__)
 
 
-def _text(layer: Layer | None, name: str) -> str:
-    field = layer and layer.get(name)
-    return field.text if field else ""
-
-
 def _life(packet: Layer) -> str:
-    name = "TTL" if packet.get("TTL") else "hop limit"
-    return f"{name} {_text(packet, name)}"
+    return f"{'TTL' if packet.get('TTL') else 'hop limit'} {packet.life}"
 
 
-def _end(packet: Layer, segment: Layer, side: str) -> str:
-    address, port = _text(packet, side), _text(segment, f"{side} port")
+def end(packet: Layer, segment: Layer | None, side: str) -> str:
+    """Return an address with its port: the packet's source or its destination."""
+    address = packet.text(side)
+    if segment is None:
+        return address
+    port = segment.text(f"{side} port")
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

@@ -101,7 +101,8 @@ class _Picture:
         self._upright()
         paint_others(self.canvas, self.others_box, self.others)
         self.footer.paint(self.canvas, self.footer_box)
-        return self.canvas.document(width, height, self._title(), self._description())
+        title, description = self.explanation.title, self._description()
+        return self.canvas.document(width, height, title, description)
 
     # --- where things are -------------------------------------------------------------------
 
@@ -186,10 +187,6 @@ class _Picture:
 
     # --- painting ---------------------------------------------------------------------------
 
-    def _title(self) -> str:
-        told = self.explanation
-        return f"{told.mode.upper()}: a {told.protocol.upper()} connection to {told.virtual}"
-
     def _description(self) -> str:
         """Return what there is to see, for those who do not."""
         ways = []
@@ -206,7 +203,7 @@ class _Picture:
 
     def _head(self, width: float) -> None:
         """Write the title, and what the colours mean."""
-        self.canvas.text(MARGIN, 44, self._title(), TITLE_SIZE, bold=True)
+        self.canvas.text(MARGIN, 44, self.explanation.title, TITLE_SIZE, bold=True)
         x = width - MARGIN
         for number, journey in reversed(self.packets):
             way = journey.direction

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from lvsd import tables
-from lvsd.explain.model import INNER
+from lvsd.explain.output.legs import PROXY, end
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from lvsd.explain.model import Explanation, Frame, Hop
+    from lvsd.explain.model import Explanation, Hop
 
 COLUMNS: Final = (
     "packet",
@@ -23,6 +23,7 @@ COLUMNS: Final = (
     "besides",
 )
 _IP: Final = ("IPv4", "IPv6")
+_ENDED: Final = ("TCP", "UDP")
 _TOLD: Final = ("option TOA", "option UOA")
 
 
@@ -61,44 +62,24 @@ def _bold(cells: Iterable[str], former: tuple[str, ...]) -> list[str]:
 
 def _cells(hop: Hop, owners: dict[str, str]) -> tuple[str, ...]:
     """Return who gets the frame, an outer packet's ends, the packet's own, and what it tells."""
-    frame = hop.frame
-    inside = next((f"{INNER}{name}" for name in _IP if frame.get(f"{INNER}{name}")), "")
-    ip = inside or next((name for name in _IP if frame.get(name)), "")
-    prefix = INNER if inside else ""
-    outer = f"{_value(frame, _IP, 'source')} -> {_value(frame, _IP, 'destination')}"
-    outer += f", TTL {_ttl(frame, _IP)}"
-    transport = tuple(prefix + name for name in ("TCP", "UDP"))
+    layers = hop.frame.layers
+    packets = [each for each in layers if each.base in _IP]
+    outer, ip = packets[0], packets[-1]
+    segment = next((each for each in layers if each.base in _ENDED and each.at > ip.at), None)
     told = [
         f"{field.name.removeprefix('option ')} {field.text}"
-        for layer in frame.layers
+        for layer in layers
         for field in layer.fields
         if field.name in _TOLD
     ]
-    if layer := frame.get("PROXY v2"):
-        told.append(f"PROXY v2 {_end(frame, layer.name, (layer.name,), 'source')}")
+    if layer := hop.frame.get(PROXY):
+        told.append(f"{PROXY} {end(layer, layer, 'source')}")
+    tunnel = f"{outer.text('source')} -> {outer.text('destination')}, TTL {outer.life}"
     return (
-        owners.get(_value(frame, ("Ethernet",), "destination"), ""),
-        outer if inside else "",
-        _end(frame, ip, transport, "source"),
-        _end(frame, ip, transport, "destination"),
-        _ttl(frame, (ip,)),
+        owners.get(layers[0].text("destination"), ""),
+        tunnel if len(packets) > 1 else "",
+        end(ip, segment, "source"),
+        end(ip, segment, "destination"),
+        ip.life,
         ", ".join(told),
     )
-
-
-def _end(frame: Frame, ip: str, transport: Collection[str], which: str) -> str:
-    """Return an address with its port."""
-    address, port = _value(frame, (ip,), which), _value(frame, transport, f"{which} port")
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-
-
-def _ttl(frame: Frame, layers: Collection[str]) -> str:
-    return _value(frame, layers, "TTL") or _value(frame, layers, "hop limit")
-
-
-def _value(frame: Frame, layers: Collection[str], name: str) -> str:
-    """Return the text of a field of the first of the layers that there is, else nothing."""
-    for layer in frame.layers:
-        if layer.name in layers and (field := layer.get(name)):
-            return field.text
-    return ""
