@@ -67,5 +67,4 @@ def pytest_collection() -> Generator[None, object, object]:
 
 def pytest_collection_finish() -> None:
     """Let collections of garbage pass over what pytest and the tests' modules hold: it stays."""
-    gc.collect()
     gc.freeze()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import date, datetime, time
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
 from lvsd.printable import to_json
@@ -182,6 +183,12 @@ def unknown_key(key: Key, tables: Mapping[str, Iterable[str]], table: str) -> Fa
 
 def _hint(word: str, known: Iterable[str]) -> str:
     """Return the question for the word that was meant; empty where none is near."""
+    return _guess(word, tuple(known))
+
+
+@lru_cache(maxsize=256)
+def _guess(word: str, known: tuple[str, ...]) -> str:
+    """Return the hint; a large file has the same mistake over and over."""
     from difflib import get_close_matches  # noqa: PLC0415 - a good file needs no guesses
 
     alike = {each.casefold().replace("_", "-"): each for each in known}

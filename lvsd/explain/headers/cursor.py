@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from struct import Struct
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
@@ -158,10 +159,11 @@ class Cursor:
         self._add(name, end - at, (("data", excerpt(self.data[at:end]), 0, end - at),))
 
     def _add(self, name: str, length: int, parts: Sequence[Part]) -> None:
-        names = Names()
-        fields = tuple(
-            Field(names.unique(part), text, self.at + at, size) for part, text, at, size in parts
-        )
+        begin = self.at
+        fields = tuple([Field(part, text, begin + at, size) for part, text, at, size in parts])
+        if len({field.name for field in fields}) < len(fields):
+            unique = Names().unique
+            fields = tuple([replace(field, name=unique(field.name)) for field in fields])
         self.layers.append(Layer(self._taken.unique(self.prefix + name), self.at, length, fields))
         self.at += length
 

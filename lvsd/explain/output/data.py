@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any
 
 from forwarders.plan import Plan
@@ -15,6 +16,8 @@ def as_data(value: Any) -> Any:
     Bytes become hexadecimal digits, a step of a plan what it is called and says.
     """
     match value:
+        case str() | int():  # most of them are
+            return value
         case bytes():
             return value.hex()
         case Plan():
@@ -28,6 +31,12 @@ def as_data(value: Any) -> Any:
         case tuple() | list():
             return [as_data(one) for one in value]
         case _ if is_dataclass(value):
-            return {field.name: as_data(getattr(value, field.name)) for field in fields(value)}
+            return {name: as_data(getattr(value, name)) for name in _names(value.__class__)}
         case _:
             return value
+
+
+@cache
+def _names(kind: type[Any]) -> tuple[str, ...]:
+    """Return the names of a dataclass's fields."""
+    return tuple(field.name for field in fields(kind))

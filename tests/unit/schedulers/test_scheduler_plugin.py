@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,45 +31,49 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def run(site: Path, program: str) -> object:
-    """Run a program that can import the plug-in, and return what it prints, as JSON."""
+QUESTIONS = """
+import json, schedulers
+from schedulers.base import Flow, Server
+
+def failure(name):
+    try:
+        schedulers.load(name)
+    except Exception as error:
+        return [type(error).__name__, str(error)]
+
+scheduler = schedulers.load("first")()
+for last in (1, 2, 3):
+    scheduler.add(Server(bytes((10, 0, 0, last)), 80))
+picked = scheduler.pick(Flow(bytes(4), 1, bytes(4), 80), 0.0)
+names = "absent", "quitter", "number", "unfinished", "misnamed", "wrrr"
+print(json.dumps({
+    "picked": [scheduler.name, list(picked.address)],
+    "names": schedulers.names(),
+    "wlc": schedulers.load("wlc").__module__,
+    "failures": {name: failure(name) for name in names},
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def told(site: Path) -> dict[str, Any]:
+    """Return what a program finds that can import the plug-in."""
     finished = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", QUESTIONS],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(ROOT)])},
         check=True,
         capture_output=True,
         text=True,
     )
-    return json.loads(finished.stdout)
+    found: dict[str, Any] = json.loads(finished.stdout)
+    return found
 
 
-def failure(site: Path, name: str) -> object:
-    """Return the error's class and text of loading this name."""
-    program = f"""
-import json, schedulers
-try:
-    schedulers.load({name!r})
-except Exception as error:
-    print(json.dumps([type(error).__name__, str(error)]))
-"""
-    return run(site, program)
+def test_an_installed_plugin_is_loaded_by_name_and_picks(told: dict[str, Any]) -> None:
+    assert told["picked"] == ["first", [10, 0, 0, 1]]
 
 
-def test_an_installed_plugin_is_loaded_by_name_and_picks(site: Path) -> None:
-    program = """
-import json, schedulers
-from schedulers.base import Flow, Server
-scheduler = schedulers.load("first")()
-for last in (1, 2, 3):
-    scheduler.add(Server(bytes((10, 0, 0, last)), 80))
-picked = scheduler.pick(Flow(bytes(4), 1, bytes(4), 80), 0.0)
-print(json.dumps([scheduler.name, list(picked.address)]))
-"""
-    assert run(site, program) == ["first", [10, 0, 0, 1]]
-
-
-def test_names_lists_the_plugin_after_the_built_in_ones(site: Path) -> None:
-    program = "import json, schedulers; print(json.dumps(schedulers.names()))"
+def test_names_lists_the_plugin_after_the_built_in_ones(told: dict[str, Any]) -> None:
     third_parties = ["absent", "first", "misnamed", "number", "quitter", "unfinished"]
     built_in = [
         "rr",
@@ -85,16 +90,15 @@ def test_names_lists_the_plugin_after_the_built_in_ones(site: Path) -> None:
         "fo",
         "ovf",
     ]
-    assert run(site, program) == built_in + third_parties
+    assert told["names"] == built_in + third_parties
 
 
-def test_a_plugin_cannot_take_the_name_of_a_built_in_one(site: Path) -> None:
-    program = "import json, schedulers; print(json.dumps(schedulers.load('wlc').__module__))"
-    assert run(site, program) == "schedulers.wlc"
+def test_a_plugin_cannot_take_the_name_of_a_built_in_one(told: dict[str, Any]) -> None:
+    assert told["wlc"] == "schedulers.wlc"
 
 
-def test_a_plugin_that_fails_at_import_is_reported_with_its_owner(site: Path) -> None:
-    assert failure(site, "absent") == [
+def test_a_plugin_that_fails_at_import_is_reported_with_its_owner(told: dict[str, Any]) -> None:
+    assert told["failures"]["absent"] == [
         "BrokenSchedulerError",
         (
             "scheduler 'absent' of lvs-first 1.0 cannot be imported: "
@@ -103,22 +107,24 @@ def test_a_plugin_that_fails_at_import_is_reported_with_its_owner(site: Path) ->
     ]
 
 
-def test_a_plugin_that_ends_the_program_at_import_is_reported_and_does_not(site: Path) -> None:
-    assert failure(site, "quitter") == [
+def test_a_plugin_that_ends_the_program_at_import_is_reported_and_does_not(
+    told: dict[str, Any],
+) -> None:
+    assert told["failures"]["quitter"] == [
         "BrokenSchedulerError",
         "scheduler 'quitter' of lvs-first 1.0 cannot be imported: SystemExit: 9",
     ]
 
 
-def test_a_plugin_that_is_no_scheduler_is_reported(site: Path) -> None:
-    assert failure(site, "number") == [
+def test_a_plugin_that_is_no_scheduler_is_reported(told: dict[str, Any]) -> None:
+    assert told["failures"]["number"] == [
         "BrokenSchedulerError",
         "scheduler 'number' of lvs-first 1.0: lvs_first:NUMBER is no subclass of Scheduler",
     ]
 
 
-def test_a_plugin_that_lacks_methods_is_reported_with_their_names(site: Path) -> None:
-    assert failure(site, "unfinished") == [
+def test_a_plugin_that_lacks_methods_is_reported_with_their_names(told: dict[str, Any]) -> None:
+    assert told["failures"]["unfinished"] == [
         "BrokenSchedulerError",
         (
             "scheduler 'unfinished' of lvs-first 1.0: lvs_first:Unfinished does not define "
@@ -127,15 +133,15 @@ def test_a_plugin_that_lacks_methods_is_reported_with_their_names(site: Path) ->
     ]
 
 
-def test_a_plugin_under_a_name_that_is_not_its_own_is_reported(site: Path) -> None:
-    assert failure(site, "misnamed") == [
+def test_a_plugin_under_a_name_that_is_not_its_own_is_reported(told: dict[str, Any]) -> None:
+    assert told["failures"]["misnamed"] == [
         "BrokenSchedulerError",
         "scheduler 'misnamed' of lvs-first 1.0: lvs_first:First calls itself 'first'",
     ]
 
 
-def test_an_unknown_name_is_reported_with_the_known_ones(site: Path) -> None:
-    assert failure(site, "wrrr") == [
+def test_an_unknown_name_is_reported_with_the_known_ones(told: dict[str, Any]) -> None:
+    assert told["failures"]["wrrr"] == [
         "UnknownSchedulerError",
         (
             "no scheduler 'wrrr'; there are: rr, wrr, lc, wlc, lblc, lblcr, dh, sh, sed, nq, mh, "
