@@ -42,6 +42,7 @@ class ConnectionTable:
     """
 
     __slots__ = (
+        "_removals",
         "_shadowed",
         "_unlooked",
         "_wheel",
@@ -57,6 +58,7 @@ class ConnectionTable:
         self.templates: dict[TemplateKey, Template] = {}
         self.retired: set[Template] = set()
         self.count = 0
+        self._removals = 0
         self._shadowed: dict[bytes, dict[Connection, None]] = {}
         self.shares = Shares()
         self._unlooked: deque[Share] = deque()
@@ -87,7 +89,12 @@ class ConnectionTable:
         self._wheel_of(connection).add(connection)
 
     def remove(self, connection: Connection) -> None:
-        """Forget a connection; a key that it had taken over goes back to the one before.
+        """Forget a connection; a key that it had taken over goes back to the one before."""
+        self.drop(connection)
+        self._wheel_of(connection).remove(connection)
+
+    def drop(self, connection: Connection) -> None:
+        """Forget a connection that `expired` returned: it is in no wheel any more.
 
         Both its keys are one where a server is its own client.
         """
@@ -98,8 +105,8 @@ class ConnectionTable:
             else:
                 del self.by_key[key]
         self.count -= 1
+        self._removals += 1
         self.shares.give_back(connection.path.server.service.share)
-        self._wheel_of(connection).remove(connection)
 
     def _unshadow(self, key: bytes, connection: Connection) -> None:
         """Take a connection off a key that several claim."""
@@ -120,6 +127,7 @@ class ConnectionTable:
     def retire(self, template: Template) -> None:
         """Let a template not be found any more; it lives out its time (ip_vs_check_template)."""
         del self.templates[template.key]
+        self._removals += 1
         template.retired = True
         self.retired.add(template)
 
@@ -129,6 +137,7 @@ class ConnectionTable:
             self.retired.discard(template)
         else:
             del self.templates[template.key]
+        self._removals += 1
         self.shares.give_back(template.server.service.share)
         self._wheel.remove(template)
 
@@ -189,6 +198,10 @@ class ConnectionTable:
             if more or len(ended) >= enough:
                 break
         return ended, more or bool(unlooked)
+
+    def removed(self) -> int:
+        """Return how many keys were removed up to now, or more: a connection has two at most."""
+        return 2 * self._removals
 
     def walk(self) -> Iterator[Connection | Template]:
         """Yield all entries, one by one; the table may change meanwhile."""

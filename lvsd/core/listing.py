@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from lvsd.core.walk import walk
 from lvsd.packet.view import split_key
 
 if TYPE_CHECKING:
@@ -40,21 +41,19 @@ class Row(NamedTuple):
 
 
 def rows(table: ConnectionTable) -> Iterator[Row]:
-    """Yield a row per template and connection.
+    """Yield a row per template and connection, oldest first.
 
-    The table may change meanwhile: what ends before its turn is left out, what is new too.
+    The table may change meanwhile: what ends before its turn is left out, what is new may be, too.
     """
-    for template_key in tuple(table.templates):
-        template = table.templates.get(template_key)
-        if template is not None:
-            yield _template_row(template)
+    for _, template in walk(table.templates, table.removed, lambda key, each: key is each.key):
+        yield _template_row(template)
     for template in tuple(table.retired):
         if template in table.retired:
             yield _template_row(template)
-    by_key = table.by_key
-    for key in tuple(by_key):
-        connection = by_key.get(key)
-        if connection is not None and key is connection.key:
+    for key, connection in walk(
+        table.by_key, table.removed, lambda key, each: key is each.key or key is each.reply_key
+    ):
+        if key is connection.key:
             yield connection_row(connection)
 
 

@@ -35,30 +35,31 @@ class Observer:
 
 
 class Observers:
-    """All observers of one director's connections. ``fault`` is what one of them raised last."""
+    """All observers of one director's connections. ``fault`` is what one of them raised last.
 
-    __slots__ = ("_observers", "fault")
+    ``present`` are those that there are: who ends many connections looks there first, as mostly
+    there are none.
+    """
+
+    __slots__ = ("fault", "present")
 
     def __init__(self) -> None:
-        self._observers: tuple[Observer, ...] = ()
+        self.present: tuple[Observer, ...] = ()
         self.fault: BaseException | None = None
-
-    def __bool__(self) -> bool:
-        return bool(self._observers)
 
     def add(self, observer: Observer) -> None:
         """Tell one more from now on, after those that there are."""
-        self._observers = (*self._observers, observer)
+        self.present = (*self.present, observer)
 
     def remove(self, observer: Observer) -> None:
         """Tell an observer nothing more. Raise ValueError if it is none."""
-        observers = list(self._observers)
+        observers = list(self.present)
         observers.remove(observer)
-        self._observers = tuple(observers)
+        self.present = tuple(observers)
 
     def opened(self, connection: Connection) -> None:
         """Tell all that a connection was opened."""
-        for observer in self._observers:
+        for observer in self.present:
             try:
                 observer.opened(connection)
             except BaseException as error:  # noqa: BLE001 - it must not cost a packet
@@ -66,7 +67,7 @@ class Observers:
 
     def moved(self, connection: Connection, before: int) -> None:
         """Tell all that a connection has left a state."""
-        for observer in self._observers:
+        for observer in self.present:
             try:
                 observer.moved(connection, before)
             except BaseException as error:  # noqa: BLE001 - it must not cost a packet
@@ -74,7 +75,7 @@ class Observers:
 
     def ended(self, connection: Connection) -> None:
         """Tell all that a connection is over."""
-        for observer in self._observers:
+        for observer in self.present:
             try:
                 observer.ended(connection)
             except BaseException as error:  # noqa: BLE001 - it must not keep anything from its end
@@ -83,7 +84,7 @@ class Observers:
     def last_seen(self, connection: Connection) -> float:
         """Return the latest time that any of them has seen a connection's packet."""
         latest = NEVER
-        for observer in self._observers:
+        for observer in self.present:
             try:
                 latest = max(latest, observer.last_seen(connection))
             except BaseException as error:  # noqa: BLE001 - it must not keep anything from its end
