@@ -21,8 +21,8 @@ BPF := $(patsubst %.c,%.o,$(wildcard lvsd/*/bpf/*.bpf.c lvsd/*/*/bpf/*.bpf.c))
 # Tests start lvsd over and over: Python keeps what it has compiled, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Tests in namespaces wait a good part of their time: one more of them than there are processors.
-NETNS_JOBS ?= $(shell echo $$(($$(nproc) + 1)))
+# Tests in namespaces wait a good part of their time: two more of them than there are processors.
+NETNS_JOBS ?= $(shell echo $$(($$(nproc) + 2)))
 
 .PHONY: help system venv bpf lock demo test check lint unit thorough netns kernel test-packages test-kernel \
 	test-stock-kernel repeat record fuzz bench bench-compare docs pictures clean
