@@ -24,10 +24,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, Self, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Sequence
     from fractions import Fraction
 
 ACTIVE_COST = 256
@@ -147,6 +147,19 @@ class Weighed:
     server: Server
     number: int | Fraction | None
     text: str
+
+
+_Returned = TypeVar("_Returned")
+
+
+def exhaust(steps: Generator[None, None, _Returned]) -> _Returned:
+    """Do all steps at once; return what they return."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            returned: _Returned = end.value
+            return returned
 
 
 class Scheduler(ABC):

@@ -40,7 +40,7 @@ from __future__ import annotations
 from itertools import chain, cycle, islice, repeat
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from schedulers.base import Flow, Scheduler, Server, Weighed
+from schedulers.base import Flow, Scheduler, Server, Weighed, exhaust
 from schedulers.hashing import MASK32, fold, hsiphash, weigh_owner
 from schedulers.roster import Roster
 from schedulers.weights import Weights
@@ -246,13 +246,7 @@ def populate(
     servers: Iterable[Server], weights: Weights, preferences: Mapping[Server, Preference]
 ) -> list[Server]:
     """Return the same, at once."""
-    steps = populating(servers, weights, preferences)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            table: list[Server] = end.value
-            return table
+    return exhaust(populating(servers, weights, preferences))
 
 
 def _fallbacks(table: list[Server], value: int, slot: int) -> dict[Server, tuple[int, str]]:

@@ -61,8 +61,9 @@ class SourceHashing(Scheduler):
         self._stale = False
 
     def forked(self) -> Iterable[tuple[object, object]]:
-        """Yield what holds servers."""
+        """Yield what holds servers; nobody changes a table."""
         yield self._roster, self._roster.fork()
+        yield self._table, self._table
 
     def add(self, server: Server) -> None:
         """Take in a new server."""

@@ -25,9 +25,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from lvsd.core.verdict import Reason
+from schedulers.base import exhaust
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from lvsd.core.connection import Connection
     from lvsd.core.connection_table import ConnectionTable
@@ -85,8 +86,7 @@ class Admission:
         bound = self._settings.max_connections
         own_bound = service.config.max_connections
         if bound != self._bound:
-            for _ in self.dividing():
-                pass
+            exhaust(self.dividing())
         while own_bound and share.entries + wanted > own_bound:
             if not self._evict(share):
                 return self._refuse(share, Reason.SERVICE_FULL)
@@ -99,8 +99,7 @@ class Admission:
         """Return how many entries there are, how many more are reserved, how many may be."""
         bound = self._settings.max_connections
         if bound != self._bound:
-            for _ in self.dividing():
-                pass
+            exhaust(self.dividing())
         return {
             "entries": len(self._table),
             "reserved": self._shares.unused,
@@ -155,7 +154,7 @@ class Admission:
             self._bound = UNDIVIDED
             yield from self.dividing()
 
-    def dividing(self) -> Iterator[None]:
+    def dividing(self) -> Generator[None, None, None]:
         """Divide half of the table among the services that there are now, and room for some.
 
         Step by step: packets may be handled meanwhile.

@@ -32,8 +32,9 @@ from lvsd.core.commands import (
     Zeroed,
 )
 from lvsd.core.service import RealServer, Service
-from lvsd.core.succession import Succession, exhaust, tell
+from lvsd.core.succession import Succession, tell
 from lvsd.errors import ControlError
+from schedulers.base import exhaust
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -172,7 +173,7 @@ class Steps:
         self._came.pop(service, None)
         for server in tuple(service.servers):
             service.dismiss(server)
-            self._depart(service, server)
+            self._keep(service, server)
             self._undo.append(partial(self._return_to, service, server))
             self._note_removal(service, server)
             yield
@@ -241,7 +242,7 @@ class Steps:
         fault = service.fault
         self._schedulers.fork(service, is_new=service in self._new)
         service.delist(server)
-        self._depart(service, server)
+        self._keep(service, server)
 
         def undo() -> None:
             service.removed.pop(server.config.place, None)
@@ -255,11 +256,11 @@ class Steps:
             service.fault = error
         self._note_removal(service, server)
 
-    def _depart(self, service: Service, server: RealServer) -> None:
+    def _keep(self, service: Service, server: RealServer) -> None:
         """Keep a server that is removed for as long as it has connections."""
         if server.total or server.templates:
             service.removed[server.config.place] = server
-            self._services.has_departures = True
+            self._services.has_removed = True
 
     def _note_removal(self, service: Service, server: RealServer) -> None:
         self._gone.append(server)
@@ -283,7 +284,9 @@ class Steps:
 
     def _retiming(self) -> Generator[None, None, None]:
         for service in tuple(self._services):
-            yield from service.retiming()
+            for server in tuple(service.servers):
+                server.retime()
+                yield
         for server in tuple(self._services.removed()):
             server.retime()
             yield

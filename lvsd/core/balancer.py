@@ -17,9 +17,9 @@ from lvsd.core.sequence_numbers import NEW
 from lvsd.core.service_table import ServiceTable
 from lvsd.core.settings import Settings
 from lvsd.core.strays import Strays
-from lvsd.core.succession import exhaust
 from lvsd.core.tally import Tally
 from lvsd.core.upkeep import Upkeep
+from schedulers.base import exhaust
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

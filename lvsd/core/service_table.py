@@ -24,7 +24,7 @@ class ServiceTable:
     """All virtual services, and the kernel's order of looking one up.
 
     ``vips`` has the virtual addresses, packed, with the number of services at each.
-    ``has_departures``: servers with connections were removed since the upkeep last looked. Only
+    ``has_removed``: servers with connections were removed since the upkeep last looked. Only
     `lvsd.core.apply` lets services come and go.
     """
 
@@ -36,14 +36,14 @@ class ServiceTable:
         "_removed",
         "_serial",
         "_swept_at",
-        "has_departures",
+        "has_removed",
         "vips",
     )
 
     def __init__(self) -> None:
         self._serial = 0
         self._swept_at = SWEPT_FROM
-        self.has_departures = False
+        self.has_removed = False
         self.vips: dict[bytes, int] = {}
         self._endpoints: dict[tuple[int, bytes, int], Service] = {}
         self._marks: dict[tuple[int, int], Service] = {}

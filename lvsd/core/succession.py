@@ -8,9 +8,10 @@ takes a service over step by step, while the one before it picks.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias
 
 from lvsd.errors import PluginError
+from schedulers.base import exhaust
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 SchedulerFactory: TypeAlias = "Callable[[str, frozenset[str]], Scheduler]"
 """Makes a scheduler, for one service, of its name and its flags. Raises PluginError."""
-
-_Returned = TypeVar("_Returned")
 
 
 class Succession:
@@ -145,13 +144,3 @@ def tell(
             f"scheduler {service.scheduler.name!r} of service {service.config.name!r} failed "
             f"to {what} {server.config.label}: {type(error).__name__}: {error}"
         ) from error
-
-
-def exhaust(steps: Generator[None, None, _Returned]) -> _Returned:
-    """Do all steps at once; return what they return."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            returned: _Returned = end.value
-            return returned

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from lvsd.core.connection import Connection
 from lvsd.core.flows import SENT_AT_ONCE
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from lvsd.core.settings import Settings
     from lvsd.core.stats import Meter
     from lvsd.core.template import Template
+
+_Waiting = TypeVar("_Waiting")
 
 ENDED_AT_ONCE = 128
 """Entries that one `Upkeep.tick` looks at; more would keep packets waiting: to end one takes 3 us
@@ -67,7 +69,7 @@ class Upkeep:
         finally:
             for template in templates:  # after connections: it outlives those that it controls
                 self._end_template(template, now)
-        self._notice_departures()
+        self._notice_removed()
         self._search_on(ENDED_AT_ONCE - looked_at)
         self._tick_schedulers(now)
         self._sample(now)
@@ -92,15 +94,15 @@ class Upkeep:
             for entry in entries:
                 self._table.rearm(entry)
 
-    def _notice_departures(self) -> None:
+    def _notice_removed(self) -> None:
         """Begin to end what removed servers left, if that is set and some were removed lately.
 
         What is left from before it was set ends together with the next one's.
         """
         if not self._settings.expire_nodest_conn:
-            self._services.has_departures = False
-        elif self._services.has_departures and self._search is None:
-            self._services.has_departures = False
+            self._services.has_removed = False
+        elif self._services.has_removed and self._search is None:
+            self._services.has_removed = False
             self._search = self._table.walk()
 
     def _search_on(self, limit: int) -> None:
@@ -133,12 +135,9 @@ class Upkeep:
                 self._next_sample = now + ESTIMATOR_PERIOD_S
             self._unsampled = self._meters()
         if self._unsampled is not None:
-            sampled = 0
-            for meter in islice(self._unsampled, SAMPLED_AT_ONCE):
+            meters, self._unsampled = _some(self._unsampled, SAMPLED_AT_ONCE)
+            for meter in meters:
                 meter.sample(now)
-                sampled += 1
-            if sampled < SAMPLED_AT_ONCE:
-                self._unsampled = None
 
     def _meters(self) -> Iterator[Meter]:
         for service in tuple(self._services):
@@ -148,13 +147,10 @@ class Upkeep:
 
     def _tick_schedulers(self, now: float) -> None:
         """Let the schedulers do their periodic work, so many of them at a time."""
-        self._unticked = self._unticked or iter(tuple(self._services))
-        ticked = 0
-        for service in islice(self._unticked, TICKED_AT_ONCE):
+        unticked = self._unticked or iter(tuple(self._services))
+        services, self._unticked = _some(unticked, TICKED_AT_ONCE)
+        for service in services:
             service.tick(now)
-            ticked += 1
-        if ticked < TICKED_AT_ONCE:
-            self._unticked = None
 
     def _end_template(self, template: Template, now: float) -> None:
         """Forget a template that has expired, unless it still controls connections."""
@@ -165,3 +161,11 @@ class Upkeep:
             self._table.rearm(template)
         else:
             self._flows.forget(template)
+
+
+def _some(
+    waiting: Iterator[_Waiting], most: int
+) -> tuple[list[_Waiting], Iterator[_Waiting] | None]:
+    """Return the next ones, so many at the most, and what gives those after; None at the end."""
+    some = list(islice(waiting, most))
+    return some, waiting if len(some) == most else None

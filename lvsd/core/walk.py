@@ -42,7 +42,7 @@ def walk(
         if now != seen:
             gone = now[0] - seen[0]
             seen = now
-            while told and not _is_there(found, told[-1], is_its_key):
+            while told and _entry(found, told[-1], is_its_key) is None:
                 told.pop()
             position = _position(found, told[-1] if told else None, position, gone)
             keys = islice(found, position, None)
@@ -53,16 +53,17 @@ def walk(
         position += len(some)
         left -= len(some)
         for key in some:
-            entry = found.get(key)
-            if entry is not None and is_its_key(key, entry):
+            entry = _entry(found, key, is_its_key)
+            if entry is not None:
                 yield key, entry
 
 
-def _is_there(
+def _entry(
     found: dict[_Key, _Entry], key: _Key, is_its_key: Callable[[_Key, _Entry], bool]
-) -> bool:
+) -> _Entry | None:
+    """Return the entry that came with a key, None if it is gone."""
     entry = found.get(key)
-    return entry is not None and is_its_key(key, entry)
+    return None if entry is None or not is_its_key(key, entry) else entry
 
 
 def _position(found: dict[_Key, _Entry], last: _Key | None, position: int, gone: int) -> int:
