@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lvsd.lab.wait import PATIENCE
 from tests.netns.io.hosts import PATIENCE_S, Host
+from tests.netns.traffic.state import sysctls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -147,7 +148,7 @@ def snapshot(host: Host) -> dict[str, Any]:
         (link["ifname"], link.get("link_type"), sorted(link["flags"])) for link in json.loads(told)
     ]
     return {
-        "sysctls": _sysctls(host),
+        "sysctls": sysctls(host),
         "links": links,
         "addresses": sorted(  # without the interfaces' numbers, which are never used again
             line.partition(": ")[2] for line in addresses.splitlines()
@@ -157,19 +158,6 @@ def snapshot(host: Host) -> dict[str, Any]:
         "rules": rules.splitlines(),
         "nftables": nftables.splitlines(),
     }
-
-
-def _sysctls(host: Host) -> list[str]:
-    """Return the sysctls of a host's interfaces and of forwarding, as "path = value"."""
-    with host.entered():
-        return [
-            f"{path} = {path.read_text('ascii', 'replace')}"
-            for version in ("ipv4", "ipv6")
-            for top in sorted(Path("/proc/sys/net", version).iterdir())
-            if top.name.startswith(("conf", "ip_forward", "fib"))
-            for path in (sorted(top.rglob("*")) if top.is_dir() else [top])
-            if path.is_file() and path.name != "stable_secret"
-        ]
 
 
 def wrong(site: Site, *words: str) -> list[tuple[str, str]]:

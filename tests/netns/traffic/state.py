@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lvsd.lab import Namespace
+    from tests.netns.io.hosts import Host
 
 SYSCTLS = "net/ipv4", "net/ipv6"
 READINGS = {"tcp_fastopen_key", "tcp_mem", "udp_mem", "flush", "stable_secret"}
@@ -26,7 +27,7 @@ def ruleset(host: Namespace) -> list[dict[str, Any]]:
         return listed_ruleset()
 
 
-def sysctls(host: Namespace) -> dict[str, str]:
+def sysctls(host: Namespace | Host) -> dict[str, str]:
     """Return every network sysctl of the host."""
     with host.entered():
         return dict(each for root in SYSCTLS for each in _read(f"/proc/sys/{root}"))
