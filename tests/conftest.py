@@ -34,7 +34,7 @@ signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
 # same in each run, but for "random", which finds others each time. Nothing has a deadline, because
 # other programs may take the processor. `--hypothesis-profile=thorough` chooses another.
 settings.register_profile(
-    "everyday", deadline=None, derandomize=True, database=None, max_examples=33
+    "everyday", deadline=None, derandomize=True, database=None, max_examples=25
 )
 settings.register_profile("thorough", settings.get_profile("everyday"), max_examples=100)
 settings.register_profile(

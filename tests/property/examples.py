@@ -9,7 +9,7 @@ from hypothesis import settings
 FULL: Final = 100
 """The ``max_examples`` of a profile that tries every property as often as its test says."""
 
-FEWEST: Final = 20
+FEWEST: Final = 15
 """No profile tries a property less often, unless its test asks for fewer."""
 
 
