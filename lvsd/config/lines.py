@@ -1,10 +1,10 @@
-"""Where in a TOML file each key stands: tomllib knows the values but not their lines."""
+"""Where in a TOML file each key stands: tomli knows the values but not their lines."""
 
 from __future__ import annotations
 
-import tomllib
 from typing import TYPE_CHECKING
 
+import tomli
 import tree_sitter_toml
 from tree_sitter import Language, Parser
 
@@ -21,7 +21,7 @@ _TABLES = frozenset({"table", "table_array_element"})
 
 
 class Lines:
-    """The lines of the ``wanted`` keys of one document that tomllib found to be good TOML.
+    """The lines of the ``wanted`` keys of one document that tomli found to be good TOML.
 
     What is in other tables is passed over: most of a long document.
     """
@@ -99,11 +99,11 @@ def _key_of(node: Node) -> Node | None:
 
 
 def _words(key: Node) -> tuple[str, ...]:
-    """Return the words of a key; those in quotes are decoded by tomllib itself."""
+    """Return the words of a key; those in quotes are decoded by tomli itself."""
     text = (key.text or b"").decode()
     if not _QUOTES & set(text):
         return tuple(word.strip() for word in text.split("."))
-    table: object = tomllib.loads(f"{text} = 0")
+    table: object = tomli.loads(f"{text} = 0")
     words: list[str] = []
     while isinstance(table, dict):
         word, table = next(iter(table.items()))

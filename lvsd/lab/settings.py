@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import tomli
 
 import schedulers
 from lvsd.errors import UsageError
@@ -75,8 +76,8 @@ def with_control(text: str, control: Path) -> tuple[str, Path]:
     One that the text names already stays; else ``control`` is written into it.
     """
     try:
-        named = tomllib.loads(text).get("daemon", {}).get("control")
-    except (tomllib.TOMLDecodeError, AttributeError):
+        named = tomli.loads(text).get("daemon", {}).get("control")
+    except (tomli.TOMLDecodeError, AttributeError):
         return text, control  # what is wrong with it is for the daemon to say
     if named is not None:
         return text, control.parent / str(named)

@@ -79,10 +79,7 @@ sys.exit(lvsd())
 @pytest.mark.parametrize(
     ("arguments", "name"),
     [
-        *(
-            (["-c"], name)
-            for name in ("lvsd.cli", "argparse", "structlog", "tomllib", "lvsd.daemon")
-        ),
+        *((["-c"], name) for name in ("lvsd.cli", "argparse", "structlog", "tomli", "lvsd.daemon")),
         *((["-t", "-c"], name) for name in ("lvsd.cli", "argparse")),
     ],
 )
