@@ -117,6 +117,7 @@ def service_config(entry: model.Service) -> ServiceConfig:
         timing=Timing(
             entry.tcp_timeout_s or 0, entry.udp_timeout_s or 0, entry.udp_answered_timeout_s or 0
         ),
+        slow_start_s=entry.slow_start_s or 0,
     )
 
 

@@ -37,6 +37,15 @@ ACTIVE_COST = 256
 Looked: TypeAlias = Literal["source", "destination", "ports"]
 """A part of a `Flow`: an address, or both ports."""
 
+SlowStart: TypeAlias = Literal["turns", "shares", "weights", "none"]
+"""How a server can be let begin with a part of its weight (`lvsd.core.slow_start`).
+
+turns    its turns can be passed over: asked again at once, `pick` returns the next in turn
+shares   only how weights compare counts: multiplied by the same number, picks are the same
+weights  weights count as numbers
+none     they do not count, or say which flows are whose
+"""
+
 NOTHING: Final[frozenset[Looked]] = frozenset()
 EVERYTHING: Final[frozenset[Looked]] = frozenset({"source", "destination", "ports"})
 
@@ -172,7 +181,7 @@ class Scheduler(ABC):
     ``looks_at`` says which parts of the flow play a part in a pick: two flows that agree in these
     are the same to the scheduler. Where that depends on the flags, an instance says so for itself.
     ``asks_counts`` says whether the numbers of connections play a part, beyond the overload flag.
-    Whoever says neither is taken to look at everything.
+    Whoever says neither is taken to look at everything. ``slow_start`` says what its weights mean.
     """
 
     name: ClassVar[str]
@@ -180,6 +189,7 @@ class Scheduler(ABC):
     known_flags: ClassVar[frozenset[str]] = frozenset()
     looks_at: frozenset[Looked] = EVERYTHING
     asks_counts: ClassVar[bool] = True
+    slow_start: ClassVar[SlowStart] = "weights"
 
     def __init__(self, flags: frozenset[str] = frozenset()) -> None:
         unknown = flags - self.known_flags

@@ -42,6 +42,7 @@ class DestinationHashing(Scheduler):
     rule = "The server whose bucket the destination's address hashes to; else nobody."
     looks_at = frozenset({"destination"})
     asks_counts = False
+    slow_start = "none"
 
     def __init__(self, flags: frozenset[str] = frozenset()) -> None:
         super().__init__(flags)

@@ -33,6 +33,7 @@ class WeightedFailover(LeastLoad):
     rule = "The highest weight that is usable; on a tie the newest."
     looks_at = NOTHING
     asks_counts = False
+    slow_start = "none"
 
     def load(self, server: Server) -> int:
         """Return how far the weight is from the highest there can be."""

@@ -40,6 +40,7 @@ class LocalityBasedLeastConnection(LocalityCache[_Home]):
     name = "lblc"
     rule = "The destination's home, unless that is overburdened; else the one of wlc, its new home."
     looks_at = frozenset({"destination"})
+    slow_start = "weights"
 
     def pick(self, flow: Flow, now: float) -> Server | None:
         """Return the destination's own server, or a new one for it."""

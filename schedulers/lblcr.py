@@ -96,6 +96,7 @@ class LocalityBasedLeastConnectionReplication(LocalityCache[_Homes]):
     name = "lblcr"
     rule = "The least loaded of the destination's set; if overburdened, the one of wlc joins it."
     looks_at = frozenset({"destination"})
+    slow_start = "weights"
 
     LARGE_SET: ClassVar[int] = 16
     """A smaller set is walked, which costs less there than a ranking."""

@@ -40,6 +40,7 @@ class LeastConnection(LeastLoad):
     name = "lc"
     rule = "The least 256 * active + total; on a tie the newest."
     looks_at = NOTHING
+    slow_start = "none"
 
     def load(self, server: Server) -> int:
         """Return the overhead."""

@@ -86,6 +86,7 @@ class MaglevHashing(Scheduler):
     known_flags = frozenset({"mh-port", "mh-fallback"})
     looks_at = frozenset({"source"})
     asks_counts = False
+    slow_start = "none"
 
     def __init__(self, flags: frozenset[str] = frozenset()) -> None:
         super().__init__(flags)

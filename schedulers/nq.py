@@ -44,6 +44,7 @@ class NeverQueue(LeastLoad):
     name = "nq"
     rule = "The newest idle server; if all are busy, the least (active + 1) / weight."
     looks_at = NOTHING
+    slow_start = "shares"
 
     def load(self, server: Server) -> int:
         """Return 0 when idle, else the delay to expect, which is more than 0."""

@@ -31,6 +31,7 @@ class WeightedOverflow(LeastLoad):
     name = "ovf"
     rule = "The highest weight among those with active <= weight; on a tie the newest."
     looks_at = NOTHING
+    slow_start = "weights"
 
     def load(self, server: Server) -> int | None:
         """Return how far the weight is from the highest there can be; None when full."""

@@ -37,6 +37,7 @@ class RoundRobin(Scheduler):
     rule = "The next usable server in the list, newest first, behind the last pick."
     looks_at = NOTHING
     asks_counts = False
+    slow_start = "turns"
 
     def __init__(self, flags: frozenset[str] = frozenset()) -> None:
         super().__init__(flags)

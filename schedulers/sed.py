@@ -41,6 +41,7 @@ class ShortestExpectedDelay(LeastLoad):
     name = "sed"
     rule = "The least (active + 1) / weight; on a tie the newest."
     looks_at = NOTHING
+    slow_start = "shares"
 
     def load(self, server: Server) -> int:
         """Return the delay to expect, in units of one connection on a server of weight 1."""

@@ -49,6 +49,7 @@ class SourceHashing(Scheduler):
     known_flags = frozenset({"sh-port", "sh-fallback"})
     looks_at = frozenset({"source"})
     asks_counts = False
+    slow_start = "none"
 
     def __init__(self, flags: frozenset[str] = frozenset()) -> None:
         super().__init__(flags)

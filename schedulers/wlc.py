@@ -28,14 +28,14 @@ Source: net/netfilter/ipvs/ip_vs_wlc.c, ip_vs_wlc_schedule.
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from schedulers.base import NOTHING
 from schedulers.least import LeastLoad, fraction
 from schedulers.words import short
 
 if TYPE_CHECKING:
-    from schedulers.base import Server
+    from schedulers.base import Server, SlowStart
 
 
 class WeightedLeastConnection(LeastLoad):
@@ -44,6 +44,7 @@ class WeightedLeastConnection(LeastLoad):
     name = "wlc"
     rule = "The least (256 * active + total) / weight; on a tie the newest."
     looks_at = NOTHING
+    slow_start: ClassVar[SlowStart] = "shares"
 
     def load(self, server: Server) -> int:
         """Return the overhead that a unit of weight bears."""

@@ -66,6 +66,7 @@ class WeightedRoundRobin(Scheduler):
     rule = "The next in the list, newest first, with weight >= cw, which falls round by round."
     looks_at = NOTHING
     asks_counts = False
+    slow_start = "turns"
 
     def __init__(self, flags: frozenset[str] = frozenset()) -> None:
         super().__init__(flags)

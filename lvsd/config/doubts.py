@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lvsd.config.faults import Fault, shown
+from lvsd.config.fields import scheduler_class
 from lvsd.packet.address import text
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ def of_file(config: Config) -> Iterator[Fault]:
         if not any(server.weight for server in service.servers):
             wrong = "all its servers have weight 0" if service.servers else "it has no server"
             yield Fault(at, f"{wrong}: every new connection is refused")
+        if service.slow_start_s and scheduler_class(service.scheduler).slow_start == "none":
+            fault = f"{service.slow_start_s} with scheduler {service.scheduler} does nothing"
+            yield Fault((*at, "slow_start_s"), f"{fault}: {_instead(service.scheduler)}")
         for index, server in enumerate(service.servers):
             address = server.address.address
             if (other := virtual.get(address)) and other != service.name:
@@ -58,6 +62,13 @@ def of_file(config: Config) -> Iterator[Fault]:
             if first != service.interface:
                 fault = f"{text(address)} is put on {shown(service.interface)} and {shown(first)}"
                 yield Fault(key, fault, where)
+
+
+def _instead(scheduler: str) -> str:
+    """Return why slow start does nothing with a scheduler, and what would do instead."""
+    if scheduler == "lc":
+        return "it looks at no weight; wlc picks the same where all weights are equal"
+    return "its weights say which clients are whose"
 
 
 def of_host(config: Config, host: Host) -> Iterator[Fault]:

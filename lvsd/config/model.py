@@ -101,8 +101,8 @@ class Service(Table):
     """``[[service]]``: a virtual service, by address or by firewall mark.
 
     Exactly one of ``address`` and ``fwmark`` is set, ``protocol`` only with ``address``.
-    ``persistence_s`` and ``max_connections`` None mean none; a timeout of None is that of all
-    services. ``local_addresses`` are packed. ``servers`` stand in file order.
+    ``persistence_s``, ``max_connections`` and ``slow_start_s`` None mean none; a timeout of None is
+    that of all services. ``local_addresses`` are packed. ``servers`` stand in file order.
     """
 
     name: str = key(fields.name, expected=fields.NAME)
@@ -130,6 +130,7 @@ class Service(Table):
     )
     one_packet: bool = key(boolean, default=False)
     max_connections: int | None = key(_entries, None)
+    slow_start_s: int | None = key(_seconds, None)
     interface: str | None = key(fields.interface, None)
     servers: tuple[Server, ...] = key(
         TablesOf(Server, "[[service.server]] tables, in double brackets"), (), word="server"

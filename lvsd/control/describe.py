@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from socket import AF_INET, AF_INET6, inet_ntop
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,9 +15,11 @@ if TYPE_CHECKING:
     from lvsd.control.protocol import (
         ConnectionEntry,
         CounterEntry,
+        DrainEntry,
         EvidenceEntry,
         ServerEntry,
         ServiceEntry,
+        SlowStartEntry,
         TimeoutsEntry,
     )
     from lvsd.core.commands import Changes, Command
@@ -98,6 +101,7 @@ def service_entry(service: Service, now: float) -> ServiceEntry:
         "persistence_s": config.persistence_s,
         "prefix": config.prefix,
         "one_packet": config.one_packet,
+        "slow_start_s": config.slow_start_s,
         "local_addresses": [address_text(address) for address in config.local.addresses],
         "stats": _counters(service.meter.totals),
         "rates": _counters(service.meter.rates),
@@ -116,7 +120,10 @@ def _server_entry(server: RealServer, now: float) -> ServerEntry:
         "tunnel": tunnel.kind if tunnel else "",
         "tunnel_port": tunnel.port if tunnel else 0,
         "tunnel_checksum": tunnel.checksum if tunnel else False,
-        "weight": server.weight,
+        "weight": server.config.weight,
+        "effective_weight": server.service.easing.effect(server.weight, server.ramp),
+        "drain": _drain(server, now),
+        "slow_start": _slow_start(server, now),
         "upper": server.upper,
         "lower": server.lower,
         "active": server.active,
@@ -126,6 +133,22 @@ def _server_entry(server: RealServer, now: float) -> ServerEntry:
         "stats": _counters(server.meter.totals),
         "rates": _counters(server.meter.rates),
     }
+
+
+def _drain(server: RealServer, now: float) -> DrainEntry | None:
+    drain = server.drain
+    if drain is None:
+        return None
+    return {"left_s": drain.left_s(now), "empty": drain.is_empty, "cut": drain.ended}
+
+
+def _slow_start(server: RealServer, now: float) -> SlowStartEntry | None:
+    ramp = server.ramp
+    if ramp is None:
+        return None
+    since = now if ramp.since is None else ramp.since
+    left_s = max(0, ceil(since + server.service.easing.over_s - now))
+    return {"percent": int(ramp.part * 100), "left_s": left_s}
 
 
 def _evidence(server: RealServer, now: float) -> EvidenceEntry:

@@ -104,12 +104,32 @@ class EvidenceEntry(TypedDict):
     repeated: int
 
 
+class DrainEntry(TypedDict):
+    """That a real server is drained.
+
+    ``left_s`` is how long its connections have (None: no deadline). ``empty``: there are none.
+    ``cut`` of them ended at the deadline.
+    """
+
+    left_s: int | None
+    empty: bool
+    cut: int
+
+
+class SlowStartEntry(TypedDict):
+    """That a real server has ``percent`` of its weight as yet, and ``left_s`` seconds to go."""
+
+    percent: int
+    left_s: int
+
+
 class ServerEntry(TypedDict):
     """A real server of a listing.
 
     ``forward`` is the way it is configured, ``label`` what ipvsadm prints under Forward of the
     way that is taken (Local where the server is the director). ``tunnel`` is empty but for tun;
-    ``tunnel_port`` is 0 but for GUE.
+    ``tunnel_port`` is 0 but for GUE. ``weight`` is the configured one; ``effective_weight`` is what
+    it has of that now. ``drain`` and ``slow_start`` are None where there is no such thing.
     """
 
     address: str
@@ -120,6 +140,9 @@ class ServerEntry(TypedDict):
     tunnel_port: int
     tunnel_checksum: bool
     weight: int
+    effective_weight: float
+    drain: DrainEntry | None
+    slow_start: SlowStartEntry | None
     upper: int
     lower: int
     active: int
@@ -148,6 +171,7 @@ class ServiceEntry(TypedDict):
     persistence_s: int
     prefix: int | None
     one_packet: bool
+    slow_start_s: int
     local_addresses: list[str]
     stats: CounterEntry
     rates: CounterEntry

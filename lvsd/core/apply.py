@@ -20,6 +20,8 @@ from lvsd.core.commands import (
     AddServer,
     AddService,
     Changes,
+    Drain,
+    DrainChange,
     EditServer,
     EditService,
     RemoveServer,
@@ -28,10 +30,13 @@ from lvsd.core.commands import (
     ServiceChange,
     SetTimeouts,
     TimeoutsChange,
+    Undrain,
     Zero,
     Zeroed,
 )
+from lvsd.core.draining import Draining
 from lvsd.core.service import RealServer, Service
+from lvsd.core.slow_start import Easing, Ramp
 from lvsd.core.succession import Succession, tell
 from lvsd.errors import ControlError
 from schedulers.base import exhaust
@@ -44,6 +49,7 @@ if TYPE_CHECKING:
     from lvsd.core.service_table import ServiceTable
     from lvsd.core.succession import SchedulerFactory
     from lvsd.core.timeouts import Timeouts
+    from lvsd.core.transitions import Transitions
     from lvsd.core.values import ServerConfig
 
 _LET_GO_TOGETHER: Final = 128
@@ -60,11 +66,13 @@ class Steps:
         services: ServiceTable,
         timeouts: Timeouts,
         admission: Admission,
+        transitions: Transitions,
         make_scheduler: SchedulerFactory,
     ) -> None:
         self._services = services
         self._timeouts = timeouts
         self._admission = admission
+        self._transitions = transitions
         self._undo: list[Callable[[], object]] = []
         self._new: set[Service] = set()
         self._schedulers = Succession(make_scheduler, self._undo)
@@ -73,24 +81,33 @@ class Steps:
         """The services that came, or have another bound."""
         self._went: dict[Service, None] = {}
         self._gone: list[RealServer] = []
+        self._begun: dict[RealServer, None] = {}
+        """The servers whose drain or slow start begins with the end of the list."""
 
     def doing(self, command: Command) -> Generator[None, None, None]:
         """Do one command, step by step: one that concerns ten thousand servers takes its time.
 
         Raise ControlError or PluginError; all is as it was before then.
         """
+        self._transitions.is_held = True
         try:
             yield from self._doing(command) or ()
         except GeneratorExit:
             raise
         except BaseException:
             yield from self._schedulers.taking_back()
+            self._transitions.is_held = False
             raise
 
     def finishing(self, now: float) -> Generator[None, None, Changes]:
         """End the list, step by step; return what changed."""
         yield from self._schedulers.settling()
         yield from self._admission.following(self._came, self._went)
+        for server in self._begun:
+            if server.available:
+                self._transitions.begin(server, now)
+                yield
+        self._transitions.is_held = False
         return Changes(now, tuple(self._changes))
 
     def dismantling(self) -> Generator[None, None, None]:
@@ -115,10 +132,12 @@ class Steps:
                 self._add_service(command)
             case EditServer():
                 self._edit_server(command)
-            case EditService():
-                return self._editing_service(command)
             case RemoveServer():
                 self._remove_server(command)
+            case Drain() | Undrain():
+                self._drain(command)
+            case EditService():
+                return self._editing_service(command)
             case RemoveService():
                 return self._removing_service(command)
             case SetTimeouts():
@@ -144,10 +163,14 @@ class Steps:
         wanted = command.config
         service = self._services.get(wanted.key)
         before, scheduler, persistent = service.config, service.scheduler, service.was_persistent
-        if (before.scheduler, before.flags) != (wanted.scheduler, wanted.flags):
-            service.scheduler = yield from self._schedulers.taking_over(
-                service, wanted.scheduler, wanted.flags
-            )
+        easing = Easing(scheduler.slow_start, wanted.slow_start_s)
+        another = (before.scheduler, before.flags) != (wanted.scheduler, wanted.flags)
+        if another or easing.scale != service.easing.scale:
+            fresh = self._schedulers.make(wanted.scheduler, wanted.flags)
+            yield from self._easing(service, Easing(fresh.slow_start, wanted.slow_start_s))
+            service.scheduler = yield from self._schedulers.taking_over(service, fresh)
+        else:
+            yield from self._easing(service, easing)
 
         def undo() -> None:
             service.config, service.scheduler = before, scheduler
@@ -163,6 +186,20 @@ class Steps:
             self._came[service] = None
         if wanted != before:
             self._changes.append(ServiceChange(service.key, before, wanted))
+
+    def _easing(self, service: Service, easing: Easing) -> Iterator[None]:
+        """Let servers begin in another way from now on, with weights of another scale."""
+        before = service.easing
+        self._undo.append(partial(setattr, service, "easing", before))
+        service.easing = easing
+        if easing.scale == before.scale:
+            return
+        self._schedulers.fork(service, is_new=service in self._new)
+        for server in service.servers:
+            self._undo.append(partial(server.resettle, server.settled))
+            server.last_weight = -(-server.last_weight * easing.scale // before.scale)
+            server.reweigh()
+            yield
 
     def _removing_service(self, command: RemoveService) -> Iterator[None]:
         """Remove a service, and then its servers one by one: no scheduler need hear of it."""
@@ -195,6 +232,7 @@ class Steps:
         if removed is not None:
             self._return(service, removed, wanted)
         server = removed or RealServer(wanted, service)
+        self._begin_slowly(service, server)
         tell(service, server, "take in", service.scheduler.add)
         service.enlist(server)
         if removed is not None or service not in self._new:
@@ -207,16 +245,17 @@ class Steps:
         settled, owner, zero_point = server.settled, server.service, server.meter.zero_point
 
         def undo() -> None:
-            server.resettle(settled)
             server.service = owner
+            server.resettle(settled)
             server.meter.go_back_to(zero_point)
             server.retime()
             service.removed[wanted.place] = server
 
         self._undo.append(undo)
-        server.settle(wanted)
-        server.last_weight = wanted.weight
         server.service = service
+        server.drain = server.ramp = None
+        server.settle(wanted)
+        server.last_weight = server.weight
         if owner is not service:
             server.meter.zero()
         server.retime()
@@ -228,6 +267,10 @@ class Steps:
         self._schedulers.fork(service, is_new=service in self._new)
         self._undo.append(partial(server.resettle, settled))
         server.settle(wanted)
+        if not wanted.weight:
+            server.ramp = None
+        elif not settled.config.weight:
+            self._begin_slowly(service, server)
         tell(service, server, "notice the change of", service.scheduler.edit)
         if wanted != settled.config:
             self._changes.append(ServerChange(service.key, *wanted.place, settled.config, wanted))
@@ -255,6 +298,40 @@ class Steps:
         except BaseException as error:  # noqa: BLE001 - a plug-in's; the server is gone all the same
             service.fault = error
         self._note_removal(service, server)
+
+    def _drain(self, command: Drain | Undrain) -> None:
+        """Drain a server from now on, or no longer."""
+        service = self._services.get(command.service)
+        server = service.find(command.address, command.port)
+        drain = Draining(command.deadline_s) if isinstance(command, Drain) else None
+        if drain is server.drain:  # None, both
+            return
+        self._schedulers.fork(service, is_new=service in self._new)
+        self._undo.append(partial(server.resettle, server.settled))
+        server.drain, server.ramp = drain, None
+        server.reweigh()
+        self._begin_slowly(service, server)
+        self._begun[server] = None
+        tell(service, server, "notice the change of", service.scheduler.edit)
+        deadline_s = None if drain is None else drain.deadline_s
+        place = server.config.place
+        self._changes.append(DrainChange(service.key, *place, drain is not None, deadline_s))
+
+    def _begin_slowly(self, service: Service, server: RealServer) -> None:
+        """Give a server that comes back a part of its weight, if others can bear the rest.
+
+        A new service has nobody who comes back.
+        """
+        if (
+            service.easing.is_wanted
+            and service not in self._new
+            and server.drain is None
+            and server.config.weight
+            and any(other.weight for other in service.servers if other is not server)
+        ):
+            server.ramp = Ramp()
+            server.reweigh()
+            self._begun[server] = None
 
     def _keep(self, service: Service, server: RealServer) -> None:
         """Keep a server that is removed for as long as it has connections."""

@@ -18,6 +18,7 @@ from lvsd.core.service_table import ServiceTable
 from lvsd.core.settings import Settings
 from lvsd.core.strays import Strays
 from lvsd.core.tally import Tally
+from lvsd.core.transitions import Transitions
 from lvsd.core.upkeep import Upkeep
 from schedulers.base import exhaust
 
@@ -71,10 +72,16 @@ class Balancer:
             self.tally,
         )
         self.handle = self.director.handle
+        self.transitions = Transitions(self.flows)
         self._make_steps = partial(
-            Steps, self.services, self.flows.timeouts, self.flows.admission, make_scheduler
+            Steps,
+            self.services,
+            self.flows.timeouts,
+            self.flows.admission,
+            self.transitions,
+            make_scheduler,
         )
-        self._upkeep = Upkeep(self.flows, self.services, self.settings, now)
+        self._upkeep = Upkeep(self.flows, self.services, self.settings, self.transitions, now)
 
     def tick(self, now: float) -> bool:
         """Do what is due by ``now``; to be called about once a second.

@@ -60,6 +60,32 @@ class RemoveServer:
 
 
 @dataclass(frozen=True, slots=True)
+class Drain:
+    """Drain a real server: no new connections, and persistent clients leave (`draining`).
+
+    What is left ends after ``deadline_s`` seconds (0: at once; None: by itself). Of one that is
+    drained already, the time begins anew. ``address`` is packed.
+    """
+
+    service: ServiceKey
+    address: bytes
+    port: int
+    deadline_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Undrain:
+    """Let a real server have its weight again, slowly if its service says so.
+
+    One that is not drained stays as it is. ``address`` is packed.
+    """
+
+    service: ServiceKey
+    address: bytes
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class SetTimeouts:
     """Change the timeouts of all services, in seconds; 0 leaves one as it is."""
 
@@ -82,6 +108,8 @@ Command: TypeAlias = (
     | AddServer
     | EditServer
     | RemoveServer
+    | Drain
+    | Undrain
     | SetTimeouts
     | Zero
 )
@@ -125,6 +153,24 @@ class ServerChange(NamedTuple):
         return self.before.forwarder != self.after.forwarder
 
 
+class DrainChange(NamedTuple):
+    """A real server is drained, anew maybe, or no longer.
+
+    ``address`` is packed, ``deadline_s`` in seconds from then on, None where there is none.
+    """
+
+    service: ServiceKey
+    address: bytes
+    port: int
+    is_drained: bool
+    deadline_s: int | None
+
+    @property
+    def is_of_the_network(self) -> bool:
+        """No."""
+        return False
+
+
 class TimeoutsChange(NamedTuple):
     """The timeouts of all services, in seconds: TCP, TCP after a FIN, UDP."""
 
@@ -148,7 +194,7 @@ class Zeroed(NamedTuple):
         return False
 
 
-Change: TypeAlias = ServiceChange | ServerChange | TimeoutsChange | Zeroed
+Change: TypeAlias = ServiceChange | ServerChange | DrainChange | TimeoutsChange | Zeroed
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from lvsd.core import own_clients, states
+from lvsd.core.drains import is_reused
 from lvsd.core.path import Exit
 from lvsd.core.service import FTP_PORT
 from lvsd.core.service_table import FTP_DATA_PORT
@@ -177,6 +178,8 @@ class Director:
         settings = self._settings
         server = connection.path.server
         if settings.expire_nodest_conn and server.weight == 0:
+            return True
+        if server.drain is not None and is_reused(connection):
             return True
         mode = settings.conn_reuse_mode
         if not mode:

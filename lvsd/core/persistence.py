@@ -64,7 +64,7 @@ def choose(
 def _holds(template: Template, settings: Settings) -> bool:
     """Whether a template's server may still be used (ip_vs_check_template)."""
     server = template.server
-    if not server.available:
+    if not server.available or server.drain is not None:
         return False
     return not (settings.expire_quiescent_template and server.weight == 0)
 

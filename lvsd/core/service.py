@@ -9,26 +9,31 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from forwarders.local import Local
 from lvsd.core.evidence import Refusals
 from lvsd.core.local_pool import Turn
+from lvsd.core.nobody import Nobody
 from lvsd.core.shares import Share
+from lvsd.core.slow_start import PASSES, Easing
 from lvsd.core.stats import Meter
 from lvsd.core.values import UNKNOWN_WAY
 from lvsd.core.verdict import Reason
 from lvsd.errors import ControlError, PluginError
 from lvsd.packet.address import endpoint
-from schedulers.base import Scheduler, Server
+from schedulers.base import Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
     from forwarders.base import Forwarder
     from lvsd.core import states
+    from lvsd.core.compiled import Compiled
+    from lvsd.core.draining import Draining
+    from lvsd.core.slow_start import Ramp
     from lvsd.core.values import ServerConfig, ServiceConfig, Way
-    from schedulers.base import Flow
+    from schedulers.base import Flow, Scheduler
 
 FTP_PORT = 21
 TCP = 6
@@ -41,38 +46,15 @@ _rank: Final[Callable[[RealServer], int]] = attrgetter("rank")
 PathKey: TypeAlias = "tuple[states.Protocol, bytes, int | None, int | None, Forwarder]"
 """Protocol, VIP, vport and rport (None, both: the port stays) and the forwarder."""
 
-
-class Compiled(Protocol):
-    """What is made for the connections to a real server, and changes with it (`lvsd.core.path`).
-
-    ``users`` is how many connections it has, ``forwarder`` how it forwards them now.
-    """
-
-    users: int
-
-    @property
-    def forwarder(self) -> Forwarder: ...  # noqa: D102
-
-    def retime(self) -> None:
-        """Take the timeouts as they are now."""
-
-    def compile(self) -> None:
-        """Make the rewriters anew; raises what a forwarder raises."""
-
-    def bind(self) -> None:
-        """Count for the server and its service from now on."""
-
-    def unbind(self) -> None:
-        """Count for nobody."""
-
-
 _LOCAL = Local()
 
 
 class Settled(NamedTuple):
-    """All that `RealServer.settle` changes."""
+    """All that `RealServer.settle` changes, and what its weight comes of."""
 
     config: ServerConfig
+    drain: Draining | None
+    ramp: Ramp | None
     weight: int
     last_weight: int
     upper: int
@@ -86,6 +68,7 @@ class RealServer(Server):
     ``config`` is what the operator wants of it, ``way`` what the network says of the way to it.
     ``mtu`` is how long packets may be, in bytes: what the way takes, or less, since an ICMP error
     said so. ``available`` is True while its service has it; connections may point at it longer.
+    ``drain`` says that it is being drained, ``ramp`` what it has of its weight as yet.
     ``rank`` is its place in the list, smaller the nearer to its head. ``paths`` holds what was
     compiled for its connections, one per virtual endpoint, or per virtual address where the port
     stays. ``templates`` counts persistence templates that point here, ``unanswered`` the clients'
@@ -96,9 +79,11 @@ class RealServer(Server):
     __slots__ = (
         "available",
         "config",
+        "drain",
         "meter",
         "mtu",
         "paths",
+        "ramp",
         "rank",
         "refusals",
         "service",
@@ -111,6 +96,8 @@ class RealServer(Server):
         super().__init__(config.address, config.port, config.weight)
         self.service = service
         self.available = False
+        self.drain: Draining | None = None
+        self.ramp: Ramp | None = None
         self.rank = 0
         self.way = UNKNOWN_WAY
         self.mtu = UNKNOWN_WAY.mtu
@@ -125,8 +112,10 @@ class RealServer(Server):
 
     @property
     def effective_weight(self) -> int:
-        """The weight that the scheduler is to see; whatever is to change it comes in here."""
-        return self.config.weight
+        """The weight that the scheduler is to see: the configured one, drain, slow start."""
+        if self.drain is not None:
+            return 0
+        return self.service.easing.weight(self.config.weight, self.ramp)
 
     def settle(self, config: ServerConfig) -> None:
         """Have this wanted from now on, and let the scheduler see it, once it is told.
@@ -135,21 +124,26 @@ class RealServer(Server):
         """
         self.config = config
         self.service.forget_bypasses()
-        self.set_weight(self.effective_weight)
+        self.reweigh()
         self.set_thresholds(config.upper, config.lower)
+
+    def reweigh(self) -> None:
+        """Let the scheduler see the weight that there is now, once it is told."""
+        self.set_weight(self.effective_weight)
 
     @property
     def settled(self) -> Settled:
         """What `settle` made of it, for `resettle`."""
+        wanted = self.config, self.drain, self.ramp
         return Settled(
-            self.config, self.weight, self.last_weight, self.upper, self.lower, self.overloaded
+            *wanted, self.weight, self.last_weight, self.upper, self.lower, self.overloaded
         )
 
     def resettle(self, settled: Settled) -> None:
         """Be as it was: the same wish may settle otherwise now, as its connections decide."""
         self.service.forget_bypasses()
-        self.config, self.weight, self.last_weight = settled[:3]
-        self.upper, self.lower, self.overloaded = settled[3:]
+        self.config, self.drain, self.ramp, self.weight, self.last_weight = settled[:5]
+        self.upper, self.lower, self.overloaded = settled[5:]
 
     def retime(self) -> None:
         """Let connections have the timeouts that there are now, each from its next packet on."""
@@ -203,7 +197,8 @@ class Service:
     says that it is or was persistent: there may be connections to ports that clients chose.
     ``serial`` grows with each service that comes. ``fault`` is what a plug-in raised last. In the
     course of a change ``listener`` hears of servers' new counts, too. ``is_in_doubt`` while changes
-    are taken back: the scheduler may not have the servers that there are.
+    are taken back: the scheduler may not have the servers that there are. ``easing`` is how servers
+    begin slowly, ``has_ramps`` says that some are about it.
     """
 
     __slots__ = (
@@ -211,7 +206,9 @@ class Service:
         "_has_bypass",
         "_newest",
         "config",
+        "easing",
         "fault",
+        "has_ramps",
         "is_in_doubt",
         "key",
         "listener",
@@ -240,6 +237,8 @@ class Service:
         self.fault: BaseException | None = None
         self.listener: Callable[[RealServer], None] | None = None
         self.is_in_doubt = False
+        self.easing = Easing(scheduler.slow_start, config.slow_start_s)
+        self.has_ramps = False
         self._newest = 0
         """The rank of the server that came last."""
         self._has_bypass: bool | None = None
@@ -332,6 +331,8 @@ class Service:
         """
         try:
             server = self.scheduler.pick(flow, now)
+            if self.has_ramps and self.easing.by == "turns":
+                server = self._in_turn(server, flow, now)
         except BaseException as error:  # noqa: BLE001 - a plug-in's; it costs this connection
             self.fault = error
             return Reason.PLUGIN_FAULT
@@ -347,6 +348,22 @@ class Service:
             "which is none of the service's real servers"
         )
         return Reason.PLUGIN_FAULT
+
+    def _in_turn(self, server: Server | None, flow: Flow, now: float) -> Server | None:
+        """Return the next server in turn that takes it; those that begin slowly let many pass."""
+        for _ in range(PASSES):
+            ramp = server.ramp if isinstance(server, RealServer) else None
+            if ramp is None or ramp.takes_turn():
+                break
+            server = self.scheduler.pick(flow, now)
+        return server
+
+    def reweighed(self, server: RealServer) -> None:
+        """Tell the scheduler of a weight that time has changed."""
+        try:
+            self.scheduler.edit(server)
+        except BaseException as error:  # noqa: BLE001 - a plug-in's; the other services go on
+            self.fault = error
 
     def changed(self, server: RealServer) -> None:
         """Tell the scheduler of a server's new counts, unless the server was removed."""
@@ -370,18 +387,3 @@ class Service:
         for server in (*self.servers, *self.removed.values()):
             server.retime()
             yield
-
-
-class Nobody(Scheduler):
-    """The scheduler of a service that was removed: there is nothing to pick."""
-
-    name = "nobody"
-
-    def add(self, server: Server) -> None:
-        """Take in nobody."""
-
-    def remove(self, server: Server) -> None:
-        """Let go of nobody."""
-
-    def pick(self, flow: Flow, now: float) -> None:
-        """Return nobody."""

@@ -69,7 +69,7 @@ TCP_STATES = (
 )
 NO, ES, SS, SR, FW, TW, CL, CW, LA, LI, SA = range(11)
 TCP_ESTABLISHED, TCP_SYN_RECV, TCP_FIN_WAIT, TCP_TIME_WAIT, TCP_CLOSE = ES, SR, FW, TW, CL
-TCP_CLOSE_WAIT = CW
+TCP_CLOSE_WAIT, TCP_LAST_ACK = CW, LA
 TCP_OPEN = frozenset({ES, FW, CW})
 """The states in which data may still come: not both sides have closed."""
 _TCP_ACTIVE = {ES, SS, SR, SA}

@@ -58,10 +58,9 @@ class Succession:
         self._hold(scheduler, service)
 
     def taking_over(
-        self, service: Service, name: str, flags: frozenset[str]
+        self, service: Service, scheduler: Scheduler
     ) -> Generator[None, None, Scheduler]:
         """Have another scheduler start from a service's present servers; return it at the end."""
-        scheduler = self.make(name, flags)
         listener = service.listener
 
         def changed(server: RealServer) -> None:
@@ -77,8 +76,8 @@ class Succession:
             raise
         except BaseException as error:
             raise PluginError(
-                f"scheduler {name!r} failed to take over service {service.config.name!r}: "
-                f"{type(error).__name__}: {error}"
+                f"scheduler {scheduler.name!r} failed to take over service "
+                f"{service.config.name!r}: {type(error).__name__}: {error}"
             ) from error
         finally:
             service.listener = listener
@@ -119,7 +118,8 @@ class Succession:
         """Give a service a new scheduler of the same kind."""
         config = service.config
         try:
-            service.scheduler = exhaust(self.taking_over(service, config.scheduler, config.flags))
+            fresh = self.make(config.scheduler, config.flags)
+            service.scheduler = exhaust(self.taking_over(service, fresh))
         except BaseException as error:  # noqa: BLE001 - a plug-in's; the rest is still to be undone
             service.fault = error
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lvsd.core.settings import Settings
     from lvsd.core.stats import Meter
     from lvsd.core.template import Template
+    from lvsd.core.transitions import Transitions
 
 _Waiting = TypeVar("_Waiting")
 
@@ -41,15 +42,21 @@ SAMPLED_AT_ONCE = 250
 
 
 class Upkeep:
-    """Ends what has expired, and what removed servers left, and samples the meters."""
+    """Ends what has expired, and what removed servers left, brings on and out servers, samples."""
 
     def __init__(
-        self, flows: Flows, services: ServiceTable, settings: Settings, now: float
+        self,
+        flows: Flows,
+        services: ServiceTable,
+        settings: Settings,
+        transitions: Transitions,
+        now: float,
     ) -> None:
         self._flows = flows
         self._table = flows.table
         self._services = services
         self._settings = settings
+        self._transitions = transitions
         self._next_sample = now + ESTIMATOR_PERIOD_S
         self._unsampled: Iterator[Meter] | None = None
         self._unticked: Iterator[Service] | None = None
@@ -71,6 +78,7 @@ class Upkeep:
                 self._end_template(template, now)
         self._notice_removed()
         self._search_on(ENDED_AT_ONCE - looked_at)
+        more = self._transitions.tick(now) or more
         self._tick_schedulers(now)
         self._sample(now)
         is_under_way = (self._search, self._unticked, self._unsampled) != (None, None, None)

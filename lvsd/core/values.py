@@ -44,6 +44,7 @@ class ServiceConfig:
     netmask's length (None: the whole address). With ``one_packet`` each datagram is scheduled by
     itself. With ``mss_clamp`` the MSS in SYNs is lowered to what fits into a tunnel.
     ``max_connections`` bounds its entries in the connection table (0: only the table does).
+    ``slow_start_s`` is how long a server that comes back takes to its whole weight (0: no time).
     ``local`` is FULLNAT's pool of local addresses.
     """
 
@@ -58,6 +59,7 @@ class ServiceConfig:
     max_connections: int = 0
     local: LocalPool = NO_LOCAL
     timing: Timing = AS_ALL
+    slow_start_s: int = 0
 
     @property
     def label(self) -> str:

@@ -338,11 +338,18 @@ class Work:
     async def _run_timers(self) -> NoReturn:
         """Run the core's timers once a second, in turns with packets where there is much to do."""
         what = "the timers of connections failed"
-        timers = Job(what, self._traffic.tick, endures=TIMERS_ENDURE)
+        timers = Job(what, self._tick, endures=TIMERS_ENDURE)
         more: object = False
         while True:
             await asyncio.sleep(0 if more else TICK_S)
             more = self._jobs.attempt(timers)
+
+    def _tick(self, now: float) -> bool:
+        """Run the core's timers, and tell what they brought about; return whether there is more."""
+        more = self._traffic.tick(now)
+        for each in self._balancer.transitions.drains.told():
+            self._wire.send(each)
+        return more
 
     def _ask(self, addresses: Iterable[bytes]) -> None:
         self._wire.send(Ask(tuple(addresses)))

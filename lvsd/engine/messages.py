@@ -11,7 +11,7 @@ at work     `Commands`                                  `Applied`
             `Here`, `Ways`: the network changed         `Divert`, `Settled`
             `Leads`                                     `Ask`
             `Question`, `Next` or `Enough`              `Answer`
-                                                        `Beat`
+                                                        `Beat`, `Emptied`
 end         `Farewell`                                  (its process ends)
 =========== =========================================== ==========================================
 """
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from forwarders import FORWARDERS
 from lvsd.core import commands
+from lvsd.core.drains import Emptied
 from lvsd.core.local_pool import LocalPool
 from lvsd.core.sequence_numbers import Origin
 from lvsd.core.settings import Settings
@@ -192,11 +193,14 @@ TO_ENGINE: Final = (
     *FORWARDERS.values(),
     *(commands.AddService, commands.EditService, commands.RemoveService),
     *(commands.AddServer, commands.EditServer, commands.RemoveServer),
-    *(commands.SetTimeouts, commands.Zero),
+    *(commands.Drain, commands.Undrain, commands.SetTimeouts, commands.Zero),
 )
 """The classes that an engine may be sent."""
 
-TO_SUPERVISOR: Final = (Opened, Refused, Applied, Divert, Settled, Started, Answer, Ask, Beat)
+TO_SUPERVISOR: Final = (
+    *(Opened, Refused, Applied, Divert, Settled, Started, Answer, Ask, Beat),
+    *(Emptied, ServiceKey),
+)
 """The classes that it may send."""
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import structlog
 
 from lvsd.control.protocol import Code, encode_error
+from lvsd.core.drains import Emptied
 from lvsd.engine.diversions import Gathered
 from lvsd.engine.messages import (
     TO_SUPERVISOR,
@@ -80,6 +81,9 @@ class Owner(Protocol):
 
     def beat(self) -> None:
         """Take note that the engine is well."""
+
+    def emptied(self, server: Emptied) -> None:
+        """Take note that a drained server has no connections any more."""
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """Return what is counted outside the engine, by group."""
@@ -238,11 +242,8 @@ class Conversation:
                 self._answered(message)
             case Applied():
                 self._applied(message)
-            case Ask(addresses):
-                self._owner.ask(addresses)
-            case Beat(connections):
-                self.connections = connections
-                self._owner.beat()
+            case Ask() | Beat() | Emptied():
+                self._tell_owner(message)
             case Divert():
                 self._gathered.take(message)
             case Opened():
@@ -253,6 +254,16 @@ class Conversation:
                 self._owner.divert(self._gathered.diverted)
             case Started():
                 self._say_started()
+
+    def _tell_owner(self, message: Ask | Beat | Emptied) -> None:
+        match message:
+            case Ask(addresses):
+                self._owner.ask(addresses)
+            case Beat(connections):
+                self.connections = connections
+                self._owner.beat()
+            case Emptied():
+                self._owner.emptied(message)
 
     def _say_started(self) -> None:
         if self._engines.replaced:

@@ -34,6 +34,7 @@ from lvsd.io.nft import KilledError
 from lvsd.io.ruleset import Diverted
 from lvsd.io.ruleset_watch import RulesetWatch
 from lvsd.net.watch import Watch
+from lvsd.packet.address import endpoint
 from lvsd.running.complaints import Complaints
 from lvsd.running.errand import Errand
 from lvsd.running.jobs import Job, Jobs
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
     from lvsd.config import model
     from lvsd.core.commands import Command
+    from lvsd.core.drains import Emptied
     from lvsd.core.local_pool import Range
     from lvsd.core.sequence_numbers import Origin
     from lvsd.running.complaints import Obstacle
@@ -255,6 +257,11 @@ class Supervisor:
         """Tell systemd's watchdog that the engine is well, and so are we."""
         if self._watchdog_s:
             self._manager.send(notify.WATCHDOG)
+
+    def emptied(self, server: Emptied) -> None:
+        """Tell who waits for a drained server to be empty that it is."""
+        where = endpoint(server.address, server.port)
+        log.info("a drained server has no connections", server=where, cut=server.ended)
 
     def counters(self) -> dict[str, dict[str, int]]:
         """Return what is counted here, by group."""

@@ -49,9 +49,10 @@ def file(tmp_path: Path) -> Path:
         WEB + 'forward = "fullnat"\nlocal_addresses = ["10.0.1.5"]' + SERVER,
         WEB + SERVER + "weight = 0\n" + SERVER.replace("11", "12"),
         "[sysctl]\nforwarding = false\n" + WEB + 'forward = "dr"' + SERVER,
+        WEB + "slow_start_s = 30" + SERVER,
         WEB.replace("192.0.2.10", "[2001:db8::1]") + SERVER.replace("10.0.0.11", "[2001:db8::2]"),
     ],
-    ids=["empty", "interface", "fullnat", "weights", "dr", "ipv6"],
+    ids=["empty", "interface", "fullnat", "weights", "dr", "slow-start", "ipv6"],
 )
 def test_nothing_is_said_of_what_is_as_the_file_says(file: Path, text: str) -> None:
     assert told(file, text) == []
@@ -85,8 +86,22 @@ def test_nothing_is_said_of_what_is_as_the_file_says(file: Path, text: str) -> N
             + SERVER,
             '14: service.interface: 192.0.2.10 is put on "eth1" and "eth0" (first on line 6)',
         ),
+        (
+            WEB + 'scheduler = "lc"\nslow_start_s = 30' + SERVER,
+            (
+                "7: service.slow_start_s: 30 with scheduler lc does nothing: "
+                "it looks at no weight; wlc picks the same where all weights are equal"
+            ),
+        ),
+        (
+            WEB + 'scheduler = "mh"\nslow_start_s = 30' + SERVER,
+            (
+                "7: service.slow_start_s: 30 with scheduler mh does nothing: "
+                "its weights say which clients are whose"
+            ),
+        ),
     ],
-    ids=["no-server", "weight-0", "chain", "two-interfaces"],
+    ids=["no-server", "weight-0", "chain", "two-interfaces", "slow-start-lc", "slow-start-mh"],
 )
 def test_what_the_file_alone_shows_is_a_warning(file: Path, text: str, warning: str) -> None:
     assert told(file, text) == [warning]

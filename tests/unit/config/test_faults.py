@@ -23,7 +23,8 @@ SERVICE_KEYS = (
     "tunnel, tunnel_port, tunnel_checksum, mss_clamp, "
     "local_addresses, local_ports, client_address, toa_kind, "
     "tcp_timeout_s, udp_timeout_s, udp_answered_timeout_s, "
-    "persistence_s, persistence_netmask, one_packet, max_connections, interface, server"
+    "persistence_s, persistence_netmask, one_packet, max_connections, slow_start_s, "
+    "interface, server"
 )
 ENDPOINT = "an address and port such as 192.0.2.10:80 or [2001:db8::10]:80"
 SERVER_KEYS = (

@@ -87,6 +87,7 @@ def test_the_shape_of_the_design_is_read_word_for_word(file: Path) -> None:
         "persistence_netmask": None,
         "one_packet": False,
         "max_connections": None,
+        "slow_start_s": None,
         "interface": None,
         "servers": (
             {

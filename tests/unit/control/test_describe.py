@@ -13,7 +13,7 @@ from lvsd.config.plugins import make_scheduler
 from lvsd.control.describe import connection_entry, service_entry
 from lvsd.control.protocol import ConnectionEntry, ServerEntry, ServiceEntry
 from lvsd.core.balancer import Balancer
-from lvsd.core.commands import AddServer, AddService
+from lvsd.core.commands import AddServer, AddService, Drain, Undrain
 from lvsd.core.listing import Row
 from lvsd.core.local_pool import LocalPool
 from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey, Way
@@ -103,6 +103,50 @@ def test_a_connection_has_the_directors_end_towards_the_server(
     assert (entry["server"], entry["server_port"]) == ("10.0.0.11", 8080)
 
 
+def entry_of(balancer: Balancer, now: float) -> ServerEntry:
+    """Return what is told of the newest server of the only service."""
+    return service_entry(balancer.services.get(KEY), now)["servers"][0]
+
+
+def slowly(scheduler: str) -> Balancer:
+    """Return a balancer with a server that is there, and one that begins slowly."""
+    balancer = Balancer(make_scheduler)
+    balancer.apply([AddService(ServiceConfig(KEY, scheduler, slow_start_s=60))], 0.0)
+    for number in (11, 12):
+        server = ServerConfig(pack(f"10.0.0.{number}"), 80, Nat(), weight=4)
+        balancer.apply([AddServer(KEY, server)], 0.0)
+    return balancer
+
+
+@pytest.mark.parametrize("scheduler", ["wlc", "wrr", "lblc"])
+def test_a_server_that_begins_slowly_has_its_weight_and_what_it_has_of_it(scheduler: str) -> None:
+    balancer = slowly(scheduler)
+    balancer.tick(30.0)
+    entry = entry_of(balancer, 30.0)
+    assert (entry["weight"], entry["effective_weight"]) == (4, 2.0)
+    assert entry["slow_start"] == {"percent": 50, "left_s": 30}
+    balancer.tick(60.0)
+    entry = entry_of(balancer, 60.0)
+    assert (entry["weight"], entry["effective_weight"]) == (4, 4.0)
+    assert entry["slow_start"] is None
+    assert service_entry(balancer.services.get(KEY), 0.0)["slow_start_s"] == 60
+
+
+def test_a_drained_server_has_its_weight_its_deadline_and_whether_it_is_empty() -> None:
+    balancer = slowly("wlc")
+    place = KEY, pack("10.0.0.12"), 80
+    balancer.apply([Drain(*place, 60)], 0.0)
+    entry = entry_of(balancer, 0.5)
+    assert (entry["weight"], entry["effective_weight"], entry["slow_start"]) == (4, 0.0, None)
+    assert entry["drain"] == {"left_s": 60, "empty": False, "cut": 0}
+    balancer.tick(2.0)
+    assert entry_of(balancer, 2.0)["drain"] == {"left_s": 58, "empty": True, "cut": 0}
+    balancer.apply([Drain(*place)], 3.0)
+    assert entry_of(balancer, 3.0)["drain"] == {"left_s": None, "empty": False, "cut": 0}
+    balancer.apply([Undrain(*place)], 3.0)
+    assert entry_of(balancer, 3.0)["drain"] is None
+
+
 def test_the_page_on_lvsadm_names_keys_that_entries_have() -> None:
     section = PAGE.partition("\n## JSON\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| ?(\w*) \| (`[^|]+) \|", section, re.MULTILINE)
@@ -111,5 +155,5 @@ def test_the_page_on_lvsadm_names_keys_that_entries_have() -> None:
     for word, keys in rows:
         entry = word or entry
         unknown += [key for key in re.findall(r"`(\w+)`", keys) if key not in ENTRIES[entry]]
-    assert len(rows) == 11
+    assert len(rows) == 15
     assert unknown == []

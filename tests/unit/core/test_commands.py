@@ -11,11 +11,13 @@ from forwarders import Dr, Fullnat, Nat, Tun
 from lvsd.core.commands import (
     AddServer,
     AddService,
+    Drain,
     EditServer,
     EditService,
     RemoveServer,
     RemoveService,
     SetTimeouts,
+    Undrain,
     Zero,
 )
 from lvsd.core.local_pool import LocalPool
@@ -123,6 +125,7 @@ def _state(world: World) -> Any:
             (service.share.entries, service.share.reserved),
             service.was_persistent,
             str(service.fault),
+            (service.easing, service.has_ramps),
             id(service),
         )
         for service in balancer.services
@@ -132,6 +135,7 @@ def _state(world: World) -> Any:
         services,
         sorted(_server_state(each) for each in balancer.services.removed()),
         dict(balancer.services.vips),
+        (len(balancer.transitions.drains), len(balancer.transitions.ramps)),
         (shares.unused, len(shares.opening)),
         balancer.flows.timeouts.lists,
         [tuple(row) for row in balancer.connections()],
@@ -182,12 +186,17 @@ def _world() -> World:
     world.serve(vip=3, servers=2, scheduler=Failing(), max_connections=50)
     world.serve(vport=21, vip=1, servers=1, persistence_s=60)
     world.serve(fwmark=7, servers=2, scheduler="rr")
+    slow = world.serve(vip=5, servers=2, slow_start_s=60, scheduler="wlc")
+    world.edit(slow, name="slow")
     for client in range(1, 5):
         for vip in (1, 2, 3):
             world.handle(world.from_client(client=client, vip=vip))
         world.handle(world.from_client(client=client, vip=4), mark=7)
     world.sent()
-    first, second, *_, marked = world.balancer.services
+    first, second, *_ = world.balancer.services
+    marked = world.balancer.services.get(ServiceKey(fwmark=7, family=4))
+    world.apply(Drain(slow.key, *slow.servers[1].config.place, 900))
+    world.add_server(slow, 3, weight=4)
     world.edit_server(first.servers[0], upper=2)
     world.remove_server(first, 1)
     world.remove_server(second, 1, 80)
@@ -200,7 +209,7 @@ def _world() -> World:
 
 
 def _services(world: World) -> dict[str, Service]:
-    names = ("web", "tunnelled", "plug-in", "ftp", "mark")
+    names = ("web", "tunnelled", "plug-in", "ftp", "slow", "mark")
     return dict(zip(names, world.balancer.services, strict=True))
 
 
@@ -210,7 +219,7 @@ def _gone_key(world: World) -> ServiceKey:
 
 def _commands(world: World) -> dict[str, list[Command]]:
     """Return lists of commands that can be done, by what they do."""
-    web, tunnelled, plugin, ftp, mark = _services(world).values()
+    web, tunnelled, plugin, ftp, slow, mark = _services(world).values()
     new = ServerConfig(pack(world.rip(9)), 8080, Nat(), weight=5)
     newest = web.servers[0].config
     overloaded = replace(newest, upper=1)
@@ -242,7 +251,7 @@ def _commands(world: World) -> dict[str, list[Command]]:
             RemoveServer(web.key, *new.place),
         ],
         "services are removed": [
-            RemoveService(each.key) for each in (web, tunnelled, plugin, ftp, mark)
+            RemoveService(each.key) for each in (web, tunnelled, plugin, ftp, slow, mark)
         ],
         "a server is added": [AddServer(each.key, new) for each in (web, plugin, mark)],
         "a server comes back": [
@@ -267,6 +276,32 @@ def _commands(world: World) -> dict[str, list[Command]]:
             RemoveServer(web.key, *newest.place),
             AddServer(web.key, newest),
         ],
+        "servers are drained": [
+            *(Drain(each.key, *each.servers[0].config.place, 60) for each in (web, plugin, slow)),
+            *(Drain(each.key, *each.servers[0].config.place) for each in (web, plugin, slow)),
+        ],
+        "a server is drained no longer": [Undrain(slow.key, *slow.servers[2].config.place)],
+        "a drained server is edited": [
+            Drain(web.key, *newest.place),
+            EditServer(web.key, replace(newest, weight=7)),
+        ],
+        "a server is drained, goes and comes back": [
+            Drain(slow.key, *slow.servers[1].config.place),
+            RemoveServer(slow.key, *slow.servers[1].config.place),
+            AddServer(slow.key, slow.servers[1].config),
+        ],
+        "a server begins slowly": [
+            EditServer(slow.key, replace(slow.servers[1].config, weight=0)),
+            EditServer(slow.key, replace(slow.servers[1].config, weight=2)),
+        ],
+        "servers begin slowly no more": [EditService(replace(slow.config, slow_start_s=0))],
+        "servers begin slowly in another way": [
+            EditService(replace(slow.config, scheduler="rr")),
+            EditService(replace(slow.config, scheduler="mh")),
+            EditService(replace(slow.config, scheduler="ovf")),
+            Undrain(slow.key, *slow.servers[2].config.place),
+            EditService(replace(slow.config, scheduler="sed")),
+        ],
         "timeouts are set": [SetTimeouts(1, 2, 3), SetTimeouts(0, 7, 0)],
         "all is counted from zero": [Zero(), Zero(web.key)],
     }
@@ -285,6 +320,9 @@ def _refused(world: World) -> dict[str, Command]:
         "AddServer to nothing": AddServer(nowhere, present),
         "EditServer": EditServer(ftp.key, unknown),
         "RemoveServer": RemoveServer(nowhere, b"1234", 1),
+        "Drain": Drain(nowhere, b"1234", 1, 5),
+        "Drain of nothing": Drain(ftp.key, *unknown.place),
+        "Undrain": Undrain(ftp.key, *unknown.place),
         "Zero": Zero(nowhere),
     }
 

@@ -36,6 +36,7 @@ EVERYTHING: dict[str, Any] = {
     "tcp_timeout_s": 60,
     "udp_timeout_s": 30,
     "udp_answered_timeout_s": 5,
+    "slow_start_s": 30,
 }
 """Every key of a service that an edit may change, with a value that is not the default."""
 
@@ -71,7 +72,7 @@ def _differing(one: Any, other: Any) -> set[str]:
 def _run_time(thing: object, config: object) -> dict[str, object]:
     """Return what is kept of a service or a server besides what is wanted of it."""
     names = [name for kind in type(thing).__mro__ for name in getattr(kind, "__slots__", ())]
-    wanted = {"config", "scheduler", *(each.name for each in fields(config))}  # type: ignore[arg-type]
+    wanted = {"config", "scheduler", "easing", *(each.name for each in fields(config))}  # type: ignore[arg-type]
     return {name: getattr(thing, name) for name in names if name not in wanted}
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from forwarders import Dr, Nat
 from lvsd.config.plugins import make_scheduler
-from lvsd.core.commands import AddServer, AddService, EditServer, RemoveServer
+from lvsd.core.commands import AddServer, AddService, Drain, EditServer, RemoveServer
+from lvsd.core.drains import Emptied
 from lvsd.core.sequence_numbers import NEW
 from lvsd.core.settings import Settings
 from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey, Way
@@ -98,6 +99,7 @@ class Owner:
     def __init__(self) -> None:
         self.diverted: list[Diverted] = []
         self.asked: list[bytes] = []
+        self.empty: list[Emptied] = []
         self.beats = 0
         self.is_stopped = False
 
@@ -116,6 +118,10 @@ class Owner:
     def beat(self) -> None:
         """Count it."""
         self.beats += 1
+
+    def emptied(self, server: Emptied) -> None:
+        """Write it down."""
+        self.empty.append(server)
 
     def check(self) -> None:
         """Have a start end when the test says so."""
@@ -226,6 +232,16 @@ def test_a_list_of_commands_is_done_as_a_whole_however_long_it_is() -> None:
         assert await weights(talk) == [7] * 1000
         await talk.apply(some)
         await until(lambda: len(owner.diverted[-1].servers) == 1)
+
+    run(scenario)
+
+
+def test_an_engine_says_that_a_drained_server_has_no_connections() -> None:
+    async def scenario(talk: Conversation, owner: Owner) -> None:
+        await begun(talk, servers=2)
+        await talk.apply([Drain(WEB, RIP, 80, 600)])
+        await until(lambda: bool(owner.empty))
+        assert owner.empty == [Emptied(WEB, RIP, 80, 0)]
 
     run(scenario)
 

@@ -1,0 +1,151 @@
+"""All servers that are being drained: who is empty, and whose deadline is over."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from lvsd.core import states
+from lvsd.core.connection import Connection
+from lvsd.core.flows import SENT_AT_ONCE
+from lvsd.packet.view import SCTP, TCP
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lvsd.core.draining import Draining
+    from lvsd.core.flows import Flows
+    from lvsd.core.service import RealServer
+    from lvsd.core.template import Template
+    from lvsd.core.values import ServiceKey
+
+LOOKED_AT_ONCE: Final = 128
+"""Entries that one `Drains.tick` looks at, as `Upkeep.tick` does, for the same reason."""
+
+WATCHED_AT_ONCE: Final = 1000
+"""Drained servers that it looks at."""
+
+REUSABLE: Final = frozenset(
+    {
+        *(states.TCP_FIN_WAIT, states.TCP_CLOSE_WAIT, states.TCP_LAST_ACK),
+        *(states.TCP_TIME_WAIT, states.TCP_CLOSE),
+    }
+)
+"""States of TCP in which a client's SYN says that it begins a new connection."""
+
+
+def is_reused(connection: Connection) -> bool:
+    """Whether a packet that opens a connection begins another one here: this one is closing."""
+    if connection.protocol == TCP:
+        return connection.state in REUSABLE
+    return connection.protocol == SCTP and connection.state == states.SCTP_CLOSED
+
+
+class Emptied(NamedTuple):
+    """A drained server has no connections any more; ``ended`` of them ended at the deadline.
+
+    ``address`` is packed.
+    """
+
+    service: ServiceKey
+    address: bytes
+    port: int
+    ended: int
+
+
+class Drains:
+    """The servers. Who was found empty waits to be told by whoever runs the core."""
+
+    def __init__(self, flows: Flows) -> None:
+        self._flows = flows
+        self._draining: dict[RealServer, Draining] = {}
+        self._waiting: Iterator[RealServer] | None = None
+        self._search: Iterator[Connection | Template] | None = None
+        self._is_search_due = False
+        self._emptied: list[Emptied] = []
+
+    def __len__(self) -> int:
+        return len(self._draining)
+
+    def begin(self, server: RealServer, now: float) -> None:
+        """Let a server's time begin, if it is drained."""
+        drain = server.drain
+        if drain is None:
+            return
+        if drain.deadline is None and drain.deadline_s is not None:
+            drain.deadline = now + drain.deadline_s
+        self._draining[server] = drain
+
+    def tick(self, now: float) -> bool:
+        """End what is left where a deadline is over, and note who is empty, so many at a time.
+
+        Return whether there is more to do.
+        """
+        if not self._draining:
+            return False
+        waiting = self._waiting or iter(tuple(self._draining))
+        some = list(islice(waiting, WATCHED_AT_ONCE))
+        self._waiting = waiting if len(some) == WATCHED_AT_ONCE else None
+        for server in some:
+            self._watch(server, now)
+        self._search_on()
+        return self._waiting is not None or self._search is not None
+
+    def told(self) -> list[Emptied]:
+        """Return who was found empty since this was last asked."""
+        emptied, self._emptied = self._emptied, []
+        return emptied
+
+    def _watch(self, server: RealServer, now: float) -> None:
+        drain = self._draining.get(server)
+        if drain is None or server.drain is not drain or not server.available:  # they came back
+            self._draining.pop(server, None)
+            return
+        if server.total:
+            drain.is_empty = False
+            if drain.deadline is not None and now >= drain.deadline:
+                drain.is_over = self._is_search_due = True
+        elif not drain.is_empty:
+            drain.is_empty = True
+            self._emptied.append(Emptied(server.service.key, *server.config.place, drain.ended))
+
+    def _search_on(self) -> None:
+        """Look at so many more entries, and end those of servers whose time is over.
+
+        A connection whose expiry comes nearer meanwhile may be missed; then the server is not empty
+        at the next tick, and all are looked at again.
+        """
+        if self._search is None:
+            if not self._is_search_due:
+                return
+            self._search = self._flows.table.walk()
+        self._is_search_due = False
+        departures = self._flows.departures
+        enough = len(departures) + SENT_AT_ONCE
+        looked_at = 0
+        for entry in islice(self._search, LOOKED_AT_ONCE):
+            looked_at += 1
+            self._look_at(entry)
+            if len(departures) >= enough:
+                return
+        if looked_at < LOOKED_AT_ONCE:
+            self._search = None
+
+    def _look_at(self, entry: Connection | Template) -> None:
+        """End a connection of a server whose time is over; a template goes with its last one."""
+        template: Template | None
+        if isinstance(entry, Connection):
+            drain = entry.path.server.drain
+            if drain is None or not drain.is_over:
+                return
+            template = entry.template
+            self._flows.reset(entry)
+            self._flows.end(entry)
+            drain.ended += 1
+        else:
+            template = entry
+        if template is None or template.controlled:
+            return
+        drain = template.server.drain
+        if drain is not None and drain.is_over:
+            self._flows.forget(template)

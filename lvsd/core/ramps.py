@@ -1,0 +1,85 @@
+"""All servers that begin slowly, and the time that brings them on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from lvsd.core.slow_start import LEAST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lvsd.core.service import RealServer, Service
+
+EASED_AT_ONCE: Final = 250
+"""Servers whose part one `Ramps.tick` works out, which takes a microsecond or two."""
+
+
+class Ramps:
+    """The servers, and which services have some."""
+
+    def __init__(self) -> None:
+        self._ramping: dict[RealServer, Service] = {}
+        self._in_services: Counter[Service] = Counter()
+        self._waiting: Iterator[RealServer] | None = None
+
+    def __len__(self) -> int:
+        return len(self._ramping)
+
+    def begin(self, server: RealServer, now: float) -> None:
+        """Let a server's time begin, if it has a ramp whose time has not."""
+        ramp = server.ramp
+        if ramp is None or ramp.since is not None:
+            return
+        ramp.since = now
+        self._forget(server)
+        service = self._ramping[server] = server.service
+        self._in_services[service] += 1
+        service.has_ramps = True
+
+    def tick(self, now: float) -> bool:
+        """Bring servers on, so many at a time; return whether there are more."""
+        if not self._ramping:
+            return False
+        waiting = self._waiting or iter(tuple(self._ramping))
+        some = list(islice(waiting, EASED_AT_ONCE))
+        self._waiting = waiting if len(some) == EASED_AT_ONCE else None
+        for server in some:
+            service = self._ramping.get(server)
+            if service is not None and self._is_over(server, service, now):
+                self._forget(server)
+        return self._waiting is not None
+
+    @staticmethod
+    def _is_over(server: RealServer, service: Service, now: float) -> bool:
+        """Give a server what it has of its weight by now; return whether that is all of it."""
+        ramp = server.ramp
+        if (
+            ramp is None
+            or ramp.since is None
+            or not server.available
+            or server.service is not service
+        ):
+            return True
+        easing = service.easing
+        part = (now - ramp.since) / easing.over_s if easing.is_wanted else 1.0
+        if part >= 1.0:
+            server.ramp = None
+        else:
+            ramp.part = max(LEAST, part)
+        before = server.weight
+        server.reweigh()
+        if server.weight != before:
+            service.reweighed(server)
+        return server.ramp is None
+
+    def _forget(self, server: RealServer) -> None:
+        service = self._ramping.pop(server, None)
+        if service is None:
+            return
+        self._in_services[service] -= 1
+        if not self._in_services[service]:
+            del self._in_services[service]
+            service.has_ramps = False
