@@ -42,6 +42,7 @@ class Forwarder(ABC):
     under Forward, ``option`` the switch that ipvsadm has for it.
 
     ``maps_port``       the real server's port may be another than the virtual one
+    ``any_family``      the real server may be of the other IP version
     ``bypasses``        replies do not come back through the director
     ``needs_source``    a plan needs an address of the director: `Ends.local`
     ``per_connection``  a plan names the client, so that each connection has one of its own
@@ -51,6 +52,7 @@ class Forwarder(ABC):
     label: ClassVar[str]
     option: ClassVar[str]
     maps_port: ClassVar[bool] = False
+    any_family: ClassVar[bool] = False
     bypasses: ClassVar[bool] = False
     needs_source: ClassVar[bool] = False
     per_connection: ClassVar[bool] = False

@@ -37,6 +37,7 @@ class Tun(Forwarder):
     name: ClassVar = "tun"
     label: ClassVar = "Tunnel"
     option: ClassVar = "-i"
+    any_family: ClassVar = True
     bypasses: ClassVar = True
     needs_source: ClassVar = True
 

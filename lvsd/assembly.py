@@ -17,6 +17,7 @@ from lvsd.core.settings import Settings
 from lvsd.core.states import SCTP, TCP, UDP
 from lvsd.core.timeouts import Timing
 from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey
+from lvsd.core.wanted import Wanted
 from lvsd.engine.settling import settling
 
 if TYPE_CHECKING:
@@ -60,6 +61,13 @@ def commands(config: model.Config) -> Iterator[Command]:
         yield AddService(service)
         for server in entry.servers:
             yield AddServer(service.key, server_config(entry, server))
+
+
+def wanted_of(config: model.Config) -> Wanted:
+    """Return what a configuration wants."""
+    wanted = Wanted((0, 0, 0))
+    wanted.do(commands(config))
+    return wanted
 
 
 def forwarded(config: model.Config) -> set[int]:

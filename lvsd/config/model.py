@@ -38,6 +38,7 @@ class Daemon(Table):
     """``[daemon]``: the process itself."""
 
     control: Path = key(fields.control, Path("/run/lvsd/control.sock"))
+    control_readers: Literal["group", "all"] = key(choice("group", "all"), "group")
     queue: int = key(whole(0, 65535, "a whole number from 0 to 65535"), 0)
     queue_length: int = key(whole(1, _SOME, "a whole number of packets from 1 to 4294967295"), 4096)
     on_crash: Literal["drop", "bypass"] = key(choice("drop", "bypass"), "drop")

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from lvsd.control.protocol import Code, encode_line
+from lvsd.control.protocol import NOTHING, Code, encode_line
 from lvsd.errors import ControlError
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ PATH_VARIABLE = "LVSD_CONTROL"
 
 TIMEOUT_S = 30.0
 """How long a daemon under full load may take to accept, and for the next line of its answer."""
+
+MORE: Final = b',"more":true}\n'
+"""How each line of a list ends but the last."""
 
 _TIMEVAL: Final = struct.Struct("@ll")
 _UCRED: Final = struct.Struct("@iII")
@@ -103,6 +106,18 @@ class ControlClient:
         self._parse(lines[-1])
         return (item for line in lines for item in self._parse(line)["result"])
 
+    def events(self) -> Iterator[dict[str, Any]]:
+        """Return what changes from now on, as it happens, for as long as it is asked for.
+
+        The daemon listens for us when this returns. Raise `ControlError` with its refusal, and
+        where it hangs up.
+        """
+        answers = self._answers("subscribe", {})
+        next(answers)
+        self._socket.settimeout(None)
+        events = (each["result"] for each in answers)
+        return (each for each in events if each["change"] != NOTHING)
+
     def _answers(self, method: str, params: dict[str, object]) -> Iterator[Answer]:
         return map(self._parse, self._raw_answers(method, params))
 
@@ -116,7 +131,7 @@ class ControlClient:
                 if not line.endswith(b"\n"):
                     raise ControlError(f"lvsd hung up on {self._path}; its log may say why")
                 yield line
-                if not line.endswith(b',"more":true}\n'):
+                if not line.endswith(MORE):
                     return
         except OSError as error:
             raise ControlError(self._reason(error)) from error
@@ -126,28 +141,31 @@ class ControlClient:
         answer: Answer = json.loads(line)
         if "error" in answer:
             error = answer["error"]
-            told = error["code"] == Code.REFUSED
+            told = error["code"] in {Code.REFUSED, Code.FORBIDDEN}
             raise ControlError(error["message"] if told else f"lvsd: {error['message']}")
         return answer
 
     def _reason(self, error: OSError) -> str:
-        """Say what is wrong and what to do about it."""
-        path = self._path
-        match error:
-            case FileNotFoundError():
-                return f"lvsd is not running: no socket {path}; start it, or name its --control"
-            case ConnectionRefusedError():
-                return f"lvsd is not running: nobody listens on {path}; start it"
-            case PermissionError():
-                return f"Permission denied (you must be root) to use {path}"
-            case BlockingIOError():
-                return (
-                    f"lvsd did not accept on {path} within {self._timeout_s:g} s: "
-                    "more clients wait than it serves; end some, or see its log"
-                )
-            case TimeoutError():
-                return f"lvsd does not answer on {path} within {self._timeout_s:g} s"
-            case ConnectionError():
-                return f"lvsd hung up on {path}; its log may say why"
-            case _:
-                return f"cannot reach lvsd on {path}: {error.strerror or error}"
+        return refusal(self._path, error, self._timeout_s)
+
+
+def refusal(path: Path, error: OSError, timeout_s: float = TIMEOUT_S) -> str:
+    """Say what is wrong with a daemon that cannot be reached, and what to do about it."""
+    match error:
+        case FileNotFoundError():
+            return f"lvsd is not running: no socket {path}; start it, or name its --control"
+        case ConnectionRefusedError():
+            return f"lvsd is not running: nobody listens on {path}; start it"
+        case PermissionError():
+            return f"Permission denied (you must be root) to use {path}"
+        case BlockingIOError():
+            return (
+                f"lvsd did not accept on {path} within {timeout_s:g} s: "
+                "more clients wait than it serves; end some, or see its log"
+            )
+        case TimeoutError():
+            return f"lvsd does not answer on {path} within {timeout_s:g} s"
+        case ConnectionError():
+            return f"lvsd hung up on {path}; its log may say why"
+        case _:
+            return f"cannot reach lvsd on {path}: {error.strerror or error}"

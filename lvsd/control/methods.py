@@ -8,31 +8,26 @@ then the result is a list, which the server sends in slices. What cannot be done
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Container, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import lvsd
 from lvsd.control.describe import connection_entry, service_entry, timeouts_entry
-from lvsd.control.protocol import PROTOCOL_NAMES, Code
+from lvsd.control.protocol import Code
+from lvsd.control.selecting import SELECTOR, Reader, selected, shown
 from lvsd.core.commands import Zero
-from lvsd.core.values import ServiceKey
 from lvsd.errors import ControlError
-from lvsd.packet.address import pack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lvsd.control.describe import DirectorView
     from lvsd.control.protocol import ConnectionEntry, ServiceEntry, StatusEntry, TimeoutsEntry
+    from lvsd.core.values import ServiceKey
 
 Counters: TypeAlias = Callable[[], Mapping[str, Mapping[str, int]]]
 """Tells what is counted around the director: groups by name, counters by name."""
-
-_NUMBERS = {name: number for number, name in PROTOCOL_NAMES.items()}
-_SELECTABLE: Final = ("tcp", "udp", "sctp")
-_MAX_SHOWN: Final = 60
-"""Characters of what a client sent that an answer repeats."""
 
 
 class RequestError(ControlError):
@@ -61,7 +56,7 @@ class NoParams:
     @classmethod
     def read(cls, params: dict[str, object]) -> NoParams:
         """Return the parameters. Raise ValueError."""
-        _want_only((), params)
+        Reader(params, "").want_only(())
         return cls()
 
 
@@ -74,54 +69,13 @@ class ServiceParams:
     @classmethod
     def read(cls, params: dict[str, object]) -> ServiceParams:
         """Return the parameters. Raise ValueError."""
-        _want_only(("service",), params)
-        selector = params.get("service")
-        if selector is None:
+        reader = Reader(params, "")
+        reader.want_only(("service",))
+        if params.get("service") is None:
             return cls(None)
-        if not isinstance(selector, dict):
-            raise ValueError(f"service: {_shown(selector)} is no object")  # noqa: TRY004 - the client's mistake
-        return cls(_selected(selector))
-
-
-def _selected(selector: dict[str, object]) -> ServiceKey:
-    """Return the service that a `lvsd.control.protocol.ServiceSelector` names. Raise ValueError."""
-    _want_only(("protocol", "address", "port", "fwmark", "family"), selector, "service.")
-    protocol, address = selector.get("protocol"), selector.get("address")
-    port = _number(selector, "port", range(1 << 16), 0)
-    fwmark = _number(selector, "fwmark", range(1 << 32), 0)
-    family = _number(selector, "family", (4, 6), 4)
-    if not (protocol is None or protocol in _SELECTABLE):
-        expected = ", ".join(_SELECTABLE)
-        raise ValueError(f"service.protocol: {_shown(protocol)} is none of {expected}")
-    if not (address is None or isinstance(address, str)):
-        raise ValueError(f"service.address: {_shown(address)} is no string")
-    if (protocol is not None and address is not None) == bool(fwmark):
-        raise ValueError("service: give protocol, address and port, or a fwmark")
-    if protocol is None or address is None:
-        return ServiceKey(fwmark=fwmark, family=family)
-    try:
-        vip = pack(address)
-    except ValueError as error:
-        raise ValueError(f"service.address: {error}") from None
-    return ServiceKey(_NUMBERS[str(protocol)], vip, port, family=4 if len(vip) == 4 else 6)
-
-
-def _number(selector: dict[str, object], word: str, allowed: Container[int], default: int) -> int:
-    value = selector.get(word, default)
-    if type(value) is not int or value not in allowed:
-        raise ValueError(f"service.{word}: {_shown(value)} is no number that it can be")
-    return value
-
-
-def _want_only(known: Collection[str], given: Mapping[str, object], before: str = "") -> None:
-    for word in given:
-        if word not in known:
-            there = f"; there are: {', '.join(known)}" if known else ""
-            raise ValueError(f"{before}{word[:_MAX_SHOWN]}: unknown{there}")
-
-
-def _shown(value: object) -> str:
-    return json.dumps(value)[:_MAX_SHOWN]
+        selector = reader.table("service")
+        selector.want_only(SELECTOR)
+        return cls(selected(selector))
 
 
 # --- methods --------------------------------------------------------------------------------
@@ -190,7 +144,7 @@ def call(context: Context, line: bytes) -> object:
     Raise `RequestError` if the line is wrong, `ControlError` if it cannot be done.
     """
     try:
-        name, params = _request(line)
+        name, params = parse(line)
     except (ValueError, RecursionError) as error:
         raise RequestError(Code.BAD_REQUEST, str(error)) from None
     method = METHODS.get(name)
@@ -204,20 +158,20 @@ def call(context: Context, line: bytes) -> object:
     return method.run(context, read)
 
 
-def _request(line: bytes) -> tuple[str, dict[str, object]]:
+def parse(line: bytes) -> tuple[str, dict[str, object]]:
     """Return the method's name and its parameters. Raise ValueError."""
     try:
         request = json.loads(line.decode())
     except (ValueError, RecursionError) as error:
         raise ValueError(f"it is no JSON: {error}") from None
     if not isinstance(request, dict):
-        raise ValueError(f"{_shown(request)} is no object")  # noqa: TRY004 - the client's mistake
-    _want_only(("method", "params"), request)
+        raise ValueError(f"{shown(request)} is no object")  # noqa: TRY004 - the client's mistake
+    Reader(request, "").want_only(("method", "params"))
     name, params = request.get("method"), request.get("params", {})
     if name is None:
         raise ValueError("method: missing")
     if not isinstance(name, str):
-        raise ValueError(f"method: {_shown(name)} is no string")  # noqa: TRY004 - same reason
+        raise ValueError(f"method: {shown(name)} is no string")  # noqa: TRY004 - same reason
     if not isinstance(params, dict):
-        raise ValueError(f"params: {_shown(params)} is no object")  # noqa: TRY004 - same reason
+        raise ValueError(f"params: {shown(params)} is no object")  # noqa: TRY004 - same reason
     return name, params

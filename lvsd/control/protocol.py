@@ -29,6 +29,10 @@ MAX_REQUEST = 64 * 1024
 PROTOCOL_NAMES = {0: "ip", 6: "tcp", 17: "udp", 132: "sctp"}
 """IP protocol numbers as this protocol spells them; 0 is a fwmark service's."""
 
+LISTENING, NOTHING, LOST = "listening", "nothing", "lost"
+"""What else ``subscribe`` tells, as a ``change``: that it has begun, that nothing has changed for a
+while, and that somebody was too slow for so many events."""
+
 
 class Code(StrEnum):
     """Why a request was not carried out."""
@@ -38,6 +42,9 @@ class Code(StrEnum):
 
     UNKNOWN_METHOD = "unknown_method"
     BAD_PARAMS = "bad_params"
+
+    FORBIDDEN = "forbidden"
+    """Only root and the group lvsd may do that."""
 
     REFUSED = "refused"
     """Understood, and impossible: the message is IPVS's, such as No such service."""

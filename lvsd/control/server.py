@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from lvsd.control import peers
 from lvsd.control.protocol import MAX_REQUEST, Code, encode_error
 from lvsd.control.stale import remove_stale
 from lvsd.errors import KernelError, PrivilegeError
@@ -22,6 +23,8 @@ from lvsd.errors import KernelError, PrivilegeError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
     from pathlib import Path
+
+    from lvsd.control.peers import Peer
 
 MAX_CLIENTS = 32
 """Clients at a time; one more takes an idle one's place, or is told that the daemon is busy."""
@@ -38,6 +41,9 @@ STALL_S = 30.0
 BACKLOG = 128
 """Clients that may wait until they are accepted, be it to be told that the daemon is busy; one
 more waits in connect(2)."""
+FOR_GROUP, FOR_ALL = 0o660, 0o666
+"""The socket's mode; who may connect may read."""
+
 SOCKET_UMASK = 0o117  # rw for owner and group: mode 0660
 DIRECTORY_MODE = 0o755
 
@@ -45,14 +51,23 @@ _log = structlog.get_logger(__name__)
 
 
 class ControlServer:
-    """Serves the control protocol on a Unix stream socket, mode 0660.
+    """Serves the control protocol on a Unix stream socket.
 
-    ``ask`` gives the lines that answer a line; an iterator that is left before its end is closed.
+    ``ask`` gives the lines that answer a line of a peer's; an iterator that is left before its end
+    is closed. ``for_all``: everybody may connect, else only root, and the group lvsd if there is
+    one.
     """
 
-    def __init__(self, ask: Callable[[bytes], AsyncGenerator[bytes]], path: Path) -> None:
+    def __init__(
+        self,
+        ask: Callable[[bytes, Peer], AsyncGenerator[bytes]],
+        path: Path,
+        *,
+        for_all: bool = False,
+    ) -> None:
         self.path = path
         self._ask = ask
+        self._mode = FOR_ALL if for_all else FOR_GROUP
         self._server: asyncio.AbstractServer | None = None
         self._clients: dict[asyncio.Task[None], float | None] = {}
         """Since when it keeps us waiting, on the loop's clock; None while we work for it."""
@@ -115,6 +130,10 @@ class ControlServer:
         try:
             listener.bind(str(self.path))
             self._inode = self.path.stat().st_ino
+            group = peers.group()
+            if group is not None:
+                os.chown(self.path, -1, group)
+            self.path.chmod(self._mode)
         except OSError:
             listener.close()
             raise
@@ -182,6 +201,7 @@ class ControlServer:
         writer: asyncio.StreamWriter,
     ) -> None:
         """Answer one request after the other until the client has no more."""
+        peer = peers.peer_of(writer.get_extra_info("socket"))
         while True:
             try:
                 async with self._waiting_for(task, IDLE_S):
@@ -191,7 +211,7 @@ class ControlServer:
                 return
             if not line:
                 return
-            async with aclosing(self._ask(line)) as lines:
+            async with aclosing(self._ask(line, peer)) as lines:
                 async for each in lines:
                     await self._send(task, writer, each)
 

@@ -26,8 +26,11 @@ class Diversions:
         self._tell = tell
         self._told = Diverted()
 
-    def telling(self) -> Iterator[None]:
-        """Find out what is to be diverted now, and tell in which it differs from before."""
+    def telling(self, number: int) -> Iterator[None]:
+        """Find out what is to be diverted now, and tell in which it differs from before.
+
+        ``number`` is that of the last list of commands that was done when this began.
+        """
         found = yield from diverting(self._services)
         for field in Diverted.__slots__:
             before, after = getattr(self._told, field), getattr(found, field)
@@ -42,7 +45,7 @@ class Diversions:
                 yield
             yield
         self._told = found
-        self._tell(Settled())
+        self._tell(Settled(number, frozenset(each.address for each in self._services.removed())))
 
 
 class Gathered:

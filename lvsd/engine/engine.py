@@ -201,6 +201,7 @@ class Work:
         self._steps: Steps | None = None
         self._finished: list[Steps] = []
         self._is_changed = True
+        self._latest = 0  # the number of the list of commands that was done last
         self._refused: int | None = None
         self._is_to_start = self._is_to_look = self._is_ready = False
         self.is_started = False
@@ -268,7 +269,7 @@ class Work:
         elif self._steps is not None:
             yield from self._steps.finishing(time.monotonic())
             self._finished.append(self._steps)
-            self._steps = None
+            self._steps, self._latest = None, part.number
             self._wire.send(Applied(part.number))
             self._resettle()
 
@@ -300,8 +301,9 @@ class Work:
         while self._finished:
             yield from self._finished.pop().dismantling()
         is_changed, self._is_changed = self._is_changed, False
+        latest = self._latest
         if (yield from settling(self._balancer, self._ways, is_changed=is_changed)):
-            yield from self._diversions.telling()
+            yield from self._diversions.telling(latest)
         if self._is_to_start:
             self._is_to_start = False
             self._start()

@@ -146,7 +146,14 @@ class Divert(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """All that follows from changes is worked out, and what is to be diverted is told."""
+    """All that follows from changes is worked out, and what is to be diverted is told.
+
+    That holds for the lists of commands up to ``number``. ``left`` are the packed addresses of real
+    servers that were removed and have connections.
+    """
+
+    number: int
+    left: frozenset[bytes] = frozenset()
 
 
 class Question(NamedTuple):

@@ -40,6 +40,11 @@ class Connection:
     http: http.client.HTTPConnection
     answer: Answer
 
+    def ask_again(self) -> str:
+        """Ask for ``/`` once more; return the server. Raise OSError or HTTPException."""
+        self.http.request("GET", "/")
+        return self.http.getresponse().read().decode("ascii", "replace").split()[0]
+
     def close(self) -> None:
         """Send the FIN."""
         self.http.close()

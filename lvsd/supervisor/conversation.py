@@ -44,8 +44,11 @@ from lvsd.supervisor.host import NOTHING, difference
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from lvsd.core.commands import Command
+    from lvsd.core.values import Way
+    from lvsd.core.wanted import Wanted
     from lvsd.engine.messages import Begin
     from lvsd.io.leads import Lead
     from lvsd.io.ruleset import Diverted
@@ -62,6 +65,9 @@ SHARE: Final = 0.6
 LOOK_S: Final = 1.0
 """How often to look for that while a start waits for an engine."""
 
+SETTLES_S: Final = 10.0
+"""How long a change waits at most for what follows from it: for packets to be diverted."""
+
 _GONE: Final = "the engine ended and is being replaced: ask again"
 
 log = structlog.get_logger("lvsd")
@@ -75,6 +81,9 @@ class Owner(Protocol):
 
     def divert(self, wanted: Diverted) -> None:
         """Take in what has to be diverted, when it is known and when it changes."""
+
+    def left(self, addresses: frozenset[bytes]) -> None:
+        """Take note of the removed real servers, packed addresses, that still have connections."""
 
     def ask(self, addresses: Iterable[bytes]) -> None:
         """Look for neighbours, packed addresses, or make sure that they are where they were."""
@@ -105,12 +114,13 @@ class Conversation:
             forker, TO_SUPERVISOR, self._tell_all, self._hear, self._lose, silent_s=silence_s
         )
         self._numbers = count(1)
-        self._wanted: list[Command] | None = None
+        self._wanted: Wanted | None = None
         self._host = NOTHING
         self._leads: dict[bytes, Lead] = {}
         self._gathered = Gathered()
         self._questions: dict[int, asyncio.Queue[Answer | None]] = {}
-        self._lists: dict[int, asyncio.Future[None]] = {}
+        self._lists: dict[int, tuple[Sequence[Command], asyncio.Future[None]]] = {}
+        self._settling: dict[int, asyncio.Future[None]] = {}
         self._opened: asyncio.Future[None]
         self._started: asyncio.Future[None]
         self._is_to_start = self._is_ready = False
@@ -134,10 +144,10 @@ class Conversation:
         await self._engines.start()
         await self._unless_given_up(self._opened)
 
-    def configure(self, wanted: Sequence[Command]) -> None:
-        """Tell it what it is to have."""
-        self._wanted = list(wanted)
-        for message in parts(0, wanted):
+    def configure(self, wanted: Wanted) -> None:
+        """Tell it what it is to have, and each engine after it what is wanted by then."""
+        self._wanted = wanted
+        for message in parts(0, wanted.commands()):
             self._engines.send(message)
 
     def start(self) -> None:
@@ -194,6 +204,16 @@ class Conversation:
             for message in _of_host(news):
                 self._engines.send(message)
 
+    def learned_also(self, ways: Mapping[bytes, Way]) -> None:
+        """Tell of the ways to some real servers, of which nothing was known."""
+        self._host = self._host._replace(ways={**self._host.ways, **ways})
+        for some in portions(ways.items()):
+            self._engines.send(Ways(dict(some)))
+
+    def known(self) -> AbstractSet[bytes]:
+        """Return the packed addresses of real servers that the way to was told."""
+        return self._host.ways.keys()
+
     def lead(self, leads: Mapping[bytes, Lead | None]) -> None:
         """Tell of neighbours: those that are new or changed, None for those that are gone."""
         for address, lead in leads.items():
@@ -207,17 +227,27 @@ class Conversation:
     async def apply(self, wanted: Sequence[Command]) -> None:
         """Have a list of commands done: all of them, or none.
 
-        Raise ControlError or PluginError where one cannot be, and ControlError when the engine
-        ends meanwhile: then the next one does not have them.
+        Returns when packets meet all that follows, too. Raise ControlError or PluginError where one
+        cannot be, and ControlError when the engine ends meanwhile: then the next one does not have
+        them.
         """
         if self._engines.working is None:
             raise ControlError(_GONE)
         number = next(self._numbers)
-        done = self._lists[number] = asyncio.get_running_loop().create_future()
-        for message in parts(number, wanted):
-            self._engines.send(message)
-        await done
-        self._wanted = [*(self._wanted or ()), *wanted]
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+        self._lists[number] = wanted, done
+        settled = self._settling[number] = loop.create_future()
+        try:
+            for message in parts(number, wanted):
+                self._engines.send(message)
+            await done
+            async with asyncio.timeout(SETTLES_S):
+                await settled
+        except TimeoutError:
+            log.warning("a change is done, but what follows from it takes long", seconds=SETTLES_S)
+        finally:
+            self._settling.pop(number, None)
 
     def _tell_all(self, engine: Engine) -> None:
         """Tell an engine that is new all that there is to say."""
@@ -227,7 +257,7 @@ class Conversation:
         for some in portions(self._leads.items()):
             engine.send(Leads(dict(some)))
         if self._wanted is not None:
-            for part in parts(0, self._wanted):
+            for part in parts(0, self._wanted.commands()):
                 engine.send(part)
         if self._is_to_start:
             engine.send(Start())
@@ -250,8 +280,8 @@ class Conversation:
                 _done(self._opened)
             case Refused():
                 self._refused(message)
-            case Settled():
-                self._owner.divert(self._gathered.diverted)
+            case Settled(number, left):
+                self._settled(number, left)
             case Started():
                 self._say_started()
 
@@ -265,6 +295,13 @@ class Conversation:
             case Emptied():
                 self._owner.emptied(message)
 
+    def _settled(self, number: int, left: frozenset[bytes]) -> None:
+        self._owner.divert(self._gathered.diverted)
+        self._owner.left(left)
+        for each, settled in self._settling.items():
+            if each <= number:
+                _done(settled)
+
     def _say_started(self) -> None:
         if self._engines.replaced:
             log.warning("another engine is at work", replaced=self._engines.replaced)
@@ -275,7 +312,7 @@ class Conversation:
             self._questions[answer.number].put_nowait(answer)
 
     def _applied(self, applied: Applied) -> None:
-        done = self._lists.pop(applied.number, None)
+        wanted, done = self._lists.pop(applied.number, ((), None))
         try:
             applied.check()
         except (ControlError, PluginError) as error:
@@ -286,7 +323,8 @@ class Conversation:
             else:
                 self._give_back(error)
         else:
-            if done is not None:
+            if done is not None and self._wanted is not None:
+                self._wanted.do(wanted)  # before an engine that comes next is told anything
                 done.set_result(None)
 
     def _refused(self, refused: Refused) -> None:
@@ -306,9 +344,12 @@ class Conversation:
         self._gathered = Gathered()
         for answers in self._questions.values():
             answers.put_nowait(None)
-        for done in self._lists.values():
+        for number, (_, done) in self._lists.items():
             done.set_exception(ControlError(_GONE))
+            self._settling.pop(number, None)
         self._lists.clear()
+        for settled in self._settling.values():
+            _done(settled)  # the next engine has all of it from the beginning
 
     # --- questions ------------------------------------------------------------------------------
 

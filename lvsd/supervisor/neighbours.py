@@ -76,6 +76,10 @@ class Neighbours:
         if changes:
             self._tell(changes)
 
+    def keep_also(self, leads: Mapping[bytes, Lead]) -> None:
+        """Take over what leads to some more neighbours."""
+        self.keep({**self.leads, **leads})
+
     def ask(self, addresses: Iterable[bytes]) -> None:
         """Let the kernel look for neighbours, or make sure that they are where they were.
 

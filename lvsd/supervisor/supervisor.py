@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from forwarders import Dr
 from lvsd import __version__, notify
-from lvsd.assembly import commands, forwarded, local_ranges, settings_of, virtual_addresses
+from lvsd.assembly import forwarded, local_ranges, settings_of, virtual_addresses, wanted_of
+from lvsd.control.changes import written_empty
 from lvsd.control.server import ControlServer
-from lvsd.core.commands import AddServer, EditServer
 from lvsd.engine.messages import Begin
 from lvsd.errors import KernelError
 from lvsd.io import machine
@@ -41,16 +40,17 @@ from lvsd.running.jobs import Job, Jobs
 from lvsd.signals import StoppedError
 from lvsd.supervisor import obstacles, orphans, own_ports
 from lvsd.supervisor.conversation import Conversation
-from lvsd.supervisor.host import look
+from lvsd.supervisor.desk import Desk, methods
+from lvsd.supervisor.door import Door
 from lvsd.supervisor.neighbours import Neighbours
+from lvsd.supervisor.reach import Reach
 from lvsd.supervisor.unwinding import Unwinding, remedy
 from lvsd.supervisor.virtual_addresses import ASTRAY, VirtualAddresses
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from lvsd.config import model
-    from lvsd.core.commands import Command
     from lvsd.core.drains import Emptied
     from lvsd.core.local_pool import Range
     from lvsd.core.sequence_numbers import Origin
@@ -87,11 +87,6 @@ class Supervisor:
         self._forker = forker
         self._make_origin = make_origin
         self._began = time.monotonic()
-        self._wanted = tuple(commands(config))
-        self._modes: dict[bytes, set[str]] = {}
-        """Real server's address, packed -> by which modes it is reached."""
-        self._note_modes(self._wanted)
-        self._forwarded = forwarded(config)
         self._kept_ports: tuple[Range, ...] = ()
         self._is_diverting = False
         self._diverted = Diverted()
@@ -103,10 +98,16 @@ class Supervisor:
         self._announcer = Announcer()
         self._addresses = VirtualAddresses(virtual_addresses(config), self._announcer)
         self._engine = Conversation(forker, self, self._watchdog_s)
-        self._control = ControlServer(self._engine.ask, config.daemon.control)
         self._neighbours = Neighbours(self._engine.lead)
+        wanted, families = wanted_of(config), forwarded(config)
+        switches = config.sysctl.forwarding
+        self._reach = Reach(wanted, self._engine, self._neighbours, families, switches=switches)
+        self.door = Door(wanted, self._reach.prepare, self._engine.apply)
+        desk = Desk(self._engine.ask, methods(self.door))
+        for_all = config.daemon.control_readers == "all"
+        self._control = ControlServer(desk.ask, config.daemon.control, for_all=for_all)
         self._diverting = Job("cannot keep packets diverted", self._redivert)
-        self._learning = Errand(self._learn, self._complaints, COMPLAINT, rests=True)
+        self._learning = Errand(self._reach.learn, self._complaints, COMPLAINT, rests=True)
         self._addressing = Errand(self._readdress, self._complaints, ASTRAY, rests=True)
         self._relearning = Job(COMPLAINT, lambda _: self._learning.soon(), LEARN_PERIOD_S)
         self._jobs = Jobs(self._all_jobs(), self._complaints, time.monotonic)
@@ -174,14 +175,14 @@ class Supervisor:
             self._kept_ports = own_ports.share(local_ranges(self.config), changes)
         then("end the engine", self._engine.stop)
         await self._engine.open()
-        self._engine.configure(self._wanted)  # it works on that while we look at the network
+        self._engine.configure(self.door.wanted)  # it works on that while we look at the network
         watch = Watch(self._network_changed)
         then("stop watching the network", watch.close)
         watch.start(loop)
         then("stop looking at the network", self._learning.stop)
         then("stop following neighbours", self._neighbours.close)
         await self._neighbours.start()
-        await self._learn()
+        await self._reach.learn()
         then("close the control socket", self._control.stop)
         await self._control.start()
         self._engine.start()
@@ -201,15 +202,13 @@ class Supervisor:
         then("stop looking after virtual addresses", self._addressing.stop)
         await to_thread(self._change_machine, changes)
         if any(virtual_addresses(self.config)):
-            await self._learn()  # our addresses are more now
+            await self._reach.learn()  # our addresses are more now
         self._engine.ready()
         self._relearning.due = time.monotonic() + LEARN_PERIOD_S
         self._complaints.obstacles(self._obstacles())
 
     def _change_machine(self, changes: machine.Machine) -> None:
-        if self.config.sysctl.forwarding:
-            for family in sorted(self._forwarded):
-                changes.forward(family)
+        self._reach.start(changes)
         self._addresses.start(changes, time.monotonic(), self._stop.check)
 
     def _stop_diverting(self) -> None:
@@ -262,6 +261,7 @@ class Supervisor:
         """Tell who waits for a drained server to be empty that it is."""
         where = endpoint(server.address, server.port)
         log.info("a drained server has no connections", server=where, cut=server.ended)
+        self.door.tell(written_empty(server))
 
     def counters(self) -> dict[str, dict[str, int]]:
         """Return what is counted here, by group."""
@@ -276,17 +276,9 @@ class Supervisor:
         """Raise StoppedError once somebody has asked for a stop."""
         self._stop.check()
 
-    def _note_modes(self, wanted: Iterable[Command]) -> None:
-        for command in wanted:
-            if isinstance(command, AddServer | EditServer):
-                modes = self._modes.setdefault(command.config.address, set())
-                modes.add(command.config.forwarder.name)
-
-    async def change(self, wanted: Sequence[Command]) -> None:
-        """Do a list of commands: all of them, or none. Raise ControlError or PluginError."""
-        self._note_modes(wanted)
-        await self._learn()
-        await self._engine.apply(wanted)
+    def left(self, addresses: frozenset[bytes]) -> None:
+        """Take note of the removed real servers that still have connections."""
+        self._reach.left(addresses)
 
     # --- the network ----------------------------------------------------------------------------
 
@@ -295,13 +287,6 @@ class Supervisor:
         self._addresses.changed()
         self._addressing.soon()
         self._learning.soon()
-
-    async def _learn(self) -> None:
-        """Look at the network, and tell the engine what is new. Raise KernelError."""
-        direct = [each for each, modes in self._modes.items() if Dr.name in modes]
-        host, leads = await to_thread(look, tuple(self._modes), direct)
-        self._engine.learned(host)
-        self._neighbours.keep(leads)
 
     async def _readdress(self) -> None:
         await to_thread(self._addresses.look, time.monotonic())
@@ -325,16 +310,15 @@ class Supervisor:
 
     def _obstacles(self) -> Iterator[Obstacle]:
         """Yield what will keep packets from being forwarded. Raise OSError."""
-        switched_on = self._forwarded if self.config.sysctl.forwarding else ()
-        yield from obstacles.of_forwarding(self._forwarded, switched_on)
+        yield from obstacles.of_forwarding(self._reach.families, self._reach.switched)
         yield from self._addresses.obstacles()
 
     def _facts(self) -> dict[str, object]:
-        services = self.config.services
+        services, servers = self.door.wanted.count()
         return {
             "version": __version__,
-            "services": len(services),
-            "servers": sum(len(service.servers) for service in services),
+            "services": services,
+            "servers": servers,
             "queue": self.config.daemon.queue,
             "control": str(self.config.daemon.control),
         }

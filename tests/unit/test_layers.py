@@ -57,10 +57,11 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "lvsd.net": ("lvsd.packet.address", *OF_ALL),
     "lvsd.io": ("lvsd.core", "lvsd.net", "lvsd.packet", *OF_ALL),
     "lvsd.control": (
-        "forwarders.tun",
+        "forwarders",
         "lvsd.core",
         "lvsd.packet.address",
         "lvsd.turns",
+        "schedulers",
         *OF_ALL,
     ),
     "lvsd.engine": (

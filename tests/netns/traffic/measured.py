@@ -107,14 +107,13 @@ class Acts:
     def __init__(self, supervisor: Supervisor, file: Path) -> None:
         self._supervisor = supervisor
         self._file = file
-        first = next(each for each in supervisor._wanted if isinstance(each, AddService))
-        self._service = first.config
+        self._service = next(iter(supervisor.door.wanted.services.values())).config
         self.tasks: list[asyncio.Task[None]] = []
 
     async def act(self) -> None:
         """Do it."""
         name, number = self._file.read_text("ascii").split()
-        await self._supervisor.change(list(getattr(self, name)(int(number))))
+        await self._supervisor.door.change(list(getattr(self, name)(int(number))), "a test")
         self._file.unlink()
 
     def add_servers(self, _: int) -> Iterator[Command]:

@@ -114,10 +114,16 @@ class Site:
         """Return which servers answered so many connections, one after the other."""
         return [self.get(family, port, source).server for _ in range(number)]
 
-    def call(self, method: str) -> dict[str, Any]:
+    def call(self, method: str, **params: object) -> dict[str, Any]:
         """Ask the daemon over its control socket."""
         with ControlClient(self.daemon.control) as client:
-            return client.call(method)  # type: ignore[no-any-return]  # it is JSON
+            return client.call(method, **params)  # type: ignore[no-any-return]  # it is JSON
+
+    @property
+    def services(self) -> list[ServiceEntry]:
+        """All services."""
+        with ControlClient(self.daemon.control) as client:
+            return list(client.items("list"))
 
     @property
     def drops(self) -> dict[str, int]:

@@ -14,7 +14,7 @@ import pytest
 from lvsd.errors import KernelError
 from lvsd.lab import Lab, programs
 from lvsd.lab.wait import until
-from tests.netns.traffic.site import Site, both
+from tests.netns.traffic.site import Site, both, of
 from tests.netns.traffic.state import changes, state
 
 if TYPE_CHECKING:
@@ -71,6 +71,20 @@ def test_another_engine_takes_over_and_clients_are_served(
     assert until(lambda: answers(site, family))
     assert site.call("status")["groups"]["engine"]["replaced"] == 1
     assert f"by {number.name}" in site.daemon.log
+    assert site.daemon.stop() == 0
+
+
+def test_another_engine_has_what_was_changed_since_the_start(site: Site, family: Family) -> None:
+    web = {"protocol": "tcp", "address": site.vip(family), "port": PORT}
+    change = {"command": "remove_server", "service": web}
+    for each in site.lab.servers[:1]:
+        there = {"address": of(each.addresses, family), "port": RPORT}
+        site.call("change", commands=[change | {"server": there}])
+    first = site.daemon.engine
+    os.kill(first, signal.SIGKILL)
+    assert until(lambda: _other_engine(site, first))
+    assert until(lambda: answers(site, family))
+    assert set(site.visits(family, PORT, 4)) == {"server2"}
     assert site.daemon.stop() == 0
 
 

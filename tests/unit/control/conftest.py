@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,6 +24,8 @@ from lvsd.packet.view import TCP
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
     from pathlib import Path
+
+    from lvsd.control.peers import Peer
 
     Exchange = Callable[..., list[dict[str, Any]]]
 
@@ -59,10 +60,11 @@ def server(balancer: Balancer, tmp_path: Path) -> ControlServer:
     return ControlServer(answering(balancer), tmp_path / "control.sock")
 
 
-def answering(balancer: Balancer) -> Callable[[bytes], AsyncGenerator[bytes]]:
-    """Return what answers questions about a director."""
+def answering(balancer: Balancer) -> Callable[[bytes, Peer], AsyncGenerator[bytes]]:
+    """Return what answers anybody's questions about a director."""
     context = Context(balancer, balancer.now, lambda: GROUPS)
-    return partial(answers, context, turns=turns.Turns())
+    own = turns.Turns()
+    return lambda line, _: answers(context, line, own)
 
 
 @pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
     from pathlib import Path
 
+    from lvsd.control.peers import Peer
     from lvsd.core.balancer import Balancer
 
     RunWith = Callable[[Callable[[], Coroutine[Any, Any, Any]]], Any]
@@ -339,10 +340,10 @@ def test_a_client_that_is_worked_for_gives_way_to_nobody(
     asked, go_on = asyncio.Event(), asyncio.Event()
     ask = answering(balancer)
 
-    async def slowly(line: bytes) -> AsyncGenerator[bytes]:
+    async def slowly(line: bytes, peer: Peer) -> AsyncGenerator[bytes]:
         asked.set()
         await go_on.wait()
-        async for each in ask(line):
+        async for each in ask(line, peer):
             yield each
 
     async def scenario() -> tuple[bytes, bytes]:
@@ -371,7 +372,7 @@ def test_what_a_client_asked_for_and_left_untaken_keeps_no_socket_open(
     monkeypatch.setattr(server_module, "STALL_S", 0.05)
     given = 0
 
-    async def much(_: bytes) -> AsyncGenerator[bytes]:
+    async def much(_: bytes, _peer: Peer) -> AsyncGenerator[bytes]:
         """Give what the kernel takes, and a bit that waits for it in the writer."""
         nonlocal given
         for given in range(1, LINES + 1):  # noqa: B007 - how many went is looked at

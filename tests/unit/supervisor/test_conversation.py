@@ -18,6 +18,7 @@ from lvsd.core.drains import Emptied
 from lvsd.core.sequence_numbers import NEW
 from lvsd.core.settings import Settings
 from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey, Way
+from lvsd.core.wanted import Wanted
 from lvsd.engine import engine
 from lvsd.engine import settling as settling_module
 from lvsd.engine.engine import Work
@@ -100,6 +101,7 @@ class Owner:
         self.diverted: list[Diverted] = []
         self.asked: list[bytes] = []
         self.empty: list[Emptied] = []
+        self.removed = frozenset[bytes]()
         self.beats = 0
         self.is_stopped = False
 
@@ -110,6 +112,10 @@ class Owner:
     def divert(self, wanted: Diverted) -> None:
         """Write it down."""
         self.diverted.append(wanted)
+
+    def left(self, addresses: frozenset[bytes]) -> None:
+        """Write it down."""
+        self.removed = addresses
 
     def ask(self, addresses: Iterable[bytes]) -> None:
         """Write it down."""
@@ -141,6 +147,13 @@ def wanted(servers: int = 1) -> list[Command]:
     return [AddService(service), *(AddServer(WEB, server(each)) for each in addresses)]
 
 
+def folded(commands: Iterable[Command]) -> Wanted:
+    """Return what is wanted after some commands."""
+    found = Wanted((0, 0, 0))
+    found.do(commands)
+    return found
+
+
 def server(address: bytes, **keys: Any) -> ServerConfig:
     """Return a real server."""
     return ServerConfig(address, 80, **{"forwarder": Nat()} | keys)
@@ -170,7 +183,7 @@ async def begun(talk: Conversation, servers: int = 1) -> None:
     """Start an engine that has one service."""
     await talk.open()
     talk.learned(Host({1: 1500}, frozenset({pack("10.0.0.1")}), {RIP: Way(1400, RIP)}))
-    talk.configure(wanted(servers))
+    talk.configure(folded(wanted(servers)))
     talk.start()
     await talk.started()
 
@@ -321,7 +334,7 @@ def test_what_the_kernel_refuses_an_engine_is_the_error_of_the_start() -> None:
 def test_a_scheduler_that_cannot_be_made_is_the_error_of_the_start() -> None:
     async def scenario(talk: Conversation, _: Owner) -> None:
         await talk.open()
-        talk.configure([AddService(ServiceConfig(WEB, "nonesuch"))])
+        talk.configure(folded([AddService(ServiceConfig(WEB, "nonesuch"))]))
         talk.start()
         with pytest.raises(PluginError, match="nonesuch"):
             await talk.started()

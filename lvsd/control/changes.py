@@ -1,0 +1,146 @@
+"""Services, real servers and their changes as objects of the control protocol, and for the log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from forwarders import Fullnat, Tun
+from lvsd.control.protocol import PROTOCOL_NAMES
+from lvsd.core.commands import DrainChange, ServerChange, ServiceChange, TimeoutsChange, Zeroed
+from lvsd.packet.address import endpoint, text
+
+if TYPE_CHECKING:
+    from lvsd.core.commands import Change
+    from lvsd.core.drains import Emptied
+    from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey
+
+TIMEOUTS: Final = ("tcp_s", "tcp_fin_s", "udp_s")
+"""What ``set_timeouts`` sets, in the order of `lvsd.core.commands.SetTimeouts`."""
+
+
+def selector(key: ServiceKey) -> dict[str, object]:
+    """Return the object that names a service."""
+    if key.fwmark:
+        return {"fwmark": key.fwmark, "family": key.family}
+    return {"protocol": PROTOCOL_NAMES[key.protocol], "address": text(key.vip), "port": key.vport}
+
+
+def written_service(config: ServiceConfig) -> dict[str, object]:
+    """Return the object of a service, with all that a request may say of it."""
+    return selector(config.key) | {
+        "name": config.name,
+        "scheduler": config.scheduler,
+        "flags": sorted(config.flags),
+        "persistence_s": config.persistence_s,
+        "prefix": config.prefix or 0,
+        "one_packet": config.one_packet,
+        "mss_clamp": config.mss_clamp,
+        "max_connections": config.max_connections,
+        "slow_start_s": config.slow_start_s,
+        "local_addresses": [text(each) for each in config.local.addresses],
+        "local_ports": [config.local.low, config.local.high],
+        "tcp_timeout_s": config.timing.tcp_s,
+        "udp_timeout_s": config.timing.udp_s,
+        "udp_answered_timeout_s": config.timing.udp_answered_s,
+    }
+
+
+def written_server(config: ServerConfig) -> dict[str, object]:
+    """Return the object of a real server, with all that a request may say of it."""
+    forwarder = config.forwarder
+    written: dict[str, object] = {
+        "address": text(config.address),
+        "port": config.port,
+        "forward": forwarder.name,
+        "weight": config.weight,
+        "upper": config.upper,
+        "lower": config.lower,
+    }
+    if isinstance(forwarder, Tun):
+        written |= {"tunnel": forwarder.kind, "tunnel_checksum": forwarder.checksum}
+        written |= {"tunnel_port": forwarder.port} if forwarder.port else {}
+    elif isinstance(forwarder, Fullnat):
+        written |= {"client_address": forwarder.client_address, "toa_kind": forwarder.toa_kind}
+    return written
+
+
+def written_change(change: Change) -> dict[str, object]:
+    """Return the object that says what a change was: what it is of, before and after."""
+    match change:
+        case ServiceChange(key, before, after):
+            return {"change": _kind("service", before, after), "service": selector(key)} | _both(
+                before and written_service(before), after and written_service(after)
+            )
+        case ServerChange(key, address, port, old, new):
+            return {
+                "change": _kind("server", old, new),
+                "service": selector(key),
+                "server": {"address": text(address), "port": port},
+            } | _both(old and written_server(old), new and written_server(new))
+        case DrainChange(key, address, port, is_drained, deadline_s):
+            return {
+                "change": "server_drained" if is_drained else "server_undrained",
+                "service": selector(key),
+                "server": {"address": text(address), "port": port},
+            } | ({} if deadline_s is None else {"deadline_s": deadline_s})
+        case TimeoutsChange(before, after):
+            return {"change": "timeouts_edited", "before": [*before], "after": [*after]}
+        case Zeroed(key):
+            return {"change": "zeroed"} | ({"service": selector(key)} if key else {})
+
+
+def written_empty(server: Emptied) -> dict[str, object]:
+    """Return the object that says that a drained server has no connections any more."""
+    return {
+        "change": "server_empty",
+        "service": selector(server.service),
+        "server": {"address": text(server.address), "port": server.port},
+        "cut": server.ended,
+    }
+
+
+def described(change: Change) -> dict[str, object]:
+    """Return a change in a few words for a log: what it is of, and what is other than before."""
+    match change:
+        case ServiceChange(key, before, after):
+            told: dict[str, object] = {"what": _kind("service", before, after).replace("_", " ")}
+            named = after or before
+            told["service"] = named.label if named is not None else _label(key)
+            if before is not None and after is not None:
+                told |= _news(written_service(before), written_service(after))
+        case ServerChange(key, address, port, old, new):
+            told = {"what": _kind("server", old, new).replace("_", " ")}
+            told |= {"service": _label(key), "server": endpoint(address, port)}
+            if old is not None and new is not None:
+                told |= _news(written_server(old), written_server(new))
+        case DrainChange(key, address, port, is_drained, deadline_s):
+            told = {"what": "server drained" if is_drained else "server undrained"}
+            told |= {"service": _label(key), "server": endpoint(address, port)}
+            told |= {} if deadline_s is None else {"deadline_s": deadline_s}
+        case TimeoutsChange():
+            told = {"what": "timeouts edited", **dict(zip(TIMEOUTS, change.after, strict=True))}
+        case Zeroed(key):
+            told = {"what": "counters zeroed", "service": _label(key) if key else "all"}
+    return told
+
+
+def _label(key: ServiceKey) -> str:
+    return f"mark {key.fwmark}" if key.fwmark else endpoint(key.vip, key.vport)
+
+
+def _news(before: dict[str, object], after: dict[str, object]) -> dict[str, object]:
+    """Return what an edit has changed, old and new."""
+    return {
+        word: f"{before[word]} -> {each}" if word in before else each
+        for word, each in after.items()
+        if before.get(word) != each
+    }
+
+
+def _kind(what: str, before: object, after: object) -> str:
+    return f"{what}_{'added' if before is None else 'removed' if after is None else 'edited'}"
+
+
+def _both(before: object, after: object) -> dict[str, object]:
+    given = {"before": before, "after": after}
+    return {word: each for word, each in given.items() if each is not None}

@@ -1,0 +1,58 @@
+"""What has to fit between a service and a real server of its, whoever asks for them.
+
+A configuration is checked more closely, with the line of each fault (`lvsd.config.rules`). This is
+what the core itself relies on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lvsd.core.states import SCTP, UDP
+from lvsd.errors import ControlError
+
+if TYPE_CHECKING:
+    from lvsd.core.values import ServerConfig, ServiceConfig
+
+
+def check_service(service: ServiceConfig) -> None:
+    """Raise ControlError where a service contradicts itself."""
+    if service.one_packet and not _is_udp(service):
+        raise ControlError("One-Packet Scheduling is only for UDP virtual services")
+    length = 8 * _address_length(service)
+    if service.prefix is not None and not 0 < service.prefix <= length:
+        raise ControlError(f"a persistence prefix of {service.prefix} bits: expected 1 to {length}")
+    if any(len(each) * 8 != length for each in service.local.addresses):
+        raise ControlError("a local address is not of the service's family")
+
+
+def check_server(service: ServiceConfig, server: ServerConfig) -> None:
+    """Raise ControlError where a real server does not fit to its service."""
+    forwarder = server.forwarder
+    if not forwarder.any_family and len(server.address) != _address_length(service):
+        raise ControlError(
+            f"{server.label} is not of the service's family, as {forwarder.name} needs"
+        )
+    if not forwarder.maps_port and server.port != service.key.vport:
+        port = service.key.vport
+        raise ControlError(
+            f"{server.label}: {forwarder.name} changes no port, so it has to be {port}"
+        )
+    if forwarder.per_connection:
+        if not service.local.addresses:
+            raise ControlError(f"{server.label}: fullnat needs local addresses of the service")
+        if service.one_packet:
+            raise ControlError(f"{server.label}: fullnat needs connections, not single packets")
+        if service.key.protocol == SCTP:
+            raise ControlError(f"{server.label}: fullnat carries tcp and udp, not sctp")
+
+
+def _is_udp(service: ServiceConfig) -> bool:
+    """Whether there may be UDP: a mark's packets are of any protocol."""
+    return bool(service.key.fwmark) or service.key.protocol == UDP
+
+
+def _address_length(service: ServiceConfig) -> int:
+    """Return 4 or 16, how many bytes its addresses have."""
+    key = service.key
+    return len(key.vip) or (16 if key.family == 6 else 4)

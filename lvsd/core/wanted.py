@@ -1,0 +1,289 @@
+"""What is wanted now: services, their real servers and the timeouts, after all changes so far.
+
+Who tells an engine what to have needs it to be able to tell the next one, to compare it with a
+configuration, and to write it down. Only commands that were done are folded in.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lvsd.core.commands import (
+    AddServer,
+    AddService,
+    Drain,
+    DrainChange,
+    EditServer,
+    EditService,
+    RemoveServer,
+    RemoveService,
+    ServerChange,
+    ServiceChange,
+    SetTimeouts,
+    TimeoutsChange,
+    Undrain,
+    Zero,
+    Zeroed,
+)
+from lvsd.core.fitting import check_server, check_service
+from lvsd.errors import ControlError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from lvsd.core.commands import Change, Command
+    from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey
+
+
+class WantedService(NamedTuple):
+    """A service and its real servers by address (packed) and port, oldest first."""
+
+    config: ServiceConfig
+    servers: dict[tuple[bytes, int], ServerConfig]
+    drained: dict[tuple[bytes, int], int | None]
+    """Those that are drained -> the deadline that was given, in seconds."""
+
+
+class Wanted:
+    """Folds commands into a state; a refusal has the kernel's words for it, as `apply`'s has."""
+
+    def __init__(self, timeouts: tuple[int, int, int]) -> None:
+        self.timeouts = timeouts
+        """In seconds: TCP, TCP after a FIN, UDP."""
+        self.services: dict[ServiceKey, WantedService] = {}
+        self._reached: dict[bytes, Counter[str]] = {}
+        self._undo: list[Callable[[], object]] = []
+        self._in_order: set[ServiceKey | None] = set()
+        """Of which services the servers' order is noted for an undo; None: the services' own."""
+
+    # --- what there is ------------------------------------------------------------------------
+
+    def commands(self) -> Iterator[Command]:
+        """Yield what makes a balancer that has nothing have all of this."""
+        yield SetTimeouts(*self.timeouts)
+        for key, service in self.services.items():
+            yield AddService(service.config)
+            for server in service.servers.values():
+                yield AddServer(key, server)
+            for (address, port), deadline_s in service.drained.items():
+                yield Drain(key, address, port, deadline_s)
+
+    def modes(self, address: bytes) -> frozenset[str]:
+        """Return by which forwarders a real server's packed address is reached."""
+        return frozenset(self._reached.get(address, ()))
+
+    def addresses(self) -> Iterator[tuple[bytes, frozenset[str]]]:
+        """Yield the packed address of each real server with its `modes`."""
+        for address, modes in self._reached.items():
+            yield address, frozenset(modes)
+
+    def count(self) -> tuple[int, int]:
+        """Return how many services and real servers there are."""
+        return len(self.services), sum(len(each.servers) for each in self.services.values())
+
+    # --- changes ------------------------------------------------------------------------------
+
+    def would_change(self, commands: Iterable[Command]) -> list[Change]:
+        """Return what a list of commands would change; what stays as it was is left out.
+
+        Raise ControlError for the first that cannot be.
+        """
+        try:
+            return self._do(commands)
+        finally:
+            self._take_back()
+
+    def do(self, commands: Iterable[Command]) -> list[Change]:
+        """Fold a list of commands in; return what changed. Raise ControlError: nothing has."""
+        try:
+            changes = self._do(commands)
+        except BaseException:
+            self._take_back()
+            raise
+        self._undo.clear()
+        self._in_order.clear()
+        return changes
+
+    def _take_back(self) -> None:
+        while self._undo:
+            self._undo.pop()()
+        self._in_order.clear()
+
+    def _keep_order(self, of: ServiceKey | None, entries: dict[Any, Any]) -> None:
+        """Note, before the first removal, in which order entries are to stand after an undo."""
+        if of in self._in_order:
+            return
+        self._in_order.add(of)
+        order = list(entries)
+
+        def undo() -> None:
+            for each in order:
+                entries[each] = entries.pop(each)
+
+        self._undo.append(undo)
+
+    def _do(self, commands: Iterable[Command]) -> list[Change]:
+        changes = (self._do_one(each) for each in commands)
+        return [each for each in changes if each is not None]
+
+    def _do_one(self, command: Command) -> Change | None:
+        match command:
+            case AddService(config):
+                return self._add_service(config)
+            case EditService(config):
+                return self._edit_service(config)
+            case RemoveService(key):
+                return self._remove_service(key)
+            case SetTimeouts():
+                return self._set_timeouts((command.tcp_s, command.tcp_fin_s, command.udp_s))
+            case Zero(key):
+                return Zeroed(key)
+            case _:
+                return self._do_of_server(command)
+
+    def _do_of_server(
+        self, command: AddServer | EditServer | RemoveServer | Drain | Undrain
+    ) -> Change | None:
+        match command:
+            case AddServer(key, server):
+                return self._set_server(key, server, is_new=True)
+            case EditServer(key, server):
+                return self._set_server(key, server, is_new=False)
+            case RemoveServer(key, address, port):
+                return self._remove_server(key, (address, port))
+            case Drain(key, address, port, deadline_s):
+                return self._drain(key, (address, port), deadline_s)
+            case Undrain(key, address, port):
+                return self._undrain(key, (address, port))
+
+    def _service(self, key: ServiceKey) -> WantedService:
+        found = self.services.get(key)
+        if found is None:
+            raise ControlError("No such service")
+        return found
+
+    def _server(
+        self, key: ServiceKey, place: tuple[bytes, int]
+    ) -> tuple[dict[tuple[bytes, int], ServerConfig], ServerConfig]:
+        """Return a real server, and all of its service."""
+        servers = self._service(key).servers
+        config = servers.get(place)
+        if config is None:
+            raise ControlError("No such destination")
+        return servers, config
+
+    def _add_service(self, config: ServiceConfig) -> Change:
+        key = config.key
+        if key in self.services:
+            raise ControlError("Service already exists")
+        check_service(config)
+        self.services[key] = WantedService(config, {}, {})
+        self._undo.append(lambda: self.services.pop(key))
+        return ServiceChange(key, None, config)
+
+    def _edit_service(self, config: ServiceConfig) -> Change | None:
+        before = self._service(config.key)
+        if before.config != config:
+            check_service(config)
+            for server in before.servers.values():
+                check_server(config, server)
+        self.services[config.key] = before._replace(config=config)
+        self._undo.append(lambda: self.services.update({config.key: before}))
+        if before.config == config:
+            return None
+        return ServiceChange(config.key, before.config, config)
+
+    def _remove_service(self, key: ServiceKey) -> Change:
+        service = self._service(key)
+        self._keep_order(None, self.services)
+        del self.services[key]
+        for server in service.servers.values():
+            self._reach(server, -1)
+
+        def undo() -> None:
+            self.services[key] = service
+            for server in service.servers.values():
+                self._reach(server, 1)
+
+        self._undo.append(undo)
+        return ServiceChange(key, service.config, None)
+
+    def _set_server(self, key: ServiceKey, config: ServerConfig, *, is_new: bool) -> Change | None:
+        service, place = self._service(key), config.place
+        servers = service.servers
+        before = servers.get(place)
+        if is_new and before is not None:
+            raise ControlError("Destination already exists")
+        if not is_new and before is None:
+            raise ControlError("No such destination")
+        check_server(service.config, config)
+        servers[place] = config
+        if before is not None:
+            self._reach(before, -1)
+        self._reach(config, 1)
+
+        def undo() -> None:
+            self._reach(config, -1)
+            if before is None:
+                del servers[place]
+            else:
+                servers[place] = before
+                self._reach(before, 1)
+
+        self._undo.append(undo)
+        return None if before == config else ServerChange(key, *place, before, config)
+
+    def _remove_server(self, key: ServiceKey, place: tuple[bytes, int]) -> Change:
+        self._undrain(key, place)
+        servers, config = self._server(key, place)
+        self._keep_order(key, servers)
+        del servers[place]
+        self._reach(config, -1)
+
+        def undo() -> None:
+            servers[place] = config
+            self._reach(config, 1)
+
+        self._undo.append(undo)
+        return ServerChange(key, *place, config, None)
+
+    def _drain(self, key: ServiceKey, place: tuple[bytes, int], deadline_s: int | None) -> Change:
+        self._server(key, place)
+        drained = self._service(key).drained
+        self._restore_later(drained)
+        drained[place] = deadline_s
+        return DrainChange(key, *place, is_drained=True, deadline_s=deadline_s)
+
+    def _undrain(self, key: ServiceKey, place: tuple[bytes, int]) -> Change | None:
+        self._server(key, place)
+        drained = self._service(key).drained
+        if place not in drained:
+            return None
+        self._restore_later(drained)
+        del drained[place]
+        return DrainChange(key, *place, is_drained=False, deadline_s=None)
+
+    def _restore_later(self, drained: dict[tuple[bytes, int], int | None]) -> None:
+        before = dict(drained)
+
+        def undo() -> None:
+            drained.clear()
+            drained.update(before)
+
+        self._undo.append(undo)
+
+    def _set_timeouts(self, seconds: tuple[int, int, int]) -> Change | None:
+        before = self.timeouts
+        tcp, tcp_fin, udp = (new or old for new, old in zip(seconds, before, strict=True))
+        self.timeouts = tcp, tcp_fin, udp
+        self._undo.append(lambda: setattr(self, "timeouts", before))
+        return None if before == self.timeouts else TimeoutsChange(before, self.timeouts)
+
+    def _reach(self, server: ServerConfig, more: int) -> None:
+        modes = self._reached.setdefault(server.address, Counter())
+        modes[server.forwarder.name] += more
+        if not modes[server.forwarder.name]:
+            del modes[server.forwarder.name]
+        if not modes:
+            del self._reached[server.address]

@@ -1,0 +1,139 @@
+"""The door of a running lvsd: whoever wants a change brings a list of commands here.
+
+One list after the other: what it would change is worked out first, then what the engine needs to
+know for it is looked up, then the engine does all of it or nothing. Only then it is what is wanted,
+and those that listen are told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from lvsd.control.changes import described, written_change
+from lvsd.control.protocol import LISTENING, LOST, NOTHING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+    from lvsd.core.commands import Change, Command
+    from lvsd.core.wanted import Wanted
+
+NAMED: Final = 20
+"""Changes of a list that the log names one by one; of more it says how many."""
+
+MOST_WAITING: Final = 10_000
+"""Events that wait for somebody who listens; then the oldest are lost, which is said."""
+
+QUIET_S: Final = 30.0
+"""After what silence those that listen are told that nothing has changed."""
+
+log = structlog.get_logger("lvsd")
+
+
+class Door:
+    """Changes what is ``wanted``.
+
+    ``prepare`` finds out what the engine needs to know before changes, and has it told; ``apply``
+    has the engine do a list, and folds it into what is wanted. Either may raise ControlError,
+    PluginError or KernelError.
+    """
+
+    def __init__(
+        self,
+        wanted: Wanted,
+        prepare: Callable[[Sequence[Change]], Awaitable[None]],
+        apply: Callable[[Sequence[Command]], Awaitable[None]],
+    ) -> None:
+        self.wanted = wanted
+        self._prepare = prepare
+        self._apply = apply
+        self._lock = asyncio.Lock()
+        self._tasks: set[asyncio.Task[list[Change]]] = set()
+        self._listeners: set[Listener] = set()
+
+    async def change(self, commands: Sequence[Command], by: str) -> list[Change]:
+        """Do a list of commands, all or none, asked for ``by`` somebody; return what changed.
+
+        It is done to its end even if nobody waits for that any more. Raise ControlError,
+        PluginError or KernelError where it cannot be.
+        """
+        task = asyncio.get_running_loop().create_task(self._change(commands, by))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
+    async def _change(self, commands: Sequence[Command], by: str) -> list[Change]:
+        async with self._lock:
+            changes = self.wanted.would_change(commands)
+            await self._prepare(changes)
+            await self._apply(commands)
+        self._say(changes, by)
+        return changes
+
+    def _say(self, changes: Sequence[Change], by: str) -> None:
+        for change in changes[:NAMED]:
+            log.info("changed", by=by, **described(change))
+        if len(changes) > NAMED:
+            log.info("changed", by=by, more=len(changes) - NAMED)
+        if self._listeners:
+            for change in changes:
+                self.tell(written_change(change) | {"by": by})
+
+    # --- events ---------------------------------------------------------------------------------
+
+    def tell(self, entry: dict[str, object]) -> None:
+        """Tell those that listen of an event, an object of the control protocol."""
+        for listener in self._listeners:
+            listener.take(entry)
+
+    def listen(self) -> AsyncIterator[dict[str, object]]:
+        """Return the events from now on, the first of which says so; it ends when it is closed."""
+        listener = Listener()
+        listener.take({"change": LISTENING})
+        self._listeners.add(listener)
+        return self._events(listener)
+
+    async def _events(self, listener: Listener) -> AsyncIterator[dict[str, object]]:
+        try:
+            while True:
+                yield await listener.next()
+        finally:
+            self._listeners.discard(listener)
+
+
+class Listener:
+    """Holds the events that somebody has not taken yet."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[dict[str, object]] = deque()
+        self._lost = 0
+        self._came = asyncio.Event()
+
+    def take(self, entry: dict[str, object]) -> None:
+        """Take in an event."""
+        if len(self._waiting) >= MOST_WAITING:
+            self._waiting.popleft()
+            self._lost += 1
+        self._waiting.append(entry)
+        self._came.set()
+
+    async def next(self) -> dict[str, object]:
+        """Return the next event; where some were lost before it, that comes first.
+
+        When nothing happens for long that is one, too: writing it shows whether anybody is there.
+        """
+        while not self._waiting:
+            self._came.clear()
+            try:
+                async with asyncio.timeout(QUIET_S):
+                    await self._came.wait()
+            except TimeoutError:
+                return {"change": NOTHING}
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            return {"change": LOST, "count": lost}
+        return self._waiting.popleft()
