@@ -81,7 +81,8 @@ class Timeouts(Table):
 class Server(Table):
     """``[[service.server]]``: a real server.
 
-    ``forward`` and the tunnel's keys: None means the service's. A threshold of 0 means none.
+    ``forward`` and the keys of one way of forwarding: None means the service's. A threshold of 0
+    means none.
     """
 
     address: fields.Endpoint = key(
@@ -93,6 +94,8 @@ class Server(Table):
     tunnel: TunnelKind | None = key(_tunnel, None)
     tunnel_port: int | None = key(_tunnel_port, None)
     tunnel_checksum: bool | None = key(boolean, None)
+    client_address: ClientAddress | None = key(choice(*get_args(ClientAddress)), None)
+    toa_kind: int | None = key(fields.toa_kind, None)
     upper_threshold: int = key(_connections, 0)
     lower_threshold: int = key(_connections, 0)
 
@@ -154,9 +157,19 @@ class Service(Table):
             case "tun":
                 return self._tunnel(server)
             case "fullnat":
-                return Fullnat(self.client_address, self.toa_kind)
+                return self._fullnat(server)
             case _:
                 return _NAT
+
+    def _fullnat(self, server: Server) -> Fullnat:
+        """Return how a server is told the client: what it says itself, then what the service says.
+
+        The kind of TOA's option is the service's for other servers where there is no such option.
+        """
+        told = server.client_address or self.client_address
+        if told != "toa":
+            return Fullnat(told)
+        return Fullnat(told, self.toa_kind if server.toa_kind is None else server.toa_kind)
 
     def _tunnel(self, server: Server) -> Tun:
         """Return a server's tunnel: what it says itself, then what the service says.

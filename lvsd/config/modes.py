@@ -182,10 +182,12 @@ def _fullnat(key: Key, service: Table, members: Sequence[Member]) -> Iterator[Fa
     if service.get("one_packet") is True:
         text = 'true with forward = "fullnat", expected false: replies need a connection'
         yield Fault((*key, "one_packet"), text)
-    told = word_of(service, "client_address", ("proxy-v2", "none"))
-    if "toa_kind" in service and told:
-        text = f'set with client_address = {shown(told)}, expected only with "toa"'
-        yield Fault((*key, "toa_kind"), text)
+    own = [(each.key, each.table) for each in members if each.key != key]
+    for at, table in [(key, service), *own]:
+        told = word_of({**service, **table}, "client_address", ("proxy-v2", "none"))
+        if "toa_kind" in table and told:
+            text = f'set with client_address = {shown(told)}, expected only with "toa"'
+            yield Fault((*at, "toa_kind"), text)
 
 
 def _local_addresses(key: Key, service: Table, servers: Sequence[ServerTable]) -> Iterator[Fault]:

@@ -28,7 +28,7 @@ SERVICE_KEYS = (
 )
 ENDPOINT = "an address and port such as 192.0.2.10:80 or [2001:db8::10]:80"
 SERVER_KEYS = (
-    "address, weight, forward, tunnel, tunnel_port, tunnel_checksum, "
+    "address, weight, forward, tunnel, tunnel_port, tunnel_checksum, client_address, toa_kind, "
     "upper_threshold, lower_threshold"
 )
 SCHEDULERS = "dh, fo, lblc, lblcr, lc, mh, nq, ovf, rr, sed, sh, wlc, wrr"

@@ -97,6 +97,8 @@ def test_the_shape_of_the_design_is_read_word_for_word(file: Path) -> None:
                 "tunnel": None,
                 "tunnel_port": None,
                 "tunnel_checksum": None,
+                "client_address": None,
+                "toa_kind": None,
                 "upper_threshold": 0,
                 "lower_threshold": 0,
             },

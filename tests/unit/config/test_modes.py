@@ -67,6 +67,10 @@ def server(address: str = "10.0.0.2:80", keys: str = "") -> str:
         ),
         ({"forward": "fullnat"}, {}, Fullnat("toa", 254)),
         ({"forward": "fullnat", "toa_kind": 200}, {}, Fullnat("toa", 200)),
+        ({"forward": "fullnat"}, {"client_address": "none"}, Fullnat("none")),
+        ({"forward": "fullnat"}, {"toa_kind": 200}, Fullnat("toa", 200)),
+        ({"forward": "fullnat", "toa_kind": 200}, {"client_address": "none"}, Fullnat("none")),
+        ({"forward": "fullnat", "client_address": "none"}, {"client_address": "toa"}, Fullnat()),
         ({"forward": "fullnat", "client_address": "none"}, {}, Fullnat("none")),
         ({"client_address": "proxy-v2"}, {"forward": "fullnat"}, Fullnat("proxy-v2")),
     ],
@@ -412,4 +416,13 @@ def test_whatever_stands_for_a_word_nothing_raises(problems: Problems) -> None:
         "service.client_address",
         "service.toa_kind",
         "service.server.tunnel",
+    ]
+
+
+def test_the_kind_of_toa_needs_toa_where_a_server_says_it_too(problems: Problems) -> None:
+    own = 'client_address = "none"\n'
+    text = service(f'forward = "fullnat"\n{LOCAL}', server())
+    assert problems(f"{text}toa_kind = 200\n") == []
+    assert problems(f"{text}{own}toa_kind = 200\n") == [
+        '12: service.server.toa_kind: set with client_address = "none", expected only with "toa"'
     ]
