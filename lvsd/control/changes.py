@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 from forwarders import Fullnat, Tun
 from lvsd.control.protocol import PROTOCOL_NAMES
-from lvsd.core.commands import DrainChange, ServerChange, ServiceChange, TimeoutsChange, Zeroed
+from lvsd.core.commands import (
+    DrainChange,
+    ServerChange,
+    ServiceChange,
+    SettingsChange,
+    TimeoutsChange,
+    Zeroed,
+)
 from lvsd.packet.address import endpoint, text
 
 if TYPE_CHECKING:
@@ -85,6 +93,8 @@ def written_change(change: Change) -> dict[str, object]:
             } | ({} if deadline_s is None else {"deadline_s": deadline_s})
         case TimeoutsChange(before, after):
             return {"change": "timeouts_edited", "before": [*before], "after": [*after]}
+        case SettingsChange(old_settings, new_settings):
+            return {"change": "settings_edited"} | _both(asdict(old_settings), asdict(new_settings))
         case Zeroed(key):
             return {"change": "zeroed"} | ({"service": selector(key)} if key else {})
 
@@ -119,6 +129,8 @@ def described(change: Change) -> dict[str, object]:
             told |= {} if deadline_s is None else {"deadline_s": deadline_s}
         case TimeoutsChange():
             told = {"what": "timeouts edited", **dict(zip(TIMEOUTS, change.after, strict=True))}
+        case SettingsChange():
+            told = {"what": "settings edited"} | _news(asdict(change.before), asdict(change.after))
         case Zeroed(key):
             told = {"what": "counters zeroed", "service": _label(key) if key else "all"}
     return told

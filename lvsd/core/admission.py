@@ -140,10 +140,14 @@ class Admission:
         self._shares.reserve(service.share, 0)
 
     def following(self, came: Iterable[Service], went: Iterable[Service]) -> Iterator[None]:
-        """Take note of services that came or went, step by step; divide anew if that is due."""
+        """Take note of services that came or went, step by step; divide anew if that is due.
+
+        So it is where the table has another bound.
+        """
         self._largest = None
         parts = self._parts
         is_due = not parts - parts // ROOM <= len(self._services) <= parts
+        is_due |= self._bound not in {self._settings.max_connections, UNDIVIDED}
         for service in went:
             self.went(service)
             yield

@@ -28,16 +28,13 @@ from lvsd.core.commands import (
     RemoveService,
     ServerChange,
     ServiceChange,
-    SetTimeouts,
-    TimeoutsChange,
     Undrain,
-    Zero,
-    Zeroed,
 )
 from lvsd.core.draining import Draining
 from lvsd.core.service import RealServer, Service
 from lvsd.core.slow_start import Easing, Ramp
 from lvsd.core.succession import Succession, tell
+from lvsd.core.whole import Whole
 from lvsd.errors import ControlError
 from schedulers.base import exhaust
 
@@ -46,7 +43,9 @@ if TYPE_CHECKING:
 
     from lvsd.core.admission import Admission
     from lvsd.core.commands import Change, Command
+    from lvsd.core.local_ports import LocalPorts
     from lvsd.core.service_table import ServiceTable
+    from lvsd.core.settings import Settings
     from lvsd.core.succession import SchedulerFactory
     from lvsd.core.timeouts import Timeouts
     from lvsd.core.transitions import Transitions
@@ -67,16 +66,18 @@ class Steps:
         timeouts: Timeouts,
         admission: Admission,
         transitions: Transitions,
+        settings: Settings,
+        local_ports: LocalPorts,
         make_scheduler: SchedulerFactory,
     ) -> None:
         self._services = services
-        self._timeouts = timeouts
         self._admission = admission
         self._transitions = transitions
         self._undo: list[Callable[[], object]] = []
         self._new: set[Service] = set()
         self._schedulers = Succession(make_scheduler, self._undo)
         self._changes: list[Change] = []
+        self._whole = Whole(services, timeouts, settings, local_ports, self._undo, self._changes)
         self._came: dict[Service, None] = {}
         """The services that came, or have another bound."""
         self._went: dict[Service, None] = {}
@@ -140,10 +141,8 @@ class Steps:
                 return self._editing_service(command)
             case RemoveService():
                 return self._removing_service(command)
-            case SetTimeouts():
-                return self._setting_timeouts(command)
-            case Zero():
-                return self._zeroing(command)
+            case _:
+                return self._whole.doing(command)
         return None
 
     # --- services -----------------------------------------------------------------------------
@@ -342,37 +341,3 @@ class Steps:
     def _note_removal(self, service: Service, server: RealServer) -> None:
         self._gone.append(server)
         self._changes.append(ServerChange(service.key, *server.config.place, server.config, None))
-
-    # --- for all ------------------------------------------------------------------------------
-
-    def _setting_timeouts(self, command: SetTimeouts) -> Iterator[None]:
-        timeouts = self._timeouts
-        lists, before = timeouts.lists, timeouts.get()
-
-        def undo() -> None:
-            timeouts.go_back_to(lists)
-            exhaust(self._retiming())
-
-        self._undo.append(undo)
-        timeouts.set_seconds(command.tcp_s, command.tcp_fin_s, command.udp_s)
-        yield from self._retiming()
-        if timeouts.get() != before:
-            self._changes.append(TimeoutsChange(before, timeouts.get()))
-
-    def _retiming(self) -> Generator[None, None, None]:
-        for service in tuple(self._services):
-            for server in tuple(service.servers):
-                server.retime()
-                yield
-        for server in tuple(self._services.removed()):
-            server.retime()
-            yield
-
-    def _zeroing(self, command: Zero) -> Iterator[None]:
-        key = command.service
-        for service in tuple(self._services) if key is None else [self._services.get(key)]:
-            for meter in (service.meter, *[server.meter for server in service.servers]):
-                self._undo.append(partial(meter.go_back_to, meter.zero_point))
-                meter.zero()
-                yield
-        self._changes.append(Zeroed(key))

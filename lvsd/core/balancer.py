@@ -79,6 +79,8 @@ class Balancer:
             self.flows.timeouts,
             self.flows.admission,
             self.transitions,
+            self.settings,
+            self.flows.local_ports,
             make_scheduler,
         )
         self._upkeep = Upkeep(self.flows, self.services, self.settings, self.transitions, now)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
+    from lvsd.core.local_pool import Range
+    from lvsd.core.settings import Settings
     from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey
 
 
@@ -101,6 +103,20 @@ class Zero:
     service: ServiceKey | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SetSettings:
+    """Let the director as a whole behave in another way from now on."""
+
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class KeepPorts:
+    """Give no local port of these ranges from now on: they are the host's. Others are given."""
+
+    kept: tuple[Range, ...]
+
+
 Command: TypeAlias = (
     AddService
     | EditService
@@ -112,6 +128,8 @@ Command: TypeAlias = (
     | Undrain
     | SetTimeouts
     | Zero
+    | SetSettings
+    | KeepPorts
 )
 
 
@@ -194,7 +212,21 @@ class Zeroed(NamedTuple):
         return False
 
 
-Change: TypeAlias = ServiceChange | ServerChange | DrainChange | TimeoutsChange | Zeroed
+class SettingsChange(NamedTuple):
+    """The director as a whole behaves in another way."""
+
+    before: Settings
+    after: Settings
+
+    @property
+    def is_of_the_network(self) -> bool:
+        """No."""
+        return False
+
+
+Change: TypeAlias = (
+    ServiceChange | ServerChange | DrainChange | TimeoutsChange | Zeroed | SettingsChange
+)
 
 
 @dataclass(frozen=True, slots=True)

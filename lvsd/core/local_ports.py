@@ -44,7 +44,7 @@ class LocalPorts:
     def __init__(self, by_key: Mapping[bytes, Connection], first: int) -> None:
         self._by_key = by_key
         self._first = first
-        self._kept: tuple[Range, ...] = ()
+        self.kept: tuple[Range, ...] = ()
         self._ranges: dict[Range, tuple[Range, ...]] = {}
         self._turns: Counter[bytes] = Counter()
         self.free: dict[Towards, FreePorts] = {}
@@ -52,7 +52,7 @@ class LocalPorts:
 
     def keep(self, kept: tuple[Range, ...]) -> None:
         """Give no port of these ranges from now on: the host itself uses them."""
-        self._kept = kept
+        self.kept = kept
         self._ranges.clear()
 
     def take(
@@ -171,5 +171,5 @@ class LocalPorts:
         """Return what a pool's range has, without what is kept."""
         ranges = self._ranges.get(pool)
         if ranges is None:
-            ranges = self._ranges[pool] = without(pool, self._kept)
+            ranges = self._ranges[pool] = without(pool, self.kept)
         return ranges

@@ -7,6 +7,8 @@ configuration, and to write it down. Only commands that were done are folded in.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lvsd.core.commands import (
@@ -16,23 +18,28 @@ from lvsd.core.commands import (
     DrainChange,
     EditServer,
     EditService,
+    KeepPorts,
     RemoveServer,
     RemoveService,
     ServerChange,
     ServiceChange,
+    SetSettings,
     SetTimeouts,
+    SettingsChange,
     TimeoutsChange,
     Undrain,
     Zero,
     Zeroed,
 )
 from lvsd.core.fitting import check_server, check_service
+from lvsd.core.settings import Settings
 from lvsd.errors import ControlError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from lvsd.core.commands import Change, Command
+    from lvsd.core.local_pool import Range
     from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey
 
 
@@ -48,9 +55,12 @@ class WantedService(NamedTuple):
 class Wanted:
     """Folds commands into a state; a refusal has the kernel's words for it, as `apply`'s has."""
 
-    def __init__(self, timeouts: tuple[int, int, int]) -> None:
+    def __init__(self, timeouts: tuple[int, int, int], settings: Settings | None = None) -> None:
         self.timeouts = timeouts
         """In seconds: TCP, TCP after a FIN, UDP."""
+        self.settings = settings or Settings()
+        self.kept_ports: tuple[Range, ...] = ()
+        """Local ports that are left to the host."""
         self.services: dict[ServiceKey, WantedService] = {}
         self._reached: dict[bytes, Counter[str]] = {}
         self._undo: list[Callable[[], object]] = []
@@ -135,10 +145,8 @@ class Wanted:
                 return self._edit_service(config)
             case RemoveService(key):
                 return self._remove_service(key)
-            case SetTimeouts():
-                return self._set_timeouts((command.tcp_s, command.tcp_fin_s, command.udp_s))
-            case Zero(key):
-                return Zeroed(key)
+            case SetTimeouts() | SetSettings() | KeepPorts() | Zero():
+                return self._do_of_all(command)
             case _:
                 return self._do_of_server(command)
 
@@ -156,6 +164,19 @@ class Wanted:
                 return self._drain(key, (address, port), deadline_s)
             case Undrain(key, address, port):
                 return self._undrain(key, (address, port))
+
+    def _do_of_all(self, command: SetTimeouts | SetSettings | KeepPorts | Zero) -> Change | None:
+        match command:
+            case SetTimeouts(tcp_s, tcp_fin_s, udp_s):
+                return self._set_timeouts((tcp_s, tcp_fin_s, udp_s))
+            case SetSettings(settings):
+                return self._set_settings(settings)
+            case KeepPorts(kept):
+                self._undo.append(partial(setattr, self, "kept_ports", self.kept_ports))
+                self.kept_ports = kept
+                return None
+            case Zero(key):
+                return Zeroed(key)
 
     def _service(self, key: ServiceKey) -> WantedService:
         found = self.services.get(key)
@@ -279,6 +300,11 @@ class Wanted:
         self.timeouts = tcp, tcp_fin, udp
         self._undo.append(lambda: setattr(self, "timeouts", before))
         return None if before == self.timeouts else TimeoutsChange(before, self.timeouts)
+
+    def _set_settings(self, settings: Settings) -> Change | None:
+        before, self.settings = self.settings, replace(settings)
+        self._undo.append(partial(setattr, self, "settings", before))
+        return None if before == self.settings else SettingsChange(before, self.settings)
 
     def _reach(self, server: ServerConfig, more: int) -> None:
         modes = self._reached.setdefault(server.address, Counter())

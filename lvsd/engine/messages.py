@@ -161,7 +161,7 @@ class Question(NamedTuple):
 
     number: int
     line: bytes
-    groups: Mapping[str, Mapping[str, int]]
+    groups: Mapping[str, Mapping[str, int | str]]
 
 
 class Answer(NamedTuple):
@@ -201,6 +201,7 @@ TO_ENGINE: Final = (
     *(commands.AddService, commands.EditService, commands.RemoveService),
     *(commands.AddServer, commands.EditServer, commands.RemoveServer),
     *(commands.Drain, commands.Undrain, commands.SetTimeouts, commands.Zero),
+    *(commands.SetSettings, commands.KeepPorts),
 )
 """The classes that an engine may be sent."""
 

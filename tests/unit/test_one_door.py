@@ -1,7 +1,7 @@
 """Services, real servers and timeouts change by `Balancer.apply` and in no other way.
 
-`lvsd.core.apply` uses what `INNER` names, and makes what `MADE` names. Nobody else does: not the
-daemon, not the benchmarks, and not the tests, but for those in `EXEMPT`.
+`lvsd.core.apply`, with its part `lvsd.core.whole`, uses what `INNER` names, and makes what `MADE`
+names. Nobody else does: not the daemon, not the benchmarks, and not the tests, but for those in `EXEMPT`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.unit.test_layers import ROOT, imports
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DOOR = "lvsd/core/apply.py"
+DOOR = ("lvsd/core/apply.py", "lvsd/core/whole.py")
 
 INNER: dict[type, tuple[str, ...]] = {
     RealServer: ("resettle", "retime", "settle"),
@@ -39,7 +39,7 @@ INNER: dict[type, tuple[str, ...]] = {
 
 INNER_NAMES = {name for names in INNER.values() for name in names}
 
-OF_THE_CORE = ("lvsd/core/service.py", "lvsd/core/path.py", DOOR)
+OF_THE_CORE = ("lvsd/core/service.py", "lvsd/core/path.py", *DOOR)
 """Where the objects tell their own parts, as `Service.retiming` its servers."""
 
 MADE = {"lvsd.core.service.Service", "lvsd.core.service.RealServer"}
@@ -80,8 +80,9 @@ def test_nobody_changes_a_service_or_a_server_by_another_door() -> None:
 
 
 def test_the_door_itself_does_all_of_it() -> None:
-    source = (ROOT / DOOR).read_text()
-    found = {each.rpartition(" ")[2] for each in by_another_door(source, DOOR)}
+    sources = {each: (ROOT / each).read_text() for each in DOOR}
+    told = (line for path, text in sources.items() for line in by_another_door(text, path))
+    found = {each.rpartition(" ")[2] for each in told}
     assert found == INNER_NAMES | {"Service", "RealServer"}
 
 

@@ -14,14 +14,17 @@ from lvsd.core.commands import (
     Drain,
     EditServer,
     EditService,
+    KeepPorts,
     RemoveServer,
     RemoveService,
+    SetSettings,
     SetTimeouts,
     Undrain,
     Zero,
 )
 from lvsd.core.local_pool import LocalPool
 from lvsd.core.service import server_name
+from lvsd.core.settings import Settings
 from lvsd.core.timeouts import Timing
 from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey
 from lvsd.errors import ControlError, LvsdError, PluginError
@@ -137,6 +140,8 @@ def _state(world: World) -> Any:
         dict(balancer.services.vips),
         (len(balancer.transitions.drains), len(balancer.transitions.ramps)),
         (shares.unused, len(shares.opening)),
+        repr(balancer.settings),
+        balancer.flows.local_ports.kept,
         balancer.flows.timeouts.lists,
         [tuple(row) for row in balancer.connections()],
         [world.balancer.services.lookup(6, pack(world.vip(n)), 2000, 0) for n in range(1, 5)],
@@ -303,6 +308,10 @@ def _commands(world: World) -> dict[str, list[Command]]:
             EditService(replace(slow.config, scheduler="sed")),
         ],
         "timeouts are set": [SetTimeouts(1, 2, 3), SetTimeouts(0, 7, 0)],
+        "settings are set": [
+            SetSettings(Settings(sloppy_tcp=True, expire_nodest_conn=True, max_connections=50)),
+            KeepPorts(((5000, 5999),)),
+        ],
         "all is counted from zero": [Zero(), Zero(web.key)],
     }
 
