@@ -1,0 +1,94 @@
+"""From what is wanted now to what is wanted next: the commands that lead there.
+
+Nothing is told of what stays as it is: its connections, counters and scheduler go on. A service is
+the same as long as its key is, a real server as long as its service, address and port are.
+
+The order is one in which packets meet somebody who serves them all the time: what comes is there
+before what goes is gone, and a weight rises before another becomes 0.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lvsd.core.commands import (
+    AddServer,
+    AddService,
+    EditServer,
+    EditService,
+    RemoveServer,
+    RemoveService,
+    SetSettings,
+    SetTimeouts,
+)
+from lvsd.core.fitting import check_server
+from lvsd.errors import ControlError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lvsd.core.commands import Command
+    from lvsd.core.values import ServiceConfig
+    from lvsd.core.wanted import Wanted, WantedService
+
+
+def difference(now: Wanted, then: Wanted) -> list[Command]:
+    """Return the fewest commands that make of ``now`` what ``then`` has; none if it has the same.
+
+    The order of services and of servers is no difference. What is new comes after what there is,
+    in the order of ``then``.
+    """
+    return [
+        *([SetSettings(then.settings)] if now.settings != then.settings else []),
+        *_timeouts(now.timeouts, then.timeouts),
+        *_coming(now, then),
+        *(RemoveService(key) for key in now.services if key not in then.services),
+    ]
+
+
+def _timeouts(now: tuple[int, int, int], then: tuple[int, int, int]) -> Iterator[Command]:
+    if now != then:
+        changed = (new if new != old else 0 for old, new in zip(now, then, strict=True))
+        yield SetTimeouts(*changed)
+
+
+def _coming(now: Wanted, then: Wanted) -> Iterator[Command]:
+    """Yield what concerns services that there will be."""
+    for key, wanted in then.services.items():
+        there = now.services.get(key)
+        if there is None:
+            yield AddService(wanted.config)
+            for server in wanted.servers.values():
+                yield AddServer(key, server)
+            continue
+        edit = [EditService(wanted.config)] if there.config != wanted.config else []
+        servers = _servers(there, wanted) if there.servers != wanted.servers else ()
+        if edit and not _fits(wanted.config, there):
+            yield from (*servers, *edit)  # its servers are first to be such as it allows
+        else:
+            yield from (*edit, *servers)
+
+
+def _fits(config: ServiceConfig, there: WantedService) -> bool:
+    """Whether a service may be so with the servers that it has."""
+    try:
+        for server in there.servers.values():
+            check_server(config, server)
+    except ControlError:
+        return False
+    return True
+
+
+def _servers(now: WantedService, then: WantedService) -> Iterator[Command]:
+    key = then.config.key
+    edited = []
+    for place, server in then.servers.items():
+        there = now.servers.get(place)
+        if there is None:
+            yield AddServer(key, server)
+        elif there != server:
+            edited.append(EditServer(key, server))
+    yield from sorted(edited, key=lambda each: not each.config.weight)
+    for place in now.servers:
+        if place not in then.servers:
+            yield RemoveServer(key, *place)
