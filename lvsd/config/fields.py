@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 ENDPOINT = "an address and port such as 192.0.2.10:80 or [2001:db8::10]:80"
 
-NAME = "a name of 1 to 64 printable characters"
+MAX_NAME = 64
+"""Characters of the name of a service."""
+
+NAME = f"a name of 1 to {MAX_NAME} printable characters"
 
 MAX_SOCKET_PATH = 107
 """Bytes that a Unix socket's path may have (unix(7): 108 with the final zero)."""
@@ -235,7 +238,7 @@ def interface(value: object) -> str:
 def name(value: object) -> str:
     """Return the name of a service: one printable word or phrase for logs and metrics."""
     text = _string(value, NAME)
-    if not (0 < len(text) <= 64 and text.isprintable() and text == text.strip()):
+    if not (0 < len(text) <= MAX_NAME and text.isprintable() and text == text.strip()):
         raise ValueError(f"{shown(text)} cannot be a name, expected {NAME}")
     return text
 

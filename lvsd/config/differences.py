@@ -1,0 +1,139 @@
+"""In what two documents of `lvsd.documents` differ, in lines that people read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from lvsd.printable import printable, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from lvsd.config.document import Table
+
+FIXED: Final = {
+    "daemon": (
+        *("control", "control_readers", "queue", "queue_length", "on_crash"),
+        *("log_level", "log_format"),
+    )
+}
+"""What stays as it is while lvsd runs, by table."""
+
+TAKEN_BACK_AT_THE_END: Final = {"sysctl": ("forwarding", "reserve_local_ports")}
+"""Switches of which only switching on does anything while lvsd runs."""
+
+
+class Difference(NamedTuple):
+    """One thing that differs.
+
+    ``service`` and ``server`` are empty where it is no service's or server's, and ``key`` where
+    a whole service or server came or went. ``before`` and ``after`` are None for what is not there.
+    """
+
+    table: str
+    service: str
+    server: str
+    key: str
+    before: Any
+    after: Any
+
+    @property
+    def what(self) -> str:
+        """What happened: ``changed``, ``added`` or ``removed``."""
+        if self.key:
+            return "changed"
+        return "added" if self.before is None else "removed"
+
+    @property
+    def needs_restart(self) -> bool:
+        """Whether it is so only after lvsd was started anew."""
+        if self.key in FIXED.get(self.table, ()):
+            return True
+        return self.after is False and self.key in TAKEN_BACK_AT_THE_END.get(self.table, ())
+
+    @property
+    def text(self) -> str:
+        """The line."""
+        where = [f"service {self.service}" if self.service else f"[{self.table}]"]
+        if self.server:
+            where.append(f"server {self.server}")
+        if self.key:
+            how = f"{self.key}: {_shown(self.before)} -> {_shown(self.after)}"
+        else:
+            how = self.what
+        line = ": ".join([*where, how])
+        return printable(f"{line} (needs a restart)" if self.needs_restart else line)
+
+    def as_json(self) -> dict[str, object]:
+        """Return what programs are told."""
+        found = {"what": self.what, "table": self.table, "service": self.service}
+        found |= {"server": self.server, "key": self.key}
+        found |= {"before": self.before, "after": self.after, "text": self.text}
+        return {**found, "needs_restart": self.needs_restart}
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Difference]:
+    """Yield in what a document differs from the one before, in its own order; what is gone last."""
+    for table in (each for each in after if each != "service"):
+        yield from _of_keys(before.get(table, {}), after[table], table)
+    yield from _of_services(before.get("service", ()), after.get("service", ()))
+
+
+def _of_services(before: Iterable[Table], after: Iterable[Table]) -> Iterator[Difference]:
+    was, there = _by(_identity, before), _by(_identity, after)
+    for identity, service in there.items():
+        name = service["name"]
+        if identity in was:
+            yield from _of_service(was[identity], service)
+            continue
+        yield Difference("service", name, "", "", None, _alone(service))
+        for server in service.get("server", ()):
+            yield Difference("service", name, server["address"], "", None, server)
+    for identity, service in was.items():
+        if identity not in there:
+            yield Difference("service", service["name"], "", "", _alone(service), None)
+
+
+def _of_service(before: Table, after: Table) -> Iterator[Difference]:
+    name = after["name"]
+    yield from _of_keys(_alone(before), _alone(after), "service", name)
+    was, there = (_by(_address, each.get("server", ())) for each in (before, after))
+    for address, server in there.items():
+        if address in was:
+            yield from _of_keys(was[address], server, "service", name, address)
+        else:
+            yield Difference("service", name, address, "", None, server)
+    for address, server in was.items():
+        if address not in there:
+            yield Difference("service", name, address, "", server, None)
+
+
+def _of_keys(
+    before: Table, after: Table, table: str, service: str = "", server: str = ""
+) -> Iterator[Difference]:
+    for key in dict.fromkeys([*after, *before]):
+        was, there = before.get(key), after.get(key)
+        if was != there:
+            yield Difference(table, service, server, key, was, there)
+
+
+def _alone(service: Table) -> Table:
+    """Return what a service has but its servers."""
+    return {word: value for word, value in service.items() if word != "server"}
+
+
+def _identity(service: Table) -> tuple[Any, ...]:
+    return tuple(service.get(word) for word in ("address", "protocol", "fwmark", "family"))
+
+
+def _address(server: Table) -> str:
+    address: str = server["address"]
+    return address
+
+
+def _by(what: Callable[[Table], Any], tables: Iterable[Table]) -> dict[Any, Table]:
+    return {what(each): each for each in tables}
+
+
+def _shown(value: object) -> str:
+    return "none" if value is None else to_json(value)

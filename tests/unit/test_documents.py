@@ -1,0 +1,83 @@
+"""A document has all that is wanted: a key that somebody adds is not forgotten in it."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from forwarders import Fullnat, Tun
+from lvsd.assembly import wanted_of
+from lvsd.config import model
+from lvsd.config.shape import fields_of
+from lvsd.core.local_pool import LocalPool
+from lvsd.core.settings import Settings
+from lvsd.core.timeouts import Timing
+from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey
+from lvsd.documents import server_table, service_table, tables
+from lvsd.packet.address import pack
+
+OF_AN_ADDRESS = ServiceKey(6, pack("192.0.2.10"), 80)
+
+
+def alike(one: Any, other: Any) -> list[str]:
+    """Return the fields in which two values do not differ."""
+    names = [each.name for each in fields(one)]
+    return [name for name in names if getattr(one, name) == getattr(other, name)]
+
+
+def test_every_value_of_a_service_is_a_key_of_the_document() -> None:
+    full = ServiceConfig(
+        OF_AN_ADDRESS,
+        scheduler="sh",
+        flags=frozenset({"sh-port"}),
+        name="web",
+        persistence_s=1,
+        prefix=24,
+        one_packet=True,
+        mss_clamp=True,
+        max_connections=1,
+        local=LocalPool((pack("10.0.0.1"),), 5000, 5001),
+        timing=Timing(1, 2, 3),
+        slow_start_s=1,
+    )
+    default = ServiceConfig(full.key)
+    same = [
+        each.name
+        for each in fields(full)
+        if getattr(full, each.name) == getattr(default, each.name)
+    ]
+    assert same == ["key"]
+    servers = [ServerConfig(pack("10.0.0.2"), 80, Tun())]
+    entry = model.Service(name="web", interface="front")
+    marked = service_table(ServiceConfig(ServiceKey(fwmark=7, family=6)), servers)
+    of_servers_way = {
+        "forward",
+        "tunnel",
+        "tunnel_port",
+        "tunnel_checksum",
+        "client_address",
+        "toa_kind",
+    }
+    table = service_table(full, servers, entry) | marked
+    assert table.keys() == fields_of(model.Service).keys() - of_servers_way
+
+
+def test_every_value_of_a_server_is_a_key_of_the_document() -> None:
+    gue = ServerConfig(pack("10.0.0.2"), 80, Tun("gue", 6080, True), 2, 3, 1)
+    default = ServerConfig(pack("10.0.0.3"), 81, Fullnat())
+    assert not [
+        each for each in fields(gue) if getattr(gue, each.name) == getattr(default, each.name)
+    ]
+    table = server_table(gue) | server_table(default)
+    assert table.keys() == fields_of(model.Server).keys()
+
+
+def test_every_setting_is_a_key_of_the_document() -> None:
+    config = model.Config()
+    found = tables(wanted_of(config), config)
+    assert list(found) == ["daemon", "sysctl", "timeouts"]
+    assert found["daemon"].keys() == fields_of(model.Daemon).keys()
+    assert found["sysctl"].keys() == fields_of(model.Sysctl).keys()
+    assert found["timeouts"].keys() == fields_of(model.Timeouts).keys()
+    words = {each.name for each in fields(Settings)}
+    assert words <= found["daemon"].keys() | found["sysctl"].keys()
