@@ -10,12 +10,11 @@ Nothing is put back that is not as we left it: whoever changed it since meant it
 from __future__ import annotations
 
 import errno
-import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
-from lvsd.errors import KernelError, PrivilegeError
-from lvsd.io import nft, sysctls
+from lvsd.errors import KernelError
+from lvsd.io import nft, refusals, sysctls
 from lvsd.io.journal import (
     AddressChange,
     Journal,
@@ -27,12 +26,12 @@ from lvsd.io.journal import (
 )
 from lvsd.io.leftovers import is_ours, queue_of_table, remove_leftovers, table_stands
 from lvsd.io.queue_statistics import program_of, queues
-from lvsd.io.undo import Unfinished, undo
+from lvsd.io.undo import Unfinished, addresses_of, undo
 from lvsd.net import addresses
 from lvsd.net import links as interfaces
 from lvsd.net.kernel import talking
 from lvsd.net.local_routes import wait_until_local
-from lvsd.packet.address import text
+from lvsd.packet.address import pack, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -79,7 +78,7 @@ class Machine:
         try:
             self._set([name], str(value))
         except OSError as error:
-            raise _refusal(f"set sysctl {name} = {value}", error) from error
+            raise refusals.refusal(f"set sysctl {name} = {value}", error) from error
 
     def forward(self, family: int) -> None:
         """Have the kernel forward packets of IP version ``family``, 4 or 6.
@@ -97,7 +96,7 @@ class Machine:
             if family == 6 and sysctls.read(name) != "1":
                 self._set(sysctls.deaf_once_forwarding(), sysctls.ACCEPT_RA_OF_ROUTERS)
         except OSError as error:
-            raise _refusal("set accept_ra = 2", error) from error
+            raise refusals.refusal("set accept_ra = 2", error) from error
         self.set_sysctl(name, 1)
 
     def add_address(self, interface: str, address: bytes) -> None:
@@ -144,8 +143,9 @@ class Machine:
                     requests = [addresses.adding(each.interface, each.place[1]) for each in some]
                     never_made -= {id(each.change) for each in some}
                     for each, refusal in zip(some, kernel.attempt(requests), strict=True):
-                        if why := _why(each, refusal):
-                            refused[each.place] = why
+                        if refusal is not None and not each.may_be_there(refusal):
+                            number = refusal.errno or errno.EIO
+                            refused[each.place] = refusals.of_address(*each.place, number)
                             never_made.add(id(each.change))
             finally:
                 if never_made:
@@ -168,7 +168,7 @@ class Machine:
             interface, address = place
             index, ours = indexes.get(interface), known.get((interface, text(address)))
             if index is None:
-                refused[place] = _refusal(_putting(place), _os_error(errno.ENODEV))
+                refused[place] = refusals.of_address(*place, errno.ENODEV)
             elif ours is not None:
                 ours.index = index  # the interface may have been made anew
                 todo.append(_ToPut(place, index, None))
@@ -179,6 +179,21 @@ class Machine:
             self._journal.addresses += new
             self._save()
         return refused, todo
+
+    def take_addresses(self, places: Collection[Place]) -> list[str]:
+        """Take those addresses off that were put there by us; say so line by line, as `undo` does.
+
+        Raise KernelError or PrivilegeError when the journal cannot be written.
+        """
+        known = self._journal.addresses
+        ours = [each for each in known if (each.interface, pack(each.address)) in places]
+        lines: list[str] = []
+        stay = addresses_of(ours, lines)
+        gone = {id(each) for each in ours} - {id(each) for each in stay}
+        self._journal.addresses = [each for each in known if id(each) not in gone]
+        if gone:
+            self._save()
+        return lines
 
     def add_link(self, name: str, kind: str, data: Sequence[tuple[str, Any]] = ()) -> None:
         """Make an interface, see `lvsd.net.links.adding`, unless there is one of that kind there.
@@ -287,20 +302,9 @@ class _ToPut(NamedTuple):
     change: AddressChange | None
     """Its note in the journal; None if that was there before: then the address may be there."""
 
-
-def _putting(place: Place) -> str:
-    interface, address = place
-    return f"put {text(address)} on {interface}"
-
-
-def _why(wanted: _ToPut, refusal: KernelError | None) -> KernelError | None:
-    """Return why an address is not on its interface; None if it is."""
-    if refusal is None or (refusal.errno == errno.EEXIST and wanted.change is None):
-        return None
-    if refusal.errno == errno.EACCES:  # without rights it is EPERM (rtnetlink_rcv_msg)
-        remedy = f"switch it on by `sysctl -w net.ipv6.conf.{wanted.place[0]}.disable_ipv6=0`"
-        return KernelError(_putting(wanted.place), "IPv6 is switched off there", remedy)
-    return _refusal(_putting(wanted.place), _os_error(refusal.errno or errno.EIO))
+    def may_be_there(self, refusal: KernelError) -> bool:
+        """Whether the address was refused as it is there, as it may be."""
+        return refusal.errno == errno.EEXIST and self.change is None
 
 
 def put_back(journal: Path) -> list[str]:
@@ -379,17 +383,3 @@ def _refuse_if_alive(journal: Journal, operation: str) -> None:
             f"lvsd runs in this network namespace, pid {journal.pid}",
             f"stop it first, such as by `kill {journal.pid}`",
         )
-
-
-def _refusal(operation: str, error: OSError) -> KernelError:
-    if error.errno in {errno.EPERM, errno.EACCES}:
-        return PrivilegeError(operation, error, "run lvsd as root or with CAP_NET_ADMIN")
-    if error.errno == errno.EROFS:
-        return KernelError(operation, error, "make /proc/sys writable, or set it beforehand")
-    if error.errno in {errno.ENODEV, errno.ENXIO}:
-        return KernelError(operation, error, "name an interface that `ip link` shows")
-    return KernelError(operation, error, "see whether it can be done by hand")
-
-
-def _os_error(number: int) -> OSError:
-    return OSError(number, os.strerror(number))

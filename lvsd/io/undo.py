@@ -44,7 +44,7 @@ def undo(journal: Journal, path: Path, *, keep: bool = False) -> tuple[list[str]
     kept = replace(
         journal,
         links=_each(journal.links, _undo_link, lines),
-        addresses=_addresses(journal.addresses, lines),
+        addresses=addresses_of(journal.addresses, lines),
         tables=_each(journal.tables, _undo_table, lines),
         sysctls=_each(journal.sysctls, _undo_sysctl, lines),
     )
@@ -102,8 +102,10 @@ def _undo_link(change: LinkChange) -> list[str]:
         return [f"took interface {change.name} down"]
 
 
-def _addresses(changes: list[AddressChange], lines: list[str]) -> list[AddressChange]:
-    """Take addresses off their interfaces, all in one go; return those that stay, and say so.
+def addresses_of(changes: list[AddressChange], lines: list[str]) -> list[AddressChange]:
+    """Take addresses off their interfaces, all in one go; return those that stay.
+
+    ``lines`` gets a line for each.
 
     One that is gone, with or without its interface, needs nothing. An interface that has another
     name by now still has the address, and its index.

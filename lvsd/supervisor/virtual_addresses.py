@@ -5,8 +5,8 @@ one away, as ``ifdown`` and ``ifup`` do. Who takes one away again and again is a
 more slowly, once a minute in the end, and named in the log. An address is announced whenever it is
 put there, and when its link comes up or gets another MAC (`lvsd.io.announcer`).
 
-What asks the kernel blocks: `VirtualAddresses.start` and `look` are for a thread. The rest may be
-called meanwhile.
+What asks the kernel blocks: `VirtualAddresses.start`, `want` and `look` are for a thread. The rest
+may be called meanwhile.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ NAMED: Final = 5
 """Addresses put back at once that the log names one by one; of more it says how many."""
 QUIET_S: Final = 60.0
 """How long an address has to stay where it is for its next loss to be the first one again."""
+
+WANTED: Final = "it is wanted now"
 
 _TAKEN: Final = "somebody takes a virtual address away again and again"
 _WHO: Final = "see who does; lvsd puts it back once a minute at most"
@@ -123,13 +125,34 @@ class VirtualAddresses:
         ``before_some`` is called now and then, and may raise what ends it in between. Raise
         KernelError or PrivilegeError when that cannot be for another reason.
         """
+        self._machine = machine
         if not self._kept:
             return
-        self._machine = machine
         there, _ = _seen()
         ready = [each.place for each in self._kept if each.interface in there]
         machine.add_addresses(ready, before_some)
         self.look(now)
+
+    def want(self, wanted: Iterable[tuple[str, bytes]], now: float) -> list[str]:
+        """Keep these addresses from now on and take the others off; return what was, line by line.
+
+        Nothing happens once `stop` was called. Raise KernelError when the journal cannot be
+        written, or nothing can be seen.
+        """
+        places = dict.fromkeys(wanted)
+        lines: list[str] = []
+        with self._looking:
+            known = {each.place: each for each in self._kept}
+            machine = self._machine
+            if machine is None or known.keys() == places.keys():
+                return lines
+            self._kept = [known.get(place) or _Kept(*place) for place in places]
+            self._next_look = 0.0
+            gone = known.keys() - places.keys()
+            if gone:
+                lines = machine.take_addresses(gone)
+        self.look(now)
+        return lines
 
     def look(self, now: float) -> None:
         """Put back what is missing, and announce what is new; nothing unless it is time to look.
@@ -214,7 +237,8 @@ class VirtualAddresses:
         self._later(each, now)
         if now >= each.said_at + QUIET_S:
             each.said_at = now
-            why = "somebody took it away" if each.was_there else "its interface is there now"
+            why = "its interface is there now" if each.problem else WANTED
+            why = "somebody took it away" if each.was_there else why
             back.setdefault(why, []).append(each.name)
         each.told = None
         self._stays(each, link, now)
@@ -254,9 +278,10 @@ def _seen() -> tuple[dict[str, Link], set[tuple[int, bytes]]]:
 def _say(back: dict[str, list[str]]) -> None:
     """Log which addresses were put on their interfaces, by why they had been missing."""
     for why, names in back.items():
+        say = log.info if why == WANTED else log.warning
         if len(names) <= NAMED:
             for name in names:
-                log.warning("put a virtual address on its interface", address=name, why=why)
+                say("put a virtual address on its interface", address=name, why=why)
         else:
             what = "put virtual addresses on their interfaces"
-            log.warning(what, addresses=len(names), such_as=names[0], why=why)
+            say(what, addresses=len(names), such_as=names[0], why=why)

@@ -11,13 +11,13 @@ from structlog.testing import capture_logs
 
 from lvsd.errors import KernelError
 from lvsd.net.links import Link
-from lvsd.packet.address import pack
+from lvsd.packet.address import pack, text
 from lvsd.signals import StoppedError
 from lvsd.supervisor import virtual_addresses
 from lvsd.supervisor.virtual_addresses import VirtualAddresses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 VIP = pack("192.0.2.1")
 UP = Link(
@@ -70,6 +70,11 @@ class World:
                     if not self.hostile:
                         self.there.add((7, address))
         return dict.fromkeys(wanted, self.refusal) if self.refusal else {}
+
+    def take_addresses(self, places: Iterable[tuple[str, bytes]]) -> list[str]:
+        """Stand for the machine."""
+        self.there -= {(7, address) for _, address in places}
+        return [f"took {text(address)} off" for _, address in places]
 
     def announce(self, _index: int, _mac: bytes, _address: bytes, now: float) -> None:
         """Stand for the announcer."""
@@ -282,3 +287,43 @@ def test_a_change_while_it_looks_has_it_look_again(
     looks = world.looks
     world.kept.look(world.now + 2)
     assert world.looks == looks + 1
+
+
+OTHER = pack("192.0.2.2")
+
+
+def test_an_address_that_is_wanted_later_is_put_there_and_announced(world: World) -> None:
+    world.start()
+    world.now += 1
+    assert world.kept.want([("front", VIP), ("front", OTHER)], world.now) == []
+    assert world.there == {(7, VIP), (7, OTHER)}
+    assert world.announced == [1000.0, 1001.0]
+    assert world.kept.counters()["wanted"] == 2
+
+
+def test_an_address_that_is_wanted_no_longer_is_taken_off_and_stays_off(world: World) -> None:
+    world.start()
+    assert world.kept.want([("front", OTHER)], world.now) == ["took 192.0.2.1 off"]
+    assert world.there == {(7, OTHER)}
+    world.pass_time(100)
+    assert world.there == {(7, OTHER)}
+    assert world.kept.want([], world.now) == ["took 192.0.2.2 off"]
+    assert world.kept.counters()["wanted"] == 0
+
+
+def test_addresses_may_be_wanted_where_none_was_at_the_start() -> None:
+    world = World()
+    kept = VirtualAddresses([], world)  # type: ignore[arg-type]
+    world.kept = kept
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(virtual_addresses, "_seen", world.seen)
+        world.start()
+        kept.want([("front", VIP)], world.now)
+    assert world.there == {(7, VIP)}
+
+
+def test_nothing_is_changed_once_addresses_are_no_longer_looked_after(world: World) -> None:
+    world.start()
+    world.kept.stop()
+    assert world.kept.want([], world.now) == []
+    assert world.there == {(7, VIP)}
