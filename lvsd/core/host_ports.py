@@ -78,8 +78,12 @@ def parse(text: str) -> tuple[Range, ...]:
 
 def write(of: Iterable[Range]) -> str:
     """Return ranges as the kernel writes them in `ip_local_reserved_ports`."""
-    joined = ranges(_ports(of))
-    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in joined)
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in joined(of))
+
+
+def joined(of: Iterable[Range]) -> tuple[Range, ...]:
+    """Return the ports of all ranges as the fewest ranges, in order."""
+    return ranges(_ports(of))
 
 
 def without(of: Iterable[Range], removed: Iterable[Range]) -> tuple[Range, ...]:

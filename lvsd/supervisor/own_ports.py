@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from asyncio import to_thread
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from lvsd.core import host_ports
+from lvsd.core.commands import KeepPorts, ServiceChange
 from lvsd.errors import KernelError
 from lvsd.io import sysctls
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
+    from lvsd.core.commands import Change, Command
     from lvsd.core.local_pool import Range
     from lvsd.io.machine import Machine
 
@@ -25,29 +28,65 @@ _REMEDY: Final = f"narrow local_ports, or widen {RANGE}"
 log = structlog.get_logger("lvsd")
 
 
-def share(given: Collection[Range], changes: Machine) -> tuple[Range, ...]:
-    """Reserve those of the host's ports that FULLNAT gives; return those that it is not to give.
+class OwnPorts:
+    """Shares the host's ports between FULLNAT and the host.
 
-    They are reserved beside those that are so already. ``given`` are the ranges of all services
-    with FULLNAT. Where the kernel refuses, that is logged, and a connection of the host's own may
-    meet one of FULLNAT's.
+    ``kept`` are the ranges that FULLNAT is not to give.
     """
-    kept: tuple[Range, ...] = ()
-    if not given:
-        return kept
-    try:
-        low, high = map(int, sysctls.read(RANGE).split())
-        before = host_ports.parse(sysctls.read(RESERVED))
-        division = host_ports.divide(given, (low, high), before)
-        kept = division.kept
-        if division.reserved:
-            text = host_ports.write([*before, *division.reserved])
-            changes.set_sysctl(RESERVED, text)
-            log.info("reserved local ports", sysctl=RESERVED, value=text)
-    except (OSError, ValueError, KernelError) as error:
-        log.warning("local ports may meet the host's own connections", error=str(error))
-        return kept
-    if division.left < host_ports.FEW:
-        left = division.left
-        log.warning("few ports are left to the host's own connections", left=left, remedy=_REMEDY)
-    return kept
+
+    def __init__(self) -> None:
+        self._machine: Machine | None = None
+        self.kept: tuple[Range, ...] = ()
+        self._given: frozenset[Range] = frozenset()
+        self._reserved: tuple[Range, ...] = ()
+
+    def start(self, given: Collection[Range], machine: Machine) -> None:
+        """Share the ports of these ranges, and from now on those of services that come. Blocks."""
+        self._machine = machine
+        self.share(given, machine)
+
+    async def prepare(self, changes: Iterable[Change]) -> list[Command]:
+        """Share the ports of services that come; return what the engine is to do beforehand."""
+        coming = (each.after for each in changes if isinstance(each, ServiceChange))
+        pools = [each.local for each in coming if each is not None and each.local.addresses]
+        given = {(each.low, each.high) for each in pools}
+        if self._machine is None or not self.needs(given):
+            return []
+        before = self.kept
+        await to_thread(self.share, given, self._machine)
+        return [KeepPorts(self.kept)] if self.kept != before else []
+
+    def needs(self, given: Collection[Range]) -> bool:
+        """Whether FULLNAT would give ports of these ranges that were not shared yet."""
+        return not self._given.issuperset(given)
+
+    def share(self, given: Collection[Range], changes: Machine) -> None:
+        """Reserve those of the host's ports that FULLNAT gives; keep the rest from being given.
+
+        They are reserved beside those that are so already. ``given`` are ranges of services with
+        FULLNAT, more of them than before: no port is given up while lvsd runs, as a connection may
+        have it. Where the kernel refuses, that is logged, and a connection of the host's own may
+        meet one of FULLNAT's.
+        """
+        if not self.needs(given):
+            return
+        self._given |= set(given)
+        try:
+            low, high = map(int, sysctls.read(RANGE).split())
+            before = host_ports.parse(sysctls.read(RESERVED))
+            others = host_ports.without(before, self._reserved)
+            division = host_ports.divide(self._given, (low, high), others)
+            self.kept = division.kept
+            reserved = host_ports.joined([*self._reserved, *division.reserved])
+            if reserved != self._reserved:
+                text = host_ports.write([*others, *reserved])
+                changes.set_sysctl(RESERVED, text)
+                self._reserved = reserved
+                log.info("reserved local ports", sysctl=RESERVED, value=text)
+        except (OSError, ValueError, KernelError) as error:
+            log.warning("local ports may meet the host's own connections", error=str(error))
+            return
+        if division.left < host_ports.FEW:
+            left = division.left
+            what = "few ports are left to the host's own connections"
+            log.warning(what, left=left, remedy=_REMEDY)

@@ -45,8 +45,10 @@ def _shared(
     """
     said = {own_ports.RANGE: host, own_ports.RESERVED: "8080"}
     monkeypatch.setattr(sysctls, "read", said.__getitem__)
+    ports = own_ports.OwnPorts()
     with capture_logs() as logs:
-        assert own_ports.share(given, machine) == kept  # type: ignore[arg-type]  # in its place
+        ports.share(given, machine)  # type: ignore[arg-type]  # in its place
+    assert ports.kept == kept
     return logs
 
 
@@ -79,3 +81,28 @@ def test_a_host_that_is_left_few_ports_is_said(monkeypatch: pytest.MonkeyPatch) 
         ("info", None),
         ("warning", 10),
     ]
+
+
+def test_more_ranges_are_reserved_beside_those_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine, ports = Recorder(), own_ports.OwnPorts()
+    said: dict[str, Any] = {own_ports.RANGE: "32768 60999", own_ports.RESERVED: "8080"}
+    monkeypatch.setattr(sysctls, "read", said.__getitem__)
+    for given in ({(40000, 40009)}, {(50000, 50009)}, {(40000, 40009), (50000, 50009)}):
+        ports.share(given, machine)  # type: ignore[arg-type]  # in its place
+        said |= machine.set
+    assert said[own_ports.RESERVED] == "8080,40000-40009,50000-50009"
+    assert not ports.needs({(40000, 40009)})
+    assert ports.needs({(40000, 40010)})
+
+
+def test_no_port_is_given_back_while_a_connection_may_have_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machine, ports = Recorder(), own_ports.OwnPorts()
+    said: dict[str, Any] = {own_ports.RANGE: "32768 60999", own_ports.RESERVED: ""}
+    monkeypatch.setattr(sysctls, "read", said.__getitem__)
+    ports.share({(58000, 58009)}, machine)  # type: ignore[arg-type]  # in its place
+    said |= machine.set
+    ports.share({PORTS}, machine)  # type: ignore[arg-type]  # in its place
+    assert ports.kept == ((52798, 57999), (58010, 60999))
+    assert str(machine.set[own_ports.RESERVED]).endswith(",58000-58009")
