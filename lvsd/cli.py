@@ -4,9 +4,10 @@
 status  when (sysexits.h)
 ======  =========================================================================
 0       done; the daemon ended on SIGTERM
-1       the doctor found a problem; a real server's status is not good
+1       the doctor found a problem; a real server's status is not good; a diff found a change
 64      the command line is wrong
 65, 66  a file to be read is not what it should be, or cannot be read
+69      there is no daemon, or it refuses
 70      an error in lvsd itself
 71      the kernel refused, or lacks something
 73      a file cannot be written
@@ -68,6 +69,9 @@ PASSED_ON = {
     "explain": "follow one connection, hop by hop; see 'lvsd explain --help'",
     "bench": "benchmark schedulers; see 'lvsd bench --help'",
     "realserver": "make this host a real server; see 'lvsd realserver --help'",
+    "reload": "have a running lvsd read its file again; see 'lvsd reload --help'",
+    "diff": "say what a reload would change; see 'lvsd diff --help'",
+    "save": "write what runs as a configuration; see 'lvsd save --help'",
 }
 """Commands that read the rest of the command line themselves."""
 
@@ -78,6 +82,9 @@ MODULES = {
     "explain": "lvsd.explain.cli",
     "bench": "lvsd.bench.cli",
     "realserver": "lvsd.realserver.cli",
+    "reload": "lvsd.changing.reload",
+    "diff": "lvsd.changing.diff",
+    "save": "lvsd.changing.save",
 }
 """Where their ``main`` is; loaded when it is asked for, as the daemon needs none of them."""
 
@@ -166,7 +173,7 @@ def _run(path: Path, stop: StopRequest) -> int:
         except Terminated:
             _tell("info", "lvsd: stopping before it was ready")
             return os.EX_OK
-        return run(config, stop)
+        return run(path, config, stop)
 
 
 def _prepared(path: Path) -> Config:

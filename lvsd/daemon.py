@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from lvsd.signals import StopRequest
 
 
-def run(config: model.Config, stop: StopRequest) -> int:
+def run(file: Path, config: model.Config, stop: StopRequest) -> int:
     """Run the daemon in this network namespace until SIGTERM or SIGINT; return the exit status.
 
-    Raise KernelError or PrivilegeError if it cannot start; nothing is left behind then. ``stop``
-    notes the signals already.
+    ``config`` is that of ``file``, which a reload reads again. Raise KernelError or PrivilegeError
+    if it cannot start; nothing is left behind then. ``stop`` notes the signals already.
     """
     gc.freeze()  # first, so that what was loaded and read stays shared with engines
     name_process("lvsd")
@@ -52,7 +52,7 @@ def run(config: model.Config, stop: StopRequest) -> int:
         raise
     runner = asyncio.Runner()
     try:
-        supervisor = Supervisor(config, stop, forker, partial(_origin, config))
+        supervisor = Supervisor(file.absolute(), config, stop, forker, partial(_origin, config))
         runner.run(supervisor.serve(reserve))
     except (OSError, MemoryError) as error:
         raise environment_error("run lvsd", error) from error

@@ -1,4 +1,6 @@
-"""Tell systemd how the daemon is: ready, stopping, alive (sd_notify(3), sd_watchdog_enabled(3)).
+"""Tell systemd how the daemon is: ready, reloading, stopping, alive.
+
+Source: sd_notify(3), sd_watchdog_enabled(3).
 
 Without systemd, when NOTIFY_SOCKET is not set, nothing happens.
 """
@@ -7,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -15,12 +18,18 @@ if TYPE_CHECKING:
 
 READY = "READY=1"
 STOPPING = "STOPPING=1"
+RELOADING = "RELOADING=1"
 WATCHDOG = "WATCHDOG=1"
 
 
 def status(text: str) -> str:
     """Return the message that shows ``text`` in ``systemctl status``; kept on one line."""
     return "STATUS=" + " ".join(text.split())
+
+
+def monotonic_now() -> str:
+    """Return the message that has to go with `RELOADING` (systemd 253 and newer compare it)."""
+    return f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}"
 
 
 class Notifier:

@@ -58,7 +58,7 @@ class AsyncControlClient:
         """Return the items of a method that answers with a list. Raise `ControlError`."""
         found: list[Any] = []
         async for answer in self._answers(method, params):
-            found += answer["result"]
+            found += answer["result"] or ()
         return found
 
     async def events(self) -> AsyncGenerator[dict[str, Any]]:

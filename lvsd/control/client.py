@@ -104,7 +104,7 @@ class ControlClient:
         """
         lines = list(self._raw_answers(method, params))
         self._parse(lines[-1])
-        return (item for line in lines for item in self._parse(line)["result"])
+        return (item for line in lines for item in self._parse(line)["result"] or ())
 
     def events(self) -> Iterator[dict[str, Any]]:
         """Return what changes from now on, as it happens, for as long as it is asked for.

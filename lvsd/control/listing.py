@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from lvsd.control.options import View
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from lvsd.control.names import Names
     from lvsd.control.protocol import (
@@ -250,11 +250,12 @@ def timeouts(entry: TimeoutsEntry) -> str:
 def status(entry: StatusEntry) -> Iterator[str]:
     """Yield what ``--status`` prints: ours, ipvsadm has nothing like it."""
     yield f"lvsd {entry['version']}, up {entry['uptime_s']} s, {entry['services']} services"
-    for title, values in {
+    groups: dict[str, Mapping[str, int | str]] = {
         "counters": entry["counters"],
         "drops": entry["drops"],
         **entry["groups"],
-    }.items():
+    }
+    for title, values in groups.items():
         yield f"{title}:"
         for name, value in sorted(values.items()):
             yield f"  {name:<24} {value}"

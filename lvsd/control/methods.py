@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lvsd.control.protocol import ConnectionEntry, ServiceEntry, StatusEntry, TimeoutsEntry
     from lvsd.core.values import ServiceKey
 
-Counters: TypeAlias = Callable[[], Mapping[str, Mapping[str, int]]]
+Counters: TypeAlias = Callable[[], Mapping[str, Mapping[str, int | str]]]
 """Tells what is counted around the director: groups by name, counters by name."""
 
 

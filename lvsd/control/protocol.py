@@ -226,7 +226,7 @@ class StatusEntry(TypedDict):
     services: int
     counters: dict[str, int]
     drops: dict[str, int]
-    groups: dict[str, dict[str, int]]
+    groups: dict[str, dict[str, int | str]]
 
 
 _compact = json.JSONEncoder(separators=(",", ":")).encode

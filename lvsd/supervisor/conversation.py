@@ -94,7 +94,7 @@ class Owner(Protocol):
     def emptied(self, server: Emptied) -> None:
         """Take note that a drained server has no connections any more."""
 
-    def counters(self) -> Mapping[str, Mapping[str, int]]:
+    def counters(self) -> Mapping[str, Mapping[str, int | str]]:
         """Return what is counted outside the engine, by group."""
 
     def check(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import structlog
 
@@ -34,10 +34,14 @@ QUIET_S: Final = 30.0
 log = structlog.get_logger("lvsd")
 
 
+Maker: TypeAlias = "Callable[[Wanted], Sequence[Command]]"
+
+
 class Door:
     """Changes what is ``wanted``.
 
-    ``prepare`` finds out what the engine needs to know before changes, and has it told; ``apply``
+    ``prepare`` finds out what the engine needs to know before changes, and has it told; it returns
+    what else is to be done, before the rest. ``apply``
     has the engine do a list, and folds it into what is wanted. Either may raise ControlError,
     PluginError or KernelError.
     """
@@ -45,7 +49,7 @@ class Door:
     def __init__(
         self,
         wanted: Wanted,
-        prepare: Callable[[Sequence[Change]], Awaitable[None]],
+        prepare: Callable[[Sequence[Change]], Awaitable[Sequence[Command]]],
         apply: Callable[[Sequence[Command]], Awaitable[None]],
     ) -> None:
         self.wanted = wanted
@@ -55,22 +59,25 @@ class Door:
         self._tasks: set[asyncio.Task[list[Change]]] = set()
         self._listeners: set[Listener] = set()
 
-    async def change(self, commands: Sequence[Command], by: str) -> list[Change]:
+    async def change(self, commands: Sequence[Command] | Maker, by: str) -> list[Change]:
         """Do a list of commands, all or none, asked for ``by`` somebody; return what changed.
 
-        It is done to its end even if nobody waits for that any more. Raise ControlError,
-        PluginError or KernelError where it cannot be.
+        What makes them of what is wanted is called when it is their turn. It is done to its end
+        even if nobody waits for that any more. Raise ControlError, PluginError or KernelError where
+        it cannot be.
         """
         task = asyncio.get_running_loop().create_task(self._change(commands, by))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return await asyncio.shield(task)
 
-    async def _change(self, commands: Sequence[Command], by: str) -> list[Change]:
+    async def _change(self, commands: Sequence[Command] | Maker, by: str) -> list[Change]:
         async with self._lock:
+            if callable(commands):
+                commands = commands(self.wanted)
             changes = self.wanted.would_change(commands)
-            await self._prepare(changes)
-            await self._apply(commands)
+            first = await self._prepare(changes)
+            await self._apply([*first, *commands])
         self._say(changes, by)
         return changes
 

@@ -56,6 +56,14 @@ class Reach:
         self._machine = machine
         self._forward(self.families)
 
+    async def want(self, families: Iterable[int], *, switches: bool) -> None:
+        """Have forwarding switched on for these families, too, as far as lvsd may by now.
+
+        What was switched on stays so: its end puts it back. Raise KernelError.
+        """
+        self._switches |= switches
+        await to_thread(self._forward, (self.families | set(families)) - self.switched)
+
     async def learn(self) -> None:
         """Look at the network, and tell the engine what is new. Raise KernelError."""
         servers = self._gone | dict(self._wanted.addresses())

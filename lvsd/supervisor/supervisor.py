@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from lvsd import __version__, notify
-from lvsd.assembly import forwarded, local_ranges, settings_of, virtual_addresses, wanted_of
+from lvsd.assembly import forwarded, local_ranges, virtual_addresses, wanted_of
 from lvsd.control.changes import written_empty
 from lvsd.control.server import ControlServer
+from lvsd.core.commands import KeepPorts
 from lvsd.engine.messages import Begin
 from lvsd.errors import KernelError
 from lvsd.io import machine
@@ -38,7 +39,7 @@ from lvsd.running.complaints import Complaints
 from lvsd.running.errand import Errand
 from lvsd.running.jobs import Job, Jobs
 from lvsd.signals import StoppedError
-from lvsd.supervisor import obstacles, orphans, own_ports
+from lvsd.supervisor import obstacles, orphans, own_ports, reload
 from lvsd.supervisor.conversation import Conversation
 from lvsd.supervisor.desk import Desk, methods
 from lvsd.supervisor.door import Door
@@ -48,11 +49,12 @@ from lvsd.supervisor.unwinding import Unwinding, remedy
 from lvsd.supervisor.virtual_addresses import ASTRAY, VirtualAddresses
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from lvsd.config import model
+    from lvsd.core.commands import Change, Command
     from lvsd.core.drains import Emptied
-    from lvsd.core.local_pool import Range
     from lvsd.core.sequence_numbers import Origin
     from lvsd.running.complaints import Obstacle
     from lvsd.signals import StopRequest
@@ -73,10 +75,14 @@ log = structlog.get_logger("lvsd")
 
 
 class Supervisor:
-    """A running lvsd. ``make_origin`` makes where an engine's FULLNAT numbers begin."""
+    """A running lvsd, as the configuration of a ``file`` says.
+
+    ``make_origin`` makes where an engine's FULLNAT numbers begin.
+    """
 
     def __init__(
         self,
+        file: Path,
         config: model.Config,
         stop: StopRequest,
         forker: Forker,
@@ -87,7 +93,7 @@ class Supervisor:
         self._forker = forker
         self._make_origin = make_origin
         self._began = time.monotonic()
-        self._kept_ports: tuple[Range, ...] = ()
+        self._own_ports = own_ports.OwnPorts()
         self._is_diverting = False
         self._diverted = Diverted()
         self._manager = notify.Notifier()
@@ -102,8 +108,12 @@ class Supervisor:
         wanted, families = wanted_of(config), forwarded(config)
         switches = config.sysctl.forwarding
         self._reach = Reach(wanted, self._engine, self._neighbours, families, switches=switches)
-        self.door = Door(wanted, self._reach.prepare, self._engine.apply)
-        desk = Desk(self._engine.ask, methods(self.door))
+        self.door = Door(wanted, self._prepare, self._engine.apply)
+        self._reloads = reload.Reloads(
+            *(file, config, self._manager, self.door.change),
+            *(self._prepare_for, self._follow, self._summary),
+        )
+        desk = Desk(self._engine.ask, methods(self.door) | reload.methods(self._reloads, self.door))
         for_all = config.daemon.control_readers == "all"
         self._control = ControlServer(desk.ask, config.daemon.control, for_all=for_all)
         self._diverting = Job("cannot keep packets diverted", self._redivert)
@@ -120,7 +130,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._complaints.of_loop)
         stopped = asyncio.Event()
-        loop.add_signal_handler(signal.SIGHUP, log.warning, "SIGHUP ignored: restart to reload")
+        loop.add_signal_handler(signal.SIGHUP, self._reloads.signalled)
         async with Unwinding(reserve, self.config.daemon.control) as undo:
             try:
                 await self._start(loop, undo)
@@ -138,6 +148,8 @@ class Supervisor:
             gc.enable()
             self._manager.send(notify.READY, notify.status(self._summary()))
             log.info("ready", **self._facts())
+            undo.then("stop reloading", self._reloads.stop)
+            self._reloads.ready()
             both = self._engine.ended(), self._jobs.run(TICK_S)
             running = [asyncio.create_task(each) for each in both]
             for task in running:
@@ -172,7 +184,8 @@ class Supervisor:
         changes = machine.Machine(journal)
         then("put everything back", lambda: to_thread(self._finish, changes))
         if self.config.sysctl.reserve_local_ports:
-            self._kept_ports = own_ports.share(local_ranges(self.config), changes)
+            self._own_ports.start(local_ranges(self.config), changes)
+            self.door.wanted.do([KeepPorts(self._own_ports.kept)])
         then("end the engine", self._engine.stop)
         await self._engine.open()
         self._engine.configure(self.door.wanted)  # it works on that while we look at the network
@@ -235,9 +248,9 @@ class Supervisor:
         return Begin(
             daemon.queue,
             daemon.queue_length,
-            settings_of(self.config),
+            self.door.wanted.settings,
             self._make_origin(),
-            self._kept_ports,
+            self.door.wanted.kept_ports,
             self._began,
             min(TICK_S, (self._watchdog_s or TICK_S) / 2),
         )
@@ -263,13 +276,14 @@ class Supervisor:
         log.info("a drained server has no connections", server=where, cut=server.ended)
         self.door.tell(written_empty(server))
 
-    def counters(self) -> dict[str, dict[str, int]]:
+    def counters(self) -> Mapping[str, Mapping[str, int | str]]:
         """Return what is counted here, by group."""
         return {
             "virtual_addresses": self._addresses.counters(),
             "ruleset": {"put_up_again": self._ruleset.mended},
             "engine": {"replaced": self._engine.replaced},
             "control": self._control.counters(),
+            **self._reloads.counters(),
         }
 
     def check(self) -> None:
@@ -279,6 +293,27 @@ class Supervisor:
     def left(self, addresses: frozenset[bytes]) -> None:
         """Take note of the removed real servers that still have connections."""
         self._reach.left(addresses)
+
+    # --- changes --------------------------------------------------------------------------------
+
+    async def _prepare(self, changes: Sequence[Change]) -> Sequence[Command]:
+        """Do what has to be done before changes; return commands that are to come first."""
+        await self._reach.prepare(changes)
+        return await self._own_ports.prepare(changes)
+
+    async def _prepare_for(self, config: model.Config) -> None:
+        """Do what has to be done before a configuration is in force. Raise KernelError."""
+        await self._reach.want(forwarded(config), switches=config.sysctl.forwarding)
+
+    async def _follow(self, config: model.Config) -> None:
+        """Do what else a configuration says, once it is in force."""
+        self.config = config
+        wanted = list(virtual_addresses(config))
+        try:
+            _say(await to_thread(self._addresses.want, wanted, time.monotonic()), log.info, "done")
+        except KernelError as error:
+            self._complaints.fault(ASTRAY, error)
+        self._learning.soon()  # our addresses may be others now
 
     # --- the network ----------------------------------------------------------------------------
 

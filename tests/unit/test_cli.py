@@ -216,7 +216,7 @@ def test_the_version_and_the_help_go_to_stdout(capsys: pytest.CaptureFixture[str
 def test_running_hands_the_configuration_to_the_daemon_and_returns_its_status(
     good: Path, daemon: Callable[[str, object], None]
 ) -> None:
-    daemon("run", lambda config, _: len(config.services) + 40)
+    daemon("run", lambda file, config, _: len(config.services) + 40 + (file != good))
     assert main(["-c", str(good)]) == 41
 
 
@@ -395,10 +395,13 @@ def test_cleanup_goes_on_though_the_configuration_is_broken(
 OWN_ARGUMENTS = {
     "bench": "lvsd.bench.cli",
     "demo": "lvsd.lab.demo",
+    "diff": "lvsd.changing.diff",
     "doctor": "lvsd.doctor.cli",
     "explain": "lvsd.explain.cli",
     "lab": "lvsd.lab.cli",
     "realserver": "lvsd.realserver.cli",
+    "reload": "lvsd.changing.reload",
+    "save": "lvsd.changing.save",
 }
 """Commands that read the rest of the command line themselves -> where."""
 

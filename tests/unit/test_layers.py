@@ -75,12 +75,29 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *OF_ALL,
     ),
     "lvsd.assembly": ("forwarders", "lvsd.config", "lvsd.core", "lvsd.engine", *OF_ALL),
+    "lvsd.documents": (
+        "forwarders",
+        "lvsd.assembly",
+        "lvsd.config",
+        "lvsd.core",
+        "lvsd.packet.address",
+        *OF_ALL,
+    ),
+    "lvsd.changing": (
+        "lvsd.arguments",
+        "lvsd.assembly",
+        "lvsd.config",
+        "lvsd.control",
+        "lvsd.documents",
+        *OF_ALL,
+    ),
     "lvsd.supervisor": (
         "forwarders",
         "lvsd.assembly",
         "lvsd.config",
         "lvsd.control",
         "lvsd.core",
+        "lvsd.documents",
         "lvsd.engine",
         "lvsd.io",
         "lvsd.net",
@@ -167,6 +184,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
 LAZY: dict[str, tuple[str, ...]] = {
     "lvsd.cli": (
         "lvsd.bench",
+        "lvsd.changing",
         "lvsd.check",
         "lvsd.daemon",
         "lvsd.doctor",

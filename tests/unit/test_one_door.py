@@ -1,7 +1,8 @@
 """Services, real servers and timeouts change by `Balancer.apply` and in no other way.
 
 `lvsd.core.apply`, with its part `lvsd.core.whole`, uses what `INNER` names, and makes what `MADE`
-names. Nobody else does: not the daemon, not the benchmarks, and not the tests, but for those in `EXEMPT`.
+names. Nobody else does: not the daemon, not the benchmarks, and not the tests, but for those in
+`EXEMPT`.
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ def run(
     """Run a scenario with a client of a server that changes a balancer."""
     wanted = Wanted((900, 120, 300))
 
-    async def prepare(_: Sequence[Change]) -> None:
-        pass
+    async def prepare(_: Sequence[Change]) -> list[Command]:
+        return []
 
     async def apply(commands: Sequence[Command]) -> None:
         balancer.apply(commands, balancer.now)

@@ -1,0 +1,50 @@
+"""``lvsd reload``: the daemon reads its configuration again; what came of it is said here."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from lvsd.arguments import Parser
+from lvsd.changing.daemon import DaemonError, add_control, control_of, say, talking
+from lvsd.errors import ConfigError
+from lvsd.printable import to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PROG: Final = "lvsd reload"
+DESCRIPTION: Final = (
+    "Have a running lvsd read its configuration again, and make of what runs what it says: "
+    "all of it, or nothing. What lvsadm has changed is undone. Connections go on."
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Reload and say what changed; return 0. Raise ConfigError with what is wrong with the file.
+
+    Raise DaemonError where the daemon cannot be asked, or refuses.
+    """
+    parser = Parser(prog=PROG, description=DESCRIPTION, allow_abbrev=False)
+    parser.add_argument(
+        "-c", "--config", type=Path, metavar="FILE", help="the file that the daemon runs with"
+    )
+    add_control(parser)
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    options = parser.parse_args(argv)
+    params = {} if options.config is None else {"file": str(options.config.absolute())}
+    with talking(control_of(options.control, options.config)) as client:
+        told = client.call("reload", **params)
+    if options.json:
+        say(to_json(told))
+    if told["problems"]:
+        raise ConfigError(Path(told["file"]), [] if options.json else told["problems"])
+    if told["refusal"]:
+        raise DaemonError(f"reload refused, nothing changed: {told['refusal']}")
+    if not options.json:
+        say(*(each["text"] for each in told["changes"]))
+        if told["more_changes"]:
+            say(f"and {told['more_changes']} more")
+        say(f"{told['file']}: {told['result']}")
+    return os.EX_OK
