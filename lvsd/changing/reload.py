@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from lvsd.arguments import Parser
 from lvsd.changing.daemon import DaemonError, add_control, control_of, say, talking
@@ -31,20 +31,31 @@ def main(argv: Sequence[str]) -> int:
         "-c", "--config", type=Path, metavar="FILE", help="the file that the daemon runs with"
     )
     add_control(parser)
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="as JSON")
+    how.add_argument(
+        *("-q", "--quiet"), action="store_true", help="say nothing that the daemon's log says, too"
+    )
     options = parser.parse_args(argv)
     params = {} if options.config is None else {"file": str(options.config.absolute())}
     with talking(control_of(options.control, options.config)) as client:
         told = client.call("reload", **params)
     if options.json:
         say(to_json(told))
+    if options.json or options.quiet:
+        return _status(told)
     if told["problems"]:
-        raise ConfigError(Path(told["file"]), [] if options.json else told["problems"])
+        raise ConfigError(Path(told["file"]), told["problems"])
     if told["refusal"]:
         raise DaemonError(f"reload refused, nothing changed: {told['refusal']}")
-    if not options.json:
-        say(*(each["text"] for each in told["changes"]))
-        if told["more_changes"]:
-            say(f"and {told['more_changes']} more")
-        say(f"{told['file']}: {told['result']}")
+    say(*(each["text"] for each in told["changes"]))
+    if told["more_changes"]:
+        say(f"and {told['more_changes']} more")
+    say(f"{told['file']}: {told['result']}")
     return os.EX_OK
+
+
+def _status(told: dict[str, Any]) -> int:
+    if told["problems"]:
+        return os.EX_CONFIG
+    return os.EX_UNAVAILABLE if told["refusal"] else os.EX_OK

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from lvsd.lab.wait import until
@@ -72,6 +73,65 @@ def test_a_daemon_killed_over_a_broken_configuration_leaves_nothing(systemd: Man
     assert systemd.systemctl("kill", "--signal=KILL", "lvsd").returncode == 0
     systemd.settled("lvsd", "failed")
     assert left(systemd) == []
+
+
+def services(systemd: Manager) -> list[str]:
+    """Return the virtual services that there are."""
+    listed = systemd.run("lvsd", "save").stdout
+    return [line.partition(" = ")[2] for line in listed.splitlines() if line.startswith("name")]
+
+
+def test_a_reload_puts_the_file_in_force_without_a_restart(systemd: Manager) -> None:
+    systemd.configure(GOOD)
+    systemd.start("lvsd")
+    before = systemd.shows("lvsd", "MainPID")
+    systemd.forget()
+    systemd.configure(GOOD + GOOD.replace("web", "mail").replace(":80", ":25"))
+    done = systemd.systemctl("reload", "lvsd")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert systemd.shows("lvsd", "ActiveState") == "active"
+    assert systemd.shows("lvsd", "SubState") == "running"
+    assert systemd.shows("lvsd", "MainPID") == before
+    assert services(systemd) == ['"web"', '"mail"']
+    assert systemd.shows("lvsd", "StatusText").endswith(": changed")
+    assert [line for line in systemd.said() if "service mail: added" in line]
+
+
+def test_a_reload_of_a_bad_file_fails_says_every_error_and_changes_nothing(
+    systemd: Manager,
+) -> None:
+    systemd.configure(GOOD)
+    systemd.start("lvsd")
+    before = systemd.shows("lvsd", "MainPID")
+    systemd.configure(TYPOS)
+    systemd.forget()
+    done = systemd.systemctl("reload", "lvsd")
+    assert done.returncode != 0
+    assert systemd.shows("lvsd", "SubState") == "running"
+    assert systemd.shows("lvsd", "MainPID") == before
+    assert systemd.shows("lvsd", "Result") == "success"
+    assert systemd.shows("lvsd", "StatusText").endswith("wrong configuration, nothing changed")
+    *errors, summary = map(json.loads, systemd.said())
+    assert [each["key"] for each in errors] == [
+        "service.protocol",
+        "service.protokol",
+        "service.server.address",
+    ]
+    assert {each["level"] for each in (*errors, summary)} == {"error"}
+    assert summary["result"] == "wrong configuration, nothing changed"
+    assert services(systemd) == ['"web"']
+    systemd.configure(GOOD)
+    assert systemd.systemctl("reload", "lvsd").returncode == 0
+
+
+def test_a_signal_alone_brings_the_unit_back_from_reloading(systemd: Manager) -> None:
+    systemd.configure(GOOD)
+    systemd.start("lvsd")
+    systemd.configure(TYPOS)
+    systemd.systemctl("kill", "--kill-whom=main", "--signal=HUP", "lvsd")
+    wrong = "wrong configuration, nothing changed"
+    assert until(lambda: systemd.shows("lvsd", "StatusText").endswith(wrong), TIMEOUT_S)
+    assert until(lambda: systemd.shows("lvsd", "SubState") == "running", TIMEOUT_S)
 
 
 def test_a_program_that_is_not_there_is_not_tried_again(systemd: Manager) -> None:
