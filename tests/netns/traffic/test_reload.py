@@ -6,12 +6,14 @@ import json
 import os
 import signal
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from lvsd.control.client import ControlClient
 from lvsd.lab import Lab, programs
+from lvsd.lab.traffic import Visitor
 from lvsd.lab.wait import until
 from tests.netns.traffic.site import FAMILIES, Site, both, running
 from tests.netns.traffic.state import changes, state
@@ -19,6 +21,8 @@ from tests.netns.traffic.state import changes, state
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
+
+    from tests.netns.traffic.site import Family
 
 PORT, OTHER, RPORT = 80, 81, 8080
 
@@ -81,6 +85,21 @@ def test_a_reload_adds_edits_and_removes_and_says_so(site: Site) -> None:
     assert command(site, "diff", "-c", str(site.daemon.config_file)).returncode == 0
     log = [json.loads(line) for line in site.daemon.log.splitlines()]
     assert [line["what"] for line in log if line["event"] == "changed by the reload"] == lines
+
+
+def test_what_a_reload_is_not_about_goes_on_to_the_pick(site: Site, family: Family) -> None:
+    lab = site.lab
+    picks = site.visits(family, PORT, 2)
+    visitor = Visitor(lab.client, site.vip(family), PORT)
+    with closing(visitor.open(site.source(family))) as held:
+        before = site.service(f"tcp-{PORT}-{family}")["stats"]
+        configure(site, both(lab, PORT, RPORT), both(lab, OTHER, RPORT))
+        assert command(site, "reload").returncode == 0
+        assert site.service(f"tcp-{PORT}-{family}")["stats"] == before
+        assert held.ask_again() == held.answer.server == picks[0]
+        assert site.visits(family, PORT, 2) == [picks[1], picks[0]]
+        assert command(site, "reload").returncode == 0
+        assert site.visits(family, PORT, 2) == [picks[1], picks[0]]
 
 
 def test_a_signal_reloads_as_well(site: Site) -> None:
