@@ -19,9 +19,10 @@ from lvsd.control.stale import remove_stale
 from lvsd.core.sequence_numbers import NEW
 from lvsd.engine import engine
 from lvsd.errors import KernelError, environment_error
-from lvsd.io import machine
+from lvsd.io import machine, state_file
 from lvsd.io.journal import journal_path
 from lvsd.io.origin import origin
+from lvsd.io.state_file import state_path
 from lvsd.supervisor import orphans
 from lvsd.supervisor.forker import Forker, name_process
 from lvsd.supervisor.supervisor import Supervisor
@@ -79,6 +80,9 @@ def cleanup(control: Path) -> int:
     with suppress(KernelError):  # what it keeps from being removed is said then
         orphans.outlive(lambda _: None)
     lines = machine.cleanup(journal_path(control.parent))
+    with suppress(OSError):
+        kept = state_file.remove(state_path(control.parent))
+        lines += [] if kept is None else [f"dropped the state of {kept} connections"]
     with suppress(OSError):  # a living daemon's, in another network namespace
         lines += [f"removed the control socket {control}"] if remove_stale(control) else []
     for line in lines or ["nothing was left behind"]:

@@ -13,6 +13,8 @@ of them takes the next connection. The service tells it of everything that happe
     changed(server)  its connection counts or its overload flag are new
     pick(flow, now)  who takes this connection? None: nobody can
     weigh(flow, now) why that one? what each server stands for in that pick, for people
+    position()       where its turn stands, for another one of another process, which is to
+    resume(position) go on there
 
 A service that goes takes its scheduler with it, which is told nothing any more.
 
@@ -256,6 +258,19 @@ class Scheduler(ABC):
         does not say.
         """
         return []
+
+    def position(self) -> tuple[int, ...]:
+        """Return where it stands in its turn, as three numbers of 32 bits at most, for `resume`.
+
+        Empty: its picks follow from the servers and their counts.
+        """
+        return ()
+
+    def resume(self, position: Sequence[int]) -> None:  # noqa: B027 - same reason as `hold`
+        """Go on where another one stood that had the same servers, with the same weights.
+
+        Raise ValueError where that is no position, and then change nothing.
+        """
 
     def hold(self) -> None:  # noqa: B027 - nothing to do is a right answer
         """Know that changes come, up to `settling`; meanwhile picks may go by what was before."""

@@ -44,6 +44,16 @@ class Roster:
         del self.servers[place], self._ranks[server]
         return before
 
+    def place(self, server: Server | None) -> int:
+        """Return which one of the list a server is, from 1; 0 for the head of the list, None."""
+        return 0 if server is None else self._place(self.servers, server) + 1
+
+    def at(self, place: int) -> Server | None:
+        """Return the server whose `place` that is. Raise ValueError where there is none."""
+        if not 0 <= place <= len(self.servers):
+            raise ValueError(f"no server at place {place} of {len(self.servers)}")
+        return self.servers[place - 1] if place else None
+
     def fork(self) -> Self:
         """Return the same, which goes on by itself."""
         forked = copy(self)

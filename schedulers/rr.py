@@ -24,7 +24,7 @@ from schedulers.base import NOTHING, Flow, Scheduler, Server, Weighed
 from schedulers.roster import Roster, in_turn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 
 class RoundRobin(Scheduler):
@@ -96,6 +96,16 @@ class RoundRobin(Scheduler):
         self._last = server = ring[cursor]
         self._cursor = cursor + 1
         return server
+
+    def position(self) -> tuple[int, ...]:
+        """Return which server of the list was the last pick."""
+        return (self._roster.place(self._last),)
+
+    def resume(self, position: Sequence[int]) -> None:
+        """Go on behind another one's last pick."""
+        (place,) = position
+        self._last = self._roster.at(place)
+        self._cursor = self._roster.after(self._ring, self._last)
 
     def weigh(self, flow: Flow, now: float) -> list[Weighed]:  # noqa: ARG002 - the turn decides
         """Return how many picks each usable server is away from its turn."""

@@ -147,6 +147,20 @@ class WeightedRoundRobin(Scheduler):
         self._cursor = cursor + 1
         return server
 
+    def position(self) -> tuple[int, ...]:
+        """Return cw, and which server of the list was the last pick."""
+        return self._cw, self._roster.place(self._last)
+
+    def resume(self, position: Sequence[int]) -> None:
+        """Go on with another one's cw, behind its last pick."""
+        cw, place = position
+        last = self._roster.at(place)
+        if not 0 <= cw <= self._mw:
+            raise ValueError(f"cw {cw} with a highest of {self._mw}")
+        self._cw, self._last = cw, last
+        self._make_ring()
+        self._cursor = self._roster.after(self._ring, last)
+
     def weigh(self, flow: Flow, now: float) -> list[Weighed]:  # noqa: ARG002 - the turn decides
         """Return how many picks each usable server is away from its turn, and at which cw it is.
 

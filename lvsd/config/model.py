@@ -42,6 +42,7 @@ class Daemon(Table):
     queue: int = key(whole(0, 65535, "a whole number from 0 to 65535"), 0)
     queue_length: int = key(whole(1, _SOME, "a whole number of packets from 1 to 4294967295"), 4096)
     on_crash: Literal["drop", "bypass"] = key(choice("drop", "bypass"), "drop")
+    hold_s: int = key(whole(0, 3600, "a whole number of seconds from 0 to 3600"), 10)
     max_connections: int = key(_entries, 1_000_000)
     log_level: Literal["debug", "info", "warning", "error"] = key(
         choice("debug", "info", "warning", "error"), "info"

@@ -22,13 +22,15 @@ class Connection:
     ``reply_key`` is what replies are found by; where they bypass the director, ``key`` again.
     ``state`` is an index into ``path.protocol.states``. Where both ends are changed (FULLNAT),
     ``translation`` does it, and ``reply_key``'s destination is the local endpoint, whose port is
-    one of ``local``. ``due`` is 0 while it is not in the table.
+    one of ``local``. ``due`` is 0 while it is not in the table. ``kept`` is where it is written
+    down (`lvsd.core.keeper`), 0: nowhere.
     """
 
     __slots__ = (
         "due",
         "expires",
         "fwmark",
+        "kept",
         "key",
         "local",
         "path",
@@ -46,6 +48,7 @@ class Connection:
         self.translation: Translation | None = None
         self.local: FreePorts | None = None
         self.fwmark = 0
+        self.kept = 0
         self.state = 0
         self.expires = 0.0
         self.due = 0

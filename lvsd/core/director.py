@@ -171,7 +171,10 @@ class Director:
             connection.template.assured = True
         if path.reply is not None:
             return path.reply(packet)
-        return self._forwarding.reply(connection, packet, indev, now)
+        verdict = self._forwarding.reply(connection, packet, indev, now)
+        if packet.flags & states.SYN and self._flows.observers.present:
+            self._flows.observers.learned(connection)
+        return verdict
 
     def _is_stale(self, connection: Connection) -> bool:
         """Whether a packet that opens a connection is to be scheduled anew (ip_vs_in_hook)."""
@@ -258,6 +261,8 @@ class Director:
         finally:
             if not keep:
                 flows.end(connection)
+        if connection.translation is not None and flows.observers.present and keep:
+            flows.observers.learned(connection)
         return verdict
 
     def _leave(self, service: Service, packet: Packet, reason: Reason, now: float) -> Verdict:

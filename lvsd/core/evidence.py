@@ -41,6 +41,11 @@ class Hearing:
         elif self.waiting_since is None and connections != self._heard_connections:
             self.waiting_since = now
 
+    def go_on(self, connections: int, out_packets: int) -> None:
+        """Go on from somebody else's counters, of which nothing is known but how they stand."""
+        self._connections = self._heard_connections = connections
+        self._out_packets = out_packets
+
     def waiting(self, connections: int, out_packets: int) -> int:
         """Return how many connections began since it was last heard, as of now."""
         if out_packets != self._out_packets:

@@ -17,7 +17,7 @@ opened, moved or ended, and are asked before one expires; nothing here knows who
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from lvsd.core import states
 from lvsd.core.admission import Admission
@@ -40,12 +40,12 @@ if TYPE_CHECKING:
 
     from forwarders.base import End
     from lvsd.core.free_ports import FreePorts
+    from lvsd.core.known import Known
     from lvsd.core.path import Path
     from lvsd.core.sequence_numbers import Origin
     from lvsd.core.service import RealServer, Service
     from lvsd.core.service_table import ServiceTable
     from lvsd.core.settings import Settings
-    from lvsd.packet.translation import Memory
 
 TRANSLATED: Final = frozenset({TCP, UDP})
 """The protocols that FULLNAT knows."""
@@ -55,22 +55,6 @@ SENT_AT_ONCE: Final = 512
 making and sending one takes some 10 us, and interfaces have room for a thousand."""
 
 _UNBOUND: Final = b""
-
-
-class Known(NamedTuple):
-    """A connection as somebody else knew it.
-
-    ``key`` and ``reply_key`` as a `Connection` has them, ``state`` an index into its protocol's
-    states, ``expires`` on this director's clock, ``memory`` what its translation had learned.
-    """
-
-    key: bytes
-    reply_key: bytes
-    server: RealServer
-    state: int
-    expires: float
-    fwmark: int = 0
-    memory: Memory = ()
 
 
 class Flows:
@@ -94,6 +78,7 @@ class Flows:
         self.timeouts = Timeouts()
         self._translations = Translations(self.table.by_key, origin, self.make_room)
         self.local_ports = self._translations.local_ports
+        self.numbers = self._translations.numbers
         self.client_address = self._translations.client_address
         self.observers = Observers()
         self.admission = Admission(self.table, services, settings, self.make_room, self.forget)
@@ -127,9 +112,8 @@ class Flows:
         mapped = template is None or vport == service.key.vport
         rport = (chosen.port or vport) if mapped else vport
         connection = self._reserve(chosen, flow, protocol, rport, owned)
-        if template is not None and not isinstance(connection, Reason):
-            connection.template = template
-            template.controlled += 1
+        if not isinstance(connection, Reason):
+            _control(connection, template)
         return connection
 
     def _reserve(
@@ -218,12 +202,14 @@ class Flows:
                 self.observers.opened(connection)
         return None
 
-    def _settle(self, connection: Connection, state: int, now: float) -> None:
+    def _settle(
+        self, connection: Connection, state: int, now: float, expires: float | None = None
+    ) -> None:
         """Let a connection that is in no table yet have its first state."""
         path = connection.path
         before = connection.state
         connection.state = state
-        connection.expires = now + path.timeouts[state]
+        connection.expires = now + path.timeouts[state] if expires is None else expires
         self._count(connection, path, before, state)
         server = path.server
         if not path.protocol.active[state]:  # else the scheduler has been told
@@ -264,8 +250,8 @@ class Flows:
             connection.key = _UNBOUND  # nobody has been told that there is one
             self.end(connection)
             raise
-        self._settle(connection, known.state, now)
-        connection.expires = known.expires
+        _control(connection, known.template)
+        self._settle(connection, known.state, now, known.expires)
         self.table.add(connection)
         if self.observers.present:
             self.observers.opened(connection)
@@ -367,9 +353,14 @@ class Flows:
             for data in translation.resets() or ():
                 self.departures.append(Departure(data))
 
-    def reset_translated(self) -> Iterator[None]:
-        """End all FULLNAT connections, and tell both ends; yield when there is enough to send."""
+    def reset_translated(self, *, kept: bool = False) -> Iterator[None]:
+        """End all FULLNAT connections, and tell both ends; yield when there is enough to send.
+
+        Where what is ``kept`` goes on with the next director, that is those which are not.
+        """
         for entry in self.table.walk():
+            if kept and entry.kept:
+                continue
             if isinstance(entry, Connection) and entry.translation is not None:
                 self.reset(entry)
                 self.end(entry)
@@ -388,8 +379,17 @@ class Flows:
     def forget(self, template: Template) -> None:
         """Forget a template, and what is counted for it."""
         self.table.remove_template(template)
+        if self.observers.present:
+            self.observers.forgot(template)
         template.server.templates -= 1
         template.server.service.released(template.server)
+
+
+def _control(connection: Connection, template: Template | None) -> None:
+    """Let a template, if there is one, have one more connection."""
+    if template is not None:
+        connection.template = template
+        template.controlled += 1
 
 
 def _has_way(server: RealServer) -> bool:

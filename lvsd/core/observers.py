@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from lvsd.core.connection import Connection
+    from lvsd.core.template import Template
 
 NEVER: Final = float("-inf")
 
@@ -23,8 +24,14 @@ class Observer:
     def moved(self, connection: Connection, before: int) -> None:
         """Note that a connection is in another state than ``before``."""
 
+    def learned(self, connection: Connection) -> None:
+        """Note that the translation of a new connection has seen a SYN, of either side."""
+
     def ended(self, connection: Connection) -> None:
         """Note that a connection is over; what it held is given back after this."""
+
+    def forgot(self, template: Template) -> None:
+        """Note that a template is over. That it began nobody is told: its connection was opened."""
 
     def last_seen(self, connection: Connection) -> float:  # noqa: ARG002 - for those who know
         """Return when its last packet was seen elsewhere than here, on the director's clock.
@@ -71,6 +78,22 @@ class Observers:
             try:
                 observer.moved(connection, before)
             except BaseException as error:  # noqa: BLE001 - it must not cost a packet
+                self.fault = error
+
+    def learned(self, connection: Connection) -> None:
+        """Tell all that a new connection's translation has seen a SYN, of either side."""
+        for observer in self.present:
+            try:
+                observer.learned(connection)
+            except BaseException as error:  # noqa: BLE001 - it must not cost a packet
+                self.fault = error
+
+    def forgot(self, template: Template) -> None:
+        """Tell all that a template is over."""
+        for observer in self.present:
+            try:
+                observer.forgot(template)
+            except BaseException as error:  # noqa: BLE001 - it must not keep anything from its end
                 self.fault = error
 
     def ended(self, connection: Connection) -> None:

@@ -45,7 +45,7 @@ def choose(
         return service.pick(flow, now)
     key = template_key(service, flow, protocol)
     template = table.templates.get(key)
-    if template is not None and not _holds(template, settings):
+    if template is not None and not holds(template, settings):
         table.retire(template)
         template = None
     if template is None:
@@ -61,7 +61,20 @@ def choose(
     return template
 
 
-def _holds(template: Template, settings: Settings) -> bool:
+def adopt(template: Template, table: ConnectionTable, settings: Settings, now: float) -> bool:
+    """Take in a template as somebody else knew it, for its whole time from ``now`` on.
+
+    Return False where its server may not be used, or there is one with its key.
+    """
+    if template.key in table.templates or not holds(template, settings):
+        return False
+    template.expires = now + template.timeout
+    table.add_template(template)
+    template.server.templates += 1
+    return True
+
+
+def holds(template: Template, settings: Settings) -> bool:
     """Whether a template's server may still be used (ip_vs_check_template)."""
     server = template.server
     if not server.available or server.drain is not None:

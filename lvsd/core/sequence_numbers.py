@@ -16,7 +16,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import blake2s
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 TICKS_PER_S: Final = 250_000
 """How fast first numbers grow by themselves: one each 4 us (RFC 9293, section 3.4.1)."""
@@ -67,10 +70,7 @@ class SequenceNumbers:
 
         ``reply_key`` is that of its replies, from the real to the local end.
         """
-        pair = self._pairs.get(reply_key[1:-4])
-        if pair is None:
-            digest = blake2s(reply_key[1:-4], key=self._origin.secret, digest_size=4).digest()
-            pair = self._pairs[reply_key[1:-4]] = _Numbers(int.from_bytes(digest, "big"))
+        pair = self._pairs.get(reply_key[1:-4]) or self._numbers(reply_key[1:-4])
         number = pair.offset + int((now + self._origin.wall_s) * TICKS_PER_S) & _MASK
         if pair.last is not None and not 0 < number - pair.last & _MASK < _AHEAD:
             number = pair.last + GAP & _MASK
@@ -85,6 +85,25 @@ class SequenceNumbers:
         pair = self._pairs.get(reply_key[1:-4])
         if pair is not None and pair.last is not None and 0 < number - pair.last & _MASK < _AHEAD:
             pair.last = number
+
+    def last(self) -> Iterator[tuple[bytes, int]]:
+        """Yield each pair, its packed addresses one after the other, with its last number."""
+        for pair, numbers in tuple(self._pairs.items()):
+            if numbers.last is not None:
+                yield pair, numbers.last
+
+    def go_on(self, pair: bytes, last: int) -> None:
+        """Begin above the last number of a director before this one, where it is ahead."""
+        numbers = self._numbers(pair)
+        if numbers.last is None or 0 < last - numbers.last & _MASK < _AHEAD:
+            numbers.last = last
+
+    def _numbers(self, pair: bytes) -> _Numbers:
+        numbers = self._pairs.get(pair)
+        if numbers is None:
+            digest = blake2s(pair, key=self._origin.secret, digest_size=4).digest()
+            numbers = self._pairs[pair] = _Numbers(int.from_bytes(digest, "big"))
+        return numbers
 
 
 @dataclass(slots=True)

@@ -120,6 +120,21 @@ class Meter:
         )
 
     @property
+    def zero_totals(self) -> Totals:
+        """What the counters were at the last `zero`."""
+        return self._zero
+
+    def go_on(self, counted: Totals, zero: Totals) -> None:
+        """Count on from somebody else's counters, with their zero point; rates begin anew."""
+        stats = self.stats
+        stats.connections, stats.in_packets, stats.out_packets = counted[:3]
+        stats.in_bytes, stats.out_bytes = counted[3:]
+        self._zero = zero
+        self._estimator.zero(counted)
+        self._idle_at = sum(counted[:3])
+        self.hearing.go_on(stats.connections, stats.out_packets)
+
+    @property
     def totals(self) -> Totals:
         """The counters since the last `zero`."""
         return Totals(*(new - old for new, old in zip(self.raw, self._zero, strict=True)))

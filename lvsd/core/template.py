@@ -19,7 +19,8 @@ class Template:
 
     ``controlled`` counts its living connections; ``assured`` once one of them was established.
     ``timeout`` is the service's, in seconds; `LINGER_S` once it has lived on. One that is
-    ``retired`` has been found without a usable server, and is not found again.
+    ``retired`` has been found without a usable server, and is not found again. ``kept`` as a
+    connection's.
     """
 
     __slots__ = (
@@ -27,6 +28,7 @@ class Template:
         "controlled",
         "due",
         "expires",
+        "kept",
         "key",
         "retired",
         "server",
@@ -39,6 +41,7 @@ class Template:
         self.timeout = timeout
         self.expires = 0.0
         self.due = 0
+        self.kept = 0
         self.controlled = 0
         self.assured = False
         self.retired = False

@@ -35,7 +35,7 @@ class Translations:
         origin: Origin,
         make_room: Callable[[Connection], None],
     ) -> None:
-        self._numbers = SequenceNumbers(origin)
+        self.numbers = SequenceNumbers(origin)
         self._make_room = make_room
         self.local_ports = LocalPorts(by_key, origin.port)
         self.client_address = ClientAddressCounts()
@@ -58,7 +58,7 @@ class Translations:
         """Make the translation of a connection that has its keys. Raise what a forwarder raises."""
         path, reply_key = connection.path, connection.reply_key
         translator = path.translator or self._translator(path, flow, reply_key)
-        number = self._numbers.first(reply_key, now)
+        number = self.numbers.first(reply_key, now)
         connection.translation = translator.translation(connection.key, reply_key, number)
         self.local_ports.opens(local, reply_key)
 
@@ -84,7 +84,7 @@ class Translations:
         translation = connection.translation
         expected = None if translation is None else translation.server_acked
         if expected is not None:
-            self._numbers.seen(connection.reply_key, expected)
+            self.numbers.seen(connection.reply_key, expected)
 
     def give_back(self, reply_key: bytes, local: FreePorts) -> None:
         """Take back a local end that no connection came to have."""

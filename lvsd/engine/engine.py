@@ -8,7 +8,6 @@ supervisor says so, or is gone.
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import time
 from contextlib import suppress
@@ -20,6 +19,7 @@ import uvloop
 from lvsd.control.methods import Context
 from lvsd.engine import obstacles
 from lvsd.engine.diversions import Diversions
+from lvsd.engine.garbage import look_at_the_young
 from lvsd.engine.heartbeat import Heartbeat
 from lvsd.engine.messages import (
     TO_ENGINE,
@@ -44,6 +44,7 @@ from lvsd.engine.messages import (
 from lvsd.engine.questions import Questions
 from lvsd.engine.settling import settling
 from lvsd.engine.slices import Slices
+from lvsd.engine.state import State
 from lvsd.engine.traffic import Traffic
 from lvsd.engine.wire import Wire
 from lvsd.errors import ControlError, KernelError, PluginError, PrivilegeError, environment_error
@@ -75,30 +76,14 @@ CANNOT_BEGIN: Final = "the engine ends, as it cannot begin"
 
 UNSETTLED: Final = "cannot work out what follows from a change"
 
-YOUNG: Final = 2_000
-"""Objects that Python's collector looks through at a time, which takes some 0.2 ms."""
-
 log = structlog.get_logger("lvsd")
 
 
 def run(end: socket.socket, make_scheduler: SchedulerFactory) -> int:
     """Be an engine until the wire at ``end`` ends; return the exit status of the process."""
-    gc.enable()  # a start looks for no garbage
-    gc.set_threshold(YOUNG)
-    gc.callbacks.append(_leave_the_old)
+    look_at_the_young()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(Engine(end, make_scheduler).serve())
-
-
-def _leave_the_old(phase: str, _: dict[str, int]) -> None:
-    """Have the collector look at no object twice.
-
-    A million connections are millions of objects, and to walk them holds up every packet. They
-    form no cycles, nor does anything else that lives long here: what goes, goes by its count of
-    references.
-    """
-    if phase == "stop":
-        gc.freeze()
 
 
 class Engine:
@@ -193,6 +178,7 @@ class Work:
         self._settling = Slices(self._settle, self._turns, complaints, UNSETTLED)
         what = "cannot look for obstacles"
         self._looking = Slices(self._look_around, self._turns, complaints, what)
+        self._state = State(begin.state, self._balancer, self._turns, complaints)
         context = Context(self._balancer, begin.started, self._traffic.counters)
         self._questions = Questions(context, self._turns, wire.send)
         self._heartbeat = Heartbeat(self._traffic.source, self._beat)
@@ -211,6 +197,7 @@ class Work:
     def open(self) -> None:
         """Take the queue and open the sockets. Raise KernelError, OSError or MemoryError."""
         self._traffic.open()
+        self._state.open()
         self._run(self._beat_at_first())
 
     def close(self) -> None:
@@ -220,6 +207,7 @@ class Work:
         self._settling.stop()
         self._looking.stop()
         self._traffic.close()
+        self._state.close()
 
     def do(self, message: object) -> None:
         """Do what the supervisor says, all but `Commands`."""
@@ -242,8 +230,8 @@ class Work:
                 self._settle_soon()
             case Question() | Next() | Enough():
                 self._questions.take(message)
-            case Farewell():
-                self._run(self._leave())
+            case Farewell(keep):
+                self._run(self._leave(keep=keep))
 
     # --- changes --------------------------------------------------------------------------------
 
@@ -306,6 +294,7 @@ class Work:
             yield from self._diversions.telling(latest)
         if self._is_to_start:
             self._is_to_start = False
+            yield from self._state.resuming()
             self._start()
             self._wire.send(Started())
         if self._is_to_look:
@@ -366,6 +355,7 @@ class Work:
         yield Job("cannot report packets that the queue lost", traffic.pressure.tick)
         yield Job("cannot ask neighbours", traffic.frames.tick)
         yield Job("cannot look for obstacles", lambda _: self._look())
+        yield self._state.job
         settle = Job(UNSETTLED, lambda _: self._resettle(), SETTLE_S)
         settle.due = time.monotonic() + SETTLE_S
         yield settle
@@ -390,10 +380,10 @@ class Work:
 
     # --- the end --------------------------------------------------------------------------------
 
-    async def _leave(self) -> None:
+    async def _leave(self, *, keep: bool) -> None:
         """End in order."""
         try:
-            await self._traffic.stop()
+            await self._traffic.stop(kept=keep and self._state.finish())
         finally:
             with suppress(Exception):
                 self.close()

@@ -23,14 +23,17 @@ FAREWELL_S: Final = 3.0
 log = structlog.get_logger("lvsd")
 
 
-async def reset_translated(balancer: Balancer, send_waiting: Callable[[], None]) -> None:
+async def reset_translated(
+    balancer: Balancer, send_waiting: Callable[[], None], *, kept: bool
+) -> None:
     """Reset all FULLNAT connections; ``send_waiting`` sends what that brings about.
 
-    Call it when packets are no longer diverted, so that none are opened meanwhile.
+    Those whose state is ``kept`` go on with the next daemon. Call it when packets are no longer
+    diverted, so that none are opened meanwhile.
     """
     connections = balancer.flows.table.count
     enough = time.monotonic() + FAREWELL_S
-    for _ in balancer.flows.reset_translated():
+    for _ in balancer.flows.reset_translated(kept=kept):
         send_waiting()
         await asyncio.sleep(0)
         if time.monotonic() >= enough:

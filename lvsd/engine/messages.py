@@ -48,7 +48,8 @@ class Begin(NamedTuple):
     """Take this queue, and be ready for services.
 
     ``kept_ports`` are local ports that the host itself uses. ``started`` is when the daemon was, on
-    the monotonic clock. ``beat_s`` is how often to give a beat, in seconds.
+    the monotonic clock. ``beat_s`` is how often to give a beat, in seconds. ``state`` is the path
+    of the file to go on with, and to keep; empty: none.
     """
 
     queue: int
@@ -58,6 +59,7 @@ class Begin(NamedTuple):
     kept_ports: tuple[Range, ...]
     started: float
     beat_s: float
+    state: str = ""
 
 
 class Opened(NamedTuple):
@@ -191,7 +193,13 @@ class Beat(NamedTuple):
 
 
 class Farewell(NamedTuple):
-    """Tell those that have to know, and end. Packets are no longer diverted."""
+    """Tell those that have to know, and end. Packets are no longer diverted.
+
+    With ``keep`` connections are to go on with the next lvsd: nobody is told that they end whose
+    state is kept.
+    """
+
+    keep: bool = False
 
 
 TO_ENGINE: Final = (

@@ -73,12 +73,12 @@ class Traffic:
         """Take packets from now on."""
         self.source.start(loop)
 
-    async def stop(self) -> None:
+    async def stop(self, *, kept: bool = False) -> None:
         """End in order: who has to know is told, and packets that wait get a verdict.
 
-        Call it when packets are no longer diverted.
+        Call it when packets are no longer diverted. Connections whose state is ``kept`` go on.
         """
-        await reset_translated(self.balancer, self.send_waiting)
+        await reset_translated(self.balancer, self.send_waiting, kept=kept)
         self.source.stop()
 
     def close(self) -> None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from lvsd.errors import KernelError, PrivilegeError
 from lvsd.io import nf_tables, nft
-from lvsd.io.guard import GUARD, guard_of, guarded_of
+from lvsd.io.guard import GUARD, HOLD, guard_of, guarded_of, hold_of
 from lvsd.io.netlink import NETLINK_NETFILTER, Link, attribute, be16, be32, string
 from lvsd.io.nf_tables import OWNED, Table, expression
 from lvsd.io.ruleset import DRAFT, QUEUE_CHAIN, REASSEMBLY, SET_TYPES, TABLE, Diverted, draft, keys
@@ -112,11 +112,14 @@ class Divert:
         self._link = link
 
     def up(self, diverted: Diverted) -> None:
-        """Start to divert. Packets are dropped until somebody reads the queue: open it first."""
+        """Start to divert. Packets are dropped until somebody reads the queue: open it first.
+
+        A guard that an lvsd before left goes in the same moment.
+        """
         self.prepare()
         self._diverted, self._keys = diverted, keys(diverted)
         try:
-            self._put_up(self._compiled)
+            self._put_up(self._compiled, instead_of=(GUARD, HOLD))
         except BaseException:
             with suppress(KernelError):
                 self.down()
@@ -168,19 +171,25 @@ class Divert:
         with refused():
             return [name for name in self._wanted if not nf_tables.stands(self._link, name)]
 
-    def down(self) -> None:
+    def down(self, hold_s: float = 0.0) -> bool:
         """Stop to divert. Harmless when nothing is up; packets in the queue keep their place.
 
-        After a failure it can be tried again.
+        What was diverted is dropped for ``hold_s`` seconds from then on, if there is a guard;
+        return whether that is so. After a failure it can be tried again.
         """
         if self._link is None:
-            return
+            return False
+        guard = self._wanted.get(GUARD) if hold_s else None
         with refused():
             flags = {TABLE: self._owner} | {name: each.flags for name, each in self._wanted.items()}
             gone = (nf_tables.gone(*each) for each in flags.items())
-            nf_tables.transact(self._link, [message for each in gone for message in each])
+            messages = [message for each in gone for message in each]
+            if guard is not None:
+                messages += nf_tables.replaced(HOLD, hold_of(guard, hold_s))
+            nf_tables.transact(self._link, messages)
         self._link.close()
         self._link, self._wanted = None, {}
+        return guard is not None
 
     def _reserve(self, link: Link) -> None:
         """Make the table, still empty, so that there is one lvsd in this network namespace."""
@@ -223,8 +232,8 @@ class Divert:
             tables[GUARD] = guard_of(compiled)
         return tables
 
-    def _put_up(self, tables: dict[str, Table]) -> None:
-        """Put tables up, in place of what stands under their names."""
+    def _put_up(self, tables: dict[str, Table], instead_of: tuple[str, ...] = ()) -> None:
+        """Put tables up, in place of what stands under their names, and of other tables."""
         tables = self._with_elements(tables)
         if self._link is None:
             raise RuntimeError("up() comes first")
@@ -232,9 +241,12 @@ class Divert:
             nf_tables.transact(
                 self._link,
                 [
-                    each
-                    for name, table in tables.items()
-                    for each in nf_tables.replaced(name, table)
+                    *(each for name in instead_of for each in nf_tables.gone(name, 0)),
+                    *(
+                        each
+                        for name, table in tables.items()
+                        for each in nf_tables.replaced(name, table)
+                    ),
                 ],
             )
         self._wanted = {**self._wanted, **tables}

@@ -11,16 +11,21 @@ takes that off and lets the packet pass. Any other packet that a rule matches is
 
 While both tables stand the guard drops nothing. So there is no gap when somebody flushes the
 ruleset, and takes the guard away: it is put up again while the packets take their usual way.
+
+A stop that a start is to follow leaves it alone for some seconds, under the name `HOLD`. Then the
+elements of its sets are gone, by themselves, and it matches no packet any more.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
-from lvsd.io.nf_tables import Table, moved
+from lvsd.io.nf_tables import Table, expiring, moved
 from lvsd.io.ruleset import GUARD_CHAIN, QUEUE_CHAIN, SET_TYPES
 
 GUARD: Final = "lvsd_guard"
+HOLD: Final = "lvsd_hold"
 
 _BEHIND: Final = 1
 
@@ -50,6 +55,16 @@ def guard_of(draft: Table) -> Table:
         {name: kind for name, kind in draft.sets.items() if name not in unasked},
         {name: found for name, found in draft.elements.items() if name not in unasked},
     )
+
+
+def hold_of(guard: Table, hold_s: float) -> Table:
+    """Return a guard that drops nothing more after so many seconds."""
+    timeout_ms = max(1, round(hold_s * 1000))
+    sets = {
+        name: expiring(kind, timeout_ms) if name in SET_TYPES else kind
+        for name, kind in guard.sets.items()
+    }
+    return replace(guard, sets=sets)
 
 
 def guarded_of(draft: Table, flags: int) -> Table:

@@ -163,16 +163,16 @@ def remove(path: Path) -> None:
 
 def journal_path(directory: Path) -> Path:
     """Return where the journal of this network namespace lies, by the namespace's cookie."""
-    return directory / f"journal-{_cookie()}.json"
+    return directory / f"journal-{namespace_cookie()}.json"
 
 
 def this_namespace() -> str:
     """Return what tells this boot and network namespace from any other there ever was."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return f"{boot}/{_cookie()}"
+    return f"{boot}/{namespace_cookie()}"
 
 
-def _cookie() -> str:
+def namespace_cookie() -> str:
     """Return what no other network namespace of this boot has, nor had before.
 
     Before Linux 5.14 only the inode can be had, which the next namespace may get again. Raise

@@ -1,17 +1,23 @@
 """What a killed lvsd left of its tables: whether they stand, who may still use them, their end.
 
-A table with an owner went with its lvsd: what stands then is the guard. On a kernel that knows no
+A table with an owner went with its lvsd: what stands then is the guard, and after an ordinary stop
+the hold, which matches nothing any more after some seconds. On a kernel that knows no
 owners (`lvsd.io.divert`) the table itself stands, as it does while its lvsd lives. One that was
 killed while nft compiled its rules leaves the draft of them.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from lvsd.io import nf_tables
 from lvsd.io.divert import XT_INFO, refused
-from lvsd.io.guard import GUARD
+from lvsd.io.guard import GUARD, HOLD
 from lvsd.io.netlink import NETLINK_NETFILTER, attributes, linked
 from lvsd.io.ruleset import DRAFT, QUEUE_CHAIN, TABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Container
 
 
 def table_stands() -> bool:
@@ -25,19 +31,34 @@ def standing() -> list[str]:
     Raise KernelError.
     """
     with refused(), linked(NETLINK_NETFILTER) as link:
-        return [name for name in (TABLE, GUARD, DRAFT) if nf_tables.stands(link, name)]
+        return [name for name in (TABLE, GUARD, HOLD, DRAFT) if nf_tables.stands(link, name)]
 
 
-def remove_leftovers() -> list[str]:
-    """Remove what a killed lvsd left of its tables; return their names.
+def remove_leftovers(but: Container[str] = ()) -> list[str]:
+    """Remove what an lvsd left of its tables, ``but`` some of them; return their names.
 
     Make sure first that its daemon is dead (`lvsd.io.machine.cleanup` does). Raise KernelError.
     """
-    found = standing()
+    found = [name for name in standing() if name not in but]
     if found:
         with refused(), linked(NETLINK_NETFILTER) as link:
             nf_tables.transact(link, [each for name in found for each in nf_tables.gone(name, 0)])
     return found
+
+
+def are_held() -> bool:
+    """Return whether an lvsd left what keeps packets from the host. Raise KernelError."""
+    return not {GUARD, HOLD}.isdisjoint(standing())
+
+
+def remove_guard() -> None:
+    """Remove the guard that a killed lvsd left, unless an lvsd's table stands. Raise KernelError.
+
+    For a start that failed before it diverted packets.
+    """
+    found = standing()
+    if GUARD in found and TABLE not in found:
+        remove_leftovers(but={HOLD, DRAFT})
 
 
 def is_ours() -> bool:

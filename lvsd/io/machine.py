@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from lvsd.errors import KernelError
 from lvsd.io import nft, refusals, sysctls
+from lvsd.io.guard import GUARD, HOLD
 from lvsd.io.journal import (
     AddressChange,
     Journal,
@@ -24,7 +25,7 @@ from lvsd.io.journal import (
     journal_path,
     remove,
 )
-from lvsd.io.leftovers import is_ours, queue_of_table, remove_leftovers, table_stands
+from lvsd.io.leftovers import is_ours, queue_of_table, remove_leftovers, standing, table_stands
 from lvsd.io.queue_statistics import program_of, queues
 from lvsd.io.undo import Unfinished, addresses_of, undo
 from lvsd.net import addresses
@@ -342,7 +343,8 @@ def cleanup(journal: Path) -> list[str]:
 def take_over(journal: Path) -> list[str]:
     """Do as `cleanup` does, for a daemon that starts; but a table that may be in use stays.
 
-    So does one of that name that no lvsd made: who puts up a table of our own finds it taken.
+    So does one of that name that no lvsd made: who puts up a table of our own finds it taken. What
+    keeps packets from this host's own stack stays until they are diverted (`Divert.up`).
     Raise KernelError, PrivilegeError.
     """
     left = Journal.read(journal)
@@ -350,16 +352,19 @@ def take_over(journal: Path) -> list[str]:
         _refuse_if_alive(left, _START)
     if table_stands() and (not is_ours() or reader_of_table()):
         return undo(left, journal)[0] if left else []
-    return _clear(left, journal)
+    return _clear(left, journal, but=(GUARD, HOLD))
 
 
-def _clear(left: Journal | None, journal: Path) -> list[str]:
+def _clear(left: Journal | None, journal: Path, but: tuple[str, ...] = ()) -> list[str]:
     """Remove the tables, then undo what the journal says; the journal goes last."""
-    lines = [f"removed nftables table inet {name}" for name in remove_leftovers()]
+    found = standing()
+    removed = remove_leftovers(but)
+    lines = [f"removed nftables table inet {name}" for name in removed]
+    lines += [f"took over nftables table inet {GUARD}"] if GUARD in found and GUARD in but else []
     if left:
         return lines + undo(left, journal)[0]
     remove(journal)
-    if lines:
+    if set(found) - {HOLD}:
         lines.append(
             f"no journal in {journal.parent}: sysctls and addresses were not put back; "
             "if `control` is in another directory, clean up once more with -c FILE"

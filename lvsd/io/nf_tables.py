@@ -56,7 +56,9 @@ _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY, _CHAIN_TYPE = 3, 4, 5, 7
 _HOOK_NUMBER, _HOOK_PRIORITY = 1, 2
 _RULE_CHAIN, _RULE_EXPRESSIONS, _RULE_USERDATA = 2, 4, 7
 _SET_NAME, _SET_KEY_LENGTH, _SET_DESCRIPTION, _SET_ID = 2, 5, 9, 10
-_SET_KEPT: Final = (3, 4, _SET_KEY_LENGTH, 8, _SET_DESCRIPTION, 13)
+_SET_FLAGS, _SET_TIMEOUT = 3, 11
+_TIMEOUT_FLAG: Final = 0x10  # NFT_SET_TIMEOUT
+_SET_KEPT: Final = (_SET_FLAGS, 4, _SET_KEY_LENGTH, 8, _SET_DESCRIPTION, 13)
 """Flags, type and length of the key, policy, description, nft's notes: what makes the set."""
 _ELEMENTS_SET, _ELEMENTS, _ELEMENTS_SET_ID = 2, 3, 4
 _GENERATION: Final = 1
@@ -226,6 +228,18 @@ def changed(
         before, after = old.get(each, _NOTHING), new.get(each, _NOTHING)
         yield from removed(name, each, before - after)
         yield from added(name, each, after - before)
+
+
+def expiring(kind: bytes, timeout_ms: int) -> bytes:
+    """Return a set's attributes such that an element is gone so long after it was added."""
+    found = attributes(kind, 0)
+    flags = int.from_bytes(found.pop(_SET_FLAGS, b"\0"), "big") | _TIMEOUT_FLAG
+    kept = (
+        (nested if each == _SET_DESCRIPTION else attribute)(each, value)
+        for each, value in found.items()
+    )
+    timeout = attribute(_SET_TIMEOUT, timeout_ms.to_bytes(8, "big"))
+    return b"".join((be32(_SET_FLAGS, flags), *kept, timeout))
 
 
 def moved(hook: bytes, later: int) -> bytes:

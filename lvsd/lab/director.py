@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lvsd.lab.notify import start_and_wait
 from lvsd.lab.program import Program
-from lvsd.lab.settings import with_control
+from lvsd.lab.settings import forgetful, with_control
 
 if TYPE_CHECKING:
     from lvsd.lab.namespace import Namespace
@@ -39,12 +39,13 @@ def lvsd(namespace: Namespace, config: str, name: str = "lvsd") -> Daemon:
     """Start lvsd with this configuration and return when it says that it is ready.
 
     Where ``config`` names no control socket, one in the host's directory is written into it.
-    ``name`` is that of its files, for a second daemon in the same host: ``name``.pid has its
-    process id. Raise KernelError, with the end of the log, when the daemon ends instead.
+    One that says nothing of ``hold_s`` gets 0, as each daemon of a host is to begin anew. ``name``
+    is that of its files, for a second daemon in the same host: ``name``.pid has its process id.
+    Raise KernelError, with the end of the log, when the daemon ends instead.
     """
     config_file = namespace.directory / f"{name}.toml"
     text, control = with_control(config, namespace.directory / f"{name}.sock")
-    config_file.write_text(text, encoding="utf-8")
+    config_file.write_text(forgetful(text), encoding="utf-8")
     program = start_and_wait(namespace, [sys.executable, "-m", "lvsd", "-c", config_file], name)
     pid_file = namespace.directory / f"{name}.pid"
     pid_file.write_text(f"{program.process.pid}\n", encoding="ascii")

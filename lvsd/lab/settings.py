@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+_FORGETS = "hold_s = 0  # a stop forgets all connections: what comes next begins anew"
+
 
 @dataclass(frozen=True, slots=True)
 class RealServer:
@@ -66,7 +68,7 @@ def check_scheduler(name: str) -> None:
 
 def toml(services: Sequence[Service], control: Path) -> str:
     """Return the text of an lvsd.toml, with the reason beside each line that needs one."""
-    head = ["[daemon]", f"control = {_quoted(str(control))}"]
+    head = ["[daemon]", f"control = {_quoted(str(control))}", _FORGETS]
     return "\n".join([*head, *(line for service in services for line in _service(service)), ""])
 
 
@@ -81,9 +83,25 @@ def with_control(text: str, control: Path) -> tuple[str, Path]:
         return text, control  # what is wrong with it is for the daemon to say
     if named is not None:
         return text, control.parent / str(named)
-    line = f"control = {_quoted(str(control))}\n"
+    return _with_line(text, f"control = {_quoted(str(control))}\n"), control
+
+
+def forgetful(text: str) -> str:
+    """Return a configuration by which a stop forgets everything, unless it says otherwise.
+
+    So the next lvsd in the same host begins as the first one did.
+    """
+    try:
+        is_said = "hold_s" in tomli.loads(text).get("daemon", {})
+    except (tomli.TOMLDecodeError, AttributeError, TypeError):
+        return text
+    return text if is_said else _with_line(text, "hold_s = 0\n")
+
+
+def _with_line(text: str, line: str) -> str:
+    """Return a configuration with one more line of ``[daemon]``."""
     written, found = re.subn(r"(?m)^\[daemon\][^\n]*\n?", rf"[daemon]\n{line}", text, count=1)
-    return (written if found else f"[daemon]\n{line}\n{text}"), control
+    return written if found else f"[daemon]\n{line}\n{text}"
 
 
 def _service(service: Service) -> list[str]:

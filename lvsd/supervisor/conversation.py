@@ -172,9 +172,12 @@ class Conversation:
         """Wait until no engine stays alive; raise EngineError then."""
         await self._engines.given_up()
 
-    async def stop(self) -> None:
-        """End the engine in order. Harmless when done twice, or before `open`."""
-        await self._engines.stop(Farewell())
+    async def stop(self, *, keep: bool = False) -> None:
+        """End the engine in order. Harmless when done twice, or before `open`.
+
+        With ``keep`` its connections are to go on with the next lvsd.
+        """
+        await self._engines.stop(Farewell(keep))
 
     def look(self, now: float) -> None:
         """Kill an engine that is silent; ``now`` is on the monotonic clock, in seconds."""

@@ -234,7 +234,7 @@ class Engines:
         self._working = None
         self._lost()
         self.replaced += 1
-        log.error("the engine ended, and its connections with it", process=engine.process, how=how)
+        log.error("the engine ended", process=engine.process, how=how)
         self._deaths.append(time.monotonic())
         if len(self._deaths) == DEATHS and self._deaths[-1] - self._deaths[0] < DEATHS_S:
             self._give_up(f"{DEATHS} engines ended within {DEATHS_S:.0f} s, the last one {how}")

@@ -13,7 +13,6 @@ import gc
 import signal
 import time
 from asyncio import to_thread
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -26,7 +25,7 @@ from lvsd.control.server import ControlServer
 from lvsd.core.commands import KeepPorts
 from lvsd.engine.messages import Begin
 from lvsd.errors import KernelError
-from lvsd.io import machine
+from lvsd.io import leftovers, machine
 from lvsd.io.announcer import Announcer
 from lvsd.io.divert import Divert
 from lvsd.io.journal import journal_path
@@ -39,11 +38,12 @@ from lvsd.running.complaints import Complaints
 from lvsd.running.errand import Errand
 from lvsd.running.jobs import Job, Jobs
 from lvsd.signals import StoppedError
-from lvsd.supervisor import obstacles, orphans, own_ports, reload
+from lvsd.supervisor import obstacles, one_thread, orphans, own_ports, reload
 from lvsd.supervisor.conversation import Conversation
 from lvsd.supervisor.desk import Desk, methods
 from lvsd.supervisor.door import Door
 from lvsd.supervisor.neighbours import Neighbours
+from lvsd.supervisor.pause import Pause
 from lvsd.supervisor.reach import Reach
 from lvsd.supervisor.unwinding import Unwinding, remedy
 from lvsd.supervisor.virtual_addresses import ASTRAY, VirtualAddresses
@@ -104,6 +104,7 @@ class Supervisor:
         self._announcer = Announcer()
         self._addresses = VirtualAddresses(virtual_addresses(config), self._announcer)
         self._engine = Conversation(forker, self, self._watchdog_s)
+        self._pause = Pause(config.daemon.hold_s, self._divert, self._engine)
         self._neighbours = Neighbours(self._engine.lead)
         wanted, families = wanted_of(config), forwarded(config)
         switches = config.sysctl.forwarding
@@ -140,6 +141,7 @@ class Supervisor:
             except (StoppedError, KilledError) as end:
                 if isinstance(end, KilledError) and not await self._stop.comes(TOGETHER_S):
                     raise
+                self._pause.comes(was_ready=False)
                 self._manager.send(notify.STOPPING)
                 log.info("stopping before it was ready")
                 return
@@ -161,6 +163,7 @@ class Supervisor:
             for task in running:
                 if task.done() and not task.cancelled():
                     task.result()  # an error ended it, and with it the daemon
+            self._pause.comes(was_ready=True)
         log.info("stopped")
 
     async def _start(self, loop: asyncio.AbstractEventLoop, undo: Unwinding) -> None:
@@ -177,16 +180,17 @@ class Supervisor:
         journal = journal_path(daemon.control.parent)
         then("end the process that forks", self._forker.close)
         self._forker.start(loop)
-        await _ready_a_thread(loop)
+        await one_thread.ready(loop)
         await to_thread(orphans.outlive, _say_orphan, self._stop.check)
         said = await to_thread(machine.take_over, journal)
         _say(said, log.warning, "cleaned up what a killed lvsd left")
+        self._pause.begin(daemon.control.parent)
         changes = machine.Machine(journal)
         then("put everything back", lambda: to_thread(self._finish, changes))
         if self.config.sysctl.reserve_local_ports:
             self._own_ports.start(local_ranges(self.config), changes)
             self.door.wanted.do([KeepPorts(self._own_ports.kept)])
-        then("end the engine", self._engine.stop)
+        then("end the engine", self._pause.end_engine)
         await self._engine.open()
         self._engine.configure(self.door.wanted)  # it works on that while we look at the network
         watch = Watch(self._network_changed)
@@ -226,7 +230,7 @@ class Supervisor:
 
     def _stop_diverting(self) -> None:
         self._is_diverting = False
-        self._divert.down()
+        self._pause.stop_diverting()
 
     def _finish(self, changes: machine.Machine) -> None:
         """Try again what could not be undone; only when nothing is left let the journal go.
@@ -235,6 +239,7 @@ class Supervisor:
         """
         self._manager.close()
         self._divert.down()
+        leftovers.remove_guard()
         _say(changes.restore(), log.info, "put back")
         if not changes.is_as_it_was:
             how = remedy(self.config.daemon.control)
@@ -253,6 +258,7 @@ class Supervisor:
             self.door.wanted.kept_ports,
             self._began,
             min(TICK_S, (self._watchdog_s or TICK_S) / 2),
+            self._pause.state,
         )
 
     def divert(self, wanted: Diverted) -> None:
@@ -308,6 +314,7 @@ class Supervisor:
     async def _follow(self, config: model.Config) -> None:
         """Do what else a configuration says, once it is in force."""
         self.config = config
+        self._pause.hold_s = config.daemon.hold_s
         wanted = list(virtual_addresses(config))
         try:
             _say(await to_thread(self._addresses.want, wanted, time.monotonic()), log.info, "done")
@@ -360,19 +367,6 @@ class Supervisor:
 
     def _summary(self) -> str:
         return "services: {services}, real servers: {servers}".format(**self._facts())
-
-
-async def _ready_a_thread(loop: asyncio.AbstractEventLoop) -> None:
-    """Have the one thread started that blocks in our place: at the end there may be no room for it.
-
-    Raise KernelError.
-    """
-    loop.set_default_executor(ThreadPoolExecutor(1, "lvsd"))
-    try:
-        await to_thread(int)
-    except RuntimeError as error:
-        remedy = "see the limit of processes (`ulimit -u`, TasksMax=)"
-        raise KernelError("start a thread", str(error), remedy) from error
 
 
 def _undo(changes: machine.Machine) -> None:

@@ -104,7 +104,7 @@ def test_a_start_clears_a_table_without_a_journal_and_says_so(lab: Lab) -> None:
     journal.unlink()
     try:
         with running(lab, tables(lab)) as site:
-            assert "removed nftables table inet lvsd" in site.daemon.log
+            assert "took over nftables table inet lvsd_guard" in site.daemon.log
             assert site.visits("v4", PORT, 2) == ["server1"] * 2
         assert ruleset(director) == []
     finally:  # without a journal nobody knows what else was changed

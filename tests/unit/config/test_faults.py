@@ -149,7 +149,7 @@ SCHEDULERS = "dh, fo, lblc, lblcr, lc, mh, nq, ovf, rr, sed, sh, wlc, wrr"
             '"a\\nb" = 1',
             (
                 'daemon."a\\nb": unknown, expected a key of daemon: control, control_readers, '
-                "queue, queue_length, on_crash, max_connections, log_level, log_format"
+                "queue, queue_length, on_crash, hold_s, max_connections, log_level, log_format"
             ),
         ),
     ],

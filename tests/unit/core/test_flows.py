@@ -12,7 +12,7 @@ from scapy.layers.inet6 import IPv6
 from forwarders import Dr, Fullnat, Nat, Tun
 from lvsd.core import states
 from lvsd.core.connection import Connection
-from lvsd.core.flows import Known
+from lvsd.core.known import Known
 from lvsd.core.local_pool import LocalPool
 from lvsd.core.observers import Observer
 from lvsd.core.verdict import Departure, Reason

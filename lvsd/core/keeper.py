@@ -1,0 +1,237 @@
+"""Writes a director's state down as it changes, for the one that comes after it.
+
+What happens to a connection is written as it happens: a slot when it opens, a byte when it moves,
+a byte when it ends. It is all in memory (`lvsd.io.state_file`), so that a packet waits for about a
+microsecond. What changes with every packet, the counters and what translations note of each
+acknowledgement, is written now and then (`Keeper.keeping`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+from zlib import crc32
+
+from lvsd.core import snapshot
+from lvsd.core.connection import Connection
+from lvsd.core.observers import Observer
+from lvsd.core.snapshot import KeptNumbers, KeptTemplate, Position
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lvsd.core.flows import Flows
+    from lvsd.core.service import RealServer, Service
+    from lvsd.core.service_table import ServiceTable
+    from lvsd.core.snapshot import Buffer
+    from lvsd.core.stats import Meter, Totals
+    from lvsd.core.template import Template
+
+TOGETHER: Final = 32
+"""Things that one step of `Keeper.keeping` looks at; most have not changed."""
+
+
+class Slots(Protocol):
+    """Where the records lie."""
+
+    @property
+    def buffer(self) -> Buffer:
+        """All of them: the same object for good, which may grow."""
+
+    def take(self) -> int:
+        """Return where a slot begins that is free; 0 where there is no room."""
+
+    def give_back(self, at: int) -> None:
+        """Let a slot be free again."""
+
+
+class Keeper(Observer):
+    """Writes down what `Flows` tells it, into ``slots``.
+
+    ``servers`` and ``services`` say where the records of those are that have one.
+    """
+
+    def __init__(self, flows: Flows, services: ServiceTable, slots: Slots) -> None:
+        self._flows = flows
+        self._all_services = services
+        self._slots = slots
+        self._buffer = slots.buffer
+        self.servers: dict[RealServer, int] = {}
+        self.services: dict[Service, int] = {}
+        self.numbers: dict[bytes, int] = {}
+        self._written: dict[int, tuple[Totals, Totals]] = {}
+        """Slot -> the counters that are there."""
+
+    # --- as it happens ----------------------------------------------------------------------------
+
+    def opened(self, connection: Connection) -> None:
+        """Write down a connection, and its template, if that is new."""
+        at = self._slots.take()
+        if not at:
+            return
+        server = connection.path.server
+        number = self.servers.get(server) or self._keep_server(server)
+        if not number:
+            self._slots.give_back(at)
+            return
+        snapshot.write_connection(self._buffer, at, connection, number)
+        connection.kept = at
+        template = connection.template
+        if template is not None and not template.kept and not template.retired:
+            self._keep_template(template, number)
+
+    def moved(self, connection: Connection, before: int) -> None:  # noqa: ARG002 - an observer's
+        """Write down the state that a connection has now, and what its translation knows by now."""
+        at = connection.kept
+        if at:
+            snapshot.write_state(self._buffer, at, connection.state)
+            if connection.translation is not None:
+                self.learned(connection)
+
+    def learned(self, connection: Connection) -> None:
+        """Write down what a connection's translation knows."""
+        at = connection.kept
+        if at and connection.translation is not None:
+            snapshot.write_memory(self._buffer, at, connection.translation.memory())
+
+    def ended(self, connection: Connection) -> None:
+        """Forget a connection."""
+        at = connection.kept
+        if at:
+            connection.kept = 0
+            self._give_back(at)
+
+    def forgot(self, template: Template) -> None:
+        """Forget a template."""
+        at = template.kept
+        if at:
+            template.kept = 0
+            self._give_back(at)
+
+    def _keep_template(self, template: Template, server: int) -> None:
+        at = self._slots.take()
+        if at:
+            kept = KeptTemplate(template.key, server, template.assured)
+            snapshot.write_template(self._buffer, at, kept)
+            template.kept = at
+
+    def _keep_server(self, server: RealServer) -> int:
+        """Return where a real server's record is, which is made; 0 where there is no room."""
+        at = self._slots.take()
+        if at:
+            config = server.config
+            key = server.service.key
+            snapshot.write_server(self._buffer, at, key, config.address, config.port)
+            self.servers[server] = at
+        return at
+
+    def _keep_service(self, service: Service) -> int:
+        at = self._slots.take()
+        if at:
+            snapshot.write_service(self._buffer, at, service.key)
+            self.services[service] = at
+        return at
+
+    def _give_back(self, at: int) -> None:
+        snapshot.clear(self._buffer, at)
+        self._slots.give_back(at)
+
+    # --- now and then -----------------------------------------------------------------------------
+
+    def keeping(self) -> Iterator[None]:
+        """Write down what has changed of counters, turns and sequence numbers, step by step.
+
+        What is over by now is forgotten.
+        """
+        looked_at = 0
+        for service in tuple(self._all_services):
+            self._keep_counters(service)
+            for server in tuple(service.servers):
+                self._keep_server_counters(server)
+                looked_at += 1
+                if not looked_at % TOGETHER:
+                    yield
+            looked_at += 1
+            if not looked_at % TOGETHER:
+                yield
+        for pair, last in self._flows.numbers.last():
+            self._keep_numbers(pair, last)
+            yield
+        yield from self._forgetting()
+
+    def keeping_memories(self) -> Iterator[None]:
+        """Write down what translations have learned since, and which templates are assured."""
+        for looked_at, entry in enumerate(self._flows.table.walk()):
+            if isinstance(entry, Connection):
+                if entry.translation is not None:
+                    self.learned(entry)
+            elif entry.kept and entry.assured:
+                snapshot.assure_template(self._buffer, entry.kept)
+            if not looked_at % TOGETHER:
+                yield
+
+    def _keep_counters(self, service: Service) -> None:
+        meter = service.meter
+        at = self.services.get(service, 0)
+        if not at and any(meter.raw):
+            at = self._keep_service(service)
+        if at and self._write_counters(at, meter):
+            snapshot.write_position(self._buffer, at, position(service))
+
+    def _keep_server_counters(self, server: RealServer) -> None:
+        meter = server.meter
+        at = self.servers.get(server, 0)
+        if not at and any(meter.raw):
+            at = self._keep_server(server)
+        if at:
+            self._write_counters(at, meter)
+
+    def _write_counters(self, at: int, meter: Meter) -> bool:
+        """Write down the counters of the record there; return False if it has just these."""
+        counted, zero = meter.raw, meter.zero_totals
+        if self._written.get(at) == (counted, zero):
+            return False
+        snapshot.write_counted(self._buffer, at, counted, zero)
+        self._written[at] = counted, zero
+        return True
+
+    def _keep_numbers(self, pair: bytes, last: int) -> None:
+        at = self.numbers.get(pair) or self._slots.take()
+        if at:
+            self.numbers[pair] = at
+            snapshot.write_numbers(self._buffer, at, KeptNumbers(pair, last))
+
+    def _forgetting(self) -> Iterator[None]:
+        """Forget the services and real servers that are over."""
+        for service, at in tuple(self.services.items()):
+            if not self._all_services.has(service.key):
+                del self.services[service]
+                self._written.pop(at, None)
+                self._give_back(at)
+            yield
+        for server, at in tuple(self.servers.items()):
+            if not (server.available or server.total or server.templates):
+                del self.servers[server]
+                self._written.pop(at, None)
+                self._give_back(at)
+            yield
+
+
+def position(service: Service) -> Position | None:
+    """Return where a service's scheduler stands, None where that is nowhere in particular."""
+    try:
+        numbers = service.scheduler.position()
+    except Exception as error:  # noqa: BLE001 - a plug-in's; the others are written down
+        service.fault = error
+        return None
+    if not numbers or not all(0 <= each < 1 << 32 for each in numbers):
+        return None
+    return Position(digest(service), tuple(numbers))
+
+
+def digest(service: Service) -> int:
+    """Return what tells a service's real servers, in their order and with their weights."""
+    words = (
+        b"%b %d %d" % (each.address.hex().encode(), each.port, each.weight)
+        for each in service.servers
+    )
+    return crc32(b"\n".join((service.config.scheduler.encode(), *words)))

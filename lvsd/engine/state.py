@@ -1,0 +1,160 @@
+"""An engine's state, kept in a file for the engine after it, which goes on with the connections.
+
+Where it cannot be kept, the engine works without, and says so.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from lvsd.core.keeper import Keeper
+from lvsd.core.resuming import Resumption
+from lvsd.engine.slices import Slices
+from lvsd.errors import KernelError
+from lvsd.io.private_files import UntrustedError
+from lvsd.io.state_file import StateFile
+from lvsd.running.jobs import Job
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lvsd.core.balancer import Balancer
+    from lvsd.running.complaints import Complaints
+    from lvsd.turns import Turns
+
+KEEP_S: Final = 2.0
+"""How often counters and turns are written down."""
+
+LEARN_S: Final = 30.0
+"""How often what translations learn of each acknowledgement is written down."""
+
+FINISH_S: Final = 3.0
+"""How long a stop writes at most, in seconds."""
+
+KEEPING: Final = "cannot write down the state that a restart goes on with"
+
+_ROOM: Final = "make room there: new connections are not kept for a restart meanwhile"
+
+log = structlog.get_logger("lvsd")
+
+
+class State:
+    """The state of ``balancer`` in the file at ``path``; nothing is kept without a path."""
+
+    def __init__(self, path: str, balancer: Balancer, turns: Turns, complaints: Complaints) -> None:
+        self._path = Path(path) if path else None
+        self._balancer = balancer
+        self._file: StateFile | None = None
+        self._keeper: Keeper | None = None
+        self._learn_next = 0.0
+        self._keeping = Slices(self._steps, turns, complaints, KEEPING)
+        self.job = Job(KEEPING, lambda _: self._keep(), KEEP_S)
+        """What is to be done now and then."""
+
+    def open(self) -> None:
+        """Open the file. Where that cannot be, say so and go on without."""
+        if self._path is None:
+            return
+        try:
+            self._file = StateFile.open(self._path)
+        except BlockingIOError:
+            self._do_without("another lvsd has it")
+        except (OSError, UntrustedError) as error:
+            self._do_without(str(error))
+
+    def _do_without(self, why: str) -> None:
+        log.warning("connections are not kept for a restart", why=why, file=str(self._path or ""))
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._keeping.stop()
+        if self._keeper is not None:
+            self._balancer.flows.observers.remove(self._keeper)
+            self._keeper = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    # --- at the start -----------------------------------------------------------------------------
+
+    def resuming(self) -> Iterator[None]:
+        """Take in what the file has, and write down what happens from then on, step by step."""
+        file, balancer = self._file, self._balancer
+        if file is None:
+            return
+        keeper = Keeper(balancer.flows, balancer.services, file)
+        resumption = Resumption(balancer, keeper, file)
+        records = file.begin_reading()
+        yield
+        yield from resumption.steps(records, time.monotonic())
+        file.end_reading()
+        balancer.flows.observers.add(keeper)
+        self._keeper = keeper
+        self._say(file, resumption)
+
+    def _say(self, file: StateFile, resumption: Resumption) -> None:
+        if file.is_foreign:
+            log.warning("the state of an earlier lvsd was dropped", why=file.why_empty)
+        elif file.why_empty:
+            log.info("starting without connections", why=file.why_empty)
+        else:
+            log.info(
+                "connections of the lvsd before go on",
+                connections=resumption.connections,
+                templates=resumption.templates,
+            )
+        if resumption.dropped:
+            log.warning("connections of the lvsd before were dropped", **_by_reason(resumption))
+
+    # --- at work ----------------------------------------------------------------------------------
+
+    def _keep(self) -> None:
+        """Begin to write, make room ahead, tell of observers that failed. Raise KernelError."""
+        if self._file is None:
+            return
+        self._keeping.soon()
+        observers = self._balancer.flows.observers
+        if observers.fault is not None:
+            fault, observers.fault = observers.fault, None
+            raise KernelError(KEEPING, str(fault) or type(fault).__name__, "report this")
+        try:
+            self._file.look()
+        except OSError as error:
+            remedy = _ROOM if error.errno == errno.ENOSPC else "see the limits of lvsd"
+            raise KernelError(f"grow {self._path}", error, remedy) from error
+
+    def _steps(self) -> Iterator[None]:
+        """Write down what changes all the time, step by step."""
+        if self._keeper is None:
+            return
+        yield from self._keeper.keeping()
+        now = time.monotonic()
+        if now >= self._learn_next:
+            self._learn_next = now + LEARN_S
+            yield from self._keeper.keeping_memories()
+
+    # --- at the end -------------------------------------------------------------------------------
+
+    def finish(self) -> bool:
+        """Write down all of it, but for what takes too long; return whether there is a file."""
+        if self._keeper is None:
+            return False
+        enough = time.monotonic() + FINISH_S
+        for steps in (self._keeper.keeping(), self._keeper.keeping_memories()):
+            for _ in steps:
+                if time.monotonic() >= enough:
+                    break
+        return True
+
+
+def _by_reason(resumption: Resumption) -> dict[str, object]:
+    reasons = resumption.dropped
+    return {
+        "connections": reasons.total(),
+        "why": "; ".join(f"{count}: {why}" for why, count in reasons.most_common()),
+    }

@@ -1,0 +1,193 @@
+"""Clients that notice any interruption: downloads, idle connections, and new ones all the time.
+
+For what a restart, an upgrade or a reload does to connections: `Load.stop` tells what broke.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from lvsd.lab.wait import PATIENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from lvsd.lab.namespace import Namespace
+
+PATIENCE_S: Final = 20.0 * PATIENCE
+"""How long a client waits for anything before it counts as broken, in seconds."""
+
+PIECE: Final = 16 << 10
+PIECE_S: Final = 0.25
+"""A download reads so many bytes, so often: it lasts as long as it is wanted."""
+
+REST: Final = 256 << 10
+"""Bytes that a download has to get after everything, to count as whole."""
+
+_WINDOW: Final = 32 << 10
+_HEAD: Final = b"Host: lab\r\n\r\n"
+
+
+@dataclass
+class Outcome:
+    """What the clients saw. ``broken`` has a line for each connection that did not go on.
+
+    ``waits_s`` are how long new connections took, from the SYN to the last byte, with the time on
+    the monotonic clock when each began.
+    """
+
+    downloads: int = 0
+    idle: int = 0
+    broken: list[str] = field(default_factory=list)
+    waits_s: list[tuple[float, float]] = field(default_factory=list)
+
+    @property
+    def longest_s(self) -> float:
+        """How long the slowest of the new connections took."""
+        return max((wait for _, wait in self.waits_s), default=0.0)
+
+
+class Load:
+    """Clients in a host of the lab, of several virtual addresses in turn.
+
+    ``payload`` is the file that the real servers serve as /file. ``downloads`` and ``idle`` are
+    how many there are at the same time, ``rate`` how many new connections there are a second.
+    """
+
+    def __init__(
+        self,
+        client: Namespace,
+        vips: Sequence[str],
+        payload: Path,
+        *,
+        port: int = 80,
+        downloads: int = 10,
+        idle: int = 10,
+        rate: float = 20.0,
+    ) -> None:
+        self._client = client
+        self._vips = tuple(vips)
+        self._port = port
+        self._payload = payload.read_bytes()
+        self._downloads, self._idle, self._rate = downloads, idle, rate
+        self._outcome = Outcome()
+        self._running = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._over: asyncio.Event
+        self._left = downloads + idle
+        self._thread = threading.Thread(target=self._run, name="load")
+
+    def start(self) -> None:
+        """Begin; return when all downloads and idle connections have had an answer."""
+        self._thread.start()
+        self._running.wait(PATIENCE_S)
+
+    def stop(self) -> Outcome:
+        """See whether everything goes on; return what was seen."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._over.set)
+        self._thread.join()
+        return self._outcome
+
+    def _run(self) -> None:
+        with self._client.entered():
+            asyncio.run(self._all())
+
+    async def _all(self) -> None:
+        self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            for number in range(self._downloads):
+                group.create_task(self._noted(f"download {number}", self._download(number)))
+            for number in range(self._idle):
+                group.create_task(self._noted(f"idle connection {number}", self._keep(number)))
+            began, number = time.monotonic(), 0
+            while not self._over.is_set():
+                group.create_task(self._noted(f"new connection {number}", self._visit(number)))
+                number += 1
+                pause_s = began + number / self._rate - time.monotonic()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._over.wait(), max(0.0, pause_s))
+
+    async def _noted(self, who: str, what: object) -> None:
+        try:
+            await what  # type: ignore[misc]  # it is a coroutine
+        except (OSError, EOFError, ValueError, TimeoutError) as error:
+            self._outcome.broken.append(f"{who}: {error!r}")
+
+    async def _open(self, number: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        vip = self._vips[number % len(self._vips)]
+        async with asyncio.timeout(PATIENCE_S):
+            return await asyncio.open_connection(vip, self._port, limit=_WINDOW)
+
+    def _answered(self) -> None:
+        self._left -= 1
+        if not self._left:
+            self._running.set()
+
+    async def _download(self, number: int) -> None:
+        reader, writer = await self._open(number)
+        try:
+            writer.write(b"GET /file HTTP/1.0\r\n" + _HEAD)
+            async with asyncio.timeout(PATIENCE_S):
+                await reader.readuntil(b"\r\n\r\n")
+            self._answered()
+            at = 0
+            while not self._over.is_set():
+                at = await self._read(reader, at)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._over.wait(), PIECE_S)
+            enough = min(at + REST, len(self._payload))
+            while at < enough:
+                at = await self._read(reader, at)
+            self._outcome.downloads += 1
+        finally:
+            writer.close()
+
+    async def _read(self, reader: asyncio.StreamReader, at: int) -> int:
+        """Read a piece of the file, which has to be the next one; return where it ends."""
+        async with asyncio.timeout(PATIENCE_S):
+            piece = await reader.read(PIECE)
+        if not piece:
+            raise EOFError(f"it ended after {at} bytes")
+        if piece != self._payload[at : at + len(piece)]:
+            raise ValueError(f"other bytes than the file's after {at}")
+        return at + len(piece)
+
+    async def _keep(self, number: int) -> None:
+        reader, writer = await self._open(number)
+        try:
+            await _ask(reader, writer)
+            self._answered()
+            await self._over.wait()
+            await _ask(reader, writer)
+            self._outcome.idle += 1
+        finally:
+            writer.close()
+
+    async def _visit(self, number: int) -> None:
+        began = time.monotonic()
+        reader, writer = await self._open(number)
+        try:
+            writer.write(b"GET / HTTP/1.0\r\n" + _HEAD)
+            async with asyncio.timeout(PATIENCE_S):
+                answer = await reader.read()
+            if not answer.startswith(b"HTTP/1.1 200"):
+                raise ValueError(f"the answer was {answer[:20]!r}")
+            self._outcome.waits_s.append((began, time.monotonic() - began))
+        finally:
+            writer.close()
+
+
+async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Ask for / on a connection that stays open."""
+    writer.write(b"GET / HTTP/1.1\r\n" + _HEAD)
+    async with asyncio.timeout(PATIENCE_S):
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length:")[2].split()[0])
+        await reader.readexactly(length)

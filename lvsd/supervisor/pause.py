@@ -1,0 +1,59 @@
+"""What a stop leaves for the start that may follow: connections, and that nobody resets them.
+
+A stop that somebody asks for is a pause, of `hold_s` seconds at most; with 0 it is for good. One
+that an error brings about is for good, too: what was kept may be what caused it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from lvsd.io import leftovers, state_file
+from lvsd.io.state_file import state_path
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lvsd.io.divert import Divert
+    from lvsd.supervisor.conversation import Conversation
+
+log = structlog.get_logger("lvsd")
+
+
+class Pause:
+    """The end of what ``divert`` and ``engine`` do; ``hold_s`` is the operator's, in seconds."""
+
+    def __init__(self, hold_s: int, divert: Divert, engine: Conversation) -> None:
+        self.hold_s = hold_s
+        self._divert = divert
+        self._engine = engine
+        self._state: Path | None = None
+        self._comes_after = self._keeps = self._holds = False
+
+    @property
+    def state(self) -> str:
+        """The path of the file that the engine's state is kept in."""
+        return str(self._state or "")
+
+    def begin(self, directory: Path) -> None:
+        """Go on with what an lvsd left in its runtime directory. Raise KernelError, OSError."""
+        self._comes_after = leftovers.are_held()
+        self._state = state_path(directory)
+
+    def comes(self, *, was_ready: bool) -> None:
+        """Take note that somebody asked for a stop; one that was not ready held nothing itself."""
+        self._keeps = self.hold_s > 0
+        self._holds = self._keeps and (was_ready or self._comes_after)
+
+    def stop_diverting(self) -> None:
+        """Divert packets no longer, and keep them from the host. Raise KernelError."""
+        if self._divert.down(self.hold_s if self._holds else 0):
+            log.info("dropping the services' packets until the next start", at_most_s=self.hold_s)
+
+    async def end_engine(self) -> None:
+        """End the engine, and what was kept of it where nobody is to go on with that."""
+        await self._engine.stop(keep=self._keeps)
+        if self._state is not None and not self._keeps:
+            state_file.remove(self._state)

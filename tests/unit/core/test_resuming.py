@@ -1,0 +1,348 @@
+"""A director goes on where one before it was, with what that has written down."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from forwarders import Dr, Fullnat, Nat, Tun
+from lvsd.core import snapshot
+from lvsd.core.local_pool import LocalPool
+from lvsd.core.resuming import GONE, HALF, NO_ROOM, OTHERWISE
+from lvsd.core.snapshot import Kind
+from lvsd.core.verdict import Verdict
+from lvsd.packet.address import pack
+from lvsd.packet.build import ip_packet, tcp_segment
+from lvsd.packet.numbers import TcpFlag
+from lvsd.packet.view import Packet
+from tests.unit.core.kept import Slots, keep, resume, write_the_rest
+from tests.unit.core.world import World
+
+if TYPE_CHECKING:
+    from lvsd.core.service import Service
+
+pytestmark = pytest.mark.parametrize("version", [4, 6])
+
+LIP = {4: "10.0.0.200", 6: "fd00::c8"}
+OTHER_LIP = {4: "10.0.0.201", 6: "fd00::c9"}
+WAYS: dict[str, Any] = {
+    "nat": Nat(),
+    "dr": Dr(),
+    "tun": Tun(),
+    "fullnat": Fullnat("none"),
+    "toa": Fullnat("toa"),
+    "proxy": Fullnat("proxy-v2"),
+}
+
+
+def serve(world: World, way: str = "nat", *, lip: str = "", **options: Any) -> Service:
+    """Have a service of that way."""
+    own = pack(lip or LIP[world.version])
+    world.balancer.network.local_addresses = frozenset({own})
+    if WAYS[way].per_connection:
+        options["local"] = LocalPool((own,), 5000, 6999)
+    return world.serve(forwarder=WAYS[way], **options)
+
+
+def two_worlds(version: int, way: str = "nat", **options: Any) -> tuple[World, World, Slots]:
+    """Return a world that is written down, one to come after it, and where it is written."""
+    slots, worlds = Slots(), (World(version), World(version))
+    for world in worlds:
+        serve(world, way, **options)
+    keep(worlds[0], slots)
+    return *worlds, slots
+
+
+def speak(world: World, segment: Any) -> list[bytes]:
+    """Return all that comes of a packet, in order."""
+    outcome = world.handle(segment)
+    sent = [each.data for each in world.sent()]
+    return [outcome, *sent] if isinstance(outcome, bytes) else sent
+
+
+def answer_of(got: bytes, flags: int, seq: int, acked: int = 0, payload: bytes = b"") -> bytes:
+    """Return what a real server says to the sender of a packet that it got."""
+    packet = Packet()
+    packet.load(got)
+    number = int.from_bytes(packet.data[packet.l4 + 4 : packet.l4 + 8], "big")
+    server = packet.destination, packet.destination_port
+    local = packet.source, packet.source_port
+    segment = tcp_segment(server, local, flags, seq, number + acked & 0xFFFFFFFF) + payload
+    return ip_packet(server[0], local[0], 6, segment)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_established_connection_goes_on_to_the_byte(version: int, way: str) -> None:
+    first, second, slots = two_worlds(version, way)
+    if WAYS[way].per_connection:
+        ack = first.shake_hands(first.from_client())
+    else:
+        for ack in (first.from_client(), first.from_client("A")):
+            speak(first, ack)
+    resumption, _ = resume(second, slots)
+    assert (resumption.connections, dict(resumption.dropped)) == (1, {})
+    assert second.states() == ["ESTABLISHED"] == first.states()
+    data = replace(ack, what="PA", payload=b"more")
+    expected = speak(first, data)
+    assert expected
+    assert speak(second, data) == expected
+    if not WAYS[way].bypasses and WAYS[way].per_connection:
+        reply = answer_of(expected[-1], TcpFlag.ACK, 2000, 4, b"answer")
+        assert speak(second, reply) == speak(first, reply) != []
+
+
+@pytest.mark.parametrize("way", ["fullnat", "toa", "proxy"])
+def test_a_handshake_of_which_the_client_has_its_answer_goes_on(version: int, way: str) -> None:
+    first, second, slots = two_worlds(version, way)
+    syn = first.from_client()
+    got = first.leave(syn)
+    answer = answer_of(got, TcpFlag.SYN | TcpFlag.ACK, 1999, 1)
+    assert len(speak(first, answer)) == 1
+    resumption, _ = resume(second, slots)
+    assert (resumption.connections, second.states()) == (1, ["SYN_RECV"])
+    for what in ("A", "PA"):
+        segment = replace(syn, what=what, payload=b"GET" if what == "PA" else b"")
+        assert speak(second, segment) == speak(first, segment) != []
+
+
+def test_what_goes_on_has_its_states_whole_timeout(version: int) -> None:
+    first, second, slots = two_worlds(version)
+    first.establish()
+    second.now = first.now + 500
+    resume(second, slots)
+    (row,) = second.balancer.connections()
+    assert row.expires == second.now + 900
+
+
+def test_what_ended_is_not_there_any_more_and_its_slot_is_free(version: int) -> None:
+    first, second, slots = two_worlds(version)
+    room = len(slots.free)
+    ack = first.establish()
+    first.handle(replace(ack, what="RA"))
+    first.wait(11)
+    assert first.states() == []
+    resumption, _ = resume(second, slots)
+    assert (resumption.connections, second.states()) == (0, [])
+    assert len(slots.free) == room - 1  # the server's
+
+
+def test_the_second_writes_on_for_a_third(version: int) -> None:
+    first, second, slots = two_worlds(version)
+    ack = first.establish()
+    resume(second, slots)
+    second.handle(replace(ack, what="FA"))
+    second.establish(client=2)
+    third = World(version)
+    serve(third)
+    assert resume(third, slots)[0].connections == 2
+    assert sorted(third.states()) == ["CLOSE_WAIT", "ESTABLISHED"]
+
+
+@pytest.mark.parametrize("protocol", ["udp", "sctp"])
+def test_other_protocols_go_on_too(version: int, protocol: str) -> None:
+    first, second, slots = two_worlds(version, protocol=protocol)
+    first.handle(first.from_client(protocol=protocol))
+    resumption, _ = resume(second, slots)
+    assert resumption.connections == 1
+    assert second.states() == first.states()
+
+
+def test_a_datagram_that_is_scheduled_by_itself_is_never_written(version: int) -> None:
+    first, _, slots = two_worlds(version, protocol="udp", one_packet=True)
+    first.handle(first.from_client(protocol="udp"))
+    assert Kind.CONNECTION not in slots.records()
+
+
+def test_counts_go_on_and_their_zero_point_with_them(version: int) -> None:
+    first, second, slots = two_worlds(version)
+    keeper = keep(first, Slots())
+    first.balancer.flows.observers.remove(keeper)
+    keeper = first.balancer.flows.observers.present[0]  # type: ignore[assignment]
+    first.establish()
+    for service in first.balancer.services:
+        service.meter.zero()
+    first.establish(client=2)
+    write_the_rest(keeper)
+    resume(second, slots)
+    for one, other in zip(first.balancer.services, second.balancer.services, strict=True):
+        assert one.meter.totals == other.meter.totals != one.meter.raw == other.meter.raw
+        assert one.servers[0].meter.totals == other.servers[0].meter.totals
+        assert one.servers[0].active == other.servers[0].active == 2
+        assert other.meter.rates == (0, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("scheduler", ["rr", "wrr", "lc", "wlc", "sed", "nq", "sh"])
+def test_picks_go_on_as_if_nothing_had_happened(version: int, scheduler: str) -> None:
+    first, second, slots = two_worlds(version, scheduler=scheduler, servers=3)
+    for world in (first, second):
+        for service in world.balancer.services:
+            world.edit_server(service.servers[1], weight=3)
+    (keeper,) = first.balancer.flows.observers.present
+    for client in range(1, 6):
+        first.establish(client=client)
+    write_the_rest(keeper)  # type: ignore[arg-type]
+    resume(second, slots)
+    for client in range(6, 20):
+        syn = first.from_client(client=client)
+        assert second.chosen(syn) == first.chosen(syn)
+
+
+def test_a_turn_begins_anew_among_other_servers(version: int) -> None:
+    first, second, slots = two_worlds(version, servers=3)
+    (keeper,) = first.balancer.flows.observers.present
+    first.establish()
+    write_the_rest(keeper)  # type: ignore[arg-type]
+    (service,) = second.balancer.services
+    second.add_server(service, 4)
+    resume(second, slots)
+    assert second.chosen(second.from_client(client=2)) == second.rip(4)
+
+
+def test_a_client_keeps_its_server_and_its_template_lives_with_its_connections(
+    version: int,
+) -> None:
+    first, second, slots = two_worlds(version, servers=2, persistence_s=300)
+    first.establish()
+    syn = first.from_client(cport=41000)
+    expected = first.chosen(syn)
+    second.chosen(second.from_client(client=9))  # else the turn would give it the same one
+    resumption, _ = resume(second, slots)
+    assert (resumption.connections, resumption.templates) == (2, 1)
+    (template,) = (each for each in second.balancer.flows.table.templates.values() if each.kept)
+    assert (template.controlled, template.assured) == (2, True)
+    assert second.chosen(replace(syn, source_port=42000)) == expected
+
+
+def test_a_template_that_is_over_is_not_there_any_more(version: int) -> None:
+    first, second, slots = two_worlds(version, persistence_s=60)
+    ack = first.establish()
+    first.handle(replace(ack, what="RA"))
+    first.wait(130)
+    assert first.balancer.flows.table.template_count == 0
+    assert resume(second, slots)[0].templates == 0
+
+
+def test_local_ports_and_numbers_of_fullnat_are_not_given_again(version: int) -> None:
+    first, second, slots = two_worlds(version, "fullnat")
+    (keeper,) = first.balancer.flows.observers.present
+    first.shake_hands(first.from_client())
+    write_the_rest(keeper)  # type: ignore[arg-type]
+    resume(second, slots)
+    (connection,) = second.balancer.flows.table
+    assert connection.local is not None
+    assert connection.local.given == 1
+    assert (
+        dict(second.balancer.flows.numbers.last()).keys()
+        == dict(first.balancer.flows.numbers.last()).keys()
+    )
+
+
+def _without_server(world: World, service: Service) -> None:
+    world.remove_server(service)
+
+
+def _without_service(world: World, service: Service) -> None:
+    world.remove(service)
+
+
+@pytest.mark.parametrize("change", [_without_server, _without_service])
+def test_what_has_no_server_any_more_is_dropped_and_counted(version: int, change: Any) -> None:
+    first, second, slots = two_worlds(version)
+    first.establish()
+    first.establish(client=2)
+    room = len(Slots().free)
+    change(second, next(iter(second.balancer.services)))
+    resumption, _ = resume(second, slots)
+    assert (resumption.connections, dict(resumption.dropped)) == (0, {GONE: 2})
+    assert (second.states(), len(slots.free)) == ([], room)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("nat", "dr"), ("dr", "nat"), ("nat", "fullnat"), ("fullnat", "nat")],
+)
+def test_what_is_forwarded_otherwise_now_is_dropped(version: int, before: str, after: str) -> None:
+    slots, first, second = Slots(), World(version), World(version)
+    serve(first, before, rport=80)
+    serve(second, after, rport=80)
+    keep(first, slots)
+    assert speak(first, first.from_client())
+    resumption, _ = resume(second, slots)
+    assert dict(resumption.dropped) == {OTHERWISE: 1}
+
+
+def test_what_had_a_local_address_that_is_not_ours_any_more_is_dropped(version: int) -> None:
+    slots, first, second = Slots(), World(version), World(version)
+    serve(first, "fullnat")
+    serve(second, "fullnat", lip=OTHER_LIP[version])
+    keep(first, slots)
+    first.shake_hands(first.from_client())
+    assert dict(resume(second, slots)[0].dropped) == {OTHERWISE: 1}
+
+
+def test_what_finds_no_room_is_dropped(version: int) -> None:
+    first, second, slots = two_worlds(version)
+    for client in range(1, 4):
+        first.establish(client=client)
+    second.settings.max_connections = 2
+    resumption, _ = resume(second, slots)
+    assert (resumption.connections, dict(resumption.dropped)) == (2, {NO_ROOM: 1})
+
+
+def test_a_record_that_was_half_written_is_not_there(version: int) -> None:
+    first, second, slots = two_worlds(version)
+    first.establish()
+    (at,) = slots.records()[Kind.CONNECTION]
+    slots.buffer[at] = 0  # as while it is written
+    assert resume(second, slots)[0].connections == 0
+
+
+def test_damaged_records_are_dropped_and_the_others_go_on(version: int) -> None:
+    first, second, slots = two_worlds(version)
+    for client in range(1, 5):
+        first.establish(client=client)
+    damaged, *_ = slots.records()[Kind.CONNECTION]
+    for change in (1, 12, 50):  # its state, its protocol, its reply's source
+        slots.buffer[damaged + change] ^= 0xFF
+    resumption, _ = resume(second, slots)
+    assert (resumption.connections, dict(resumption.dropped)) == (3, {HALF: 1})
+
+
+def test_a_full_store_costs_no_packet_and_what_is_written_goes_on(version: int) -> None:
+    first, second, slots = two_worlds(version)
+    del slots.free[:-3]  # the server's, and two connections
+    for client in range(1, 5):
+        first.establish(client=client)
+    assert first.balancer.flows.observers.fault is None
+    assert resume(second, slots)[0].connections == 2
+
+
+def test_a_removed_server_is_forgotten_once_nothing_points_at_it(version: int) -> None:
+    first, _, slots = two_worlds(version)
+    (keeper,) = first.balancer.flows.observers.present
+    (service,) = first.balancer.services
+    ack = first.establish()
+    first.remove_server(service)
+    write_the_rest(keeper)  # type: ignore[arg-type]
+    assert Kind.SERVER in slots.records()
+    assert first.handle(ack) is Verdict.DROP
+    first.wait(910)
+    write_the_rest(keeper)  # type: ignore[arg-type]
+    assert Kind.SERVER not in slots.records()
+    first.remove(service)
+    write_the_rest(keeper)  # type: ignore[arg-type]
+    assert slots.records() == {}
+
+
+def test_what_a_foreign_store_holds_raises_nothing(version: int) -> None:
+    first, second, slots = two_worlds(version, "fullnat")
+    for client in range(1, 9):
+        first.shake_hands(first.from_client(client=client))
+    for number, at in enumerate(range(snapshot.SLOT, len(slots.buffer), snapshot.SLOT)):
+        for change in range(number % 7, snapshot.SLOT, 11):
+            slots.buffer[at + change] = (number * 37 + change) & 0xFF
+    resumption, _ = resume(second, slots)
+    assert resumption.connections <= 8
+    assert second.leave(second.from_client(client=200))
