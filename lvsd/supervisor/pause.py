@@ -30,7 +30,7 @@ class Pause:
         self._divert = divert
         self._engine = engine
         self._state: Path | None = None
-        self._comes_after = self._keeps = self._holds = False
+        self._was_kept = self._was_held = self._keeps = self._holds = False
 
     @property
     def state(self) -> str:
@@ -39,13 +39,14 @@ class Pause:
 
     def begin(self, directory: Path) -> None:
         """Go on with what an lvsd left in its runtime directory. Raise KernelError, OSError."""
-        self._comes_after = leftovers.are_held()
+        self._was_held = leftovers.are_held()
         self._state = state_path(directory)
+        self._was_kept = self._state.exists()
 
     def comes(self, *, was_ready: bool) -> None:
-        """Take note that somebody asked for a stop; one that was not ready held nothing itself."""
-        self._keeps = self.hold_s > 0
-        self._holds = self._keeps and (was_ready or self._comes_after)
+        """Take note that somebody asked for a stop; what was not ready leaves what it found."""
+        self._keeps = self.hold_s > 0 and (was_ready or self._was_kept)
+        self._holds = self.hold_s > 0 and (was_ready or self._was_held)
 
     def stop_diverting(self) -> None:
         """Divert packets no longer, and keep them from the host. Raise KernelError."""
