@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Protocol
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import lvsd
 from lvsd.control import listing, options
@@ -31,6 +32,10 @@ INTERRUPTED = 130
 VERSION = f"lvsadm {lvsd.__version__} (prints as ipvsadm v1.31, IPVS v1.2.1)"
 
 
+OWN_COMMANDS: Final = {"drain": "draining", "undrain": "draining"}
+"""What ipvsadm has nothing like -> the module whose ``main`` gets the words."""
+
+
 class Client(Protocol):
     """Somebody who asks a daemon."""
 
@@ -43,8 +48,13 @@ class Client(Protocol):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out a command line, by default the process's own; return the exit status."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if words and words[0] in OWN_COMMANDS:
+        module = import_module(f"lvsd.control.{OWN_COMMANDS[words[0]]}")
+        status: int = module.main(words)
+        return status
     try:
-        request = options.parse(sys.argv[1:] if arguments is None else arguments)
+        request = options.parse(words)
         for line in _run(request):
             sys.stdout.write(f"{line}\n")
         sys.stdout.flush()

@@ -302,7 +302,9 @@ class Steps:
         """Drain a server from now on, or no longer."""
         service = self._services.get(command.service)
         server = service.find(command.address, command.port)
-        drain = Draining(command.deadline_s) if isinstance(command, Drain) else None
+        drain = None
+        if isinstance(command, Drain):
+            drain = Draining(command.deadline_s, command.since)
         if drain is server.drain:  # None, both
             return
         self._schedulers.fork(service, is_new=service in self._new)

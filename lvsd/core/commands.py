@@ -65,14 +65,16 @@ class RemoveServer:
 class Drain:
     """Drain a real server: no new connections, and persistent clients leave (`draining`).
 
-    What is left ends after ``deadline_s`` seconds (0: at once; None: by itself). Of one that is
-    drained already, the time begins anew. ``address`` is packed.
+    What is left ends after ``deadline_s`` seconds (0: at once; None: by itself), counted from
+    ``since`` on the director's clock (None: from the end of the list on). Of one that is drained
+    already, the time begins anew. ``address`` is packed.
     """
 
     service: ServiceKey
     address: bytes
     port: int
     deadline_s: int | None = None
+    since: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,12 +28,19 @@ class Draining:
 
     __slots__ = ("deadline", "deadline_s", "ended", "is_empty", "is_over")
 
-    def __init__(self, deadline_s: int | None) -> None:
+    def __init__(self, deadline_s: int | None, since: float | None = None) -> None:
         self.deadline_s = deadline_s
         self.deadline: float | None = None
+        if since is not None:
+            self.begin(since)
         self.ended = 0
         self.is_empty = False
         self.is_over = False
+
+    def begin(self, now: float) -> None:
+        """Let the time up to the deadline begin, if there is one that has not."""
+        if self.deadline is None and self.deadline_s is not None:
+            self.deadline = now + self.deadline_s
 
     def left_s(self, now: float) -> int | None:
         """Return the whole seconds up to the deadline, rounded up; None if there is none."""

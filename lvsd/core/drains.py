@@ -72,8 +72,7 @@ class Drains:
         drain = server.drain
         if drain is None:
             return
-        if drain.deadline is None and drain.deadline_s is not None:
-            drain.deadline = now + drain.deadline_s
+        drain.begin(now)
         self._draining[server] = drain
 
     def tick(self, now: float) -> bool:

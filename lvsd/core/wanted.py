@@ -48,8 +48,8 @@ class WantedService(NamedTuple):
 
     config: ServiceConfig
     servers: dict[tuple[bytes, int], ServerConfig]
-    drained: dict[tuple[bytes, int], int | None]
-    """Those that are drained -> the deadline that was given, in seconds."""
+    drained: dict[tuple[bytes, int], Drain]
+    """Those that are drained -> by what command."""
 
 
 class Wanted:
@@ -76,8 +76,10 @@ class Wanted:
             yield AddService(service.config)
             for server in service.servers.values():
                 yield AddServer(key, server)
-            for (address, port), deadline_s in service.drained.items():
-                yield Drain(key, address, port, deadline_s)
+            if service.drained:
+                yield from (
+                    service.drained[each] for each in service.servers if each in service.drained
+                )
 
     def modes(self, address: bytes) -> frozenset[str]:
         """Return by which forwarders a real server's packed address is reached."""
@@ -160,8 +162,8 @@ class Wanted:
                 return self._set_server(key, server, is_new=False)
             case RemoveServer(key, address, port):
                 return self._remove_server(key, (address, port))
-            case Drain(key, address, port, deadline_s):
-                return self._drain(key, (address, port), deadline_s)
+            case Drain():
+                return self._drain(command)
             case Undrain(key, address, port):
                 return self._undrain(key, (address, port))
 
@@ -269,28 +271,33 @@ class Wanted:
         self._undo.append(undo)
         return ServerChange(key, *place, config, None)
 
-    def _drain(self, key: ServiceKey, place: tuple[bytes, int], deadline_s: int | None) -> Change:
+    def _drain(self, command: Drain) -> Change:
+        key, place = command.service, (command.address, command.port)
         self._server(key, place)
         drained = self._service(key).drained
-        self._restore_later(drained)
-        drained[place] = deadline_s
-        return DrainChange(key, *place, is_drained=True, deadline_s=deadline_s)
+        self._restore_later(drained, place)
+        drained[place] = command
+        return DrainChange(key, *place, is_drained=True, deadline_s=command.deadline_s)
 
     def _undrain(self, key: ServiceKey, place: tuple[bytes, int]) -> Change | None:
         self._server(key, place)
         drained = self._service(key).drained
         if place not in drained:
             return None
-        self._restore_later(drained)
+        self._restore_later(drained, place)
         del drained[place]
         return DrainChange(key, *place, is_drained=False, deadline_s=None)
 
-    def _restore_later(self, drained: dict[tuple[bytes, int], int | None]) -> None:
-        before = dict(drained)
+    def _restore_later(
+        self, drained: dict[tuple[bytes, int], Drain], place: tuple[bytes, int]
+    ) -> None:
+        before = drained.get(place)
 
         def undo() -> None:
-            drained.clear()
-            drained.update(before)
+            if before is None:
+                del drained[place]
+            else:
+                drained[place] = before
 
         self._undo.append(undo)
 

@@ -8,13 +8,16 @@ and those that listen are told.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import structlog
 
 from lvsd.control.changes import described, written_change
 from lvsd.control.protocol import LISTENING, LOST, NOTHING
+from lvsd.core.commands import Drain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -43,7 +46,7 @@ class Door:
     ``prepare`` finds out what the engine needs to know before changes, and has it told; it returns
     what else is to be done, before the rest. ``apply``
     has the engine do a list, and folds it into what is wanted. Either may raise ControlError,
-    PluginError or KernelError.
+    PluginError or KernelError. ``clock`` is the engine's, in seconds.
     """
 
     def __init__(
@@ -51,10 +54,12 @@ class Door:
         wanted: Wanted,
         prepare: Callable[[Sequence[Change]], Awaitable[Sequence[Command]]],
         apply: Callable[[Sequence[Command]], Awaitable[None]],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.wanted = wanted
         self._prepare = prepare
         self._apply = apply
+        self._clock = clock
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[list[Change]]] = set()
         self._listeners: set[Listener] = set()
@@ -71,10 +76,10 @@ class Door:
         task.add_done_callback(self._tasks.discard)
         return await asyncio.shield(task)
 
-    async def _change(self, commands: Sequence[Command] | Maker, by: str) -> list[Change]:
+    async def _change(self, given: Sequence[Command] | Maker, by: str) -> list[Change]:
         async with self._lock:
-            if callable(commands):
-                commands = commands(self.wanted)
+            given = given(self.wanted) if callable(given) else given
+            commands = [_at(each, self._clock()) for each in given]
             changes = self.wanted.would_change(commands)
             first = await self._prepare(changes)
             await self._apply([*first, *commands])
@@ -110,6 +115,13 @@ class Door:
                 yield await listener.next()
         finally:
             self._listeners.discard(listener)
+
+
+def _at(command: Command, now: float) -> Command:
+    """Return a command that means the same later on, when another engine is told of it."""
+    if isinstance(command, Drain) and command.since is None:
+        return replace(command, since=now)
+    return command
 
 
 class Listener:

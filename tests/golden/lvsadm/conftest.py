@@ -7,7 +7,6 @@ import socket
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -166,7 +165,7 @@ def _serving(director: _RecordedDirector, path: Path) -> Iterator[None]:
     """Serve a director on a socket, in a thread of its own, for as long as it is needed."""
     loop = asyncio.new_event_loop()
     context, turns = Context(director, director.now), Turns()
-    server = ControlServer(partial(answers, context, turns=turns), path)
+    server = ControlServer(lambda line, _: answers(context, line, turns), path)
     loop.run_until_complete(server.start())
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

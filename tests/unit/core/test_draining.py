@@ -274,6 +274,18 @@ def test_another_deadline_takes_the_place_of_the_one_before(version: int) -> Non
     assert counts(oldest(service)) == (1, 0)
 
 
+def test_an_engine_that_is_told_of_a_drain_later_keeps_its_deadline(version: int) -> None:
+    world = World(version)
+    service = world.serve()
+    world.establish()
+    place = service.key, *oldest(service).config.place
+    world.apply(Drain(*place, 60, since=world.now - 50))
+    world.wait(9)
+    assert counts(oldest(service)) == (1, 0)
+    world.wait(2)
+    assert counts(oldest(service)) == (0, 0)
+
+
 def test_a_server_that_was_taken_back_has_no_deadline(version: int) -> None:
     world = World(version)
     service = world.serve()

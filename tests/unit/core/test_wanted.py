@@ -193,6 +193,9 @@ def test_a_drain_is_kept_until_it_is_over_or_the_server_goes(wanted: Wanted) -> 
     ]
     wanted.do([EditServer(WEB, server(1, 9)), Drain(WEB, *second)])
     assert state(wanted)[-2:] == [Drain(WEB, *first, 60), Drain(WEB, *second)]
+    again = Drain(WEB, *first, 60, since=7.0)
+    wanted.would_change([again, Undrain(WEB, *first), again, Undrain(WEB, *second)])
+    assert state(wanted)[-2:] == [Drain(WEB, *first, 60), Drain(WEB, *second)]
     with pytest.raises(ControlError, match="No such destination"):
         wanted.do([Undrain(WEB, *first), Drain(WEB, b"\x0a\0\0\x09", 80)])
     assert Drain(WEB, *first, 60) in state(wanted)
