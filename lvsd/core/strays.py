@@ -37,11 +37,12 @@ from schedulers.base import Flow
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from forwarders.base import Forwarder
     from lvsd.core.connection_table import ConnectionTable
     from lvsd.core.network import Network
     from lvsd.core.outbox import Outbox
     from lvsd.core.replies import Endpoint
-    from lvsd.core.service import Service
+    from lvsd.core.service import RealServer, Service
     from lvsd.core.service_table import ServiceTable
     from lvsd.core.tally import Tally
     from lvsd.packet.view import Packet
@@ -96,10 +97,12 @@ class Strays:
         found: dict[Endpoint, list[Service]] = {}
         for server, forwarder in with_forwarders(self._services):
             yield
-            if not (forwarder.bypasses or forwarder.per_connection):
-                for endpoint in reply_endpoints(server):
-                    found.setdefault(endpoint, []).append(server.service)
+            _note(found, server, forwarder)
         self._replying = found
+
+    def learn_also(self, server: RealServer) -> None:
+        """Look it up for a server that is new."""
+        _note(self._replying, server, server.effective_forwarder)
 
     # --- from clients -----------------------------------------------------------------------
 
@@ -179,3 +182,9 @@ def _begins(packet: Packet) -> bool:
     if packet.protocol == TCP:
         return packet.flags & (states.SYN | states.RST) == states.SYN
     return packet.protocol == SCTP and packet.chunk in {Chunk.INIT, Chunk.INIT_ACK}
+
+
+def _note(found: dict[Endpoint, list[Service]], server: RealServer, forwarder: Forwarder) -> None:
+    if not (forwarder.bypasses or forwarder.per_connection):
+        for endpoint in reply_endpoints(server):
+            found.setdefault(endpoint, []).append(server.service)

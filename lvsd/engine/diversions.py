@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from lvsd.core.service_table import ServiceTable
+    from lvsd.io.diverting import Elements
 
 TOGETHER: Final = 500
 """Elements in one message: it is made in one go."""
@@ -24,7 +25,9 @@ class Diversions:
     def __init__(self, services: ServiceTable, tell: Callable[[object], None]) -> None:
         self._services = services
         self._tell = tell
-        self._told = Diverted()
+        self._told: dict[str, set[Any]] = {field: set() for field in Diverted.__slots__}
+        self._addresses: set[bytes] = set()
+        """Real servers' that were there when all was told, packed, and of those told since."""
 
     def telling(self, number: int) -> Iterator[None]:
         """Find out what is to be diverted now, and tell in which it differs from before.
@@ -32,20 +35,38 @@ class Diversions:
         ``number`` is that of the last list of commands that was done when this began.
         """
         found = yield from diverting(self._services)
-        for field in Diverted.__slots__:
-            before, after = getattr(self._told, field), getattr(found, field)
-            if before is after:
-                continue
-            for less in portions(before - after, TOGETHER):
+        yield
+        sets = found.sets
+        for field, before in self._told.items():
+            after = sets[field]
+            yield
+            gone = before - after
+            yield
+            new = after - before
+            yield
+            for less in portions(gone, TOGETHER):
                 self._tell(Divert(field, frozenset(), frozenset(less)))
                 yield
-            yield
-            for more in portions(after - before, TOGETHER):
+            for more in portions(new, TOGETHER):
                 self._tell(Divert(field, frozenset(more), frozenset()))
                 yield
-            yield
-        self._told = found
-        self._tell(Settled(number, frozenset(each.address for each in self._services.removed())))
+        self._told, self._addresses = sets, found.addresses
+        left = frozenset(each.address for each in self._services.removed())
+        self._tell(Settled(number, left))
+
+    def tell_also(self, number: int, new: Elements) -> bool:
+        """Tell what has to be diverted besides; return whether that was all there was to do."""
+        if not new.addresses.isdisjoint(self._told["not_forwarded"]):
+            return False
+        new.addresses |= self._addresses & new.vips
+        self._addresses |= new.addresses
+        for field, elements in new.sets.items():
+            told = self._told[field]
+            for more in portions(elements - told, TOGETHER):
+                self._tell(Divert(field, frozenset(more), frozenset()))
+            told |= elements
+        self._tell(Settled(number))
+        return True
 
 
 class Gathered:
@@ -53,14 +74,29 @@ class Gathered:
 
     def __init__(self) -> None:
         self._fields: dict[str, set[Any]] = {field: set() for field in Diverted.__slots__}
+        self._more: dict[str, set[Any]] | None = {}
+        """What came since it was last asked for; None: something went, too."""
 
     def take(self, told: Divert) -> None:
         """Take in a part."""
         field = self._fields[told.field]
         field -= told.less
         field |= told.more
+        if told.less:
+            self._more = None
+        elif self._more is not None:
+            self._more.setdefault(told.field, set()).update(told.more)
+
+    def news(self) -> Diverted | None:
+        """Return what came since this was asked last; None where something went, too."""
+        more, self._more = self._more, {}
+        return None if more is None else _frozen(more)
 
     @property
     def diverted(self) -> Diverted:
         """All of it."""
-        return Diverted(**{name: frozenset(found) for name, found in self._fields.items()})
+        return _frozen(self._fields)
+
+
+def _frozen(fields: dict[str, set[Any]]) -> Diverted:
+    return Diverted(**{name: frozenset(found) for name, found in fields.items()})

@@ -42,7 +42,7 @@ from lvsd.engine.messages import (
     Ways,
 )
 from lvsd.engine.questions import Questions
-from lvsd.engine.settling import settling
+from lvsd.engine.settling import settle_few, settling
 from lvsd.engine.slices import Slices
 from lvsd.engine.state import State
 from lvsd.engine.traffic import Traffic
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator
 
     from lvsd.core.apply import Steps
+    from lvsd.core.commands import Changes
     from lvsd.core.succession import SchedulerFactory
     from lvsd.core.values import Way
     from lvsd.errors import WireError
@@ -255,10 +256,20 @@ class Work:
         if self._refused == part.number:
             self._refused = None
         elif self._steps is not None:
-            yield from self._steps.finishing(time.monotonic())
+            changes = yield from self._steps.finishing(time.monotonic())
             self._finished.append(self._steps)
             self._steps, self._latest = None, part.number
             self._wire.send(Applied(part.number))
+            yield from self._follow_at_once(changes)
+
+    def _follow_at_once(self, changes: Changes) -> Iterator[None]:
+        """Do what follows from a few changes at once, unless all has to be looked at for that."""
+        is_apart = self.is_started and not (self._is_changed or self._settling.busy)
+        if is_apart and settle_few(
+            self._balancer, self._ways, self._diversions, self._latest, changes
+        ):
+            yield from self._finished.pop().dismantling()
+        else:
             self._resettle()
 
     def _resettle(self) -> None:
@@ -365,18 +376,7 @@ class Work:
             self._looking.soon()
 
     def _look_around(self) -> Iterator[None]:
-        """Log what schedulers raised while they were told of something, and what is amiss."""
-        for service in tuple(self._balancer.services):
-            if service.fault is not None:
-                self._complaints.of_packets(service.fault)
-                service.fault = None
-            yield
-        found = []
-        for each in obstacles.of_services(self._balancer, self._traffic.frames.problems()):
-            if each is not None:
-                found.append(each)
-            yield
-        self._complaints.obstacles(found)
+        return obstacles.looking(self._balancer, self._traffic.frames.problems, self._complaints)
 
     # --- the end --------------------------------------------------------------------------------
 

@@ -151,11 +151,11 @@ class Settled(NamedTuple):
     """All that follows from changes is worked out, and what is to be diverted is told.
 
     That holds for the lists of commands up to ``number``. ``left`` are the packed addresses of real
-    servers that were removed and have connections.
+    servers that were removed and have connections; None: nobody has looked.
     """
 
     number: int
-    left: frozenset[bytes] = frozenset()
+    left: frozenset[bytes] | None = None
 
 
 class Question(NamedTuple):

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final
 from lvsd.packet.address import endpoint, text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from lvsd.core.balancer import Balancer
     from lvsd.core.service import RealServer
-    from lvsd.running.complaints import Obstacle
+    from lvsd.running.complaints import Complaints, Obstacle
 
 UNANSWERED: Final = 3
 """Repeated SYNs, with no client answered in between, from which on a server is called silent."""
@@ -20,6 +20,26 @@ NAMED: Final = 5
 """Servers that are told of one by one; of more there is one line with the first of them."""
 
 _SILENT: Final = "clients repeat their SYNs: a real server seems not to answer them"
+
+
+def looking(
+    balancer: Balancer, problems: Callable[[], Mapping[bytes, str]], complaints: Complaints
+) -> Iterator[None]:
+    """Log, step by step, what schedulers raised while they were told of something, and obstacles.
+
+    ``problems`` tells why a real server of direct routing cannot be reached, by its address.
+    """
+    for service in tuple(balancer.services):
+        if service.fault is not None:
+            complaints.of_packets(service.fault)
+            service.fault = None
+        yield
+    found = []
+    for each in of_services(balancer, problems()):
+        if each is not None:
+            found.append(each)
+        yield
+    complaints.obstacles(found)
 
 
 def of_services(balancer: Balancer, unreachable: Mapping[bytes, str]) -> Iterator[Obstacle | None]:

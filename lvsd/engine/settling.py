@@ -6,16 +6,24 @@ services and servers come and go.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from forwarders import Tun
+from lvsd.core.commands import ServerChange, ServiceChange
+from lvsd.io.diverting import Elements
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping
+    from collections.abc import Generator, Iterable, Iterator, Mapping
 
     from lvsd.core.balancer import Balancer
+    from lvsd.core.commands import Change, Changes
     from lvsd.core.service import RealServer
     from lvsd.core.values import Way
+    from lvsd.engine.diversions import Diversions
+
+
+FEW: Final = 20
+"""Changes that are followed up in one go, in some 0.2 ms."""
 
 
 def settling(
@@ -41,6 +49,60 @@ def settling(
     if is_changed:
         yield from balancer.strays.learning()
     return is_changed
+
+
+def settle_few(
+    balancer: Balancer,
+    ways: Mapping[bytes, Way],
+    diversions: Diversions,
+    number: int,
+    changes: Changes,
+) -> bool:
+    """Do what follows from a few changes in one go, without looking at anything else.
+
+    ``number`` is that of their list. Return whether that was all; else everything has to be looked
+    at, as where something went that others may still need.
+    """
+    if len(changes.all) > FEW:
+        return False
+    found = _settle_new(balancer, ways, changes.all)
+    return found is not None and diversions.tell_also(number, found)
+
+
+def _settle_new(
+    balancer: Balancer, ways: Mapping[bytes, Way], changes: Iterable[Change]
+) -> Elements | None:
+    """Return what has to be diverted for services and servers that came; None if others changed."""
+    found = Elements()
+    for change in changes:
+        if not (isinstance(change, ServiceChange | ServerChange) and change.is_of_the_network):
+            continue
+        if change.before is not None or not balancer.services.has(change.service):
+            return None
+        service = balancer.services.get(change.service)
+        if isinstance(change, ServiceChange):
+            if service.removed:
+                return None
+            found.take_service(service)
+        elif not service.has(change.address, change.port):
+            return None
+        else:
+            server = service.find(change.address, change.port)
+            if server.paths:
+                return None
+            _take_new(balancer, ways, server)
+            found.take_server(server, server.effective_forwarder)
+    return found
+
+
+def _take_new(balancer: Balancer, ways: Mapping[bytes, Way], server: RealServer) -> None:
+    way = ways.get(server.address)
+    if way is not None and way != server.way:
+        server.set_way(way)
+    forwarder = server.config.forwarder
+    if isinstance(forwarder, Tun) and forwarder.port:
+        balancer.network.tunnel_ports |= {forwarder.port}
+    balancer.strays.learn_also(server)
 
 
 def _servers(balancer: Balancer) -> Iterator[RealServer]:

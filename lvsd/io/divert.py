@@ -28,7 +28,8 @@ from lvsd.io.nf_tables import OWNED, Table, expression
 from lvsd.io.ruleset import DRAFT, QUEUE_CHAIN, REASSEMBLY, SET_TYPES, TABLE, Diverted, draft, keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from collections.abc import Set as AbstractSet
 
     from lvsd.io.netlink import Message
 
@@ -68,8 +69,8 @@ class Divert:
         self._compiled: dict[str, Table] = {}
         """The tables without elements, once `prepare` has made room for them."""
         self._wanted: dict[str, Table] = {}
-        self._diverted = Diverted()
-        self._keys: dict[str, frozenset[bytes]] = {}
+        self._keys: dict[str, set[bytes]] = {}
+        """The elements of the sets; each table that is up has the same sets in it."""
 
     @property
     def is_owned(self) -> bool:
@@ -117,7 +118,7 @@ class Divert:
         A guard that an lvsd before left goes in the same moment.
         """
         self.prepare()
-        self._diverted, self._keys = diverted, keys(diverted)
+        self._keys = keys(diverted)
         try:
             self._put_up(self._compiled, instead_of=(GUARD, HOLD))
         except BaseException:
@@ -133,15 +134,38 @@ class Divert:
         if self._link is None:
             self.up(diverted)
             return
-        if diverted == self._diverted:
-            return
-        before, self._diverted, self._keys = self._keys, diverted, keys(diverted)
-        messages = [
-            each for table in self._wanted for each in nf_tables.changed(table, before, self._keys)
-        ]
+        before, self._keys = self._keys, keys(diverted)
         try:
-            if messages:
-                nf_tables.transact(self._link, messages)
+            self._change(before, self._keys)
+        except BaseException:
+            self._keys = before  # it is to be tried again
+            raise
+
+    def add(self, more: Diverted) -> None:
+        """Divert other things besides: it costs what there is of them, not of all."""
+        new = {name: found - self._keys.get(name, set()) for name, found in keys(more).items()}
+        for name, found in new.items():
+            self._keys.setdefault(name, set()).update(found)
+        try:
+            self._change({}, new)
+        except BaseException:
+            for name, found in new.items():
+                self._keys[name] -= found
+            raise
+
+    def _change(
+        self, before: Mapping[str, AbstractSet[bytes]], after: Mapping[str, AbstractSet[bytes]]
+    ) -> None:
+        """Turn elements that were there into others, in all tables; `_keys` has all by now."""
+        if self._link is None:
+            raise RuntimeError("up() comes first")
+        messages = [
+            each for table in self._wanted for each in nf_tables.changed(table, before, after)
+        ]
+        if not messages:
+            return
+        try:
+            nf_tables.transact(self._link, messages)
         except OSError:
             self._put_up(self._wanted)
         else:
@@ -283,7 +307,7 @@ def _queueing(expression: bytes) -> Message:
     return nf_tables.new_rule(DRAFT, QUEUE_CHAIN, nf_tables.rule(expression))
 
 
-def _constant(table: Table) -> dict[str, frozenset[bytes]]:
+def _constant(table: Table) -> dict[str, AbstractSet[bytes]]:
     """Return the sets of a table that no change of what is diverted changes."""
     return {name: found for name, found in table.elements.items() if name not in SET_TYPES}
 

@@ -12,9 +12,9 @@ from lvsd.packet.view import TCP, UDP
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
-    from lvsd.core.service import Service
+    from forwarders.base import Forwarder
+    from lvsd.core.service import RealServer, Service
     from lvsd.core.service_table import ServiceTable
-    from lvsd.io.ruleset import Endpoint
 
 
 def diverted(services: ServiceTable) -> Diverted:
@@ -28,64 +28,66 @@ def diverted(services: ServiceTable) -> Diverted:
         try:
             next(steps)
         except StopIteration as end:
-            found: Diverted = end.value
-            return found
+            found: Elements = end.value
+            return Diverted(**{name: frozenset(each) for name, each in found.sets.items()})
 
 
-def diverting(services: ServiceTable) -> Generator[None, None, Diverted]:
+def diverting(services: ServiceTable) -> Generator[None, None, Elements]:
     """Find out the same step by step; return it at the end."""
-    endpoints: set[Endpoint] = set()
-    marks: set[int] = set()
-    replies: dict[str, set[Endpoint]] = {"nat": set(), "own": set(), "fullnat": set()}
-    local_addresses: set[bytes] = set()
-    tunnel_ends: set[bytes] = set()
-    ipsec: set[bytes] = set()
-    ipsec_servers: set[bytes] = set()
-    vips: set[bytes] = set()
-    addresses: set[bytes] = set()
+    found = Elements()
     for service in _services(services):
         yield
-        key = service.key
-        if key.fwmark:
-            marks.add(key.fwmark)
-        else:
-            vips.add(key.vip)
-            endpoints.add((key.vip, key.protocol, key.vport))
-            if is_ftp(service):
-                endpoints.add((key.vip, TCP, 0))
-        local_addresses.update(service.config.local.addresses)
-        if _with_ipsec(service):
-            ipsec.add(key.vip)
+        found.take_service(service)
     for server, forwarder in with_forwarders(services):
         yield
-        addresses.add(server.address)
-        way = server.way
+        found.take_server(server, forwarder)
+    yield
+    return found
+
+
+class Elements:
+    """What has to be diverted for the services and real servers that were taken in so far."""
+
+    def __init__(self) -> None:
+        self._sets: dict[str, set[Any]] = {field: set() for field in Diverted.__slots__}
+        self.vips: set[bytes] = set()
+        self.addresses: set[bytes] = set()
+        """Real servers', packed."""
+
+    def take_service(self, service: Service) -> None:
+        """Take in what a service is reached by."""
+        key, sets = service.key, self._sets
+        if key.fwmark:
+            sets["marks"].add(key.fwmark)
+        else:
+            self.vips.add(key.vip)
+            sets["endpoints"].add((key.vip, key.protocol, key.vport))
+            if is_ftp(service):
+                sets["endpoints"].add((key.vip, TCP, 0))
+        sets["local_addresses"].update(service.config.local.addresses)
+        if _with_ipsec(service):
+            sets["ipsec"].add(key.vip)
+
+    def take_server(self, server: RealServer, forwarder: Forwarder) -> None:
+        """Take in what comes back from a real server that packets go to by a forwarder."""
+        self.addresses.add(server.address)
+        way, sets = server.way, self._sets
         if forwarder.bypasses:
             if forwarder.needs_source and way.source is not None:
-                tunnel_ends.add(way.source)
-            continue
-        kind = "fullnat" if forwarder.per_connection else "own" if way.is_local else "nat"
-        replies[kind] |= set(reply_endpoints(server))
-        if _with_ipsec(server.service) and kind == "nat":
-            ipsec_servers.add(server.address)
-    yield
-    sets: dict[str, set[Any]] = {
-        "endpoints": endpoints,
-        "marks": marks,
-        "servers": replies["nat"],
-        "own_servers": replies["own"],
-        "fullnat_servers": replies["fullnat"],
-        "local_addresses": local_addresses,
-        "tunnel_ends": tunnel_ends,
-        "ipsec": ipsec,
-        "ipsec_servers": ipsec_servers,
-        "not_forwarded": vips - addresses,
-    }
-    found: dict[str, frozenset[Any]] = {}
-    for name, elements in sets.items():
-        yield
-        found[name] = frozenset(elements)
-    return Diverted(**found)
+                sets["tunnel_ends"].add(way.source)
+            return
+        if forwarder.per_connection:
+            kind = "fullnat_servers"
+        else:
+            kind = "own_servers" if way.is_local else "servers"
+        sets[kind] |= set(reply_endpoints(server))
+        if _with_ipsec(server.service) and kind == "servers":
+            sets["ipsec_servers"].add(server.address)
+
+    @property
+    def sets(self) -> dict[str, set[Any]]:
+        """It by the fields of `Diverted`."""
+        return self._sets | {"not_forwarded": self.vips - self.addresses}
 
 
 def _services(services: ServiceTable) -> Iterable[Service]:

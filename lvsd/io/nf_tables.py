@@ -29,6 +29,7 @@ from lvsd.io.netlink import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from lvsd.io.netlink import Link
 
@@ -82,7 +83,7 @@ class Table:
     """Chain -> attributes of each rule. Chains without rules are not there."""
     sets: Mapping[str, bytes] = field(default_factory=dict)
     """Name -> attributes."""
-    elements: Mapping[str, frozenset[bytes]] = field(default_factory=dict)
+    elements: Mapping[str, AbstractSet[bytes]] = field(default_factory=dict)
     """Set -> keys, as the kernel compares them. Empty sets are not there."""
 
 
@@ -221,7 +222,7 @@ def removed(name: str, of: str, keys: Iterable[bytes]) -> Iterator[Message]:
 
 
 def changed(
-    name: str, old: Mapping[str, frozenset[bytes]], new: Mapping[str, frozenset[bytes]]
+    name: str, old: Mapping[str, AbstractSet[bytes]], new: Mapping[str, AbstractSet[bytes]]
 ) -> Iterator[Message]:
     """Yield the messages that turn a table's sets from ``old`` into ``new``; none if they agree."""
     for each in sorted(old.keys() | new.keys()):

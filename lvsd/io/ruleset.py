@@ -274,7 +274,7 @@ def _rules(matches: tuple[str, ...], statement: str) -> list[str]:
     return [f"{match} {statement}" for match in matches]
 
 
-def keys(diverted: Diverted) -> dict[str, frozenset[bytes]]:
+def keys(diverted: Diverted) -> dict[str, set[bytes]]:
     """Return the elements of the sets as the kernel has them; empty sets are not there.
 
     An element is its fields one after the other, each padded to four bytes where there are
@@ -314,7 +314,7 @@ def keys(diverted: Diverted) -> dict[str, frozenset[bytes]]:
             found[f"errors{version}"].update(encoded)
         if version in with_servers:
             found[f"forwarded_errors{version}"].update(encoded)
-    return {name: frozenset(each) for name, each in found.items() if each}
+    return {name: each for name, each in found.items() if each}
 
 
 def _ipsec(addresses: Iterable[bytes]) -> frozenset[Endpoint]:

@@ -39,7 +39,7 @@ from lvsd.engine.messages import (
     portions,
 )
 from lvsd.errors import ControlError, PluginError
-from lvsd.supervisor.engines import Engines
+from lvsd.supervisor.engines import Engines, silent_s
 from lvsd.supervisor.host import NOTHING, difference
 
 if TYPE_CHECKING:
@@ -55,12 +55,6 @@ if TYPE_CHECKING:
     from lvsd.supervisor.engines import Engine
     from lvsd.supervisor.forker import Forker
     from lvsd.supervisor.host import Host
-
-SILENT_S: Final = 10.0
-"""An engine that says nothing for so long, not even a beat, is killed."""
-
-SHARE: Final = 0.6
-"""Of the time of systemd's watchdog, where that is less: a new engine gives beats in the rest."""
 
 LOOK_S: Final = 1.0
 """How often to look for that while a start waits for an engine."""
@@ -79,8 +73,8 @@ class Owner(Protocol):
     def begin(self) -> Begin:
         """Return what an engine is to begin with."""
 
-    def divert(self, wanted: Diverted) -> None:
-        """Take in what has to be diverted, when it is known and when it changes."""
+    def divert(self, more: Diverted | None) -> None:
+        """Divert this as well; None: all of `Conversation.diverted`, as something went, too."""
 
     def left(self, addresses: frozenset[bytes]) -> None:
         """Take note of the removed real servers, packed addresses, that still have connections."""
@@ -126,6 +120,11 @@ class Conversation:
         self._is_to_start = self._is_ready = False
         self.connections = 0
         """How many there were when the engine last said so."""
+
+    @property
+    def diverted(self) -> Diverted:
+        """All that has to be diverted, as far as the engine has told."""
+        return self._gathered.diverted
 
     @property
     def replaced(self) -> int:
@@ -298,9 +297,10 @@ class Conversation:
             case Emptied():
                 self._owner.emptied(message)
 
-    def _settled(self, number: int, left: frozenset[bytes]) -> None:
-        self._owner.divert(self._gathered.diverted)
-        self._owner.left(left)
+    def _settled(self, number: int, left: frozenset[bytes] | None) -> None:
+        self._owner.divert(self._gathered.news())
+        if left is not None:
+            self._owner.left(left)
         for each, settled in self._settling.items():
             if each <= number:
                 _done(settled)
@@ -377,11 +377,6 @@ class Conversation:
             del self._questions[number]
             if not is_over:
                 self._engines.send(Enough(number))
-
-
-def silent_s(watchdog_s: float | None) -> float:
-    """Return how long an engine may be silent, in seconds, so that systemd sees another in time."""
-    return min(SILENT_S, SHARE * (watchdog_s or SILENT_S / SHARE))
 
 
 def _done(what: asyncio.Future[None]) -> None:

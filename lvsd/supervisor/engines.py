@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     from lvsd.errors import WireError
     from lvsd.supervisor.forker import Forker
 
+SILENT_S: Final = 10.0
+"""An engine that says nothing for so long, not even a beat, is killed."""
+
+SHARE: Final = 0.6
+"""Of the time of systemd's watchdog, where that is less: a new engine gives beats in the rest."""
+
 DEATHS: Final = 5
 """So many engines in a row may end, each before the last one's `DEATHS_S` are over."""
 
@@ -262,3 +268,8 @@ def _said(status: int | None) -> str:
         return f"by {signal.Signals(-status).name}"
     except ValueError:
         return f"by signal {-status}"
+
+
+def silent_s(watchdog_s: float | None) -> float:
+    """Return how long an engine may be silent, in seconds, so that systemd sees another in time."""
+    return min(SILENT_S, SHARE * (watchdog_s or SILENT_S / SHARE))

@@ -30,7 +30,6 @@ from lvsd.io.announcer import Announcer
 from lvsd.io.divert import Divert
 from lvsd.io.journal import journal_path
 from lvsd.io.nft import KilledError
-from lvsd.io.ruleset import Diverted
 from lvsd.io.ruleset_watch import RulesetWatch
 from lvsd.net.watch import Watch
 from lvsd.packet.address import endpoint
@@ -41,6 +40,7 @@ from lvsd.signals import StoppedError
 from lvsd.supervisor import obstacles, one_thread, orphans, own_ports, reload
 from lvsd.supervisor.conversation import Conversation
 from lvsd.supervisor.desk import Desk, methods
+from lvsd.supervisor.diverting import Diverting
 from lvsd.supervisor.door import Door
 from lvsd.supervisor.neighbours import Neighbours
 from lvsd.supervisor.pause import Pause
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from lvsd.core.commands import Change, Command
     from lvsd.core.drains import Emptied
     from lvsd.core.sequence_numbers import Origin
+    from lvsd.io.ruleset import Diverted
     from lvsd.running.complaints import Obstacle
     from lvsd.signals import StopRequest
     from lvsd.supervisor.forker import Forker
@@ -94,8 +95,6 @@ class Supervisor:
         self._make_origin = make_origin
         self._began = time.monotonic()
         self._own_ports = own_ports.OwnPorts()
-        self._is_diverting = False
-        self._diverted = Diverted()
         self._manager = notify.Notifier()
         self._watchdog_s = notify.watchdog_s()
         self._complaints = Complaints(time.monotonic)
@@ -117,7 +116,7 @@ class Supervisor:
         desk = Desk(self._engine.ask, methods(self.door) | reload.methods(self._reloads, self.door))
         for_all = config.daemon.control_readers == "all"
         self._control = ControlServer(desk.ask, config.daemon.control, for_all=for_all)
-        self._diverting = Job("cannot keep packets diverted", self._redivert)
+        self._diverting = Diverting(self._divert, self._ruleset, lambda: self._engine.diverted)
         self._learning = Errand(self._reach.learn, self._complaints, COMPLAINT, rests=True)
         self._addressing = Errand(self._readdress, self._complaints, ASTRAY, rests=True)
         self._relearning = Job(COMPLAINT, lambda _: self._learning.soon(), LEARN_PERIOD_S)
@@ -206,8 +205,7 @@ class Supervisor:
         then("stop diverting packets", self._stop_diverting)
         await to_thread(self._divert.prepare)  # while it works out what follows from all that
         await self._engine.started()
-        self._divert.up(self._diverted)
-        self._is_diverting = True
+        self._diverting.up()
         then("stop watching the ruleset", self._ruleset.close)
         self._ruleset.start(loop)
         if not self._divert.is_owned:
@@ -229,7 +227,7 @@ class Supervisor:
         self._addresses.start(changes, time.monotonic(), self._stop.check)
 
     def _stop_diverting(self) -> None:
-        self._is_diverting = False
+        self._diverting.end()
         self._pause.stop_diverting()
 
     def _finish(self, changes: machine.Machine) -> None:
@@ -261,11 +259,9 @@ class Supervisor:
             self._pause.state,
         )
 
-    def divert(self, wanted: Diverted) -> None:
-        """Divert what has to be by now; what the kernel refuses is tried again every second."""
-        self._diverted = wanted
-        if self._is_diverting:
-            self._jobs.attempt(self._diverting)
+    def divert(self, more: Diverted | None) -> None:
+        """Divert this as well; None: something has to be diverted no longer."""
+        self._diverting.follow(more, self._jobs)
 
     def ask(self, addresses: Iterable[bytes]) -> None:
         """Look for neighbours, packed addresses, or make sure that they are where they were."""
@@ -333,17 +329,12 @@ class Supervisor:
     async def _readdress(self) -> None:
         await to_thread(self._addresses.look, time.monotonic())
 
-    def _redivert(self, _now: float) -> None:
-        """Divert what has to be by now, and see that the tables stand. Raise KernelError."""
-        self._divert.update(self._diverted)
-        self._ruleset.check()
-
     # --- what has its time ----------------------------------------------------------------------
 
     def _all_jobs(self) -> Iterator[Job]:
         """Yield what is done once a second or less often, the most important first."""
         yield Job("cannot see whether the engine lives", self._engine.look)
-        yield self._diverting
+        yield self._diverting.job
         yield Job(ASTRAY, lambda _: self._addressing.soon())
         yield Job("cannot announce the virtual addresses", self._announcer.tick)
         look = "cannot look for obstacles"

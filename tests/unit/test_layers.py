@@ -55,7 +55,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "lvsd.config": ("forwarders", "lvsd.packet.address", "schedulers", *OF_ALL),
     "lvsd.net": ("lvsd.packet.address", *OF_ALL),
-    "lvsd.io": ("lvsd.core", "lvsd.net", "lvsd.packet", *OF_ALL),
+    "lvsd.io": ("forwarders.base", "lvsd.core", "lvsd.net", "lvsd.packet", *OF_ALL),
     "lvsd.control": (
         "forwarders",
         "lvsd.core",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import socket
 import struct
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ import pytest
 
 from lvsd.core.verdict import Hook
 from lvsd.errors import KernelError
+from lvsd.io import nf_tables
 from lvsd.io.divert import Divert, Diverted
 from lvsd.packet.address import pack
 from tests.netns.io.hosts import (
@@ -288,6 +291,44 @@ def test_update_changes_nothing_but_the_elements_of_sets(row: Row, divert: Diver
     after = {str(entry) for entry in ruleset()}
     assert {entry[:30] for entry in before ^ after} == {"{'set': {'family': 'inet', 'na"}
     assert len(after - before) == len(divert.names)
+
+
+FIRST, SECOND = (endpoints((SERVER4, UDP, each), (SERVER6, TCP, each)) for each in (53, 80))
+
+
+def test_what_is_added_is_what_an_update_to_all_of_it_makes(row: Row, divert: Divert) -> None:
+    del row
+    both_marked = Diverted(endpoints=FIRST | SECOND, marks=frozenset({7}))
+    divert.up(both_marked)
+    whole = comparable(ruleset())
+    divert.update(Diverted(endpoints=FIRST))
+    divert.add(Diverted(endpoints=FIRST | SECOND))
+    divert.add(Diverted(marks=frozenset({7})))
+    assert comparable(ruleset()) == whole
+    divert.update(Diverted(endpoints=FIRST))
+    divert.update(both_marked)
+    assert comparable(ruleset()) == whole
+
+
+@pytest.mark.parametrize("change", ["update", "add"])
+def test_what_was_refused_is_done_by_the_next_try(
+    row: Row, divert: Divert, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    del row
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    divert.up(Diverted(endpoints=FIRST | SECOND))
+    whole = comparable(ruleset())
+    divert.update(Diverted(endpoints=FIRST))
+    attempt = partial(getattr(divert, change), Diverted(endpoints=FIRST | SECOND))
+    with monkeypatch.context() as patch:
+        patch.setattr(nf_tables, "transact", refuse)
+        with pytest.raises(KernelError):
+            attempt()
+    attempt()
+    assert comparable(ruleset()) == whole
 
 
 def test_update_puts_a_table_up_again_when_somebody_flushed_it(

@@ -146,7 +146,7 @@ def random_rule(rng: random.Random, version: int) -> str:
     if rng.random() < 0.2:
         words.append(rng.choice(["iif lo", "iif eth0", "oif eth1"]))
     if rng.random() < 0.1:
-        words.append(rng.choice(["ipproto udp", "dport 80", "uidrange 0-9"]))
+        words.append(rng.choice(["ipproto 17", "dport 80", "uidrange 0-9"]))
     words.append(f"priority {rng.randrange(1, 40)}")
     last = ["lookup 99", "lookup 100", "lookup main", "lookup main suppress_prefixlength 16"]
     last += ["blackhole", "unreachable", "prohibit", "goto 40"]
@@ -198,7 +198,7 @@ def test_a_host_that_forwards_no_ipv6_may_pass_over_a_gateway(host: Host) -> Non
             "10.5.0.1",
             fib.SEVERAL,
         ),
-        ("rule add ipproto udp lookup 99", "10.5.0.1", fib.OF_PACKET),
+        ("rule add ipproto 17 lookup 99", "10.5.0.1", fib.OF_PACKET),
         ("route add 10.9.7.0/24 via 10.0.0.2", "10.9.7.1", fib.MERGED),
         ("route add default via 10.0.0.2", "224.0.0.5", network.SPECIAL),
         ("route add default via 10.0.0.2", "2001:db8::1", None),

@@ -47,7 +47,7 @@ class Manager:
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command in systemd's machine, whatever its exit status."""
         return subprocess.run(
-            ["nsenter", "--target", str(self._init), "--all", *command],
+            ["nsenter", "--target", str(self._init), "--all", "--root", *command],
             capture_output=True,
             text=True,
             check=False,

@@ -98,6 +98,7 @@ class Owner:
     """An owner that writes down what it is told."""
 
     def __init__(self) -> None:
+        self.talk: Conversation
         self.diverted: list[Diverted] = []
         self.asked: list[bytes] = []
         self.empty: list[Emptied] = []
@@ -109,9 +110,9 @@ class Owner:
         """Begin with a queue that nobody opens."""
         return Begin(0, 4096, Settings(), NEW, (), 0.0, 0.02)
 
-    def divert(self, wanted: Diverted) -> None:
-        """Write it down."""
-        self.diverted.append(wanted)
+    def divert(self, _: Diverted | None) -> None:
+        """Write down all of it."""
+        self.diverted.append(self.talk.diverted)
 
     def left(self, addresses: frozenset[bytes]) -> None:
         """Write it down."""
@@ -168,7 +169,7 @@ def run(
 
     async def around() -> None:
         forker.start(asyncio.get_running_loop())
-        talk = Conversation(forker, owner)
+        talk = owner.talk = Conversation(forker, owner)
         try:
             async with asyncio.timeout(PATIENCE_S):
                 await scenario(talk, owner)
@@ -343,7 +344,7 @@ def test_a_scheduler_that_cannot_be_made_is_the_error_of_the_start() -> None:
 
 
 def test_engines_that_hang_before_they_begin_are_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversation_module, "SILENT_S", 0.5)
+    monkeypatch.setattr(engines_module, "SILENT_S", 0.5)
     monkeypatch.setattr(conversation_module, "LOOK_S", 0.05)
     monkeypatch.setattr(engines_module, "DEATHS", 2)
 

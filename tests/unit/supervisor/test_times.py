@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from lvsd.supervisor.conversation import LOOK_S, SILENT_S, silent_s
-from lvsd.supervisor.engines import FAREWELL_S, KILLED_S
+from lvsd.supervisor.conversation import LOOK_S
+from lvsd.supervisor.engines import FAREWELL_S, KILLED_S, SILENT_S, silent_s
 from lvsd.supervisor.forker import CLOSE_S
 
 UNIT = Path(__file__).parents[3] / "packaging" / "lvsd.service"
