@@ -80,7 +80,8 @@ def test_the_page_installs_upgrades_and_removes_lvsd(bare: Manager) -> None:
     assert bare.run("cat", "/etc/lvsd/lvsd.toml").stdout == mine
     before = bare.shows("lvsd", "MainPID")
     assert "configuration is good" in carry_out(bare, enforce)
-    assert bare.shows("lvsd", "MainPID") not in {before, "0"}
+    assert bare.shows("lvsd", "MainPID") == before != "0"
+    assert bare.shows("lvsd", "StatusText").endswith(": no change")
 
     (remove,) = commands("Removing it")
     assert "nothing was left behind" in carry_out(bare, remove)
