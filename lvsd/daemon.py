@@ -13,10 +13,8 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lvsd.assembly import local_ranges
 from lvsd.config.plugins import make_scheduler
 from lvsd.control.stale import remove_stale
-from lvsd.core.sequence_numbers import NEW
 from lvsd.engine import engine
 from lvsd.errors import KernelError, environment_error
 from lvsd.io import machine, state_file
@@ -71,8 +69,8 @@ def _be_an_engine(end: socket.socket) -> int:
 
 
 def _origin(config: model.Config) -> Origin:
-    """Return where FULLNAT's numbers begin; without FULLNAT no secret is kept for them."""
-    return origin(config.daemon.control.parent) if local_ranges(config) else NEW
+    """Return where FULLNAT's numbers begin, be there FULLNAT now, or only after a change."""
+    return origin(config.daemon.control.parent)
 
 
 def cleanup(control: Path) -> int:

@@ -69,6 +69,13 @@ def configure(level: str, format: str) -> None:  # noqa: A002 - the configuratio
     )
 
 
+def set_level(level: str) -> None:
+    """Log messages of this level and above from now on, in the format as before."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    logging.getLogger().setLevel(number)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(number))
+
+
 def detect(environ: Mapping[str, str] = os.environ) -> str:
     """Return the format that suits stderr: journal, text or json."""
     if is_journal(environ):

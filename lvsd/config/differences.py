@@ -11,13 +11,14 @@ if TYPE_CHECKING:
 
     from lvsd.config.document import Table
 
-FIXED: Final = {
-    "daemon": (
-        *("control", "control_readers", "queue", "queue_length", "on_crash"),
-        *("log_level", "log_format"),
-    )
+LIVE: Final = {
+    "daemon": ("hold_s", "max_connections", "log_level"),
+    "sysctl": (
+        *("expire_nodest_conn", "expire_quiescent_template", "conn_reuse_mode"),
+        *("sloppy_tcp", "sloppy_sctp", "forwarding", "reserve_local_ports"),
+    ),
 }
-"""What stays as it is while lvsd runs, by table."""
+"""What can be changed while lvsd runs, of tables that have other keys, too."""
 
 TAKEN_BACK_AT_THE_END: Final = {"sysctl": ("forwarding", "reserve_local_ports")}
 """Switches of which only switching on does anything while lvsd runs."""
@@ -47,7 +48,7 @@ class Difference(NamedTuple):
     @property
     def needs_restart(self) -> bool:
         """Whether it is so only after lvsd was started anew."""
-        if self.key in FIXED.get(self.table, ()):
+        if self.key not in LIVE.get(self.table, (self.key,)):
             return True
         return self.after is False and self.key in TAKEN_BACK_AT_THE_END.get(self.table, ())
 

@@ -32,6 +32,7 @@ from lvsd.engine.messages import (
     Farewell,
     Here,
     Leads,
+    LogLevel,
     Next,
     Opened,
     Question,
@@ -48,6 +49,7 @@ from lvsd.engine.state import State
 from lvsd.engine.traffic import Traffic
 from lvsd.engine.wire import Wire
 from lvsd.errors import ControlError, KernelError, PluginError, PrivilegeError, environment_error
+from lvsd.log import set_level
 from lvsd.running.complaints import Complaints
 from lvsd.running.jobs import Job, Jobs
 from lvsd.turns import Turns
@@ -120,7 +122,9 @@ class Engine:
             self._end(os.EX_SOFTWARE)
 
     def _take(self, message: object) -> Iterator[None] | None:
-        if isinstance(message, Begin):
+        if isinstance(message, LogLevel):
+            set_level(message.level)
+        elif isinstance(message, Begin):
             self._begin(message)
         elif isinstance(message, Commands) and self._work is not None:
             return self._work.applying(message)
@@ -131,6 +135,8 @@ class Engine:
         return None
 
     def _begin(self, begin: Begin) -> None:
+        if begin.log_level:
+            set_level(begin.log_level)
         work = Work(begin, self._make_scheduler, self._wire, self._complaints, self._end)
         try:
             work.open()

@@ -11,6 +11,7 @@ at work     `Commands`                                  `Applied`
             `Here`, `Ways`: the network changed         `Divert`, `Settled`
             `Leads`                                     `Ask`
             `Question`, `Next` or `Enough`              `Answer`
+            `LogLevel`
                                                         `Beat`, `Emptied`
 end         `Farewell`                                  (its process ends)
 =========== =========================================== ==========================================
@@ -49,7 +50,8 @@ class Begin(NamedTuple):
 
     ``kept_ports`` are local ports that the host itself uses. ``started`` is when the daemon was, on
     the monotonic clock. ``beat_s`` is how often to give a beat, in seconds. ``state`` is the path
-    of the file to go on with, and to keep; empty: none.
+    of the file to go on with, and to keep; empty: none. ``log_level`` is as for `LogLevel`; empty:
+    as the process has it.
     """
 
     queue: int
@@ -60,6 +62,7 @@ class Begin(NamedTuple):
     started: float
     beat_s: float
     state: str = ""
+    log_level: str = ""
 
 
 class Opened(NamedTuple):
@@ -158,6 +161,12 @@ class Settled(NamedTuple):
     left: frozenset[bytes] | None = None
 
 
+class LogLevel(NamedTuple):
+    """Log what is as severe, or more: debug, info, warning or error."""
+
+    level: str
+
+
 class Question(NamedTuple):
     """A line of a client's; ``groups`` are what the supervisor counts."""
 
@@ -203,7 +212,7 @@ class Farewell(NamedTuple):
 
 
 TO_ENGINE: Final = (
-    *(Begin, Commands, Here, Ways, Leads, Start, Ready, Question, Next, Enough, Farewell),
+    *(Begin, Commands, Here, Ways, Leads, Start, Ready, LogLevel, Question, Next, Enough, Farewell),
     *(Settings, Origin, LocalPool, Timing, ServerConfig, ServiceConfig, ServiceKey, Way, Lead),
     *FORWARDERS.values(),
     *(commands.AddService, commands.EditService, commands.RemoveService),

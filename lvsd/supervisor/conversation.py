@@ -26,6 +26,7 @@ from lvsd.engine.messages import (
     Farewell,
     Here,
     Leads,
+    LogLevel,
     Next,
     Opened,
     Question,
@@ -225,6 +226,10 @@ class Conversation:
                 self._leads[address] = lead
         for some in portions(leads.items()):
             self._engines.send(Leads(dict(some)))
+
+    def log_level(self, level: str) -> None:
+        """Have it log from this level on; the next one is told by its `Begin`."""
+        self._engines.send(LogLevel(level))
 
     async def apply(self, wanted: Sequence[Command]) -> None:
         """Have a list of commands done: all of them, or none.

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from asyncio import to_thread
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -22,7 +22,7 @@ import structlog
 
 from lvsd import notify
 from lvsd.assembly import service_config, wanted_of
-from lvsd.config.differences import FIXED, TAKEN_BACK_AT_THE_END, differences
+from lvsd.config.differences import LIVE, TAKEN_BACK_AT_THE_END, differences
 from lvsd.config.doubts import of_file
 from lvsd.config.load import check, located
 from lvsd.core.difference import difference
@@ -128,9 +128,10 @@ def read(file: Path) -> Read:
 def in_force(now: model.Config, then: model.Config) -> model.Config:
     """Return a configuration as far as it can be put in force while another one is."""
     tables = {}
-    for name in ("daemon", "sysctl"):
+    for name, live in LIVE.items():
         before, after = getattr(now, name), getattr(then, name)
-        kept = {word: getattr(before, word) for word in FIXED.get(name, ())}
+        words = [field.name for field in fields(before) if field.name not in live]
+        kept = {word: getattr(before, word) for word in words}
         switches = TAKEN_BACK_AT_THE_END.get(name, ())
         kept |= {word: True for word in switches if getattr(before, word)}
         tables[name] = replace(after, **kept)

@@ -31,6 +31,7 @@ from lvsd.io.divert import Divert
 from lvsd.io.journal import journal_path
 from lvsd.io.nft import KilledError
 from lvsd.io.ruleset_watch import RulesetWatch
+from lvsd.log import set_level
 from lvsd.net.watch import Watch
 from lvsd.packet.address import endpoint
 from lvsd.running.complaints import Complaints
@@ -257,6 +258,7 @@ class Supervisor:
             self._began,
             min(TICK_S, (self._watchdog_s or TICK_S) / 2),
             self._pause.state,
+            daemon.log_level,
         )
 
     def divert(self, more: Diverted | None) -> None:
@@ -311,6 +313,8 @@ class Supervisor:
         """Do what else a configuration says, once it is in force."""
         self.config = config
         self._pause.hold_s = config.daemon.hold_s
+        set_level(config.daemon.log_level)
+        self._engine.log_level(config.daemon.log_level)
         wanted = list(virtual_addresses(config))
         try:
             _say(await to_thread(self._addresses.want, wanted, time.monotonic()), log.info, "done")

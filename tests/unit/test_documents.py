@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from forwarders import Fullnat, Tun
 from lvsd.assembly import wanted_of
 from lvsd.config import model
+from lvsd.config.differences import LIVE, Difference
 from lvsd.config.shape import fields_of
 from lvsd.core.local_pool import LocalPool
 from lvsd.core.settings import Settings
@@ -81,3 +84,21 @@ def test_every_setting_is_a_key_of_the_document() -> None:
     assert found["timeouts"].keys() == fields_of(model.Timeouts).keys()
     words = {each.name for each in fields(Settings)}
     assert words <= found["daemon"].keys() | found["sysctl"].keys()
+
+
+def test_every_setting_of_the_core_can_be_changed_while_lvsd_runs() -> None:
+    live = {word for words in LIVE.values() for word in words}
+    assert {each.name for each in fields(Settings)} <= live
+
+
+def test_the_documentation_names_every_key_that_needs_a_restart() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "changing.md").read_text()
+    rows = page.partition("### What needs a restart")[2].partition("\n### ")[0]
+    keys = "".join(re.findall(r"^\| (`[^|]+) \|", rows, re.MULTILINE))
+    fixed = {
+        key
+        for table, words in (("daemon", model.Daemon), ("sysctl", model.Sysctl))
+        for key in fields_of(words)
+        if Difference(table, "", "", key, True, False).needs_restart
+    }
+    assert set(re.findall(r"`(\w+)`", keys)) == fixed

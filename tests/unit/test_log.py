@@ -35,6 +35,19 @@ except ValueError as error:
 """
 
 
+CHANGED = """
+import logging, sys, structlog
+from lvsd import log
+log.configure("info", "json")
+logger = structlog.get_logger("lvsd")
+for level in ("error", "debug"):
+    log.set_level(level)
+    logger.debug(level)
+    logger.error(level)
+    logging.getLogger("asyncio").warning(level)
+"""
+
+
 def plain() -> dict[str, str]:
     """Return an environment that says nothing of how to log."""
     needed = ("PATH", *AT_LOADING)
@@ -164,3 +177,22 @@ def test_what_would_turn_or_overwrite_a_line_is_escaped(format_: str) -> None:
             "x \x9b\u2066",
         )
     assert "\\u202e" in line
+
+
+def test_another_level_holds_from_the_next_message_on() -> None:
+    done = subprocess.run(
+        [*RUN, CHANGED],
+        cwd=ROOT,
+        env=plain(),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60 * PATIENCE,
+    )
+    told = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [(each["event"], each["level"]) for each in told] == [
+        ("error", "error"),
+        ("debug", "debug"),
+        ("debug", "error"),
+        ("debug", "warning"),
+    ]

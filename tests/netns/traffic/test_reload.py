@@ -196,3 +196,17 @@ def test_forwarding_is_switched_on_when_nat_comes(lab: Lab) -> None:
         for family in FAMILIES:
             assert set(site.visits(family, PORT, 4)) == {"server1", "server2"}
     assert changes(before, state(lab.director)) == {}
+
+
+def test_another_log_level_holds_in_the_daemon_and_in_its_engines(lab: Lab) -> None:
+    text = f'[daemon]\nlog_format = "json"\nlog_level = "error"\n{both(lab, PORT, RPORT)}'
+    site = Site(lab, programs.lvsd(lab.director, text))
+    assert '"event": "ready"' not in site.daemon.log
+    file = site.daemon.config_file
+    file.write_text(file.read_text().replace('"error"', '"debug"'))
+    assert command(site, "reload").returncode == 0
+    assert '"event": "reloaded"' in site.daemon.log
+    os.kill(site.daemon.engine, signal.SIGKILL)
+    assert until(lambda: "another engine is at work" in site.daemon.log)
+    assert site.daemon.stop() == 0
+    assert '"event": "stopped"' in site.daemon.log
