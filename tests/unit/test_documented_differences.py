@@ -16,6 +16,7 @@ from tests.kernel.services import allowed
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PAGE: Final = ROOT / "docs" / "differences.md"
+ASKED_FOR: Final = ROOT / "docs" / "asked-for.md"
 COLUMNS: Final = ["what", "kernel IPVS", "lvsd", "reason", "test"]
 BORDER: Final = re.compile(r"(?<!\\)\|")
 TEST: Final = re.compile(r"`(tests/\S+\.py)::(test_\w+)`")
@@ -45,6 +46,12 @@ def test_a_row_says_what_why_and_where_it_is_shown(row: list[str]) -> None:
     assert all(row)
     assert TEST.sub("", row[-1]).strip(", ") == ""
     tests = TEST.findall(row[-1])
+    assert [test for test in tests if test[1] not in _tests_in(test[0])] == []
+
+
+def test_what_users_ask_for_is_shown_by_tests_that_exist() -> None:
+    tests = TEST.findall(ASKED_FOR.read_text("utf-8"))
+    assert len(tests) > 12
     assert [test for test in tests if test[1] not in _tests_in(test[0])] == []
 
 
