@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lvsd.config.place import place
+from lvsd.config.saving import gathered
 from lvsd.control.client import ControlClient, default_path
 from lvsd.errors import ControlError, LvsdError
 from lvsd.printable import printable
@@ -65,14 +66,7 @@ def talking(control: Path) -> Iterator[ControlClient]:
 def running(control: Path) -> dict[str, Any]:
     """Return a running daemon's state as a document (`lvsd.documents`). Raise DaemonError."""
     with talking(control) as client:
-        found: dict[str, Any] = {}
-        for part in client.items("running"):
-            for name, value in part.items():
-                if name == "service":
-                    found.setdefault(name, []).extend(value)
-                else:
-                    found[name] = value
-        return found
+        return gathered(client.items("running"))
 
 
 def say(*lines: str) -> None:

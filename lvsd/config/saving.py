@@ -14,9 +14,21 @@ from lvsd.config.writing import text
 from lvsd.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _NOWHERE: Final = Path("what runs")
+
+
+def gathered(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the document that a daemon tells in parts."""
+    found: dict[str, Any] = {}
+    for part in parts:
+        for name, value in part.items():
+            if name == "service":
+                found.setdefault(name, []).extend(value)
+            else:
+                found[name] = value
+    return found
 
 
 def checked_text(document: Mapping[str, Any]) -> str:

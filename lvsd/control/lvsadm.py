@@ -32,7 +32,7 @@ INTERRUPTED = 130
 VERSION = f"lvsadm {lvsd.__version__} (prints as ipvsadm v1.31, IPVS v1.2.1)"
 
 
-OWN_COMMANDS: Final = {"drain": "draining", "undrain": "draining"}
+OWN_COMMANDS: Final = {"drain": "draining", "undrain": "draining", "save": "toml_saving"}
 """What ipvsadm has nothing like -> the module whose ``main`` gets the words."""
 
 

@@ -193,7 +193,8 @@ LAZY: dict[str, tuple[str, ...]] = {
         "lvsd.explain",
         "lvsd.lab",
         "lvsd.realserver",
-    )
+    ),
+    "lvsd.control": ("lvsd.config",),
 }
 """What a layer may import inside a function only."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sys
 from contextlib import closing
@@ -164,6 +165,40 @@ def test_what_runs_is_saved_as_a_file_that_loads_to_the_same(site: Site) -> None
     assert command(site, "diff", "-c", str(site.daemon.config_file)).stdout == ""
     assert command(site, "reload").returncode == 0
     assert services(site) == 3
+
+
+SAVES = {"lvsd": ["lvsd", "save"], "lvsadm": ["lvsd.control.lvsadm", "save", "--toml"]}
+
+
+def save(site: Site, program: str, then: str = "") -> subprocess.CompletedProcess[str]:
+    """Have a program save what runs, ``then`` being the rest of a shell's line."""
+    words = [sys.executable, "-m", *SAVES[program], "--control", str(site.daemon.control)]
+    return site.lab.director.run(["sh", "-c", f"{shlex.join(words)} {then}"], check=False)
+
+
+def test_lvsadm_saves_the_same_as_lvsd(site: Site) -> None:
+    saved = [save(site, program) for program in SAVES]
+    assert [each.returncode for each in saved] == [0, 0]
+    assert saved[0].stdout == saved[1].stdout
+    assert "[[service]]" in saved[0].stdout
+
+
+@pytest.mark.parametrize(("program", "status"), [("lvsd", os.EX_CANTCREAT), ("lvsadm", 1)])
+def test_a_full_disk_is_a_line_and_leaves_the_file_as_it_was(
+    site: Site, program: str, status: int
+) -> None:
+    folder = site.lab.director.directory / f"full-{program}"
+    folder.mkdir()
+    file = folder / "lvsd.toml"
+    script = f"mount -t tmpfs -o size=4k tmpfs {folder} && echo before >{file} && "
+    words = [sys.executable, "-m", *SAVES[program], "--control", str(site.daemon.control)]
+    script += f"{shlex.join([*words, '-o', str(file)])}; echo $?; cat {file}; ls -A {folder}"
+    done = site.lab.director.run(["unshare", "--mount", "sh", "-c", script])
+    assert done.stdout.split() == [str(status), "before", "lvsd.toml"]
+    assert done.stderr.rstrip().endswith(f"{file}: cannot be written: No space left on device")
+    lost = save(site, program, ">/dev/full")
+    assert lost.returncode == status
+    assert lost.stderr.rstrip().endswith("the output cannot be written: No space left on device")
 
 
 def test_virtual_addresses_come_and_go_with_their_services(site: Site) -> None:
