@@ -70,17 +70,17 @@ def time_taken(director: Namespace, program: Path, file: Path) -> Taken:
     began = time.perf_counter()
     daemon = start_and_wait(director, argv, "lvsd")
     ready_s = time.perf_counter() - began
-    processor_s = sum(map(_processor_s, _tree(daemon.process.pid)))
+    processor_s = sum(map(_processor_s, tree(daemon.process.pid)))
     daemon.stop()
     return Taken(ready_s, processor_s, _ended_s() - before_s)
 
 
-def _tree(process: int) -> Iterator[int]:
+def tree(process: int) -> Iterator[int]:
     """Yield a process and those that it has started."""
     yield process
     for thread in Path(f"/proc/{process}/task").iterdir():
         for child in (thread / "children").read_text(encoding="utf-8").split():
-            yield from _tree(int(child))
+            yield from tree(int(child))
 
 
 def _processor_s(process: int) -> float:

@@ -82,6 +82,8 @@ class Strays:
         self._outbox = outbox
         self._tally = tally
         self._replying: dict[Endpoint, list[Service]] = {}
+        self._since: dict[RealServer, None] = {}
+        """Servers that were new since a look at all of them began, which may have passed them."""
         self._direct: dict[bytes, None] = {}
         self._tokens = REFUSALS_AT_ONCE
         self._filled = now
@@ -95,14 +97,20 @@ class Strays:
     def learning(self) -> Iterator[None]:
         """Do so step by step; until the last step what was known before is."""
         found: dict[Endpoint, list[Service]] = {}
+        since = self._since = {}
         for server, forwarder in with_forwarders(self._services):
             yield
-            _note(found, server, forwarder)
+            if server not in since:
+                _note(found, server, forwarder)
+        for server in since:
+            if server.available:
+                _note(found, server, server.effective_forwarder)
         self._replying = found
 
     def learn_also(self, server: RealServer) -> None:
         """Look it up for a server that is new."""
         _note(self._replying, server, server.effective_forwarder)
+        self._since[server] = None
 
     # --- from clients -----------------------------------------------------------------------
 

@@ -37,6 +37,10 @@ ENDED_TOGETHER = 64
 TICKED_AT_ONCE = 1000
 """Services whose schedulers one `Upkeep.tick` lets tick, which most do in 0.2 us."""
 
+ROUND_S = 0.5
+"""How long after the schedulers began to tick they may do so again: less than a second, but longer
+than it takes until a call that is made as there was more to do."""
+
 SAMPLED_AT_ONCE = 250
 """Meters that one `Upkeep.tick` samples, for the same reason; a busy one takes 4 us."""
 
@@ -60,6 +64,7 @@ class Upkeep:
         self._next_sample = now + ESTIMATOR_PERIOD_S
         self._unsampled: Iterator[Meter] | None = None
         self._unticked: Iterator[Service] | None = None
+        self._next_round = now
         self._search: Iterator[Connection | Template] | None = None
 
     def tick(self, now: float) -> bool:
@@ -155,8 +160,12 @@ class Upkeep:
 
     def _tick_schedulers(self, now: float) -> None:
         """Let the schedulers do their periodic work, so many of them at a time."""
-        unticked = self._unticked or iter(tuple(self._services))
-        services, self._unticked = _some(unticked, TICKED_AT_ONCE)
+        if self._unticked is None:
+            if now < self._next_round:
+                return
+            self._next_round = now + ROUND_S
+            self._unticked = iter(tuple(self._services))
+        services, self._unticked = _some(self._unticked, TICKED_AT_ONCE)
         for service in services:
             service.tick(now)
 

@@ -28,19 +28,24 @@ class Diversions:
         self._told: dict[str, set[Any]] = {field: set() for field in Diverted.__slots__}
         self._addresses: set[bytes] = set()
         """Real servers' that were there when all was told, packed, and of those told since."""
+        self._addresses_since: set[bytes] = set()
+        self._since: dict[str, set[Any]] = {}
+        """What was told besides since a look at everything began, which may have come too late."""
 
     def telling(self, number: int) -> Iterator[None]:
         """Find out what is to be diverted now, and tell in which it differs from before.
 
         ``number`` is that of the last list of commands that was done when this began.
         """
+        since = self._since = {field: set() for field in self._told}
+        more_addresses = self._addresses_since = set[bytes]()
         found = yield from diverting(self._services)
         yield
         sets = found.sets
         for field, before in self._told.items():
             after = sets[field]
             yield
-            gone = before - after
+            gone = before - after - since[field]
             yield
             new = after - before
             yield
@@ -50,7 +55,9 @@ class Diversions:
             for more in portions(new, TOGETHER):
                 self._tell(Divert(field, frozenset(more), frozenset()))
                 yield
-        self._told, self._addresses = sets, found.addresses
+        for field, came in since.items():
+            sets[field] |= came
+        self._told, self._addresses = sets, found.addresses | more_addresses
         left = frozenset(each.address for each in self._services.removed())
         self._tell(Settled(number, left))
 
@@ -60,11 +67,14 @@ class Diversions:
             return False
         new.addresses |= self._addresses & new.vips
         self._addresses |= new.addresses
+        self._addresses_since |= new.addresses
         for field, elements in new.sets.items():
             told = self._told[field]
             for more in portions(elements - told, TOGETHER):
                 self._tell(Divert(field, frozenset(more), frozenset()))
             told |= elements
+            if field in self._since:
+                self._since[field] |= elements
         self._tell(Settled(number))
         return True
 

@@ -224,9 +224,10 @@ class Work:
                 self._balancer.network.local_addresses = addresses
                 self._traffic.packets.refresh()
                 self._settle_soon()
-            case Ways(ways):
+            case Ways(ways, is_ahead):
                 self._ways.update(ways)
-                self._settle_soon()
+                if not is_ahead:
+                    self._settle_soon()
             case Leads(leads):
                 self._traffic.frames.leads(leads)
             case Start():
@@ -270,8 +271,7 @@ class Work:
 
     def _follow_at_once(self, changes: Changes) -> Iterator[None]:
         """Do what follows from a few changes at once, unless all has to be looked at for that."""
-        is_apart = self.is_started and not (self._is_changed or self._settling.busy)
-        if is_apart and settle_few(
+        if self.is_started and settle_few(
             self._balancer, self._ways, self._diversions, self._latest, changes
         ):
             yield from self._finished.pop().dismantling()

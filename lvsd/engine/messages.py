@@ -113,9 +113,10 @@ class Here(NamedTuple):
 
 
 class Ways(NamedTuple):
-    """Real server's address, packed -> the way there."""
+    """Real server's address, packed -> the way there; ``is_ahead``: of servers that will come."""
 
     ways: Mapping[bytes, Way]
+    is_ahead: bool = False
 
 
 class Leads(NamedTuple):

@@ -88,21 +88,15 @@ def _settle_new(
             return None
         else:
             server = service.find(change.address, change.port)
-            if server.paths:
+            forwarder = server.config.forwarder
+            if server.paths or (isinstance(forwarder, Tun) and forwarder.port):
                 return None
-            _take_new(balancer, ways, server)
+            way = ways.get(server.address)
+            if way is not None and way != server.way:
+                server.set_way(way)
+            balancer.strays.learn_also(server)
             found.take_server(server, server.effective_forwarder)
     return found
-
-
-def _take_new(balancer: Balancer, ways: Mapping[bytes, Way], server: RealServer) -> None:
-    way = ways.get(server.address)
-    if way is not None and way != server.way:
-        server.set_way(way)
-    forwarder = server.config.forwarder
-    if isinstance(forwarder, Tun) and forwarder.port:
-        balancer.network.tunnel_ports |= {forwarder.port}
-    balancer.strays.learn_also(server)
 
 
 def _servers(balancer: Balancer) -> Iterator[RealServer]:

@@ -211,7 +211,7 @@ class Conversation:
         """Tell of the ways to some real servers, of which nothing was known."""
         self._host = self._host._replace(ways={**self._host.ways, **ways})
         for some in portions(ways.items()):
-            self._engines.send(Ways(dict(some)))
+            self._engines.send(Ways(dict(some), is_ahead=True))
 
     def known(self) -> AbstractSet[bytes]:
         """Return the packed addresses of real servers that the way to was told."""
@@ -231,12 +231,12 @@ class Conversation:
         """Have it log from this level on; the next one is told by its `Begin`."""
         self._engines.send(LogLevel(level))
 
-    async def apply(self, wanted: Sequence[Command]) -> None:
+    async def apply(self, wanted: Sequence[Command], *, until_met: bool = True) -> None:
         """Have a list of commands done: all of them, or none.
 
-        Returns when packets meet all that follows, too. Raise ControlError or PluginError where one
-        cannot be, and ControlError when the engine ends meanwhile: then the next one does not have
-        them.
+        Returns when packets meet all that follows, too, unless not ``until_met``. Raise
+        ControlError or PluginError where one cannot be, and ControlError when the engine ends
+        meanwhile: then the next one does not have them.
         """
         if self._engines.working is None:
             raise ControlError(_GONE)
@@ -250,7 +250,7 @@ class Conversation:
                 self._engines.send(message)
             await done
             async with asyncio.timeout(SETTLES_S):
-                await settled
+                await (settled if until_met else done)
         except TimeoutError:
             log.warning("a change is done, but what follows from it takes long", seconds=SETTLES_S)
         finally:

@@ -11,13 +11,13 @@ import asyncio
 import time
 from collections import deque
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import structlog
 
 from lvsd.control.changes import described, written_change
 from lvsd.control.protocol import LISTENING, LOST, NOTHING
-from lvsd.core.commands import Drain
+from lvsd.core.commands import Drain, ServerChange, ServiceChange
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -40,6 +40,13 @@ log = structlog.get_logger("lvsd")
 Maker: TypeAlias = "Callable[[Wanted], Sequence[Command]]"
 
 
+class Apply(Protocol):
+    """Has an engine do a list of commands."""
+
+    async def __call__(self, wanted: Sequence[Command], /, *, until_met: bool = True) -> None:
+        """Return when it is done; ``until_met``: when packets meet all that follows, too."""
+
+
 class Door:
     """Changes what is ``wanted``.
 
@@ -53,7 +60,7 @@ class Door:
         self,
         wanted: Wanted,
         prepare: Callable[[Sequence[Change]], Awaitable[Sequence[Command]]],
-        apply: Callable[[Sequence[Command]], Awaitable[None]],
+        apply: Apply,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.wanted = wanted
@@ -82,7 +89,7 @@ class Door:
             commands = [_at(each, self._clock()) for each in given]
             changes = self.wanted.would_change(commands)
             first = await self._prepare(changes)
-            await self._apply([*first, *commands])
+            await self._apply([*first, *commands], until_met=_brings(changes))
         self._say(changes, by)
         return changes
 
@@ -156,3 +163,16 @@ class Listener:
             lost, self._lost = self._lost, 0
             return {"change": LOST, "count": lost}
         return self._waiting.popleft()
+
+
+def _brings(changes: Sequence[Change]) -> bool:
+    """Whether packets have to be diverted that were not before.
+
+    What is diverted for nobody any more does no harm: the engine leaves it to the host.
+    """
+    return any(
+        isinstance(each, ServiceChange | ServerChange)
+        and each.after is not None
+        and each.is_of_the_network
+        for each in changes
+    )

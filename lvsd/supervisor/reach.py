@@ -81,13 +81,14 @@ class Reach:
         """Look up for the engine what it has to know before some changes. Raise KernelError."""
         servers = [each for each in changes if isinstance(each, ServerChange)]
         coming = [each.after for each in servers if each.after]
-        new = {each.address for each in coming} - self._engine.known()
-        direct = {each.address for each in coming if each.forwarder.name == Dr.name}
-        direct -= self._neighbours.leads.keys()
+        known, leads = self._engine.known(), self._neighbours.leads
+        new = {each.address for each in coming if each.address not in known}
+        to_dr = {each.address for each in coming if each.forwarder.name == Dr.name}
+        direct = {each for each in to_dr if each not in leads}
         if new or direct:
-            host, leads = await to_thread(look, new | direct, direct)
+            host, found = await to_thread(look, new | direct, direct)
             self._engine.learned_also(host.ways)
-            self._neighbours.keep_also(leads)
+            self._neighbours.keep_also(found)
         for before in (each.before for each in servers if each.before):
             modes = self._gone.get(before.address, frozenset())
             self._gone[before.address] = modes | {before.forwarder.name}

@@ -35,9 +35,10 @@ def run(
     async def prepare(_: Sequence[Change]) -> list[Command]:
         return []
 
-    async def apply(commands: Sequence[Command]) -> None:
-        balancer.apply(commands, balancer.now)
-        wanted.do(commands)
+    async def apply(given: Sequence[Command], *, until_met: bool = True) -> None:
+        del until_met
+        balancer.apply(given, balancer.now)
+        wanted.do(given)
 
     ask = answering(balancer)
 

@@ -52,7 +52,8 @@ class Daemon:
     async def _prepare(self, _: Sequence[Change]) -> Sequence[Command]:
         return ()
 
-    async def _apply(self, commands: Sequence[Command]) -> None:
+    async def _apply(self, commands: Sequence[Command], *, until_met: bool = True) -> None:
+        del until_met
         self.world.apply(*commands)
         self._wanted.do(commands)
 

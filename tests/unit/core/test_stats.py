@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
 from math import floor
@@ -12,6 +13,7 @@ import pytest
 
 from forwarders import Dr, Nat
 from lvsd.core.commands import Zero
+from lvsd.core.service import Service
 from lvsd.core.stats import Estimator, Meter, Rates, Totals
 from lvsd.core.upkeep import SAMPLED_AT_ONCE
 from lvsd.core.values import ServiceKey
@@ -196,6 +198,21 @@ def test_many_meters_are_sampled_in_several_ticks_each_once() -> None:
     assert ticks == 1
     assert {service.meter.rates for service in services} == {Rates(in_bytes=4)}
     assert {service.servers[0].meter.rates for service in services} == {Rates(in_bytes=4)}
+
+
+def test_schedulers_tick_once_however_many_ticks_the_meters_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    for vport in range(1, 2 * SAMPLED_AT_ONCE):
+        world.serve("udp", vport=vport)
+    ticked: Counter[Service] = Counter()
+    monkeypatch.setattr(Service, "tick", lambda service, _: ticked.update([service]))
+    for second in (1, 2, 3, 4):
+        world.now += 1
+        while world.balancer.tick(world.now):
+            pass
+        assert set(ticked.values()) == {second}
 
 
 def test_after_an_idle_hour_there_is_one_sample_not_a_thousand() -> None:
