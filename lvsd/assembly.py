@@ -5,6 +5,7 @@ Part of the composition root: pure, but it knows configuration and core.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from forwarders import Nat
@@ -31,12 +32,21 @@ PROTOCOLS = {"tcp": TCP, "udp": UDP, "sctp": SCTP}
 
 
 def assemble(config: model.Config, now: float, origin: Origin = NEW) -> Balancer:
-    """Return a director that has the configuration's services and settings."""
+    """Return a director that has the configuration's services and settings, for `explain`.
+
+    Nobody comes back to it slowly; so weights are as people have written them.
+    """
     balancer = Balancer(make_scheduler, settings_of(config), now=now, origin=origin)
-    balancer.apply(commands(config), now)
+    balancer.apply(map(_at_once, commands(config)), now)
     for _ in settling(balancer, {}):
         pass
     return balancer
+
+
+def _at_once(command: Command) -> Command:
+    if isinstance(command, AddService):
+        return replace(command, config=replace(command.config, slow_start_s=0))
+    return command
 
 
 def settings_of(config: model.Config) -> Settings:

@@ -104,7 +104,11 @@ class Drains:
             drain.is_empty = False
             if drain.deadline is not None and now >= drain.deadline:
                 drain.is_over = self._is_search_due = True
-        elif not drain.is_empty:
+        self._note_empty(server, drain)
+
+    def _note_empty(self, server: RealServer, drain: Draining) -> None:
+        """Have it told, once, that a server has no connections."""
+        if not (server.total or drain.is_empty):
             drain.is_empty = True
             self._emptied.append(Emptied(server.service.key, *server.config.place, drain.ended))
 
@@ -129,6 +133,9 @@ class Drains:
                 return
         if looked_at < LOOKED_AT_ONCE:
             self._search = None
+            for server, drain in self._draining.items():
+                if drain.is_over:
+                    self._note_empty(server, drain)
 
     def _look_at(self, entry: Connection | Template) -> None:
         """End a connection of a server whose time is over; a template goes with its last one."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lvsd.assembly import assemble, forwarded, local_ranges
+from lvsd.assembly import assemble, commands, forwarded, local_ranges
 from lvsd.config.load import validate
 from lvsd.core.commands import AddService
 from lvsd.core.values import ServiceConfig, ServiceKey, Way
@@ -121,6 +121,14 @@ def test_a_director_knows_the_ports_of_its_tunnels() -> None:
     config = _config("tun", tunnel="gue", tunnel_port=6080)
     assert assemble(config, 0.0).network.tunnel_ports == {6080}
     assert assemble(_config("tun"), 0.0).network.tunnel_ports == frozenset()
+
+
+def test_a_director_on_paper_has_the_weights_that_are_written() -> None:
+    config = _config("nat", slow_start_s=30, scheduler="wlc")
+    (service,) = assemble(config, 0.0).services
+    assert [(each.weight, each.config.weight) for each in service.servers] == [(1, 1)]
+    added = [each for each in commands(config) if isinstance(each, AddService)]
+    assert [each.config.slow_start_s for each in added] == [30]
 
 
 def test_a_service_gets_its_pool_of_local_ports() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from forwarders import Dr, Fullnat, Nat, Tun
+from lvsd.core.commands import Drain, Undrain
 from lvsd.core.local_pool import LocalPool
 from lvsd.core.settings import Settings
 from lvsd.core.values import Way
@@ -61,6 +62,8 @@ class Ways(RuleBasedStateMachine):
         self._own()
         self.services: dict[str, Service] = {}
         self.sent: list[Departure] = []
+        self.drained: dict[RealServer, int] = {}
+        """Those that were drained, with the connections that they had got by then."""
         for name in ("tcp", "udp", "sctp", "persistent", "one packet"):
             self._serve(name)
 
@@ -207,6 +210,21 @@ class Ways(RuleBasedStateMachine):
         if server is not None:
             self._edit_server(server, weight=weight)
 
+    @rule(name=SERVICES, number=SERVERS, deadline_s=st.sampled_from([None, 0, 5, 60]))
+    def a_server_is_drained(self, name: str, number: int, deadline_s: int | None) -> None:
+        """Drain a server, maybe once more, with or without a deadline."""
+        server = self._server(name, number)
+        if server is not None:
+            self.world.apply(Drain(server.service.key, *server.config.place, deadline_s))
+            self.drained[server] = server.meter.stats.connections
+
+    @rule(name=SERVICES, number=SERVERS)
+    def a_drained_server_is_taken_back(self, name: str, number: int) -> None:
+        """Drain a server no longer."""
+        server = self._server(name, number)
+        if server is not None:
+            self.world.apply(Undrain(server.service.key, *server.config.place))
+
     @rule(name=SERVICES)
     def a_service_goes_and_comes_back(self, name: str) -> None:
         """Remove a service, and add it again with the same servers."""
@@ -233,6 +251,12 @@ class Ways(RuleBasedStateMachine):
         self.world.now += seconds
         self.world.tick()
         self.sent = [*self.sent, *self.world.sent()][-8:]
+        for service in self.services.values():
+            for server in service.servers:
+                drain = server.drain
+                if drain and drain.deadline is not None and drain.deadline <= self.world.now:
+                    assert server.total == 0
+                assert drain is None or drain.is_empty == (server.total == 0)
 
     # --- what must hold -----------------------------------------------------------------
 
@@ -246,6 +270,15 @@ class Ways(RuleBasedStateMachine):
         )
         assert set(ends.values()) <= {1}
         assert {split_key(key)[1][1] for key in ends} <= set(PORTS)
+
+    @invariant()
+    def a_drained_server_gets_no_new_connection(self) -> None:
+        """Count what each one got since it is drained."""
+        for service in self.services.values():
+            for server in service.servers:
+                if server.drain is not None:
+                    assert server.weight == 0
+                    assert server.meter.stats.connections == self.drained[server]
 
     @invariant()
     def as_many_ports_are_given_as_connections_have(self) -> None:
