@@ -59,7 +59,7 @@ def check(path: Path) -> tuple[Config | None, list[Problem]]:
 
     Of more than `MAX_LISTED` problems the first are returned, and one that says how many more.
     """
-    with _without_collections():
+    with without_collections():
         try:
             text = _read(path)
             document = _parse(text)
@@ -72,7 +72,7 @@ def check(path: Path) -> tuple[Config | None, list[Problem]]:
 
 
 @contextmanager
-def _without_collections() -> Iterator[None]:
+def without_collections() -> Iterator[None]:
     """Look for no garbage in the block: a document is many objects, and next to none is garbage.
 
     Of 2,000 services that is a quarter of the time.

@@ -37,7 +37,8 @@ QUIET_S: Final = 30.0
 log = structlog.get_logger("lvsd")
 
 
-Maker: TypeAlias = "Callable[[Wanted], Sequence[Command]]"
+Maker: TypeAlias = "Callable[[Wanted], Awaitable[Sequence[Command]]]"
+"""Makes commands of what is wanted, which nobody changes meanwhile."""
 
 
 class Apply(Protocol):
@@ -51,9 +52,9 @@ class Door:
     """Changes what is ``wanted``.
 
     ``prepare`` finds out what the engine needs to know before changes, and has it told; it returns
-    what else is to be done, before the rest. ``apply``
-    has the engine do a list, and folds it into what is wanted. Either may raise ControlError,
-    PluginError or KernelError. ``clock`` is the engine's, in seconds.
+    what else is to be done, before the rest. ``apply`` has the engine do a list, and folds it into
+    what is wanted. Either may raise ControlError, PluginError or KernelError. ``clock`` is the
+    engine's, in seconds.
     """
 
     def __init__(
@@ -74,9 +75,9 @@ class Door:
     async def change(self, commands: Sequence[Command] | Maker, by: str) -> list[Change]:
         """Do a list of commands, all or none, asked for ``by`` somebody; return what changed.
 
-        What makes them of what is wanted is called when it is their turn. It is done to its end
-        even if nobody waits for that any more. Raise ControlError, PluginError or KernelError where
-        it cannot be.
+        What makes them of what is wanted is called when it is their turn, and logs by itself what
+        they change. It is done to its end even if nobody waits for that any more. Raise
+        ControlError, PluginError or KernelError where it cannot be.
         """
         task = asyncio.get_running_loop().create_task(self._change(commands, by))
         self._tasks.add(task)
@@ -85,19 +86,24 @@ class Door:
 
     async def _change(self, given: Sequence[Command] | Maker, by: str) -> list[Change]:
         async with self._lock:
-            given = given(self.wanted) if callable(given) else given
-            commands = [_at(each, self._clock()) for each in given]
+            made = await given(self.wanted) if callable(given) else given
+            commands = [_at(each, self._clock()) for each in made]
             changes = self.wanted.would_change(commands)
             first = await self._prepare(changes)
-            await self._apply([*first, *commands], until_met=_brings(changes))
-        self._say(changes, by)
+            if first or commands:
+                await self._apply([*first, *commands], until_met=_brings(changes))
+        if not callable(given):
+            self._log(changes, by)
+        self._tell_all(changes, by)
         return changes
 
-    def _say(self, changes: Sequence[Change], by: str) -> None:
+    def _log(self, changes: Sequence[Change], by: str) -> None:
         for change in changes[:NAMED]:
             log.info("changed", by=by, **described(change))
         if len(changes) > NAMED:
             log.info("changed", by=by, more=len(changes) - NAMED)
+
+    def _tell_all(self, changes: Sequence[Change], by: str) -> None:
         if self._listeners:
             for change in changes:
                 self.tell(written_change(change) | {"by": by})

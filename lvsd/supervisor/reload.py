@@ -24,7 +24,7 @@ from lvsd import notify
 from lvsd.assembly import service_config, wanted_of
 from lvsd.config.differences import LIVE, TAKEN_BACK_AT_THE_END, differences
 from lvsd.config.doubts import of_file
-from lvsd.config.load import check, located
+from lvsd.config.load import check, located, without_collections
 from lvsd.core.difference import difference
 from lvsd.documents import services, tables
 from lvsd.errors import ControlError, KernelError, PluginError
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from lvsd.core.wanted import Wanted
     from lvsd.notify import Notifier
     from lvsd.supervisor.desk import Params
-    from lvsd.supervisor.door import Door
+    from lvsd.supervisor.door import Door, Maker
 
 SERVICES_TOGETHER: Final = 50
 """Services that are described in one go."""
@@ -119,10 +119,11 @@ class Read(NamedTuple):
 
 def read(file: Path) -> Read:
     """Read and check a file. Blocks."""
-    config, problems = check(file)
-    if config is None:
-        return Read(None, None, problems, [])
-    return Read(config, wanted_of(config), [], located(file, of_file(config)))
+    with without_collections():
+        config, problems = check(file)
+        if config is None:
+            return Read(None, None, problems, [])
+        return Read(config, wanted_of(config), [], located(file, of_file(config)))
 
 
 def in_force(now: model.Config, then: model.Config) -> model.Config:
@@ -151,7 +152,7 @@ class Reloads:
         file: Path,
         config: model.Config,
         manager: Notifier,
-        change: Callable[[Callable[[Wanted], Sequence[Command]], str], Awaitable[object]],
+        change: Callable[[Maker, str], Awaitable[object]],
         prepare: Callable[[model.Config], Awaitable[None]],
         follow: Callable[[model.Config], Awaitable[None]],
         state: Callable[[], str],
@@ -242,10 +243,13 @@ class Reloads:
     async def _put_in_force(self, outcome: Outcome, then: model.Config, wanted: Wanted) -> Outcome:
         changes: list[Difference] = []
 
-        def commands(now: Wanted) -> Sequence[Command]:
+        def compared(now: Wanted) -> Sequence[Command]:
             found = difference(now, wanted)
             changes[:] = told(found, (now, self.config), (wanted, then))
             return found
+
+        async def commands(now: Wanted) -> Sequence[Command]:
+            return await to_thread(compared, now)
 
         try:
             await self._prepare(in_force(self.config, then))

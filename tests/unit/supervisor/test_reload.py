@@ -14,12 +14,11 @@ from lvsd.supervisor.reload import Reloads, in_force, read
 from tests.unit.supervisor.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from lvsd.config import model
-    from lvsd.core.commands import Command
     from lvsd.core.wanted import Wanted
+    from lvsd.supervisor.door import Maker
     from lvsd.supervisor.reload import Outcome
 
 WEB = """
@@ -67,11 +66,11 @@ class World:
         """Stand for the service manager."""
         self.said += messages
 
-    async def change(self, make: Callable[[Wanted], Sequence[Command]], by: str) -> None:
+    async def change(self, make: Maker, by: str) -> None:
         """Stand for the door."""
         if self.hold is not None:
             await self.hold.wait()
-        commands = make(self.wanted)
+        commands = await make(self.wanted)
         if self.refusal is not None:
             raise self.refusal
         self.wanted.do(commands)

@@ -1,0 +1,219 @@
+"""lvsd reload, diff and save: what they ask, what they say, and how they end."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any, Self
+
+import pytest
+
+from lvsd.assembly import wanted_of
+from lvsd.changing import daemon
+from lvsd.cli import main
+from lvsd.config.load import load
+from lvsd.control.client import DEFAULT_PATH
+from lvsd.documents import tables, whole
+from lvsd.errors import ControlError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+WEB = """
+[daemon]
+control = "/run/elsewhere/control.sock"
+[[service]]
+name = "web"
+address = "192.0.2.10:80"
+protocol = "tcp"
+[[service.server]]
+address = "10.0.0.11:8080"
+"""
+GOOD = {
+    "result": "changed",
+    "good": True,
+    "file": "/etc/lvsd/lvsd.toml",
+    "changes": [{"text": "service web: added"}],
+    "more_changes": 7,
+    "problems": [],
+    "refusal": "",
+}
+
+
+class Daemon:
+    """Stands for a daemon that runs with a file, and for the way there."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
+        monkeypatch.setattr(daemon, "ControlClient", self.connect)
+        self.file = file
+        file.write_text(WEB)
+        self.config = load(file)
+        self.answer: dict[str, Any] = dict(GOOD)
+        self.refusal: Exception | None = None
+        self.asked: list[Any] = []
+
+    def connect(self, path: Path, _: float) -> Self:
+        """Stand for a client's connection."""
+        self.asked.append(str(path))
+        if self.refusal is not None:
+            raise self.refusal
+        return self
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def call(self, method: str, **params: object) -> dict[str, Any]:
+        """Answer."""
+        self.asked.append((method, params))
+        return self.answer
+
+    def items(self, method: str) -> Iterator[dict[str, Any]]:
+        """Tell what runs, in parts."""
+        self.asked.append(method)
+        wanted = wanted_of(self.config)
+        yield tables(wanted, self.config)
+        yield {"service": whole(wanted, self.config)["service"]}
+
+
+@pytest.fixture
+def there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Daemon:
+    """Have a daemon."""
+    monkeypatch.delenv("LVSD_CONTROL", raising=False)
+    return Daemon(monkeypatch, tmp_path / "lvsd.toml")
+
+
+def test_a_reload_says_what_changed(there: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reload"]) == os.EX_OK
+    assert there.asked == [str(DEFAULT_PATH), ("reload", {})]
+    assert capsys.readouterr().out.splitlines() == [
+        "service web: added",
+        "and 7 more",
+        "/etc/lvsd/lvsd.toml: changed",
+    ]
+
+
+def test_a_configuration_says_where_the_daemon_listens_be_it_good_or_bad(there: Daemon) -> None:
+    for text in (WEB, WEB.replace("tcp", "tpc")):
+        there.file.write_text(text)
+        assert main(["reload", "-c", str(there.file)]) == os.EX_OK
+    asked = ["/run/elsewhere/control.sock", ("reload", {"file": str(there.file)})]
+    assert there.asked == asked * 2
+    assert main(["reload", "-c", str(there.file), "--control", "/run/x"]) == os.EX_OK
+    assert there.asked[-2] == "/run/x"
+
+
+@pytest.mark.parametrize("option", [[], ["--json"], ["--quiet"]])
+@pytest.mark.parametrize(
+    ("answer", "status", "error"),
+    [
+        ({}, os.EX_OK, ""),
+        ({"problems": ["lvsd.toml:3: a: wrong"]}, os.EX_CONFIG, "lvsd.toml:3: a: wrong\n"),
+        (
+            {"refusal": "the engine ended"},
+            os.EX_UNAVAILABLE,
+            "lvsd: reload refused, nothing changed: the engine ended\n",
+        ),
+    ],
+)
+def test_the_exit_status_says_what_came_of_a_reload(
+    there: Daemon,
+    capsys: pytest.CaptureFixture[str],
+    answer: dict[str, Any],
+    status: int,
+    error: str,
+    option: list[str],
+) -> None:
+    there.answer |= answer
+    assert main(["reload", *option]) == status
+    said = capsys.readouterr()
+    if option == ["--json"]:
+        assert (json.loads(said.out), said.err) == (there.answer, "")
+    elif option == ["--quiet"]:
+        assert (said.out, said.err) == ("", "")
+    else:
+        assert said.err == error
+
+
+@pytest.mark.parametrize("command", [["reload"], ["save"], ["diff", "-c", "FILE"]])
+@pytest.mark.parametrize(
+    ("why", "status"),
+    [
+        ("lvsd is not running: nobody listens on /run/lvsd/control.sock; start it", 69),
+        ("Permission denied (you must be root) to use /run/lvsd/control.sock", 77),
+        ("lvsd: no method 'running'; there are: list, status", 69),
+    ],
+)
+def test_without_a_daemon_or_the_right_to_ask_it_that_is_said(
+    there: Daemon, capsys: pytest.CaptureFixture[str], command: list[str], why: str, status: int
+) -> None:
+    there.refusal = ControlError(why)
+    words = [str(there.file) if word == "FILE" else word for word in command]
+    assert main(words) == status
+    assert capsys.readouterr().err == f"lvsd: {why}\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["diff"],
+        ["reload", "--quite"],
+        ["reload", "--json", "--quiet"],
+        ["reload", "FILE"],
+        ["save", "-o"],
+        ["diff", "-c"],
+        ["-c", "FILE", "reload"],
+    ],
+)
+def test_a_wrong_command_line_is_one_line(
+    there: Daemon, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    assert main(words) == os.EX_USAGE
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert there.asked == []
+
+
+def test_a_diff_says_what_a_reload_would_change(
+    there: Daemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["diff", "-c", str(there.file)]) == os.EX_OK
+    assert capsys.readouterr().out == ""
+    there.file.write_text(WEB.replace("8080", "8081").replace('name = "web"', 'name = "www"'))
+    assert main(["diff", "-c", str(there.file)]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        'service www: name: "web" -> "www"',
+        "service www: server 10.0.0.11:8081: added",
+        "service www: server 10.0.0.11:8080: removed",
+    ]
+    assert main(["diff", "--json", "-c", str(there.file)]) == 1
+    changes = json.loads(capsys.readouterr().out)["changes"]
+    assert [each["what"] for each in changes] == ["changed", "added", "removed"]
+
+
+def test_a_diff_with_a_bad_file_says_every_error(
+    there: Daemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there.file.write_text(WEB.replace("tcp", "tpc").replace(":8080", ""))
+    assert main(["diff", "-c", str(there.file)]) == os.EX_CONFIG
+    assert len(capsys.readouterr().err.splitlines()) == 2
+    assert there.asked == []
+
+
+def test_what_is_saved_is_what_a_diff_finds_nothing_in(
+    there: Daemon, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["save", "-o", str(tmp_path / "saved")]) == os.EX_OK
+    assert main(["save"]) == os.EX_OK
+    assert capsys.readouterr().out == (tmp_path / "saved").read_text()
+    assert there.asked == [str(DEFAULT_PATH), "running"] * 2
+    assert main(["diff", "-c", str(tmp_path / "saved")]) == os.EX_OK
+
+
+def test_a_place_that_cannot_be_written_is_said(
+    there: Daemon, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["save", "-c", str(there.file), "-o", str(tmp_path / "no" / "x")]) == 73
+    assert "cannot be written: No such file or directory" in capsys.readouterr().err
