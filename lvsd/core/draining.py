@@ -21,29 +21,33 @@ from math import ceil
 class Draining:
     """A server that is being drained.
 
-    ``deadline_s`` is how long its connections have, in seconds (None: as long as they like), and
-    ``deadline`` when that is over, on the director's clock, once the list of commands is done.
+    ``deadline_s`` is how long its connections have, in seconds (None: as long as they like), from
+    ``since`` on, which is on the director's clock (None: not before the list of commands is done).
     ``ended`` counts the connections that ended then, ``is_empty`` says that there are none now.
     """
 
-    __slots__ = ("deadline", "deadline_s", "ended", "is_empty", "is_over")
+    __slots__ = ("deadline_s", "ended", "is_empty", "is_over", "since")
 
     def __init__(self, deadline_s: int | None, since: float | None = None) -> None:
         self.deadline_s = deadline_s
-        self.deadline: float | None = None
-        if since is not None:
-            self.begin(since)
+        self.since = since
         self.ended = 0
         self.is_empty = False
         self.is_over = False
 
     def begin(self, now: float) -> None:
-        """Let the time up to the deadline begin, if there is one that has not."""
-        if self.deadline is None and self.deadline_s is not None:
-            self.deadline = now + self.deadline_s
+        """Let its time begin, if it has not."""
+        if self.since is None:
+            self.since = now
+
+    @property
+    def deadline(self) -> float | None:
+        """When its connections end; None: when they like, or the time has not begun."""
+        if self.deadline_s is None or self.since is None:
+            return None
+        return self.since + self.deadline_s
 
     def left_s(self, now: float) -> int | None:
         """Return the whole seconds up to the deadline, rounded up; None if there is none."""
-        if self.deadline is None:
-            return self.deadline_s
-        return max(0, ceil(self.deadline - now))
+        deadline = self.deadline
+        return self.deadline_s if deadline is None else max(0, ceil(deadline - now))

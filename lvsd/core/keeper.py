@@ -13,12 +13,14 @@ from zlib import crc32
 
 from lvsd.core import snapshot
 from lvsd.core.connection import Connection
+from lvsd.core.kept_drains import KeptDrain, write_drain
 from lvsd.core.observers import Observer
 from lvsd.core.snapshot import KeptNumbers, KeptTemplate, Position
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from lvsd.core.draining import Draining
     from lvsd.core.flows import Flows
     from lvsd.core.service import RealServer, Service
     from lvsd.core.service_table import ServiceTable
@@ -47,7 +49,8 @@ class Slots(Protocol):
 class Keeper(Observer):
     """Writes down what `Flows` tells it, into ``slots``.
 
-    ``servers`` and ``services`` say where the records of those are that have one.
+    ``servers`` and ``services`` say where the records of those are that have one, ``drains`` those
+    of drained servers, with what they say.
     """
 
     def __init__(self, flows: Flows, services: ServiceTable, slots: Slots) -> None:
@@ -58,6 +61,7 @@ class Keeper(Observer):
         self.servers: dict[RealServer, int] = {}
         self.services: dict[Service, int] = {}
         self.numbers: dict[bytes, int] = {}
+        self.drains: dict[RealServer, tuple[int, KeptDrain]] = {}
         self._written: dict[int, tuple[Totals, Totals]] = {}
         """Slot -> the counters that are there."""
 
@@ -147,6 +151,8 @@ class Keeper(Observer):
             self._keep_counters(service)
             for server in tuple(service.servers):
                 self._keep_server_counters(server)
+                if server.drain is not None:
+                    self._keep_drain(server, server.drain)
                 looked_at += 1
                 if not looked_at % TOGETHER:
                     yield
@@ -185,6 +191,16 @@ class Keeper(Observer):
         if at:
             self._write_counters(at, meter)
 
+    def _keep_drain(self, server: RealServer, drain: Draining) -> None:
+        number = self.servers.get(server) or self._keep_server(server)
+        if not number or drain.since is None:
+            return
+        kept = KeptDrain(number, drain.deadline_s, drain.since, drain.ended)
+        at, before = self.drains.get(server, (0, None))
+        if kept != before and (at := at or self._slots.take()):
+            write_drain(self._buffer, at, kept)
+            self.drains[server] = at, kept
+
     def _write_counters(self, at: int, meter: Meter) -> bool:
         """Write down the counters of the record there; return False if it has just these."""
         counted, zero = meter.raw, meter.zero_totals
@@ -201,7 +217,12 @@ class Keeper(Observer):
             snapshot.write_numbers(self._buffer, at, KeptNumbers(pair, last))
 
     def _forgetting(self) -> Iterator[None]:
-        """Forget the services and real servers that are over."""
+        """Forget the services, real servers and drains that are over."""
+        for server, (at, _) in tuple(self.drains.items()):
+            if server.drain is None or not server.available:
+                del self.drains[server]
+                self._give_back(at)
+            yield
         for service, at in tuple(self.services.items()):
             if not self._all_services.has(service.key):
                 del self.services[service]

@@ -11,12 +11,14 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from lvsd.core import persistence, snapshot
+from lvsd.core.commands import Drain
 from lvsd.core.connection import Connection
 from lvsd.core.keeper import digest
+from lvsd.core.kept_drains import read_drain
 from lvsd.core.known import Known
 from lvsd.core.snapshot import Kind
 from lvsd.core.template import Template
-from lvsd.errors import ControlError
+from lvsd.errors import ControlError, PluginError
 from lvsd.packet.view import TCP, split_key
 from schedulers.base import Flow
 
@@ -58,6 +60,7 @@ class Resumption:
             (Kind.SERVICE, self._service),
             (Kind.SERVER, self._server),
             (Kind.NUMBERS, self._numbers),
+            (Kind.DRAIN, lambda at: self._drain(at, now)),
         ):
             for at in records.pop(kind, ()):
                 self._unless(at, take(at))
@@ -115,6 +118,24 @@ class Resumption:
         self._servers[at] = server
         if kept.counted is not None:
             server.meter.go_on(kept.counted, kept.zero)
+        return True
+
+    def _drain(self, at: int, now: float) -> bool:
+        """Drain a server as before, unless somebody has wanted that since."""
+        kept = read_drain(self._buffer, at)
+        server = self._servers.get(kept.server) if kept is not None else None
+        if kept is None or server is None or server in self._keeper.drains:
+            return False
+        if server.drain is None:
+            place = server.service.key, *server.config.place
+            try:
+                self._balancer.apply([Drain(*place, kept.deadline_s, kept.since)], now)
+            except (ControlError, PluginError) as error:
+                server.service.fault = error
+                return False
+        if server.drain is not None and server.drain.since == kept.since:
+            server.drain.ended = kept.ended
+        self._keeper.drains[server] = at, kept
         return True
 
     def _numbers(self, at: int) -> bool:

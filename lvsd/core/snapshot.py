@@ -10,6 +10,7 @@ template     its key and which server record it names
 server       which service has it, its place there, what it has counted
 service      its key, what it has counted, where its scheduler's turn stands
 numbers      the last sequence number between a local and a real address (FULLNAT)
+drain        which server record is drained, up to when, how many connections that has cut
 ===========  ====================================================================================
 
 Another record is named by where its slot begins. Counters, and the position of a scheduler, change
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 SLOT: Final = 128
 """The bytes of a slot."""
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Grows with each change of what is written here."""
 
 MOST_POSITIONS: Final = 3
@@ -58,6 +59,7 @@ class Kind(IntEnum):
     SERVER = 3
     SERVICE = 4
     NUMBERS = 5
+    DRAIN = 6
 
 
 class KeptConnection(NamedTuple):
@@ -132,6 +134,7 @@ _POSITION_MARK_AT, _POSITION_AT = 26, 27
 _COUNTED: Final = Struct("<10Q")
 _COUNTED_MARK_AT, _COUNTED_AT = 1, 46
 _NUMBERS: Final = Struct("<BI32s")  # at 1: length, last, both addresses
+
 
 _V6, _TRANSLATED, _HAS_TEMPLATE, _BYPASSES = 1, 2, 4, 8
 _ASSURED: Final = 2

@@ -9,6 +9,8 @@ import pytest
 
 from forwarders import Dr, Fullnat, Nat, Tun
 from lvsd.core import snapshot
+from lvsd.core.commands import Drain, Undrain
+from lvsd.core.keeper import Keeper
 from lvsd.core.local_pool import LocalPool
 from lvsd.core.resuming import GONE, HALF, NO_ROOM, OTHERWISE
 from lvsd.core.snapshot import Kind
@@ -222,6 +224,69 @@ def test_a_template_that_is_over_is_not_there_any_more(version: int) -> None:
     first.wait(130)
     assert first.balancer.flows.table.template_count == 0
     assert resume(second, slots)[0].templates == 0
+
+
+def drained(world: World) -> tuple[int | None, float | None, int, int] | None:
+    """Return the deadline of the newest server, when it began, how many it cut, and the weight."""
+    server = next(iter(world.balancer.services)).servers[0]
+    drain = server.drain
+    if drain is None:
+        return None
+    return drain.deadline_s, drain.since, drain.ended, server.weight
+
+
+@pytest.mark.parametrize("deadline_s", [None, 60])
+def test_a_drained_server_is_drained_on_up_to_the_same_deadline(
+    version: int, deadline_s: int | None
+) -> None:
+    first, second, slots = two_worlds(version, servers=2, persistence_s=300)
+    first.establish()
+    server = next(iter(first.balancer.services)).servers[0]
+    first.apply(Drain(server.service.key, *server.config.place, deadline_s))
+    began = first.now
+    first.establish(cport=40001)
+    first.wait(30)
+    write_the_rest(keeper_of(first))
+    second.now = first.now + 5
+    resume(second, slots)
+    assert drained(second) == (deadline_s, began, 0, 0)
+    assert second.chosen(second.from_client(cport=40002)) == second.rip(1)
+    second.wait(40)
+    assert drained(second) == (deadline_s, began, 0 if deadline_s is None else 1, 0)
+
+
+def test_a_drain_that_was_taken_back_or_is_wanted_otherwise_is_not_kept(version: int) -> None:
+    first, second, slots = two_worlds(version, servers=2)
+    server = next(iter(first.balancer.services)).servers[0]
+    place = server.service.key, *server.config.place
+    first.apply(Drain(*place, 60))
+    write_the_rest(keeper_of(first))
+    second.apply(Drain(*place, 7))
+    resume(second, slots)
+    assert drained(second) == (7, second.now, 0, 0)
+    second.apply(Undrain(*place))
+    write_the_rest(keeper_of(second))
+    assert Kind.DRAIN not in slots.records()
+    third = World(version)
+    serve(third, servers=2)
+    resume(third, slots)
+    assert drained(third) is None
+
+
+def test_connections_that_a_deadline_has_cut_are_counted_on(version: int) -> None:
+    first, second, slots = two_worlds(version)
+    first.establish()
+    server = next(iter(first.balancer.services)).servers[0]
+    first.apply(Drain(server.service.key, *server.config.place, 0))
+    first.wait(1)
+    write_the_rest(keeper_of(first))
+    resume(second, slots)
+    assert drained(second) == (0, 1000.0, 1, 0)
+
+
+def keeper_of(world: World) -> Keeper:
+    """Return who writes a world down."""
+    return next(each for each in world.balancer.flows.observers.present if isinstance(each, Keeper))
 
 
 def test_local_ports_and_numbers_of_fullnat_are_not_given_again(version: int) -> None:
