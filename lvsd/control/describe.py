@@ -6,6 +6,7 @@ from math import ceil
 from socket import AF_INET, AF_INET6, inet_ntop
 from typing import TYPE_CHECKING, Protocol
 
+from forwarders.fullnat import Fullnat
 from forwarders.tun import Tun
 from lvsd.control.protocol import PROTOCOL_NAMES
 
@@ -102,7 +103,13 @@ def service_entry(service: Service, now: float) -> ServiceEntry:
         "prefix": config.prefix,
         "one_packet": config.one_packet,
         "slow_start_s": config.slow_start_s,
+        "mss_clamp": config.mss_clamp,
+        "max_connections": config.max_connections,
         "local_addresses": [address_text(address) for address in config.local.addresses],
+        "local_ports": [config.local.low, config.local.high],
+        "tcp_timeout_s": config.timing.tcp_s,
+        "udp_timeout_s": config.timing.udp_s,
+        "udp_answered_timeout_s": config.timing.udp_answered_s,
         "stats": _counters(service.meter.totals),
         "rates": _counters(service.meter.rates),
         "servers": [_server_entry(server, now) for server in service.servers],
@@ -112,6 +119,7 @@ def service_entry(service: Service, now: float) -> ServiceEntry:
 def _server_entry(server: RealServer, now: float) -> ServerEntry:
     forwarder = server.config.forwarder
     tunnel = forwarder if isinstance(forwarder, Tun) else None
+    fullnat = forwarder if isinstance(forwarder, Fullnat) else None
     return {
         "address": address_text(server.address),
         "port": server.port,
@@ -120,6 +128,8 @@ def _server_entry(server: RealServer, now: float) -> ServerEntry:
         "tunnel": tunnel.kind if tunnel else "",
         "tunnel_port": tunnel.port if tunnel else 0,
         "tunnel_checksum": tunnel.checksum if tunnel else False,
+        "client_address": fullnat.client_address if fullnat else "",
+        "toa_kind": fullnat.toa_kind if fullnat else 0,
         "weight": server.config.weight,
         "effective_weight": server.service.easing.effect(server.weight, server.ramp),
         "drain": _drain(server, now),

@@ -56,7 +56,7 @@ def services(
     for service in entries:
         yield _service_line(service, view, names, exact=exact)
         for server in service["servers"]:
-            endpoint = names.endpoint(server["address"], server["port"], service["protocol"])
+            endpoint = names.cut(server["address"], server["port"], service["protocol"])
             if ":" not in server["address"]:
                 endpoint = endpoint[:SERVER_WIDTH]
             columns = _server_columns(server, view, exact=exact)
@@ -96,7 +96,7 @@ def _service_line(service: ServiceEntry, view: View, names: Names, *, exact: boo
 def _service_name(service: ServiceEntry, names: Names) -> str:
     if service["fwmark"]:
         return f"FWM  {service['fwmark']}" + (" IPv6" if service["family"] == 6 else "")
-    endpoint = names.endpoint(service["address"], service["port"], service["protocol"])
+    endpoint = names.cut(service["address"], service["port"], service["protocol"])
     name = f"{service['protocol'].upper():<4} {endpoint}"
     return name if service["family"] == 6 else name[:SERVICE_WIDTH]
 
@@ -228,7 +228,7 @@ def connections(
     yield "IPVS connection entries"
     title = "pro expire state       source             virtual            destination"
     yield f"{title}        pe name          pe_data" if with_engine else title
-    endpoint = names.endpoint
+    endpoint = names.cut
     for entry in entries:
         protocol = entry["protocol"]
         minutes, seconds = divmod(entry["expires_s"], 60)

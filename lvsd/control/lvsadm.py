@@ -1,6 +1,7 @@
 """lvsadm: ipvsadm's command for lvsd. What it prints is ipvsadm's, to the character.
 
-Exit status: 0; 1 the list cannot be had; 2 the command line is wrong; 255 the daemon refused.
+Exit status, as ipvsadm's: 0; 1 the list cannot be had; 2 the command line means nothing; 255 the
+daemon refused, or an option is unknown.
 """
 
 from __future__ import annotations
@@ -12,24 +13,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import lvsd
-from lvsd.control import listing, options
+from lvsd.control import listing, options, saving
 from lvsd.control.client import ControlClient
-from lvsd.control.names import Names, parse_service
+from lvsd.control.grammar import REFUSED, CommandLineError
+from lvsd.control.names import Names
 from lvsd.control.options import Command, View
-from lvsd.errors import ControlError, UsageError
+from lvsd.control.usage import USAGE
+from lvsd.errors import ControlError
 from lvsd.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
 
-    from lvsd.control.protocol import ServiceEntry, ServiceSelector
+    from lvsd.control.protocol import ServiceEntry
 
 LIST_FAILED = 1
-USAGE = 2
-REFUSED = 255
 INTERRUPTED = 130
 
-VERSION = f"lvsadm {lvsd.__version__} (prints as ipvsadm v1.31, IPVS v1.2.1)"
+VERSION = f"lvsadm {lvsd.__version__} (does as ipvsadm v1.31, IPVS v1.2.1)"
+
+_OF_SERVERS = {Command.ADD_SERVER, Command.EDIT_SERVER, Command.DELETE_SERVER}
+_LISTINGS = {Command.LIST, Command.SAVE, Command.STATUS}
 
 
 OWN_COMMANDS: Final = {"drain": "draining", "undrain": "draining", "save": "toml_saving"}
@@ -46,8 +52,15 @@ class Client(Protocol):
         """Return the items of an answer that is a list."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Carry out a command line, by default the process's own; return the exit status."""
+def main(
+    arguments: Sequence[str] | None = None,
+    *,
+    connect: Callable[[Path], AbstractContextManager[Client]] = ControlClient,
+) -> int:
+    """Carry out a command line, by default the process's own; return the exit status.
+
+    ``connect`` reaches the daemon that listens on a path.
+    """
     words = sys.argv[1:] if arguments is None else arguments
     if words and words[0] in OWN_COMMANDS:
         module = import_module(f"lvsd.control.{OWN_COMMANDS[words[0]]}")
@@ -55,16 +68,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return status
     try:
         request = options.parse(words)
-        for line in _run(request):
+        for line in _run(request, connect):
             sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
-    except UsageError as error:
-        sys.stderr.write(f"{error}\n\n{options.USAGE}")
-        return USAGE
+    except CommandLineError as error:
+        _complain(error)
+        return error.status
     except ControlError as error:
         sys.stdout.flush()
-        sys.stderr.write(f"{printable(str(error))}\n")
-        return REFUSED if request.command is Command.ZERO else LIST_FAILED
+        _complain(error)
+        return LIST_FAILED if request.command in _LISTINGS else REFUSED
     except BrokenPipeError:
         # The reader has seen enough; the interpreter must not flush into the pipe once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -73,15 +86,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _run(request: options.Request) -> Iterator[str]:
+def _complain(error: Exception) -> None:
+    sys.stderr.writelines(f"{printable(line)}\n" for line in str(error).splitlines())
+
+
+def _run(
+    request: options.Request, connect: Callable[[Path], AbstractContextManager[Client]]
+) -> Iterator[str]:
     """Yield the lines to print."""
     if request.command is Command.HELP:
-        yield f"{VERSION}\n{options.USAGE}".rstrip("\n")
+        yield f"{VERSION}\n{USAGE}".rstrip("\n")
         return
     if request.command is Command.VERSION:
         yield VERSION
         return
-    with ControlClient(request.control) as client:
+    if request.command is Command.RESTORE:
+        request = request._replace(changes=saving.read(sys.stdin))
+    with connect(request.control) as client:
         yield from answer(request, client)
 
 
@@ -90,39 +111,65 @@ def answer(request: options.Request, client: Client) -> Iterator[str]:
 
     Raise ControlError with what the daemon refuses.
     """
-    selector = _selector(request)
+    try:
+        yield from _answer(request, client)
+    except (KeyError, TypeError) as error:
+        # An answer that lacks something, or has something else in its place.
+        raise _other_version(f"its answer is not as expected ({error!r})") from error
+
+
+def _answer(request: options.Request, client: Client) -> Iterator[str]:
     match request:
-        case options.Request(command=Command.ZERO):
-            client.call("zero", **selector)
         case options.Request(command=Command.STATUS):
             entry = client.call("status")
             yield from [json.dumps(entry)] if request.json else listing.status(entry)
-        case options.Request(timeout=True):
+        case options.Request(command=Command.SAVE):
+            names = Names(numeric=request.numeric)
+            entries = _listed(request, client)
+            yield from saving.saved(entries, client.call("timeouts"), names, sort=request.sort)
+        case options.Request(command=Command.LIST, timeout=True):
             entry = client.call("timeouts")
             yield json.dumps(entry) if request.json else listing.timeouts(entry)
-        case options.Request(connection=True):
+        case options.Request(command=Command.LIST, daemon=True):
+            yield from [json.dumps({"daemons": []})] if request.json else ()
+        case options.Request(command=Command.LIST, connection=True):
             yield from _connections(request, client)
+        case options.Request(command=Command.LIST):
+            yield from _services(request, client)
+        case options.Request(command=Command.ZERO, changes=[change]):
+            client.call("zero", **{key: change[key] for key in change if key == "service"})
         case _:
-            yield from _services(request, client, selector)
+            _change(request, client)
 
 
-def _selector(request: options.Request) -> dict[str, ServiceSelector]:
-    """Return the parameters that select a service: none for all of them."""
-    if request.endpoint is not None:
-        protocol, text = request.endpoint
-        address, port = parse_service(text, protocol)
-        return {"service": {"protocol": protocol, "address": address, "port": port}}
-    if request.fwmark:
-        return {"service": {"fwmark": request.fwmark, "family": request.family}}
-    return {}
+def _change(request: options.Request, client: Client) -> None:
+    """Have all of the changes made, or none."""
+    try:
+        client.call("change", commands=[*request.changes])
+    except ControlError as error:
+        told = str(error)
+        if "no method" in told:
+            raise _other_version(told) from error
+        if request.command in _OF_SERVERS and told == "No such service":
+            raise ControlError("Service not defined") from error
+        raise
 
 
-def _services(
-    request: options.Request, client: Client, selector: dict[str, ServiceSelector]
-) -> Iterator[str]:
+def _other_version(what: str) -> ControlError:
+    return ControlError(
+        f"lvsd is of another version than this lvsadm, {lvsd.__version__}: {what};"
+        " restart it, or use the lvsadm of its version"
+    )
+
+
+def _listed(request: options.Request, client: Client, **selector: object) -> Iterable[ServiceEntry]:
     entries: Iterable[ServiceEntry] = client.items("list", **selector)
-    if request.sort:
-        entries = listing.in_order(entries)
+    return listing.in_order(entries) if request.sort else entries
+
+
+def _services(request: options.Request, client: Client) -> Iterator[str]:
+    selector = {"service": request.service} if request.service else {}
+    entries = _listed(request, client, **selector)
     if request.json:
         yield from _json_lines("services", entries)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from functools import cache
 from typing import NamedTuple
@@ -24,7 +25,11 @@ class Names(NamedTuple):
         is_ipv6 = ":" in address
         host = address if self.numeric else _host(address)
         service = str(port) if self.numeric else _service(port, protocol)
-        return (f"[{host}]:{service}" if is_ipv6 else f"{host}:{service}")[:ENDPOINT_WIDTH]
+        return f"[{host}]:{service}" if is_ipv6 else f"{host}:{service}"
+
+    def cut(self, address: str, port: int, protocol: str) -> str:
+        """Return an endpoint as long as ipvsadm's lists have it."""
+        return self.endpoint(address, port, protocol)[:ENDPOINT_WIDTH]
 
 
 @cache
@@ -45,8 +50,8 @@ def _service(port: int, protocol: str) -> str:
         return str(port)
 
 
-def parse_service(text: str, protocol: str) -> tuple[str, int]:
-    """Return (address, port) of a service as typed; port 0 if none is.
+def parse_service(text: str, protocol: str, default_port: int = 0) -> tuple[str, int]:
+    """Return (address, port) of a service or real server as typed.
 
     ``HOST``, ``HOST:PORT``, ``[IPV6]:PORT`` or a bare ``IPV6``; HOST may be a name, PORT a
     service's. Raise UsageError if it is none of these.
@@ -57,23 +62,69 @@ def parse_service(text: str, protocol: str) -> tuple[str, int]:
             raise UsageError(f"{text!r} is not [IPV6]:PORT")
         return _canonical(host), _port(port[1:], protocol)
     if _is_ipv6(text):
-        return _canonical(text), 0
+        return _canonical(text), default_port
     host, colon, port = text.rpartition(":")
     if not colon:
-        host, port = text, "0"
+        host = text
     if not host or host.isdigit():
         raise UsageError(f"{text!r} is not ADDRESS[:PORT]")
+    return _resolved(host), _port(port, protocol) if colon else default_port
+
+
+def parse_netmask(text: str, family: int) -> int:
+    """Return the length of a persistence netmask as typed: an IPv4 mask, or IPv6's length itself.
+
+    Raise UsageError if it is none, or has holes.
+    """
+    if family == 6:
+        length = whole(text, 1, 128)
+        if length is None:
+            raise UsageError("illegal ipv6 netmask specified")
+        return length
+    illegal = "illegal virtual server persistent mask specified"
     try:
-        address = socket.gethostbyname(host)
+        mask = int.from_bytes(socket.inet_aton(text), "big")
     except OSError:
+        raise UsageError(illegal) from None
+    length = mask.bit_count()
+    if not mask or mask != (0xFFFFFFFF << 32 - length) & 0xFFFFFFFF:
+        written = ".".join(map(str, mask.to_bytes(4, "big")))
+        raise UsageError(f"{illegal}: {written} is no network's, such as 255.255.255.0")
+    return length
+
+
+def parse_address(text: str) -> str:
+    """Return an address as typed, in its short form. Raise UsageError if it is none."""
+    if _is_ipv6(text):
+        return _canonical(text)
+    try:
+        return socket.inet_ntop(socket.AF_INET, socket.inet_pton(socket.AF_INET, text))
+    except OSError:
+        raise UsageError(f"{text!r} is no address") from None
+
+
+def whole(text: str, low: int, high: int) -> int | None:
+    """Return a decimal number as strtol(3) reads it; None if it is none from low to high."""
+    if not _NUMBER.fullmatch(text):
+        return None
+    number = int(text)
+    return number if low <= number <= high else None
+
+
+_NUMBER = re.compile(r"\s*[+-]?[0-9]{1,20}", re.ASCII)
+
+
+def _resolved(host: str) -> str:
+    try:
+        return socket.gethostbyname(host)
+    except (OSError, UnicodeError):
         raise UsageError(f"{host!r} is no address, and no name of one") from None
-    return address, _port(port, protocol)
 
 
 def _is_ipv6(text: str) -> bool:
     try:
         socket.inet_pton(socket.AF_INET6, text)
-    except OSError:
+    except (OSError, ValueError):
         return False
     return True
 
@@ -83,9 +134,10 @@ def _canonical(address: str) -> str:
 
 
 def _port(text: str, protocol: str) -> int:
-    if text.isascii() and text.isdigit() and int(text) <= MAX_PORT:
-        return int(text)
+    port = whole(text, 0, MAX_PORT)
+    if port is not None:
+        return port
     try:
         return socket.getservbyname(text, protocol)
-    except OSError:
+    except (OSError, ValueError):
         raise UsageError(f"{text!r} is no {protocol} port, and no name of one") from None

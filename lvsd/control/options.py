@@ -1,30 +1,52 @@
 """lvsadm's command line: parsed as ipvsadm parses it, checked, and made a `Request`.
 
-Short options may be glued (``-Lnc``) and so may an argument (``-t192.0.2.10:80``, ``-t=...``);
-long ones take theirs apart or after ``=``. Unlike ipvsadm's, the command may stand anywhere,
-and without one the table is listed.
+How it is written is in `lvsd.control.grammar`, what is said of services in `lvsd.control.edits`.
+Unlike with ipvsadm, the command may stand anywhere, and without one the table is listed.
 """
 
 from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from lvsd.control import edits
 from lvsd.control.client import DEFAULT_PATH, default_path
-from lvsd.errors import UsageError
+from lvsd.control.edits import Said
+from lvsd.control.grammar import (
+    COMMANDS,
+    FORWARD,
+    OPTIONS,
+    REFUSED,
+    SERVICE,
+    CommandLineError,
+    Word,
+)
+from lvsd.control.grammar import words as taken_apart
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
-MAX_FWMARK = 0xFFFFFFFF
+    from lvsd.control.protocol import ServiceSelector
 
 
 class Command(Enum):
-    """What is to be done."""
+    """What is to be done; the long name of its option."""
 
+    ADD = "add-service"
+    EDIT = "edit-service"
+    DELETE = "delete-service"
+    CLEAR = "clear"
+    RESTORE = "restore"
+    SAVE = "save"
+    ADD_SERVER = "add-server"
+    EDIT_SERVER = "edit-server"
+    DELETE_SERVER = "delete-server"
     LIST = "list"
     ZERO = "zero"
+    SET = "set"
+    START_DAEMON = "start-daemon"
+    STOP_DAEMON = "stop-daemon"
     STATUS = "status"
     HELP = "help"
     VERSION = "version"
@@ -41,97 +63,85 @@ class View(Enum):
     PLAIN = "plain"
 
 
-class Option(NamedTuple):
-    """An option: its long name, its letter if it has one, whether it takes an argument."""
+_NAMES: Final = {option.name for option in COMMANDS}
+_TOLD: Final = {"clear": "flush"}
+"""What ipvsadm's messages call a command, if not by its option."""
 
-    name: str
-    letter: str = ""
-    argument: bool = False
+_ORDER: Final = tuple(dict.fromkeys(option.says for option in OPTIONS))
+_ANYWHERE: Final = {"ipv6", "sort", "control"}
 
+_OF_SERVICE: Final = {
+    *("scheduler", "persistent", "netmask", "ops", "pe", "sched-flags"),
+    *("name", "max-connections", "slow-start", "laddr", "local-ports", "mss-clamp"),
+    *("tcp-timeout", "udp-timeout", "udp-answered-timeout"),
+}
+_OF_SERVER: Final = {
+    *(FORWARD, "weight", "u-threshold", "l-threshold", "client-address", "toa-kind"),
+    *("tun-type", "tun-port", "tun-nocsum", "tun-csum", "tun-remcsum"),
+}
+_OF_SYNC: Final = {
+    *("mcast-interface", "mcast-group", "mcast-port", "mcast-ttl", "syncid", "sync-maxlen")
+}
+_OF_LIST: Final = {
+    *("numeric", "connection", SERVICE, "timeout", "daemon", "stats", "rate", "thresholds"),
+    *("persistent-conn", "nosort", "exact", "tun-info", "json"),
+}
 
-OPTIONS = (
-    Option("list", "L"),
-    Option("list", "l"),
-    Option("zero", "Z"),
-    Option("status"),
-    Option("help", "h"),
-    Option("version", "v"),
-    Option("tcp-service", "t", argument=True),
-    Option("udp-service", "u", argument=True),
-    Option("sctp-service", argument=True),
-    Option("fwmark-service", "f", argument=True),
-    Option("ipv6", "6"),
-    Option("numeric", "n"),
-    Option("connection", "c"),
-    Option("timeout"),
-    Option("stats"),
-    Option("rate"),
-    Option("thresholds"),
-    Option("persistent-conn"),
-    Option("tun-info"),
-    Option("exact", "X"),
-    Option("sort"),
-    Option("nosort"),
-    Option("json"),
-    Option("control", argument=True),
-)
-_BY_NAME = {f"--{option.name}": option for option in OPTIONS}
-_BY_LETTER = {option.letter: option for option in OPTIONS if option.letter}
+_MAY: Final[dict[Command, set[str]]] = {
+    Command.ADD: _OF_SERVICE,
+    Command.EDIT: _OF_SERVICE,
+    Command.ADD_SERVER: _OF_SERVER,
+    Command.EDIT_SERVER: _OF_SERVER,
+    Command.SAVE: {"numeric", "nosort"},
+    Command.LIST: _OF_LIST,
+    Command.ZERO: {SERVICE},
+    Command.START_DAEMON: _OF_SYNC,
+    Command.STATUS: {"json"},
+}
+_MUST: Final[dict[Command, set[str]]] = {
+    Command.ADD: {SERVICE},
+    Command.EDIT: {SERVICE},
+    Command.DELETE: {SERVICE},
+    Command.ADD_SERVER: {SERVICE, "real-server"},
+    Command.EDIT_SERVER: {SERVICE, "real-server"},
+    Command.DELETE_SERVER: {SERVICE, "real-server"},
+}
+"""Which options a command may, and must, have."""
 
-_ENDPOINTS = {"tcp-service": "tcp", "udp-service": "udp", "sctp-service": "sctp"}
-_SELECTORS = {*_ENDPOINTS, "fwmark-service"}
-_LIST_ONLY = {
-    "numeric", "connection", "timeout", "stats", "rate", "thresholds", "persistent-conn",
-    "tun-info", "exact", "sort", "nosort", "json",
-}  # fmt: skip
-_COUNTING = {"stats", "rate", "thresholds"}
+_SUBJECTS: Final = ("connection", SERVICE, "timeout", "daemon")
+"""What can be listed instead of all services, one at a time."""
+_COUNTING: Final = {"stats", "rate", "thresholds"}
 
-USAGE = """\
-Usage:
-  lvsadm [-L|-l] [virtual-service] [options]   list services, or connections (-c)
-  lvsadm -Z [virtual-service]                  set counters to zero
-  lvsadm --status                              packets dropped, by reason
-  lvsadm -h | -v
+_CHANGES: Final[dict[Command, Callable[[Said], edits.Change]]] = {
+    Command.ADD: lambda said: edits.service_change("add_service", said),
+    Command.EDIT: lambda said: edits.service_change("edit_service", said),
+    Command.DELETE: lambda said: edits.removal("remove_service", said),
+    Command.CLEAR: lambda _: {"command": "clear"},
+    Command.ADD_SERVER: lambda said: edits.server_change("add_server", said),
+    Command.EDIT_SERVER: lambda said: edits.server_change("edit_server", said),
+    Command.DELETE_SERVER: lambda said: edits.removal("remove_server", said),
+}
 
-virtual-service:
-  --tcp-service    -t ADDRESS[:PORT]   [IPV6]:PORT for IPv6; names will do
-  --udp-service    -u ADDRESS[:PORT]
-  --sctp-service      ADDRESS[:PORT]
-  --fwmark-service -f MARK             with --ipv6, -6: the mark's IPv6 service
+_TIMEOUTS: Final = ("tcp_s", "tcp_fin_s", "udp_s")
 
-Options of a list:
-  --numeric     -n    addresses and ports as numbers, nothing looked up
-  --stats             connections, packets and bytes since the last -Z
-  --rate              the same per second
-  --exact       -X    numbers in full, not in K, M, G or T
-  --thresholds        upper and lower thresholds
-  --persistent-conn   templates of persistence per server
-  --tun-info          kind, port and checksum of tunnels
-  --nosort            services and servers in the daemon's own order
-  --sort              sorted by address, which is the default
-  --connection  -c    connections instead of services
-  --timeout           timeouts (tcp tcpfin udp) instead of services
-  --json              for programs
-
-Options of all:
-  --control PATH      the daemon's socket; default $LVSD_CONTROL, else /run/lvsd/control.sock
-"""
+_DAEMONS: Final = ("master", "backup")
+_NO_SYNC: Final = "lvsd does not tell other directors of its connections: there is no such daemon"
 
 
 class Request(NamedTuple):
     """What the command line asks for.
 
-    ``endpoint`` is a protocol and the service's address as typed, ``fwmark`` 0 if not given.
+    ``service`` is the one to list, ``changes`` what is to be changed, all of it or nothing.
     """
 
     command: Command = Command.LIST
-    endpoint: tuple[str, str] | None = None
-    fwmark: int = 0
-    family: int = 4
+    service: ServiceSelector | None = None
+    changes: Sequence[edits.Change] = ()
     view: View = View.PLAIN
     numeric: bool = False
     connection: bool = False
     timeout: bool = False
+    daemon: bool = False
     exact: bool = False
     sort: bool = True
     json: bool = False
@@ -139,101 +149,117 @@ class Request(NamedTuple):
 
 
 def parse(arguments: Sequence[str]) -> Request:
-    """Return what a command line asks for. Raise UsageError if it is none."""
-    given: dict[str, str] = {}
-    for name, argument in _split(arguments):
-        if name in given:
-            raise UsageError(f"--{name} is given twice")
-        given[name] = argument
-    command = _command(given)
-    _check(command, set(given))
-    endpoints = ((protocol, given[name]) for name, protocol in _ENDPOINTS.items() if name in given)
-    is_fwmark = "fwmark-service" in given
+    """Return what a command line asks for. Raise CommandLineError if it is none."""
+    try:
+        return _parse(arguments)
+    except CommandLineError as error:
+        if error.status == REFUSED and not _begins_with_a_command(arguments):
+            try_help = "Try `lvsadm -h' or 'lvsadm --help' for more information."
+            raise CommandLineError(f"{error}\n{try_help}", REFUSED) from None
+        raise
+
+
+def _begins_with_a_command(arguments: Sequence[str]) -> bool:
+    try:
+        options = (word for word in taken_apart(arguments) if isinstance(word, Word))
+        first = next(options, None)
+    except CommandLineError:
+        return False
+    return first is not None and first.option.name in _NAMES
+
+
+def _parse(arguments: Sequence[str]) -> Request:
+    said, rest = Said(), list[str]()
+    command, of_command = None, ""
+    for word in taken_apart(arguments):
+        if isinstance(word, str):
+            rest.append(word)
+        elif word.option.name not in _NAMES:
+            said.read(word)
+        elif command is not None:
+            raise CommandLineError(f"invalid option `{word.spelt}'")
+        else:
+            command, of_command = Command(word.option.name), word.argument or ""
+            if command in {Command.HELP, Command.VERSION}:
+                return Request(command)
+    if command is None and rest:
+        raise CommandLineError(f"unexpected argument {rest[0]}", REFUSED)
+    command = command or Command.LIST
+    seconds = _three_timeouts(rest) if command is Command.SET else []
+    if rest[len(seconds) :]:
+        raise CommandLineError(f"unexpected argument {rest[len(seconds)]}")
+    edits.flags(said)
+    _check(command, said)
+    if command in {Command.START_DAEMON, Command.STOP_DAEMON}:
+        _refuse_daemon(command, of_command)
+    return _request(command, said, seconds)
+
+
+def _request(command: Command, said: Said, seconds: list[int]) -> Request:
+    values = said.values
+    change: edits.Change | None = None
+    if command is Command.SET:
+        change = {"command": "set_timeouts", **dict(zip(_TIMEOUTS, seconds, strict=True))}
+    elif command is Command.ZERO:
+        change = {"command": "zero"} | ({"service": dict(said.service)} if said.service else {})
+    elif command in _CHANGES:
+        change = _CHANGES[command](said)
     return Request(
         command=command,
-        endpoint=next(endpoints, None),
-        fwmark=_fwmark(given["fwmark-service"]) if is_fwmark else 0,
-        family=6 if is_fwmark and "ipv6" in given else 4,
-        view=next((view for view in View if view.value in given), View.PLAIN),
-        numeric="numeric" in given,
-        connection="connection" in given,
-        timeout="timeout" in given,
-        exact="exact" in given,
-        sort="nosort" not in given,
-        json="json" in given,
-        control=Path(given["control"]) if "control" in given else default_path(),
+        service=said.service if change is None else None,
+        changes=[change] if change else (),
+        view=next((view for view in View if view.value in values), View.PLAIN),
+        numeric="numeric" in values,
+        connection="connection" in values,
+        timeout="timeout" in values,
+        daemon="daemon" in values,
+        exact="exact" in values,
+        sort="nosort" not in values,
+        json="json" in values,
+        control=Path(values["control"]) if "control" in values else default_path(),
     )
 
 
-def _split(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield (long name, argument or "") of each option."""
-    words = iter(arguments)
-    for word in words:
-        if word.startswith("--"):
-            name, equals, argument = word.partition("=")
-            option = _BY_NAME.get(name)
-            if option is None:
-                raise UsageError(f"{name}: unknown option")
-            if equals and not option.argument:
-                raise UsageError(f"{name} takes no argument")
-            yield option.name, argument if equals else _argument(option, name, words)
-        elif word.startswith("-") and word != "-":
-            yield from _split_letters(word[1:], words)
-        else:
-            raise UsageError(f"unexpected argument {word}")
+def _three_timeouts(rest: list[str]) -> list[int]:
+    if len(rest) < len(_TIMEOUTS):
+        raise CommandLineError("--set option requires 3 timeout values")
+    return [edits.timeout(text, least=0) for text in rest[: len(_TIMEOUTS)]]
 
 
-def _split_letters(letters: str, words: Iterator[str]) -> Iterator[tuple[str, str]]:
-    """Yield the options of one word of letters; an argument may be its tail or the next word."""
-    for place, letter in enumerate(letters, start=1):
-        option = _BY_LETTER.get(letter)
-        if option is None:
-            raise UsageError(f"-{letter}: unknown option")
-        if option.argument and letters[place:]:
-            yield option.name, letters[place:].removeprefix("=")
-            return
-        yield option.name, _argument(option, f"-{letter}", words)
+def _check(command: Command, said: Said) -> None:
+    """Refuse what is missing, does not belong to the command, or says two things at once."""
+    told = _TOLD.get(command.value, command.value)
+    values: dict[str, Any] = said.values
+    must, may = _MUST.get(command, set()), _MAY.get(command, set()) | _ANYWHERE
+    before: list[str] = []
+    for option in _ORDER:
+        if option not in values:
+            if option in must:
+                raise CommandLineError(
+                    f"You need to supply the '{option}' option for the '{told}' command"
+                )
+            continue
+        if option not in may and option not in must:
+            raise CommandLineError(f"Illegal '{option}' option with the '{told}' command")
+        if command is Command.LIST and option in _SUBJECTS:
+            for other in before:
+                raise CommandLineError(
+                    f"The option '{option}' conflicts with the '{other}' option"
+                    f" in the '{told}' command"
+                )
+            before.append(option)
+    counting = _COUNTING if "connection" in values else {*_COUNTING, "persistent-conn"}
+    if {*before} - {SERVICE} and counting & values.keys():
+        raise CommandLineError("options conflicts in the list command")
 
 
-def _argument(option: Option, name: str, words: Iterator[str]) -> str:
-    if not option.argument:
-        return ""
-    argument = next(words, None)
-    if argument is None:
-        raise UsageError(f"{name} needs an argument")
-    return argument
-
-
-def _command(given: dict[str, str]) -> Command:
-    commands = [command for command in Command if command.value in given]
-    if len(commands) > 1:
-        raise UsageError(" and ".join(f"--{command.value}" for command in commands) + ": which?")
-    return commands[0] if commands else Command.LIST
-
-
-def _check(command: Command, given: set[str]) -> None:
-    """Refuse combinations that mean nothing; those that ipvsadm refuses."""
-    if command in {Command.HELP, Command.VERSION}:
-        return
-    if command is not Command.LIST:
-        for name in sorted(given & _LIST_ONLY - ({"json"} if command is Command.STATUS else set())):
-            raise UsageError(f"--{name} does not go with --{command.value}")
-    subjects = sorted(given & {*_SELECTORS, "connection", "timeout"})
-    if command is Command.STATUS and subjects:
-        raise UsageError(f"--{subjects[0]} does not go with --status")
-    if len(subjects) > 1:
-        raise UsageError(f"--{subjects[0]} and --{subjects[1]} do not go together")
-    for subject, others in (
-        ("connection", _COUNTING),
-        ("timeout", {*_COUNTING, "persistent-conn"}),
-    ):
-        for other in sorted(given & others if subject in given else ()):
-            raise UsageError(f"--{subject} and --{other} do not go together")
-    if "ipv6" in given and "fwmark-service" not in given:
-        raise UsageError("-6 belongs to -f MARK")
-
-
-def _fwmark(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or not 0 < int(text) <= MAX_FWMARK:
-        raise UsageError(f"{text!r} is not a mark from 1 to {MAX_FWMARK}")
-    return int(text)
+def _refuse_daemon(command: Command, which: str) -> None:
+    """Refuse to start or stop a daemon of synchronization, as where none can be had."""
+    starts = command is Command.START_DAEMON
+    if which not in _DAEMONS:
+        raise CommandLineError(
+            "illegal start-daemon parameter specified"
+            if starts
+            else "illegal start_daemon specified"
+        )
+    raise CommandLineError(_NO_SYNC if starts else "No daemon is running", REFUSED)

@@ -135,8 +135,9 @@ class ServerEntry(TypedDict):
 
     ``forward`` is the way it is configured, ``label`` what ipvsadm prints under Forward of the
     way that is taken (Local where the server is the director). ``tunnel`` is empty but for tun;
-    ``tunnel_port`` is 0 but for GUE. ``weight`` is the configured one; ``effective_weight`` is what
-    it has of that now. ``drain`` and ``slow_start`` are None where there is no such thing.
+    ``tunnel_port`` is 0 but for GUE, ``client_address`` empty and ``toa_kind`` 0 but for fullnat.
+    ``weight`` is the configured one; ``effective_weight`` is what it has of that now. ``drain`` and
+    ``slow_start`` are None where there is no such thing.
     """
 
     address: str
@@ -146,6 +147,8 @@ class ServerEntry(TypedDict):
     tunnel: str
     tunnel_port: int
     tunnel_checksum: bool
+    client_address: str
+    toa_kind: int
     weight: int
     effective_weight: float
     drain: DrainEntry | None
@@ -164,7 +167,9 @@ class ServiceEntry(TypedDict):
     """A virtual service of a listing, its real servers newest first.
 
     A fwmark service has protocol ip, an empty address and a fwmark that is not 0. ``prefix``
-    is None where persistence looks at the whole address. ``local_addresses`` are FULLNAT's.
+    is None where persistence looks at the whole address. ``local_addresses`` are FULLNAT's,
+    ``local_ports`` the lowest and the highest that these give. ``max_connections`` 0 means no
+    bound, a timeout of 0 the one of all services.
     """
 
     name: str
@@ -179,7 +184,13 @@ class ServiceEntry(TypedDict):
     prefix: int | None
     one_packet: bool
     slow_start_s: int
+    mss_clamp: bool
+    max_connections: int
     local_addresses: list[str]
+    local_ports: list[int]
+    tcp_timeout_s: int
+    udp_timeout_s: int
+    udp_answered_timeout_s: int
     stats: CounterEntry
     rates: CounterEntry
     servers: list[ServerEntry]

@@ -27,13 +27,20 @@ def check_service(service: ServiceConfig) -> None:
 
 
 def check_server(service: ServiceConfig, server: ServerConfig) -> None:
-    """Raise ControlError where a real server does not fit to its service."""
+    """Raise ControlError where a real server does not fit to its service, or cannot be."""
+    if server.lower > server.upper:
+        raise ControlError("Numerical result out of range: the lower threshold is above the upper")
+    if not _is_one_hosts(server.address):
+        raise ControlError(
+            "Invalid operation.  Possibly wrong module version, address not unicast, ..."
+        )
     forwarder = server.forwarder
     if not forwarder.any_family and len(server.address) != _address_length(service):
         raise ControlError(
             f"{server.label} is not of the service's family, as {forwarder.name} needs"
         )
-    if not forwarder.maps_port and server.port != service.key.vport:
+    # A mark's packets have many ports; one of its servers means nothing there, as in the kernel.
+    if not (forwarder.maps_port or service.key.fwmark) and server.port != service.key.vport:
         port = service.key.vport
         raise ControlError(
             f"{server.label}: {forwarder.name} changes no port, so it has to be {port}"
@@ -45,6 +52,15 @@ def check_server(service: ServiceConfig, server: ServerConfig) -> None:
             raise ControlError(f"{server.label}: fullnat needs connections, not single packets")
         if service.key.protocol == SCTP:
             raise ControlError(f"{server.label}: fullnat carries tcp and udp, not sctp")
+
+
+def _is_one_hosts(address: bytes) -> bool:
+    """Whether packets to an address go to one host, in the whole Internet."""
+    first = address[0]
+    if len(address) == 4:
+        return 0 < first < 224 or (first >= 240 and address != b"\xff\xff\xff\xff")
+    is_link_local = first == 0xFE and address[1] & 0xC0 == 0x80
+    return first != 0xFF and not is_link_local and any(address)
 
 
 def _is_udp(service: ServiceConfig) -> bool:

@@ -23,6 +23,7 @@ from pathlib import Path
 from tests.kernel import rig
 from tests.kernel.ipvs import MODULES, Ipvs, State, connections
 from tests.kernel.scenario import (
+    Answered,
     Change,
     Counts,
     Entry,
@@ -38,6 +39,7 @@ from tests.kernel.scenario import (
     Sight,
     Sysctl,
     Timeouts,
+    Typed,
     VirtualService,
     Wait,
     label,
@@ -72,7 +74,7 @@ class Judge:
         self._forget()
         return observations
 
-    def _do(self, operation: Operation) -> Sight | tuple[Seen, ...] | str | None:
+    def _do(self, operation: Operation) -> Sight | tuple[Seen, ...] | Answered | str | None:
         match operation:
             case Send(side, data, mark):
                 self._far.send(side, data, mark)
@@ -82,6 +84,15 @@ class Judge:
             case Listing(arguments):
                 command = [*self._ipvsadm, *arguments.split()]
                 return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            case Typed(words, text):
+                done = subprocess.run(
+                    [*self._ipvsadm, *words],
+                    capture_output=True,
+                    text=True,
+                    input=text,
+                    check=False,
+                )
+                return Answered(done.returncode, done.stdout, done.stderr)
             case Wait(seconds):
                 time.sleep(seconds)
             case Sysctl(name, value):

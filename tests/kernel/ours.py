@@ -6,12 +6,11 @@ from the kernel (MTUs, local addresses), and what the kernel does with a packet 
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from forwarders import FORWARDERS, Tun
 from lvsd.config.plugins import make_scheduler
-from lvsd.control import lvsadm, methods, options
+from lvsd.control import lvsadm, options
 from lvsd.core import commands
 from lvsd.core.balancer import Balancer
 from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey, Way
@@ -20,8 +19,10 @@ from lvsd.errors import ControlError
 from lvsd.packet.address import pack, text
 from lvsd.packet.rewrite import one_hop_on
 from lvsd.packet.view import Packet
+from tests.in_process import InProcess
 from tests.kernel import rig, scenario
 from tests.kernel.scenario import (
+    Answered,
     Change,
     Counts,
     Entry,
@@ -35,13 +36,12 @@ from tests.kernel.scenario import (
     Sight,
     Sysctl,
     Timeouts,
+    Typed,
     Wait,
     label,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from forwarders.base import Forwarder
     from lvsd.core.commands import Command
     from lvsd.core.listing import Row
@@ -52,28 +52,13 @@ HOOKS = {Side.CLIENT: Hook.PREROUTING, Side.SERVER: Hook.FORWARD}
 TICK_S = 1.0
 
 
-class _InProcess:
-    """lvsadm's client without a socket between it and the director."""
-
-    def __init__(self, balancer: Balancer) -> None:
-        self._context = methods.Context(balancer, started=0.0)
-
-    def call(self, method: str, **params: object) -> Any:
-        """Return the answer."""
-        line = json.dumps({"method": method, "params": params})
-        return methods.call(self._context, line.encode())
-
-    def items(self, method: str, **params: object) -> Iterator[Any]:
-        """Return the items of an answer that is a list."""
-        return iter(self.call(method, **params))
-
-
 class Ours:
     """lvsd's director, and what is asked of it."""
 
     def __init__(self, now: float) -> None:
         self.balancer = Balancer(make_scheduler, now=now)
         self.balancer.network.link_mtus.update(dict.fromkeys(INTERFACES.values(), rig.MTU))
+        self._client = InProcess(self.balancer)
         self._mtu = rig.MTU
         self._ticked = now
 
@@ -88,8 +73,11 @@ class Ours:
             case Listing(arguments):
                 self.balancer.now = now
                 request = options.parse(arguments.split())
-                lines = lvsadm.answer(request, _InProcess(self.balancer))
+                lines = lvsadm.answer(request, self._client)
                 return Observation(now, "".join(f"{line}\n" for line in lines))
+            case Typed(words, text):
+                self.balancer.now = now
+                return Observation(now, Answered(*self._client.type(words, text)))
             case Wait():
                 return Observation(now, None)
         try:

@@ -9,6 +9,7 @@ Addresses are text and protocols numbers. Packets are bytes, from the IP header 
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, NamedTuple, TypeAlias
@@ -128,7 +129,18 @@ class Listing:
     arguments: str
 
 
-Operation: TypeAlias = Change | Sysctl | Timeouts | Mtu | Send | Wait | Look | Listing
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """The operator types ``ipvsadm``, or ``lvsadm``, with these words, with a text as its input."""
+
+    words: tuple[str, ...]
+    text: str = ""
+
+    def __str__(self) -> str:
+        return shlex.join(self.words) + (f" <<< {self.text!r}" if self.text else "")
+
+
+Operation: TypeAlias = Change | Sysctl | Timeouts | Mtu | Send | Wait | Look | Listing | Typed
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,15 +195,23 @@ class Sight(NamedTuple):
     counts: tuple[Counts, ...]
 
 
+class Answered(NamedTuple):
+    """What a program that was typed ended with, and what it said where."""
+
+    status: int
+    output: str
+    errors: str
+
+
 class Observation(NamedTuple):
     """When an operation was done, in seconds, and what was seen.
 
     That is a `Sight` of a look, the packets that left after one was sent, and of a change its
-    refusal, or nothing; of a listing what was printed.
+    refusal, or nothing; of a listing what was printed, of a program that was typed its answer.
     """
 
     at_s: float
-    seen: Sight | tuple[Seen, ...] | str | None
+    seen: Sight | tuple[Seen, ...] | Answered | str | None
 
 
 def label(service: VirtualService) -> str:

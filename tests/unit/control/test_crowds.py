@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lvsd.control import lvsadm
+from lvsd.control import grammar, lvsadm
 from lvsd.control import server as server_module
 from lvsd.control.client import ControlClient
 from lvsd.control.server import MAX_CLIENTS
@@ -116,7 +116,7 @@ def test_of_a_crowd_so_many_are_served_and_each_of_the_others_is_told(
         statuses = [
             await asyncio.to_thread(lvsadm.main, [command, *arguments]) for command in ("-L", "-Z")
         ]
-        assert statuses == [lvsadm.LIST_FAILED, lvsadm.REFUSED]
+        assert statuses == [lvsadm.LIST_FAILED, grammar.REFUSED]
         for client in served:
             assert isinstance(client, ControlClient)
             client.close()

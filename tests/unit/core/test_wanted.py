@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -113,6 +114,11 @@ def test_what_stays_as_it_was_is_no_change(wanted: Wanted) -> None:
     assert wanted.do(same) == []
 
 
+def test_a_real_server_of_a_mark_may_have_a_port_that_means_nothing(wanted: Wanted) -> None:
+    wanted.do([AddService(service(MARK)), AddServer(MARK, server(1, way=Dr()))])
+    assert list(wanted.services[MARK].servers) == [(bytes((10, 0, 0, 1)), 80)]
+
+
 @pytest.mark.parametrize(
     ("refused", "why"),
     [
@@ -127,7 +133,11 @@ def test_what_stays_as_it_was_is_no_change(wanted: Wanted) -> None:
         (EditService(service(one_packet=True)), "One-Packet Scheduling is only for UDP"),
         (AddServer(WEB, server(3, way=Fullnat())), "needs local addresses"),
         (AddServer(WEB, ServerConfig(b"\x0a\0\0\x03", 81, Dr())), "changes no port"),
-        (AddServer(WEB, ServerConfig(bytes(16), 80, Nat())), "not of the service's family"),
+        (AddServer(WEB, ServerConfig(b"\x20" * 16, 80, Nat())), "not of the service's family"),
+        (AddServer(WEB, replace(server(3), upper=5, lower=6)), "Numerical result out of range"),
+        (AddServer(WEB, ServerConfig(b"\xe0\0\0\x01", 80, Nat())), "address not unicast"),
+        (AddServer(WEB, ServerConfig(b"\xff" * 4, 80, Nat())), "address not unicast"),
+        (AddServer(WEB, ServerConfig(b"\xfe\x80" + bytes(14), 80, Nat())), "not unicast"),
     ],
     ids=lambda each: type(each).__name__ if not isinstance(each, str) else "",
 )
@@ -167,7 +177,7 @@ def test_a_tunnel_may_lead_to_the_other_family_and_a_service_of_fullnat_has_addr
     wanted.do(
         [
             EditService(service(local=local)),
-            AddServer(WEB, ServerConfig(bytes(16), 80, Tun())),
+            AddServer(WEB, ServerConfig(b"\x20" * 16, 80, Tun())),
             AddServer(WEB, server(3, way=Fullnat())),
         ]
     )
