@@ -133,6 +133,14 @@ class ControlError(LvsdError):
     """A request over the control socket cannot be carried out; the text is the answer."""
 
 
+class BusyError(ControlError):
+    """It cannot be carried out at this moment, and nothing of it was."""
+
+
+class LostError(BusyError):
+    """Whoever was at it ended meanwhile, perhaps for that; nothing of it is left."""
+
+
 class PluginError(LvsdError):
     """A third party's scheduler or forwarder breaks its contract."""
 

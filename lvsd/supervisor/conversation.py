@@ -39,7 +39,7 @@ from lvsd.engine.messages import (
     parts,
     portions,
 )
-from lvsd.errors import ControlError, PluginError
+from lvsd.errors import BusyError, ControlError, LostError, PluginError
 from lvsd.supervisor.engines import Engines, silent_s
 from lvsd.supervisor.host import NOTHING, difference
 
@@ -235,11 +235,11 @@ class Conversation:
         """Have a list of commands done: all of them, or none.
 
         Returns when packets meet all that follows, too, unless not ``until_met``. Raise
-        ControlError or PluginError where one cannot be, and ControlError when the engine ends
-        meanwhile: then the next one does not have them.
+        ControlError or PluginError where one cannot be, BusyError while there is no engine, and
+        LostError when it ends meanwhile: then the next one does not have them.
         """
         if self._engines.working is None:
-            raise ControlError(_GONE)
+            raise BusyError(_GONE)
         number = next(self._numbers)
         loop = asyncio.get_running_loop()
         done = loop.create_future()
@@ -353,7 +353,7 @@ class Conversation:
         for answers in self._questions.values():
             answers.put_nowait(None)
         for number, (_, done) in self._lists.items():
-            done.set_exception(ControlError(_GONE))
+            done.set_exception(LostError(_GONE))
             self._settling.pop(number, None)
         self._lists.clear()
         for settled in self._settling.values():

@@ -27,7 +27,7 @@ from lvsd.config.doubts import of_file
 from lvsd.config.load import check, located, without_collections
 from lvsd.core.difference import difference
 from lvsd.documents import services, tables
-from lvsd.errors import ControlError, KernelError, PluginError
+from lvsd.errors import BusyError, ControlError, KernelError, LostError, PluginError
 from lvsd.supervisor.desk import Method
 
 if TYPE_CHECKING:
@@ -47,6 +47,10 @@ if TYPE_CHECKING:
 
 SERVICES_TOGETHER: Final = 50
 """Services that are described in one go."""
+
+TRIES: Final = 50
+TRY_AGAIN_S: Final = 0.2
+"""A reload waits so often, and so long each time, for an engine that is being replaced."""
 
 MOST_TOLD: Final = 1000
 """Changes that an answer and the log tell one by one; of more they say how many."""
@@ -253,12 +257,29 @@ class Reloads:
 
         try:
             await self._prepare(in_force(self.config, then))
-            await self._change(commands, f"reload by {outcome.by}")
+            await self._change_soon(commands, f"reload by {outcome.by}")
         except (ControlError, PluginError, KernelError) as error:
             return replace(outcome, refusal=str(error))
         self.config = in_force(self.config, then)
         await self._follow(self.config)
         return replace(outcome, changes=tuple(changes))
+
+    async def _change_soon(self, commands: Maker, by: str) -> None:
+        """Have it changed as soon as there is an engine. Raise what `_change` does.
+
+        One that ends in the middle of it may have ended for that, and so it is tried once more.
+        """
+        is_lost = False
+        for left in reversed(range(TRIES)):
+            try:
+                await self._change(commands, by)
+            except BusyError as error:
+                if not left or (is_lost and isinstance(error, LostError)):
+                    raise
+                is_lost |= isinstance(error, LostError)
+                await asyncio.sleep(TRY_AGAIN_S)
+            else:
+                return
 
     def _say(self, outcome: Outcome, seconds: float) -> None:
         """Log what came of it: a line for each change or error, and one for the whole."""

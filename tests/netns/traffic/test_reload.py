@@ -14,9 +14,10 @@ import pytest
 
 from lvsd.control.client import ControlClient
 from lvsd.lab import Lab, programs
+from lvsd.lab.plan import BACK, DIRECTOR
 from lvsd.lab.traffic import Visitor
 from lvsd.lab.wait import until
-from tests.netns.traffic.site import FAMILIES, Site, both, running
+from tests.netns.traffic.site import FAMILIES, Site, balanced, both, of, running
 from tests.netns.traffic.state import changes, state
 
 if TYPE_CHECKING:
@@ -230,6 +231,40 @@ def test_forwarding_is_switched_on_when_nat_comes(lab: Lab) -> None:
         assert lab.director.sysctl_value("net.ipv4.ip_forward") == "1"
         for family in FAMILIES:
             assert set(site.visits(family, PORT, 4)) == {"server1", "server2"}
+    assert changes(before, state(lab.director)) == {}
+
+
+def test_a_reload_while_an_engine_is_replaced_is_done_by_the_next_one(lab: Lab) -> None:
+    text = f'[daemon]\nlog_format = "json"\n{both(lab, PORT, RPORT)}'
+    site = Site(lab, programs.lvsd(lab.director, text))
+    configure(site, both(site.lab, OTHER, RPORT))
+    os.kill(site.daemon.engine, signal.SIGKILL)
+    assert command(site, "reload").returncode == 0
+    assert services(site) == 2
+    assert set(site.visits("v4", OTHER, 4)) == {"server1", "server2"}
+    assert site.daemon.stop() == 0
+
+
+def test_local_ports_are_reserved_when_fullnat_comes_and_given_back_at_the_end(lab: Lab) -> None:
+    name = "net.ipv4.ip_local_reserved_ports"
+    before = state(lab.director)
+    local = {family: [of(BACK.host(DIRECTOR), family)] for family in FAMILIES}
+    with running(lab, both(lab, PORT, RPORT)) as site:
+        assert lab.director.sysctl_value(name) == ""
+        fullnat = [
+            balanced(
+                *(lab, family, OTHER, RPORT),
+                forward="fullnat",
+                local_addresses=local[family],
+                local_ports="40000-40009",
+            )
+            for family in FAMILIES
+        ]
+        configure(site, both(lab, PORT, RPORT), *fullnat)
+        assert command(site, "reload").returncode == 0
+        assert lab.director.sysctl_value(name) == "40000-40009"
+        for family in FAMILIES:
+            assert set(site.visits(family, OTHER, 4)) == {"server1", "server2"}
     assert changes(before, state(lab.director)) == {}
 
 

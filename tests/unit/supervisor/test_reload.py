@@ -9,8 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from lvsd.config.load import load
-from lvsd.errors import ControlError
-from lvsd.supervisor.reload import Reloads, in_force, read
+from lvsd.errors import BusyError, ControlError, LostError
+from lvsd.supervisor.reload import TRIES, Reloads, in_force, read
 from tests.unit.supervisor.waiting import until
 
 if TYPE_CHECKING:
@@ -158,6 +158,50 @@ def test_what_the_engine_refuses_is_said_and_the_file_before_is_in_force(world: 
     assert (outcome.is_good, outcome.refusal) == (False, str(world.refusal))
     assert world.reloads.config is before
     assert world.followed == []
+
+
+def test_a_reload_waits_for_an_engine_that_is_being_replaced(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 3:
+            world.refusal = None
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    world.refusal = BusyError("the engine ended and is being replaced: ask again")
+    assert world.reload(MORE).result == "changed"
+    assert world.done == [["reload by me", "AddServer", "EditServer"]]
+
+
+def test_a_reload_does_not_wait_for_an_engine_for_ever(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    world.refusal = BusyError("the engine ended and is being replaced: ask again")
+    assert world.reload(MORE).refusal == str(world.refusal)
+    assert len(waited) == TRIES - 1
+
+
+def test_commands_that_engines_end_for_are_given_up_after_the_second_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    world.refusal = LostError("the engine ended and is being replaced: ask again")
+    assert not world.reload(MORE).is_good
+    assert len(waited) == 1
 
 
 def test_an_error_of_lvsd_itself_leaves_it_running_and_ready(world: World) -> None:
