@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from lvsd.control.client import MORE, refusal
-from lvsd.control.protocol import NOTHING, encode_line
+from lvsd.control.protocol import NOTHING, decode, encode_line
 from lvsd.errors import ControlError
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ class AsyncControlClient:
                 if not line.endswith(b"\n"):
                     raise ControlError(f"lvsd hung up on {self._path}; its log may say why")
                 more = line.endswith(MORE)
-                answer: Answer = json.loads(line)
+                answer: Answer = decode(line)
                 if "error" in answer:
                     raise ControlError(answer["error"]["message"])
                 yield answer

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+import orjson
 import structlog
 
 from lvsd.control.methods import RequestError, call
-from lvsd.control.protocol import Code, encode, encode_error, encode_line
+from lvsd.control.protocol import Code, encode_error, encode_line
 from lvsd.errors import ControlError
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ async def _list(items: Iterator[object], turns: Turns) -> AsyncGenerator[bytes]:
         more = False
         async with turns.slice() as deadline:
             for item in items:
-                encoded.append(encode(item))
+                encoded.append(orjson.dumps(item))
                 if perf_counter() >= deadline:
                     more = True
                     break

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import struct
@@ -10,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from lvsd.control.protocol import NOTHING, Code, encode_line
+from lvsd.control.protocol import NOTHING, Code, decode, encode_line
 from lvsd.errors import ControlError
 
 if TYPE_CHECKING:
@@ -138,7 +137,7 @@ class ControlClient:
 
     @staticmethod
     def _parse(line: bytes) -> Answer:
-        answer: Answer = json.loads(line)
+        answer: Answer = decode(line)
         if "error" in answer:
             error = answer["error"]
             told = error["code"] in {Code.REFUSED, Code.FORBIDDEN}

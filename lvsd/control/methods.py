@@ -7,14 +7,13 @@ then the result is a list, which the server sends in slices. What cannot be done
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import lvsd
 from lvsd.control.describe import connection_entry, service_entry, timeouts_entry
-from lvsd.control.protocol import Code
+from lvsd.control.protocol import Code, decode
 from lvsd.control.selecting import SELECTOR, Reader, selected, shown
 from lvsd.core.commands import Zero
 from lvsd.errors import ControlError
@@ -161,7 +160,7 @@ def call(context: Context, line: bytes) -> object:
 def parse(line: bytes) -> tuple[str, dict[str, object]]:
     """Return the method's name and its parameters. Raise ValueError."""
     try:
-        request = json.loads(line.decode())
+        request = decode(line)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"it is no JSON: {error}") from None
     if not isinstance(request, dict):

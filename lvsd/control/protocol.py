@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Final, Literal, NotRequired, TypedDict
 
 MAX_REQUEST = 64 * 1024
 """A request's length in bytes, at most; there is no such bound on an answer."""
@@ -242,10 +242,22 @@ class StatusEntry(TypedDict):
 
 _compact = json.JSONEncoder(separators=(",", ":")).encode
 
+LONG: Final = 1 << 16
+"""From so many bytes on a line is decoded by orjson, which takes longer to load than to do it."""
+
 
 def encode(value: object) -> bytes:
     """Return a value as compact JSON, without a newline."""
     return _compact(value).encode()
+
+
+def decode(line: bytes) -> Any:
+    """Return the value of a line of any length. Raise ValueError."""
+    if len(line) < LONG:
+        return json.loads(line.decode())
+    import orjson  # noqa: PLC0415 - most answers are short
+
+    return orjson.loads(line)
 
 
 def encode_line(value: object) -> bytes:

@@ -93,7 +93,7 @@ def _command(reader: Reader, all_services: Iterable[ServiceKey]) -> Iterator[Com
         case "zero":
             yield Zero(_selected(reader) if reader.has("service") else None)
         case "clear":
-            yield from map(RemoveService, all_services)
+            yield from map(RemoveService, tuple(all_services))
         case _:
             yield _of_server(name, reader)
 

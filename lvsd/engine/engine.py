@@ -74,6 +74,9 @@ TIMERS_ENDURE: Final = 60
 """Failures of the timers in a row, one a second, after which the engine ends: with no entry
 expiring the table only grows, and a new engine has at least its memory."""
 
+RESTS: Final = 10
+"""For how many times as long as a look around took there is none: 100,000 servers take 0.3 s."""
+
 CANNOT_BEGIN: Final = "the engine ends, as it cannot begin"
 """Without a part of what it is told it would never take a packet; the next one may get on."""
 
@@ -184,7 +187,7 @@ class Work:
         self._ways: dict[bytes, Way] = {}
         self._settling = Slices(self._settle, self._turns, complaints, UNSETTLED)
         what = "cannot look for obstacles"
-        self._looking = Slices(self._look_around, self._turns, complaints, what)
+        self._looking = Slices(self._look_around, self._turns, complaints, what, rests=RESTS)
         self._state = State(begin.state, self._balancer, self._turns, complaints)
         context = Context(self._balancer, begin.started, self._traffic.counters)
         self._questions = Questions(context, self._turns, wire.send)

@@ -177,7 +177,7 @@ class Question(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A line that answers it; after each but the last the engine waits for `Next` or `Enough`."""
+    """A line that answers it; for each but the last few the engine waits for a `Next`."""
 
     number: int
     line: bytes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from lvsd.control.answers import answers
 from lvsd.engine.messages import Answer, Enough, Next, Question
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from lvsd.turns import Turns
 
 
+AHEAD: Final = 16
+"""Lines of an answer that may be on their way to a client: of a millisecond's work each."""
+
+
 class Questions:
     """Has a task for each question that is being answered. ``tell`` sends a message."""
 
@@ -23,7 +27,7 @@ class Questions:
         self._context = context
         self._turns = turns
         self._tell = tell
-        self._taken: dict[int, asyncio.Event] = {}
+        self._taken: dict[int, asyncio.Semaphore] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
     def take(self, message: Question | Next | Enough) -> None:
@@ -31,13 +35,13 @@ class Questions:
         number = message.number
         match message:
             case Question():
-                self._taken[number] = asyncio.Event()
+                self._taken[number] = asyncio.Semaphore(AHEAD)
                 task = asyncio.get_running_loop().create_task(self._answer(message))
                 self._tasks[number] = task
                 task.add_done_callback(lambda _: self._forget(number))
             case Next():
                 if number in self._taken:
-                    self._taken[number].set()
+                    self._taken[number].release()
             case Enough():
                 if number in self._tasks:
                     self._tasks[number].cancel()
@@ -52,8 +56,7 @@ class Questions:
         line: bytes | None = None
         async for each in answers(context, question.line, self._turns):
             if line is not None:
+                await taken.acquire()
                 self._tell(Answer(number, line, is_last=False))
-                await taken.wait()
-                taken.clear()
             line = each
         self._tell(Answer(number, line or b"", is_last=True))

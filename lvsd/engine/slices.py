@@ -23,8 +23,10 @@ class Slices(Errand):
         turns: Turns,
         complaints: Complaints,
         complaint: str,
+        *,
+        rests: float = 0,
     ) -> None:
-        super().__init__(self._in_slices, complaints, complaint)
+        super().__init__(self._in_slices, complaints, complaint, rests=rests)
         self._steps = steps
         self._turns = turns
 

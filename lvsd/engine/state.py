@@ -54,9 +54,8 @@ class State:
         self._balancer = balancer
         self._file: StateFile | None = None
         self._keeper: Keeper | None = None
-        self._keep_next = 0.0
         self._learn_next = 0.0
-        self._keeping = Slices(self._steps, turns, complaints, KEEPING)
+        self._keeping = Slices(self._steps, turns, complaints, KEEPING, rests=RESTS)
         self.job = Job(KEEPING, lambda _: self._keep(), KEEP_S)
         """What is to be done now and then."""
 
@@ -121,8 +120,7 @@ class State:
         """Begin to write, make room ahead, tell of observers that failed. Raise KernelError."""
         if self._file is None:
             return
-        if time.monotonic() >= self._keep_next:
-            self._keeping.soon()
+        self._keeping.soon()
         observers = self._balancer.flows.observers
         if observers.fault is not None:
             fault, observers.fault = observers.fault, None
@@ -137,10 +135,8 @@ class State:
         """Write down what changes all the time, step by step."""
         if self._keeper is None:
             return
-        began = time.monotonic()
         yield from self._keeper.keeping()
         now = time.monotonic()
-        self._keep_next = now + RESTS * (now - began)
         if now >= self._learn_next:
             self._learn_next = now + LEARN_S
             yield from self._keeper.keeping_memories()

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 class Errand:
     """Runs ``what``; a failure is left to ``complaints``, with ``complaint`` as the sentence.
 
-    Where it ``rests``, it does so between one run and the next for as long as the last one took:
-    a network that changes all the time does not keep the supervisor busy with nothing else.
+    Where it ``rests``, it does so between one run and the next for so many times as long as the
+    last one took: a network that changes all the time does not keep the supervisor busy with
+    nothing else.
     """
 
     def __init__(
@@ -25,7 +26,7 @@ class Errand:
         complaints: Complaints,
         complaint: str,
         *,
-        rests: bool = False,
+        rests: float = 0,
     ) -> None:
         self._what = what
         self._complaints = complaints
@@ -66,4 +67,4 @@ class Errand:
             else:
                 self._complaints.over(self._complaint)
             if self._rests:
-                await asyncio.sleep(time.monotonic() - began)
+                await asyncio.sleep(self._rests * (time.monotonic() - began))

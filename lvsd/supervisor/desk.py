@@ -106,7 +106,7 @@ def methods(door: Door) -> dict[str, Method]:
     """Return what clients may ask for, and the engine does not answer."""
 
     async def change(params: Params, peer: Peer) -> object:
-        wanted = read_commands(params, tuple(door.wanted.services))
+        wanted = read_commands(params, door.wanted.services)
         changes = await door.change(wanted, str(peer))
         return {"changes": [written_change(each) for each in changes]}
 

@@ -118,8 +118,8 @@ class Supervisor:
         for_all = config.daemon.control_readers == "all"
         self._control = ControlServer(desk.ask, config.daemon.control, for_all=for_all)
         self._diverting = Diverting(self._divert, self._ruleset, lambda: self._engine.diverted)
-        self._learning = Errand(self._reach.learn, self._complaints, COMPLAINT, rests=True)
-        self._addressing = Errand(self._readdress, self._complaints, ASTRAY, rests=True)
+        self._learning = Errand(self._reach.learn, self._complaints, COMPLAINT, rests=1)
+        self._addressing = Errand(self._readdress, self._complaints, ASTRAY, rests=1)
         self._relearning = Job(COMPLAINT, lambda _: self._learning.soon(), LEARN_PERIOD_S)
         self._jobs = Jobs(self._all_jobs(), self._complaints, time.monotonic)
 
