@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lvsd.control.client import ControlClient
-from lvsd.lab import settings
+from lvsd.lab import programs, settings
 from lvsd.lab.plan import BACK, DIRECTOR
 from lvsd.lab.traffic import Visitor
 from lvsd.lab.wait import until
-from tests.netns.traffic.site import balanced, of, running
+from tests.netns.traffic.site import Site, balanced, complaints, of, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,15 +25,16 @@ if TYPE_CHECKING:
     from lvsd.control.protocol import ServerEntry
     from lvsd.lab import Lab
     from lvsd.lab.traffic import Connection
-    from tests.netns.traffic.site import Family, Site
+    from tests.netns.traffic.site import Family
 
 RPORT = 8080
 PORTS = {"nat": 80, "fullnat": 81, "persistent": 82}
 ALONE = 83
 DEADLINE_S = 3
+HOLD_S = 600
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def site(web_lab: Lab) -> Iterator[Site]:
     """Run NAT and FULLNAT to the same two servers, with persistence, too."""
     tables = []
@@ -145,3 +146,31 @@ def test_a_persistent_client_leaves_and_its_connection_goes_on(site: Site, famil
         assert held.answer.server != visitor.get(site.source(family, 1)).server
         assert held.ask_again() == held.answer.server
     assert lvsadm(site, "undrain", server).wait(60) == 0
+
+
+def test_a_drain_outlives_a_restart_with_its_deadline_and_its_connections(
+    web_lab: Lab, family: Family
+) -> None:
+    service = balanced(web_lab, family, PORTS["nat"], RPORT, servers=slice(2))
+    head = f'[daemon]\nlog_format = "json"\nhold_s = {HOLD_S}\n'
+    site = Site(web_lab, programs.lvsd(web_lab.director, f"{head}{service}"))
+    visitor = Visitor(site.lab.client, site.vip(family), PORTS["nat"])
+    with closing(visitor.open(site.source(family))) as held:
+        server = server_of(site, held, family)
+        assert lvsadm(site, "drain", server, "--deadline", "1h").wait(60) == 0
+        assert site.daemon.stop() == 0
+        last = head.replace(f"hold_s = {HOLD_S}", "hold_s = 0")
+        restarted = Site(site.lab, programs.lvsd(web_lab.director, f"{last}{service}"))
+        try:
+            drain = entry(restarted, server, PORTS["nat"])["drain"]
+            assert drain is not None
+            assert drain["left_s"] is not None
+            assert 0 < drain["left_s"] <= 3600
+            others = {visitor.get(site.source(family)).server for _ in range(4)}
+            assert held.answer.server not in others
+            assert held.ask_again() == held.answer.server
+            assert lvsadm(restarted, "undrain", server).wait(60) == 0
+            assert entry(restarted, server, PORTS["nat"])["drain"] is None
+        finally:
+            status = restarted.daemon.stop()
+        assert (status, complaints(restarted.daemon.log_file)) == (0, [])
