@@ -88,7 +88,7 @@ class Keeper(Observer):
         at = connection.kept
         if at:
             snapshot.write_state(self._buffer, at, connection.state)
-            if connection.translation is not None:
+            if connection.translation is not None and connection.active:
                 self.learned(connection)
 
     def learned(self, connection: Connection) -> None:

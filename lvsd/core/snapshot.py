@@ -120,7 +120,7 @@ class KeptNumbers(NamedTuple):
 
 
 # By where they stand in a slot; its first byte is the kind.
-_CONNECTION: Final = Struct("<BBxII37s37s")  # at 1: state, flags, fwmark, server, both keys
+_CONNECTION: Final = Struct("<BBxII37s37s2xH")  # at 1: state, flags, fwmark, server, keys, memory
 _STATE_AT: Final = 1
 _MEMORY: Final = Struct("<HIIIIIHH")
 _MEMORY_AT: Final = 88
@@ -139,6 +139,9 @@ _NUMBERS: Final = Struct("<BI32s")  # at 1: length, last, both addresses
 _V6, _TRANSLATED, _HAS_TEMPLATE, _BYPASSES = 1, 2, 4, 8
 _ASSURED: Final = 2
 _KEY_BYTES: Final = 13, 37
+_V6_KEY: Final = 37
+_IS_CONNECTION: Final = int(Kind.CONNECTION)
+_write_connection, _write_memory = _CONNECTION.pack_into, _MEMORY.pack_into
 _PROTOCOLS: Final = frozenset({TCP, UDP, SCTP})
 _WHOLE_64: Final = (1 << 64) - 1
 
@@ -165,18 +168,17 @@ def clear(buffer: Buffer, at: int) -> None:
 def write_connection(buffer: Buffer, at: int, connection: Connection, server: int) -> None:
     """Have a free slot hold a connection, without what its translation has learned."""
     key, reply_key = connection.key, connection.reply_key
-    flags = _V6 if len(key) == _KEY_BYTES[1] else 0
+    flags = _V6 if len(key) == _V6_KEY else 0
     if reply_key is key:
         flags |= _BYPASSES
     if connection.local is not None:
         flags |= _TRANSLATED
     if connection.template is not None:
         flags |= _HAS_TEMPLATE
-    _CONNECTION.pack_into(
-        buffer, at + 1, connection.state, flags, connection.fwmark, server, key, reply_key
+    _write_connection(
+        buffer, at + 1, connection.state, flags, connection.fwmark, server, key, reply_key, 0
     )
-    _MEMORY.pack_into(buffer, at + _MEMORY_AT, 0, 0, 0, 0, 0, 0, 0, 0)
-    buffer[at] = Kind.CONNECTION
+    buffer[at] = _IS_CONNECTION
 
 
 def write_state(buffer: Buffer, at: int, state: int) -> None:
@@ -187,13 +189,13 @@ def write_state(buffer: Buffer, at: int, state: int) -> None:
 def write_memory(buffer: Buffer, at: int, memory: Memory) -> None:
     """Have a connection's slot hold what its translation has learned, if it is of a known kind."""
     buffer[at] = 0
-    _MEMORY.pack_into(buffer, at + _MEMORY_AT, *_packed(memory))
-    buffer[at] = Kind.CONNECTION
+    _write_memory(buffer, at + _MEMORY_AT, *_packed(memory))
+    buffer[at] = _IS_CONNECTION
 
 
 def read_connection(buffer: Buffer, at: int) -> KeptConnection | None:
     """Return the connection that a slot has; None where what it says cannot be."""
-    state, flags, fwmark, server, key, reply_key = _CONNECTION.unpack_from(buffer, at + 1)
+    state, flags, fwmark, server, key, reply_key, _ = _CONNECTION.unpack_from(buffer, at + 1)
     length = _KEY_BYTES[flags & _V6]
     key, reply_key = key[:length], reply_key[:length]
     if flags & _BYPASSES:

@@ -8,6 +8,7 @@ All of the client's data moves by the header's length, besides the move to anoth
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import ClassVar, Final
 
 from lvsd.packet.numbering import HALF, MASK
@@ -29,6 +30,7 @@ class RenumberingBehindHeader(Renumbering):
 
     __slots__ = ("_ahead", "_header", "_led", "_young")
     REMEMBERED: ClassVar = (*Renumbering.REMEMBERED, *__slots__)
+    recall: ClassVar = attrgetter(*REMEMBERED)
 
     def __init__(self, isn: int, header: int) -> None:
         super().__init__(isn, telling=True)

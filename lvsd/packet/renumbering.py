@@ -6,6 +6,7 @@ numbers are moved to an initial one that fits that host. What the server sends k
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from lvsd.packet.numbering import MASK, Numbering, later
@@ -35,6 +36,7 @@ class Renumbering(Numbering):
 
     REMEMBERED: ClassVar[tuple[str, ...]] = (*__slots__, *Numbering.__slots__)
     """What `memory` has, in this order."""
+    recall: ClassVar[attrgetter[Memory]] = attrgetter(*REMEMBERED)
 
     def __init__(self, isn: int, *, telling: bool) -> None:
         self.telling = telling
@@ -47,7 +49,7 @@ class Renumbering(Numbering):
 
     def memory(self) -> Memory:
         """Return all that it knows, for `remember`."""
-        return tuple(getattr(self, name) for name in self.REMEMBERED)
+        return self.recall(self)
 
     def remember(self, memory: Memory) -> None:
         """Go on where another one was; raise ValueError where that was of another kind."""
