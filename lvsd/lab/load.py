@@ -1,6 +1,7 @@
 """Clients that notice any interruption: downloads, idle connections, and new ones all the time.
 
-For what a restart, an upgrade or a reload does to connections: `Load.stop` tells what broke.
+For what a restart, an upgrade or a reload does to connections: `Load.stop` tells what broke, and
+`Load.close` closes them, which is when clients and servers may well send a RST.
 """
 
 from __future__ import annotations
@@ -80,7 +81,10 @@ class Load:
         self._running = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._over: asyncio.Event
+        self._may_close: asyncio.Event
         self._left = downloads + idle
+        self._seen = threading.Event()
+        self._open_ones: list[asyncio.StreamWriter] = []
         self._thread = threading.Thread(target=self._run, name="load")
 
     def start(self) -> None:
@@ -89,18 +93,29 @@ class Load:
         self._running.wait(PATIENCE_S)
 
     def stop(self) -> Outcome:
-        """See whether everything goes on; return what was seen."""
+        """See whether everything goes on; return what was seen. All is still open."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._over.set)
-        self._thread.join()
+        self._seen.wait()
         return self._outcome
 
+    def close(self) -> None:
+        """Close everything."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._over.set)
+            self._loop.call_soon_threadsafe(self._may_close.set)
+        self._thread.join()
+
     def _run(self) -> None:
-        with self._client.entered():
-            asyncio.run(self._all())
+        try:
+            with self._client.entered():
+                asyncio.run(self._all())
+        finally:
+            self._seen.set()
 
     async def _all(self) -> None:
-        self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._over, self._may_close = asyncio.Event(), asyncio.Event()
         async with asyncio.TaskGroup() as group:
             for number in range(self._downloads):
                 group.create_task(self._noted(f"download {number}", self._download(number)))
@@ -113,6 +128,10 @@ class Load:
                 pause_s = began + number / self._rate - time.monotonic()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._over.wait(), max(0.0, pause_s))
+        self._seen.set()
+        await self._may_close.wait()
+        for writer in self._open_ones:
+            writer.close()
 
     async def _noted(self, who: str, what: object) -> None:
         try:
@@ -132,22 +151,20 @@ class Load:
 
     async def _download(self, number: int) -> None:
         reader, writer = await self._open(number)
-        try:
-            writer.write(b"GET /file HTTP/1.0\r\n" + _HEAD)
-            async with asyncio.timeout(PATIENCE_S):
-                await reader.readuntil(b"\r\n\r\n")
-            self._answered()
-            at = 0
-            while not self._over.is_set():
-                at = await self._read(reader, at)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._over.wait(), PIECE_S)
-            enough = min(at + REST, len(self._payload))
-            while at < enough:
-                at = await self._read(reader, at)
-            self._outcome.downloads += 1
-        finally:
-            writer.close()
+        self._open_ones.append(writer)
+        writer.write(b"GET /file HTTP/1.0\r\n" + _HEAD)
+        async with asyncio.timeout(PATIENCE_S):
+            await reader.readuntil(b"\r\n\r\n")
+        self._answered()
+        at = 0
+        while not self._over.is_set():
+            at = await self._read(reader, at)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._over.wait(), PIECE_S)
+        enough = min(at + REST, len(self._payload))
+        while at < enough:
+            at = await self._read(reader, at)
+        self._outcome.downloads += 1
 
     async def _read(self, reader: asyncio.StreamReader, at: int) -> int:
         """Read a piece of the file, which has to be the next one; return where it ends."""
@@ -161,14 +178,12 @@ class Load:
 
     async def _keep(self, number: int) -> None:
         reader, writer = await self._open(number)
-        try:
-            await _ask(reader, writer)
-            self._answered()
-            await self._over.wait()
-            await _ask(reader, writer)
-            self._outcome.idle += 1
-        finally:
-            writer.close()
+        self._open_ones.append(writer)
+        await _ask(reader, writer)
+        self._answered()
+        await self._over.wait()
+        await _ask(reader, writer)
+        self._outcome.idle += 1
 
     async def _visit(self, number: int) -> None:
         began = time.monotonic()

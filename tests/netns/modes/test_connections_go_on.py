@@ -80,8 +80,9 @@ def test_connections_go_on_whatever_ends_the_daemon_and_nobody_gets_a_reset(
         daemon = stack.enter_context(serving(lab, text))
         vips = (lab.vip.v4, lab.vip.v6)
         load = Load(lab.client, vips, programs.payload(lab.client), port=WEB)
-        resets = stack.enter_context(overheard(lab.client, "eth0", RESETS))
         load.start()
+        stack.callback(load.close)
+        resets = stack.enter_context(overheard(lab.client, "eth0", RESETS))
         if end == ENDS[0]:
             first = daemon.engine
             os.kill(first, signal.SIGKILL)
