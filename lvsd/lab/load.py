@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from lvsd.lab.wait import PATIENCE
+from lvsd.lab.wait import PATIENCE, until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +31,7 @@ PIECE_S: Final = 0.25
 REST: Final = 256 << 10
 """Bytes that a download has to get after everything, to count as whole."""
 
+_STILL_OPEN: Final = ["ss", "-Htn", "state", "connected", "exclude", "time-wait"]
 _WINDOW: Final = 32 << 10
 _HEAD: Final = b"Host: lab\r\n\r\n"
 
@@ -100,11 +101,12 @@ class Load:
         return self._outcome
 
     def close(self) -> None:
-        """Close everything."""
+        """Close everything, and see that the other side has heard of it."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._over.set)
             self._loop.call_soon_threadsafe(self._may_close.set)
         self._thread.join()
+        until(lambda: not self._client.run(_STILL_OPEN).stdout, PATIENCE_S)
 
     def _run(self) -> None:
         try:

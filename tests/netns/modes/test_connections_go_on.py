@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 WEB = 80
 WAYS = ("nat", "fullnat")
 ENDS = ("the engine is killed", "all is killed and started", "it is stopped and started")
+GOES_ON = '"event": "connections of the lvsd before go on"'
 RESETS = "inbound and (tcp[13] & 4 != 0 or (ip6[6] = 6 and ip6[53] & 4 != 0))"
 """What the client gets when somebody refuses a packet of its."""
 
@@ -76,32 +77,30 @@ def test_connections_go_on_whatever_ends_the_daemon_and_nobody_gets_a_reset(
     lab: Lab, way: str, end: str, *, local: bool
 ) -> None:
     text = config(lab, way, local=local)
+    load = Load(lab.client, (lab.vip.v4, lab.vip.v6), programs.payload(lab.client), port=WEB)
     with contextlib.ExitStack() as stack:
         daemon = stack.enter_context(serving(lab, text))
-        vips = (lab.vip.v4, lab.vip.v6)
-        load = Load(lab.client, vips, programs.payload(lab.client), port=WEB)
         load.start()
-        stack.callback(load.close)
-        resets = stack.enter_context(overheard(lab.client, "eth0", RESETS))
-        if end == ENDS[0]:
-            first = daemon.engine
-            os.kill(first, signal.SIGKILL)
-            assert until(lambda: other_engine(daemon, first))
-            assert until(lambda: "connections of the lvsd before go on" in daemon.log)
-        else:
-            if end == ENDS[1]:
-                daemon.process.kill()
-                daemon.process.wait()
+        with overheard(lab.client, "eth0", RESETS) as resets:
+            if end == ENDS[0]:
+                first = daemon.engine
+                os.kill(first, signal.SIGKILL)
+                assert until(lambda: other_engine(daemon, first))
+                assert until(lambda: GOES_ON in daemon.log)
             else:
-                assert daemon.stop() == 0
-            daemon = stack.enter_context(serving(lab, text))
-        outcome = load.stop()
+                if end == ENDS[1]:
+                    daemon.process.kill()
+                    daemon.process.wait()
+                else:
+                    assert daemon.stop() == 0
+                daemon = stack.enter_context(serving(lab, text))
+            outcome = load.stop()
+        load.close()
         assert (outcome.downloads, outcome.idle, outcome.broken) == (10, 10, [])
         assert outcome.waits_s
-        counted = daemon.log
+        assert GOES_ON in daemon.log
+        assert "were dropped" not in daemon.log
     assert resets.packets == 0
-    assert '"event": "connections of the lvsd before go on"' in counted
-    assert "were dropped" not in counted
 
 
 def test_what_was_diverted_is_dropped_after_a_stop_for_so_long_and_no_longer(lab: Lab) -> None:
