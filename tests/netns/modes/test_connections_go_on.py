@@ -80,8 +80,8 @@ def test_connections_go_on_whatever_ends_the_daemon_and_nobody_gets_a_reset(
     load = Load(lab.client, (lab.vip.v4, lab.vip.v6), programs.payload(lab.client), port=WEB)
     with contextlib.ExitStack() as stack:
         daemon = stack.enter_context(serving(lab, text))
-        load.start()
         with overheard(lab.client, "eth0", RESETS) as resets:
+            load.start()
             if end == ENDS[0]:
                 first = daemon.engine
                 os.kill(first, signal.SIGKILL)
