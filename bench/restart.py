@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import signal
 import time
 from typing import TYPE_CHECKING, Final
@@ -92,9 +91,9 @@ def measured(lab: Lab, way: str, end: str, options: argparse.Namespace, *, local
         idle=options.idle,
         rate=options.rate,
     )
-    tcpdump = program.start(
-        lab.client, ["tcpdump", "-ni", "eth0", "-w", "/dev/null", RESETS], "tcpdump"
-    )
+    file = str(lab.client.directory / "resets.pcap")
+    argv = ["tcpdump", "--immediate-mode", "-Uni", "eth0", "-w", file, RESETS]
+    tcpdump = program.start(lab.client, argv, "tcpdump")
     until(lambda: "listening on" in tcpdump.log)
     load.start()
     time.sleep(options.before)
@@ -104,9 +103,9 @@ def measured(lab: Lab, way: str, end: str, options: argparse.Namespace, *, local
     outcome = load.stop()
     tcpdump.stop()
     load.close()
-    [resets] = re.findall(r"(\d+) packets? received by filter", tcpdump.log)
+    resets = lab.client.run(["tcpdump", "-nr", file]).stdout.splitlines()
     daemon.stop()
-    return _line(way, end, outcome, int(resets), ended_at, local=local)
+    return _line(way, end, outcome, len(resets), ended_at, local=local)
 
 
 def _line(

@@ -100,6 +100,23 @@ def overheard(host: Namespace, interface: str, what: str) -> Iterator[Overheard]
 
 
 @contextlib.contextmanager
+def captured(host: Namespace, interface: str, what: str) -> Iterator[list[str]]:
+    """Give the packets on an interface that match tcpdump's filter, once the watching is over.
+
+    Unlike `overheard`, none of those that came before the filter was there, and perhaps not the
+    last ones.
+    """
+    file = host.directory / "captured.pcap"
+    argv = ["tcpdump", "--immediate-mode", "-Uni", interface, "-w", str(file), what]
+    tcpdump = program.start(host, argv, "tcpdump")
+    assert until(lambda: "listening on" in tcpdump.log, PATIENCE_S), tcpdump.log
+    packets: list[str] = []
+    yield packets
+    tcpdump.stop()
+    packets += host.run(["tcpdump", "-nttr", str(file)]).stdout.splitlines()
+
+
+@contextlib.contextmanager
 def lossy(router: Namespace, percent: int) -> Iterator[None]:
     """Lose so many packets of a hundred at random, in both directions."""
     hook = "type filter hook forward priority 0;"
