@@ -76,7 +76,7 @@ def commands(config: model.Config) -> Iterator[Command]:
 def wanted_of(config: model.Config) -> Wanted:
     """Return what a configuration wants."""
     wanted = Wanted((0, 0, 0), settings_of(config))
-    wanted.do(commands(config))
+    wanted.begin(commands(config))
     return wanted
 
 

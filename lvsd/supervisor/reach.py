@@ -66,14 +66,10 @@ class Reach:
 
     async def learn(self) -> None:
         """Look at the network, and tell the engine what is new. Raise KernelError."""
-        servers = self._gone | dict(self._wanted.addresses())
-        nobody: frozenset[str] = frozenset()
-        direct = [
-            address
-            for address, modes in servers.items()
-            if Dr.name in modes or Dr.name in self._gone.get(address, nobody)
-        ]
-        host, leads = await to_thread(look, tuple(servers), direct)
+        gone = [address for address, modes in self._gone.items() if Dr.name in modes]
+        direct = {**dict.fromkeys(self._wanted.reached(Dr.name)), **dict.fromkeys(gone)}
+        servers = {**self._wanted.addresses(), **dict.fromkeys(self._gone)}
+        host, leads = await to_thread(look, servers, direct)
         self._engine.learned(host)
         self._neighbours.keep(leads)
 
