@@ -88,6 +88,14 @@ class Server:
         return self.total - self.active
 
     @property
+    def leaving(self) -> bool:
+        """Whether it is being drained: its weight is 0, and what is its goes to others.
+
+        Where a weight of 0 would leave a client without a server, this does not.
+        """
+        return False
+
+    @property
     def overhead(self) -> int:
         """The load that lc and wlc compare: 256 * active + total (ip_vs_dest_conn_overhead)."""
         return ACTIVE_COST * self.active + self.total

@@ -6,7 +6,8 @@ the client asked for.
 Formula: a table of 256 buckets is filled with the servers in list order, newest first, over
 and over; weights do not count. The bucket of address x, an integer in host order, is
 ``((x * 0x61C88647) mod 2**32) >> 24``; an IPv6 address is folded to 32 bits by XOR first.
-Nobody is picked when the server found has weight 0 or is overloaded.
+Nobody is picked when the server found has weight 0 or is overloaded; but where it is being drained,
+the first usable one from the bucket on that is the lower byte of the same, shifted by 16.
 
 Example, A, B, C added in this order: the table reads C, B, A, C, B, A ... 10.0.0.1 has bucket
 39 and goes to C (39 mod 3 = 0), 10.0.0.2 bucket 137 and A, 192.168.0.1 bucket 192 and C.
@@ -25,7 +26,7 @@ from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
 from schedulers.base import Flow, Scheduler, Server, Weighed
-from schedulers.hashing import fold, hash_32, weigh_owner
+from schedulers.hashing import elsewhere, fallbacks, fold, hash_32, next_usable, weigh_owner
 from schedulers.roster import Roster
 
 if TYPE_CHECKING:
@@ -72,7 +73,10 @@ class DestinationHashing(Scheduler):
             self._stale = False
         if not self._table:
             return None
-        server = self._table[hash_32(fold(flow.destination), TABLE_BITS)]
+        value = fold(flow.destination)
+        server = self._table[hash_32(value, TABLE_BITS)]
+        if server.weight <= 0 and server.leaving:
+            return next_usable(self._table, elsewhere(value, TABLE_BITS))
         return None if server.overloaded or server.weight <= 0 else server
 
     def weigh(self, flow: Flow, now: float) -> list[Weighed]:  # noqa: ARG002 - as `pick`'s
@@ -80,8 +84,12 @@ class DestinationHashing(Scheduler):
         servers = self._roster.servers
         if not servers:
             return []
-        bucket = hash_32(fold(flow.destination), TABLE_BITS)
-        return weigh_owner(servers, deal(servers)[bucket], f"bucket {bucket}", {})
+        value = fold(flow.destination)
+        bucket = hash_32(value, TABLE_BITS)
+        table = deal(servers)
+        owner = table[bucket]
+        fallback = fallbacks(table, elsewhere(value, TABLE_BITS)) if owner.leaving else {}
+        return weigh_owner(servers, owner, f"bucket {bucket}", fallback)
 
 
 def deal(servers: list[Server]) -> list[Server]:

@@ -13,7 +13,7 @@ from schedulers.base import Weighed
 from schedulers.words import why_not
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from schedulers.base import Server
 
@@ -44,6 +44,31 @@ def hsiphash(value: int, key: bytes) -> int:
     """
     digest = siphash13(value.to_bytes(4, "little"), key=key).intdigest()
     return int(digest & MASK32)
+
+
+def elsewhere(value: int, bits: int) -> int:
+    """Return another bucket than `hash_32` does, which depends on other bits of the hash.
+
+    So those who share a bucket spread, also where servers take turns in the table.
+    """
+    return hash_32(value, 2 * bits) & (1 << bits) - 1
+
+
+def next_usable(table: Sequence[Server], begin: int) -> Server | None:
+    """Return the first usable server from this bucket on, round the whole table."""
+    for server in (*table[begin:], *table[:begin]):
+        if server.weight > 0 and not server.overloaded:
+            return server
+    return None
+
+
+def fallbacks(table: Sequence[Server], begin: int) -> dict[Server, tuple[int, str]]:
+    """Return how many buckets on from this one each server has its first one, in words, too."""
+    found: dict[Server, tuple[int, str]] = {}
+    for step in range(len(table)):
+        place = (begin + step) % len(table)
+        found.setdefault(table[place], (step, f"fallback step {step}: bucket {place} is its"))
+    return found
 
 
 def weigh_owner(

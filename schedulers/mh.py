@@ -17,6 +17,8 @@ slots, so nobody else's clients move, and its own are refused. A client has the 
     mh-port      hash address + source port, so that a client's connections spread
     mh-fallback  an unusable server: try hash1(address + slot + i) for i = 0, 1, 2 ...
 
+The clients of a server that is being drained fall back without the flag.
+
 Example, three servers of weight 1: each gets a third of the slots, 1364 or 1365. When one of
 them is removed, its third is shared out between the other two, whose own clients stay but for
 a few percent; sh would move half of them.
@@ -99,6 +101,7 @@ class MaglevHashing(Scheduler):
         """Those of which the last one that was not 0 counts."""
         self._preferences: dict[Server, Preference] = {}
         self._usable: set[Server] = set()
+        self._leaving: set[Server] = set()
         self._table: list[Server] = []
         self._stale = self._held = False
 
@@ -108,6 +111,7 @@ class MaglevHashing(Scheduler):
         yield self._weights, self._weights.fork()
         yield self._preferences, self._preferences.copy()
         yield self._usable, self._usable.copy()
+        yield self._leaving, self._leaving.copy()
         yield self._table, self._table
 
     def add(self, server: Server) -> None:
@@ -125,16 +129,21 @@ class MaglevHashing(Scheduler):
         del self._preferences[server]
         self._stale = True
         self._usable.discard(server)
+        self._leaving.discard(server)
 
     def edit(self, server: Server) -> None:
         """Take notice of a new weight."""
         self._weights.put(server, server.last_weight)
         self._stale = True
+        if server.leaving and not self._leaving:
+            for each in self._roster.servers:
+                self._note_usable(each)
+        (self._leaving.add if server.leaving else self._leaving.discard)(server)
         self.changed(server)
 
     def changed(self, server: Server) -> None:
         """Take notice of a new overload flag; only the fallback wants to know beforehand."""
-        if self._fallback and server in self._roster:
+        if (self._fallback or self._leaving) and server in self._roster:
             self._note_usable(server)
 
     def hold(self) -> None:
@@ -165,7 +174,9 @@ class MaglevHashing(Scheduler):
         slot = hsiphash(value, OFFSET_KEY) % TABLE_SIZE
         server = self._table[slot]
         if server.overloaded or server.weight <= 0 or server not in self._preferences:
-            return self._next_usable(value, slot) if self._fallback else None
+            if self._fallback or server.leaving:
+                return self._next_usable(value, slot)
+            return None
         return server
 
     def weigh(self, flow: Flow, now: float) -> list[Weighed]:  # noqa: ARG002 - as `pick`'s
@@ -182,7 +193,8 @@ class MaglevHashing(Scheduler):
         value = fold(flow.source) + (flow.source_port if self._by_port else 0) & MASK32
         slot = hsiphash(value, OFFSET_KEY) % TABLE_SIZE
         owner = table[slot]
-        fallback = _fallbacks(table, value, slot) if self._fallback and why_not(owner) else {}
+        falls_back = why_not(owner) and (self._fallback or owner.leaving)
+        fallback = _fallbacks(table, value, slot) if falls_back else {}
         return weigh_owner(servers, owner, f"table slot {slot} of {TABLE_SIZE}", fallback)
 
     def _next_usable(self, value: int, slot: int) -> Server | None:

@@ -9,6 +9,9 @@ overloaded. Flags:
     sh-port      hash x + source port (mod 2**32), so that a client's connections spread
     sh-fallback  in place of nobody: the first usable server from bucket 2h mod 256 on
 
+The clients of a server that is being drained have the first usable one from another bucket on,
+the lower byte of ``((x * 0x61C88647) mod 2**32) >> 16``, where they spread.
+
 Example, A 1, B 2, C 1 added in this order: the table reads C, B, B, A, C, B, B, A ...
 10.0.0.1 has bucket 39 and goes to A (39 mod 4 = 3), 10.0.0.2 bucket 137 and B. With sh-port
 and source port 40000 10.0.0.1 has bucket 203 and goes to A.
@@ -30,7 +33,7 @@ from itertools import cycle
 from typing import TYPE_CHECKING
 
 from schedulers.base import Flow, Scheduler, Server, Weighed
-from schedulers.hashing import fold, hash_32, weigh_owner
+from schedulers.hashing import elsewhere, fallbacks, fold, hash_32, next_usable, weigh_owner
 from schedulers.roster import Roster
 from schedulers.words import why_not
 
@@ -93,8 +96,15 @@ class SourceHashing(Scheduler):
         bucket = hash_32(value, TABLE_BITS)
         server = self._table[bucket]
         if server.overloaded or server.weight <= 0:
-            return self._next_usable(2 * bucket % TABLE_SIZE) if self._fallback else None
+            begin = self._begin(server, value, bucket)
+            return None if begin is None else next_usable(self._table, begin)
         return server
+
+    def _begin(self, owner: Server, value: int, bucket: int) -> int | None:
+        """Return where to look for a server in place of one that is not usable; None: nowhere."""
+        if owner.leaving:
+            return elsewhere(value, TABLE_BITS)
+        return 2 * bucket % TABLE_SIZE if self._fallback else None
 
     def weigh(self, flow: Flow, now: float) -> list[Weighed]:  # noqa: ARG002 - as `pick`'s
         """Return 0 for the server of the client's bucket, or how far on the fallbacks are."""
@@ -105,16 +115,9 @@ class SourceHashing(Scheduler):
         value = fold(flow.source) + (flow.source_port if self._by_port else 0)
         bucket = hash_32(value, TABLE_BITS)
         owner = table[bucket]
-        begin = 2 * bucket % TABLE_SIZE
-        fallback = _fallbacks(table, begin) if self._fallback and why_not(owner) else {}
+        begin = self._begin(owner, value, bucket) if why_not(owner) else None
+        fallback = {} if begin is None else fallbacks(table, begin)
         return weigh_owner(servers, owner, f"bucket {bucket}", fallback)
-
-    def _next_usable(self, begin: int) -> Server | None:
-        """Return the first usable server from this bucket on, round the whole table."""
-        for server in self._table[begin:] + self._table[:begin]:
-            if server.weight > 0 and not server.overloaded:
-                return server
-        return None
 
 
 def deal(servers: list[Server]) -> list[Server]:
@@ -126,13 +129,3 @@ def deal(servers: list[Server]) -> list[Server]:
             break
         table += [server] * min(max(1, server.weight), missing)
     return table
-
-
-def _fallbacks(table: list[Server], begin: int) -> dict[Server, tuple[int, str]]:
-    """Return how many buckets on from this one each server has its first one."""
-    found: dict[Server, tuple[int, str]] = {}
-    for step in range(TABLE_SIZE):
-        bucket = (begin + step) % TABLE_SIZE
-        text = f"fallback step {step}: bucket {bucket} is its"
-        found.setdefault(table[bucket], (step, text))
-    return found

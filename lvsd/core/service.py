@@ -117,6 +117,11 @@ class RealServer(Server):
             return 0
         return self.service.easing.weight(self.config.weight, self.ramp)
 
+    @property
+    def leaving(self) -> bool:
+        """Whether it is being drained."""
+        return self.drain is not None
+
     def settle(self, config: ServerConfig) -> None:
         """Have this wanted from now on, and let the scheduler see it, once it is told.
 

@@ -11,10 +11,12 @@ from forwarders import Dr, Fullnat, Nat, Tun
 from lvsd.core.commands import Drain, DrainChange, Undrain
 from lvsd.core.drains import LOOKED_AT_ONCE, Emptied
 from lvsd.core.local_pool import LocalPool
-from lvsd.core.verdict import Verdict
+from lvsd.core.service import server_name
+from lvsd.core.verdict import Reason, Verdict
 from lvsd.packet.address import pack
 from lvsd.packet.numbers import TcpFlag
 from lvsd.packet.view import Packet
+from schedulers.base import Flow
 from tests.unit.core.world import FirstAdded, World, counts, raw
 
 if TYPE_CHECKING:
@@ -312,6 +314,48 @@ def test_nothing_ends_amid_a_change_that_may_be_taken_back(version: int) -> None
         list(steps.doing(Drain(service.key, b"1234", 1)))
     world.wait(2)
     assert counts(oldest(service)) == (0, 0)
+
+
+def picked(service: Service, flows: list[Flow]) -> list[str]:
+    """Return whom each flow would get, and see that `weigh` says the same."""
+    found = []
+    for flow in flows:
+        weighed = service.scheduler.weigh(flow, 0.0)
+        server = service.pick(flow, 0.0)
+        numbers = {each.server: each.number for each in weighed if each.number is not None}
+        if isinstance(server, Reason):
+            assert numbers == {}
+            found.append(server.value)
+        else:
+            assert min(numbers, key=lambda each: numbers[each] or 0) is server
+            found.append(server_name(server))
+    return found
+
+
+@pytest.mark.parametrize("name", ["sh", "mh", "dh"])
+def test_where_clients_have_their_server_by_a_hash_those_of_a_drained_one_get_another(
+    version: int, name: str
+) -> None:
+    world = World(version)
+    service = world.serve(servers=4, scheduler=name)
+    flows = [Flow(pack(world.client(n)), n, pack(world.vip(n)), 80) for n in range(1, 120)]
+    before = picked(service, flows)
+    leaving = server_name(oldest(service))
+    drain(world, oldest(service))
+    now = picked(service, flows)
+    assert [new for old, new in zip(before, now, strict=True) if old != leaving] == [
+        each for each in before if each != leaving
+    ]
+    others = {new for old, new in zip(before, now, strict=True) if old == leaving}
+    assert others == set(before) - {leaving}
+    for other in service.servers[:-1]:
+        drain(world, other)
+    assert picked(service, flows) == ["no_server"] * len(flows)
+    for server in service.servers:
+        undrain(world, server)
+    assert picked(service, flows) == before
+    world.edit_server(oldest(service), weight=0)
+    assert picked(service, flows).count("no_server") == before.count(leaving)
 
 
 def test_where_every_server_is_drained_new_connections_are_refused(version: int) -> None:
