@@ -57,7 +57,7 @@ class InProcess:
 
     def _change(self, params: dict[str, object]) -> None:
         try:
-            commands = read_commands(params, tuple(self.wanted.services))
+            commands = read_commands(params)
         except ValueError as error:
             raise ControlError(f"lvsd: {error}") from None
         self.do(commands)

@@ -22,6 +22,7 @@ from lvsd.control.selecting import SELECTOR, Reader, selected
 from lvsd.core.commands import (
     AddServer,
     AddService,
+    Clear,
     Drain,
     EditServer,
     EditService,
@@ -37,8 +38,6 @@ from lvsd.core.values import ServerConfig, ServiceConfig
 from lvsd.errors import ControlError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from forwarders.base import Forwarder
     from lvsd.core.commands import Command
     from lvsd.core.values import ServiceKey
@@ -62,8 +61,8 @@ _SERVER: Final = (
 )
 
 
-def read_commands(params: dict[str, object], all_services: Iterable[ServiceKey]) -> list[Command]:
-    """Return the commands of a request; ``clear`` removes all services that there are.
+def read_commands(params: dict[str, object]) -> list[Command]:
+    """Return the commands of a request.
 
     Raise ValueError where the request is wrong in itself, ControlError where lvsd cannot do it.
     """
@@ -72,30 +71,26 @@ def read_commands(params: dict[str, object], all_services: Iterable[ServiceKey])
     given = params.get("commands")
     if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
         raise ValueError("commands: no list of objects")
-    found: list[Command] = []
-    for number, each in enumerate(given):
-        found += _command(Reader(each, f"commands[{number}]."), all_services)
-    return found
+    return [_command(Reader(each, f"commands[{at}].")) for at, each in enumerate(given)]
 
 
-def _command(reader: Reader, all_services: Iterable[ServiceKey]) -> Iterator[Command]:
+def _command(reader: Reader) -> Command:
     name = reader.word("command", _WORDS, None)
     reader.want_only(("command", *_WORDS[name]))
     match name:
         case "add_service":
-            yield AddService(_service(reader.table("service")))
+            return AddService(_service(reader.table("service")))
         case "edit_service":
-            yield EditService(_service(reader.table("service")))
+            return EditService(_service(reader.table("service")))
         case "remove_service":
-            yield RemoveService(_selected(reader))
+            return RemoveService(_selected(reader))
         case "set_timeouts":
-            yield SetTimeouts(*(reader.number(each, _SECONDS, 0) for each in TIMEOUTS))
+            return SetTimeouts(*(reader.number(each, _SECONDS, 0) for each in TIMEOUTS))
         case "zero":
-            yield Zero(_selected(reader) if reader.has("service") else None)
+            return Zero(_selected(reader) if reader.has("service") else None)
         case "clear":
-            yield from map(RemoveService, tuple(all_services))
-        case _:
-            yield _of_server(name, reader)
+            return Clear()
+    return _of_server(name, reader)
 
 
 def _of_server(name: str, reader: Reader) -> Command:

@@ -118,7 +118,10 @@ class Reader:
 
 def shown(value: object) -> str:
     """Return the beginning of what a client sent, as JSON."""
-    return json.dumps(value)[:MAX_SHOWN]
+    try:
+        return json.dumps(value)[:MAX_SHOWN]
+    except RecursionError:  # it was read a few calls further up, where there was room for it
+        return "what is nested so deeply"
 
 
 def selected(reader: Reader) -> ServiceKey:

@@ -20,6 +20,7 @@ from lvsd.core.commands import (
     AddServer,
     AddService,
     Changes,
+    Clear,
     Drain,
     DrainChange,
     EditServer,
@@ -141,6 +142,8 @@ class Steps:
                 return self._editing_service(command)
             case RemoveService():
                 return self._removing_service(command)
+            case Clear():
+                return self._clearing()
             case _:
                 return self._whole.doing(command)
         return None
@@ -214,6 +217,10 @@ class Steps:
             self._note_removal(service, server)
             yield
         self._changes.append(ServiceChange(service.key, service.config, None))
+
+    def _clearing(self) -> Iterator[None]:
+        for service in tuple(self._services):
+            yield from self._removing_service(RemoveService(service.key))
 
     @staticmethod
     def _return_to(service: Service, server: RealServer) -> None:

@@ -37,6 +37,11 @@ class RemoveService:
 
 
 @dataclass(frozen=True, slots=True)
+class Clear:
+    """Remove all services that there are by then."""
+
+
+@dataclass(frozen=True, slots=True)
 class AddServer:
     """Add a real server to a service, as the newest; one that left connections comes back."""
 
@@ -119,7 +124,7 @@ class KeepPorts:
     kept: tuple[Range, ...]
 
 
-Command: TypeAlias = (
+Single: TypeAlias = (
     AddService
     | EditService
     | RemoveService
@@ -133,6 +138,9 @@ Command: TypeAlias = (
     | SetSettings
     | KeepPorts
 )
+"""A command that concerns what it names."""
+
+Command: TypeAlias = Single | Clear
 
 
 class ServiceChange(NamedTuple):

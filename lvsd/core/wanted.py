@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lvsd.core.commands import (
     AddServer,
     AddService,
+    Clear,
     Drain,
     DrainChange,
     EditServer,
@@ -37,7 +39,7 @@ from lvsd.errors import ControlError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, KeysView
 
-    from lvsd.core.commands import Change, Command
+    from lvsd.core.commands import Change, Command, Single
     from lvsd.core.local_pool import Range
     from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey
 
@@ -154,10 +156,15 @@ class Wanted:
         self._undo.append(undo)
 
     def _do(self, commands: Iterable[Command]) -> list[Change]:
-        changes = (self._do_one(each) for each in commands)
+        singly = chain.from_iterable(map(self._singly, commands))
+        changes = (self._do_one(each) for each in singly)
         return [each for each in changes if each is not None]
 
-    def _do_one(self, command: Command) -> Change | None:
+    def _singly(self, command: Command) -> Iterable[Single]:
+        """Return the commands that one stands for when it is its turn."""
+        return map(RemoveService, tuple(self.services)) if isinstance(command, Clear) else [command]
+
+    def _do_one(self, command: Single) -> Change | None:
         match command:
             case AddService(config):
                 return self._add_service(config)
@@ -196,6 +203,8 @@ class Wanted:
                 self.kept_ports = kept
                 return None
             case Zero(key):
+                if key is not None:
+                    self._service(key)
                 return Zeroed(key)
 
     def _service(self, key: ServiceKey) -> WantedService:

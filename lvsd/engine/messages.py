@@ -216,7 +216,7 @@ TO_ENGINE: Final = (
     *(Begin, Commands, Here, Ways, Leads, Start, Ready, LogLevel, Question, Next, Enough, Farewell),
     *(Settings, Origin, LocalPool, Timing, ServerConfig, ServiceConfig, ServiceKey, Way, Lead),
     *FORWARDERS.values(),
-    *(commands.AddService, commands.EditService, commands.RemoveService),
+    *(commands.AddService, commands.EditService, commands.RemoveService, commands.Clear),
     *(commands.AddServer, commands.EditServer, commands.RemoveServer),
     *(commands.Drain, commands.Undrain, commands.SetTimeouts, commands.Zero),
     *(commands.SetSettings, commands.KeepPorts),

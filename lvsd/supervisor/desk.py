@@ -7,8 +7,7 @@ if whoever asks may do that.
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -18,10 +17,11 @@ from lvsd.control.changes import written_change
 from lvsd.control.methods import METHODS, parse
 from lvsd.control.protocol import Code, encode_error, encode_line
 from lvsd.control.requests import read_commands
+from lvsd.control.selecting import shown
 from lvsd.errors import ControlError, KernelError, PluginError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from lvsd.control.peers import Peer
     from lvsd.supervisor.door import Door
@@ -77,19 +77,21 @@ class Desk:
                 async for each in lines:
                     yield each
         else:
-            async for each in self._answer(name, method, params, peer):
-                yield each
+            async with aclosing(self._answer(name, method, params, peer)) as lines:
+                async for each in lines:
+                    yield each
 
     async def _answer(
         self, name: str, method: Method, params: Params, peer: Peer
     ) -> AsyncGenerator[bytes]:
         try:
             result = await method.run(params, peer)
-            if not isinstance(result, AsyncIterator):
+            if not isinstance(result, AsyncGenerator):
                 yield encode_line({"result": result})
                 return
-            async for each in result:
-                yield encode_line({"result": each, "more": True})
+            async with aclosing(result) as events:
+                async for each in events:
+                    yield encode_line({"result": each, "more": True})
             yield encode_line({"result": None})
         except ValueError as error:
             yield encode_error(Code.BAD_PARAMS, str(error))
@@ -98,7 +100,7 @@ class Desk:
         except asyncio.CancelledError:
             raise
         except Exception:
-            log.exception("control request failed", method=name, params=json.dumps(params)[:200])
+            log.exception("control request failed", method=name, params=shown(params))
             yield encode_error(Code.INTERNAL, "internal error; see lvsd's log")
 
 
@@ -106,7 +108,7 @@ def methods(door: Door) -> dict[str, Method]:
     """Return what clients may ask for, and the engine does not answer."""
 
     async def change(params: Params, peer: Peer) -> object:
-        wanted = read_commands(params, door.wanted.services)
+        wanted = read_commands(params)
         changes = await door.change(wanted, str(peer))
         return {"changes": [written_change(each) for each in changes]}
 

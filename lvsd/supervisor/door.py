@@ -20,7 +20,7 @@ from lvsd.control.protocol import LISTENING, LOST, NOTHING
 from lvsd.core.commands import Drain, ServerChange, ServiceChange
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from lvsd.core.commands import Change, Command
     from lvsd.core.wanted import Wanted
@@ -115,14 +115,14 @@ class Door:
         for listener in self._listeners:
             listener.take(entry)
 
-    def listen(self) -> AsyncIterator[dict[str, object]]:
+    def listen(self) -> AsyncGenerator[dict[str, object]]:
         """Return the events from now on, the first of which says so; it ends when it is closed."""
         listener = Listener()
         listener.take({"change": LISTENING})
         self._listeners.add(listener)
         return self._events(listener)
 
-    async def _events(self, listener: Listener) -> AsyncIterator[dict[str, object]]:
+    async def _events(self, listener: Listener) -> AsyncGenerator[dict[str, object]]:
         try:
             while True:
                 yield await listener.next()

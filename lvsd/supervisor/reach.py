@@ -11,13 +11,14 @@ from asyncio import to_thread
 from typing import TYPE_CHECKING
 
 from forwarders import Dr, Nat
-from lvsd.core.commands import ServerChange
+from lvsd.core.commands import ServerChange, ServiceChange
 from lvsd.supervisor.host import look
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from lvsd.core.commands import Change
+    from lvsd.core.values import ServerConfig
     from lvsd.core.wanted import Wanted
     from lvsd.io.machine import Machine
     from lvsd.supervisor.conversation import Conversation
@@ -85,13 +86,22 @@ class Reach:
             host, found = await to_thread(look, new | direct, direct)
             self._engine.learned_also(host.ways)
             self._neighbours.keep_also(found)
-        for before in (each.before for each in servers if each.before):
+        for before in self._leaving(changes):
             modes = self._gone.get(before.address, frozenset())
             self._gone[before.address] = modes | {before.forwarder.name}
         masqueraded = {len(each.address) for each in coming if each.forwarder.name == Nat.name}
         families = {4 if length == 4 else 6 for length in masqueraded} - self.families
         if families:
             await to_thread(self._forward, families)
+
+    def _leaving(self, changes: Sequence[Change]) -> Iterator[ServerConfig]:
+        """Yield the real servers as they were that are about to go, or to be others."""
+        for each in changes:
+            if isinstance(each, ServerChange) and each.before:
+                yield each.before
+            elif isinstance(each, ServiceChange) and not each.after:
+                service = self._wanted.services.get(each.service)  # none: it came in the same list
+                yield from service.servers.values() if service else ()
 
     def left(self, addresses: frozenset[bytes]) -> None:
         """Forget removed real servers but these, packed: the others have no connections."""

@@ -18,6 +18,7 @@ from lvsd.control.requests import read_commands
 from lvsd.core.commands import (
     AddServer,
     AddService,
+    Clear,
     Drain,
     EditServer,
     EditService,
@@ -67,7 +68,7 @@ SERVERS: Final = (
 
 
 def read(*commands: dict[str, Any]) -> list[Command]:
-    return read_commands({"commands": list(commands)}, [KEY])
+    return read_commands({"commands": list(commands)})
 
 
 def test_each_command_is_read() -> None:
@@ -99,7 +100,7 @@ def test_each_command_is_read() -> None:
         SetTimeouts(0, 0, 5),
         Zero(),
         Zero(KEY),
-        RemoveService(KEY),
+        Clear(),
     ]
 
 
@@ -182,7 +183,7 @@ def test_a_scheduler_that_there_is_not_is_refused_in_the_kernels_words(
 @pytest.mark.parametrize("params", [{}, {"commands": {}}, {"commands": [1]}, {"command": "clear"}])
 def test_no_list_of_commands_is_no_request(params: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="command"):
-        read_commands(params, [])
+        read_commands(params)
 
 
 def test_a_change_is_told_to_programs_and_to_people() -> None:

@@ -13,6 +13,7 @@ from lvsd.core.balancer import Balancer
 from lvsd.core.commands import (
     AddServer,
     AddService,
+    Clear,
     Drain,
     DrainChange,
     EditServer,
@@ -233,3 +234,28 @@ def test_what_a_start_wants_is_what_its_commands_want() -> None:
     other.do(commands)
     assert (state(one), all_reached(one)) == (state(other), all_reached(other))
     assert list(one.addresses()) == [server(2).address, server(1).address]
+
+
+def test_a_clear_removes_what_there_is_when_it_is_its_turn(wanted: Wanted) -> None:
+    changes: list[Command] = [
+        RemoveService(WEB),
+        AddService(service(DNS)),
+        Clear(),
+        AddService(service(MARK)),
+    ]
+    balancer = balancer_with(state(wanted))
+    balancer.apply(changes, 0.0)
+    wanted.do(changes)
+    assert list(wanted.services) == [MARK] == [each.key for each in balancer.services]
+    balancer.apply([Clear()], 0.0)
+    assert held(balancer) == []
+
+
+def test_a_clear_in_a_list_that_is_refused_removes_nothing(wanted: Wanted) -> None:
+    balancer = balancer_with(state(wanted))
+    before, had = state(wanted), held(balancer)
+    refused: list[Command] = [Clear(), AddService(service()), Zero(DNS)]
+    for one in (wanted.would_change, wanted.do, lambda them: balancer.apply(them, 0.0)):
+        with pytest.raises(ControlError, match="No such service"):
+            one(refused)
+    assert (state(wanted), held(balancer)) == (before, had)
