@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lvsd.core import snapshot
+from lvsd.core.kept_drains import KeptDrain, read_drain, write_drain
 from lvsd.core.snapshot import (
     SLOT,
     KeptConnection,
@@ -162,6 +163,18 @@ def test_numbers_are_read_as_they_were_written(length: int, data: st.DataObject,
     assert around(buffer) == b"\xa5" * 2 * SLOT
 
 
+@given(numbers, maybe, st.floats(allow_nan=False, allow_infinity=False), numbers)
+def test_a_drain_is_read_as_it_was_written(
+    server: int, deadline_s: int | None, since: float, ended: int
+) -> None:
+    buffer = slots()
+    kept = KeptDrain(server, deadline_s, since, ended)
+    write_drain(buffer, AT, kept)
+    assert snapshot.kind_at(buffer, AT) == Kind.DRAIN
+    assert read_drain(buffer, AT) == kept
+    assert around(buffer) == b"\xa5" * 2 * SLOT
+
+
 @given(st.binary(min_size=SLOT, max_size=SLOT))
 def test_any_bytes_are_read_or_refused_and_raise_nothing(found: bytes) -> None:
     buffer = bytearray(found)
@@ -171,6 +184,7 @@ def test_any_bytes_are_read_or_refused_and_raise_nothing(found: bytes) -> None:
         snapshot.read_server,
         snapshot.read_service,
         snapshot.read_numbers,
+        read_drain,
     ):
         record = read(buffer, 0)
         assert record is None or isinstance(record, tuple)
