@@ -38,7 +38,13 @@ _OF_SERVERS = {Command.ADD_SERVER, Command.EDIT_SERVER, Command.DELETE_SERVER}
 _LISTINGS = {Command.LIST, Command.SAVE, Command.STATUS}
 
 
-OWN_COMMANDS: Final = {"drain": "draining", "undrain": "draining", "save": "toml_saving"}
+OWN_COMMANDS: Final = {
+    "drain": "draining",
+    "undrain": "draining",
+    "save": "toml_saving",
+    "watch": "watching",
+    "top": "top",
+}
 """What ipvsadm has nothing like -> the module whose ``main`` gets the words."""
 
 
