@@ -130,7 +130,12 @@ def blames_environment(error: OSError) -> bool:
 
 
 class ControlError(LvsdError):
-    """A request over the control socket cannot be carried out; the text is the answer."""
+    """A request over the control socket cannot be carried out; the text is the answer.
+
+    ``at`` is which command of a list is to blame, counted from 0; None: no particular one.
+    """
+
+    at: int | None = None
 
 
 class BusyError(ControlError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from unittest import mock
 
 from lvsd.control import lvsadm, methods
-from lvsd.control.requests import read_commands
+from lvsd.control.requests import in_its_place, read_commands
 from lvsd.core.wanted import Wanted
 from lvsd.errors import ControlError
 
@@ -55,12 +55,13 @@ class InProcess:
         """Return the items of an answer that is a list."""
         return iter(self.call(method, **params))
 
-    def _change(self, params: dict[str, object]) -> None:
+    def _change(self, params: dict[str, Any]) -> None:
         try:
-            commands = read_commands(params)
+            self.do(read_commands(params))
         except ValueError as error:
             raise ControlError(f"lvsd: {error}") from None
-        self.do(commands)
+        except ControlError as error:
+            raise in_its_place(error, len(params["commands"])) from error
 
     def do(self, commands: Sequence[Command]) -> None:
         """Do commands, all or none, as the daemon does. Raise ControlError."""
@@ -76,5 +77,5 @@ class InProcess:
             contextlib.redirect_stderr(errors),
             mock.patch.object(sys, "stdin", io.StringIO(text)),
         ):
-            status = lvsadm.main(words, connect=lambda _: self)
+            status = lvsadm.main(words, connect=lambda *_: self)
         return Answered(status, output.getvalue(), errors.getvalue())

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import lvsd
 from lvsd.control import listing, options, saving
-from lvsd.control.client import ControlClient
+from lvsd.control.client import TIMEOUT_S, ControlClient
 from lvsd.control.grammar import REFUSED, CommandLineError
 from lvsd.control.names import Names
 from lvsd.control.options import Command, View
@@ -26,15 +27,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
+    from typing import TypeAlias
 
     from lvsd.control.protocol import ServiceEntry
+
+    Connect: TypeAlias = Callable[[Path, float], AbstractContextManager["Client"]]
 
 LIST_FAILED = 1
 INTERRUPTED = 130
 
+RESTORE_S = 900.0
+"""How long a daemon may take for a list of any length."""
+
 VERSION = f"lvsadm {lvsd.__version__} (does as ipvsadm v1.31, IPVS v1.2.1)"
 
-_OF_SERVERS = {Command.ADD_SERVER, Command.EDIT_SERVER, Command.DELETE_SERVER}
+_OF_SERVERS = {"add_server", "edit_server", "remove_server"}
 _LISTINGS = {Command.LIST, Command.SAVE, Command.STATUS}
 
 
@@ -61,11 +68,11 @@ class Client(Protocol):
 def main(
     arguments: Sequence[str] | None = None,
     *,
-    connect: Callable[[Path], AbstractContextManager[Client]] = ControlClient,
+    connect: Connect = ControlClient,
 ) -> int:
     """Carry out a command line, by default the process's own; return the exit status.
 
-    ``connect`` reaches the daemon that listens on a path.
+    ``connect`` reaches the daemon that listens on a path, and waits so many seconds for answers.
     """
     words = sys.argv[1:] if arguments is None else arguments
     if words and words[0] in OWN_COMMANDS:
@@ -96,9 +103,7 @@ def _complain(error: Exception) -> None:
     sys.stderr.writelines(f"{printable(line)}\n" for line in str(error).splitlines())
 
 
-def _run(
-    request: options.Request, connect: Callable[[Path], AbstractContextManager[Client]]
-) -> Iterator[str]:
+def _run(request: options.Request, connect: Connect) -> Iterator[str]:
     """Yield the lines to print."""
     if request.command is Command.HELP:
         yield f"{VERSION}\n{USAGE}".rstrip("\n")
@@ -107,8 +112,10 @@ def _run(
         yield VERSION
         return
     if request.command is Command.RESTORE:
-        request = request._replace(changes=saving.read(sys.stdin))
-    with connect(request.control) as client:
+        changes, lines = saving.read(sys.stdin)
+        request = request._replace(changes=changes, lines=lines)
+    patience_s = RESTORE_S if request.command is Command.RESTORE else TIMEOUT_S
+    with connect(request.control, patience_s) as client:
         yield from answer(request, client)
 
 
@@ -156,9 +163,22 @@ def _change(request: options.Request, client: Client) -> None:
         told = str(error)
         if "no method" in told:
             raise _other_version(told) from error
-        if request.command in _OF_SERVERS and told == "No such service":
-            raise ControlError("Service not defined") from error
-        raise
+        raise ControlError(_in_ipvsadms_words(told, request)) from error
+
+
+_PLACE = re.compile(r"^(?:lvsd: )?commands\[(\d+)\][.:] *")
+
+
+def _in_ipvsadms_words(told: str, request: options.Request) -> str:
+    """Say why a change was refused as ipvsadm does, and on which line of ``-R`` it stood."""
+    found = _PLACE.match(told)
+    number = int(found[1]) if found else 0
+    told = told[found.end() :] if found else told
+    if told == "No such service" and request.changes[number]["command"] in _OF_SERVERS:
+        told = "Service not defined"
+    if request.lines and (found or len(request.lines) == 1):
+        return f"line {request.lines[number]}: {told}"
+    return told
 
 
 def _other_version(what: str) -> ControlError:

@@ -131,12 +131,14 @@ _NO_SYNC: Final = "lvsd does not tell other directors of its connections: there 
 class Request(NamedTuple):
     """What the command line asks for.
 
-    ``service`` is the one to list, ``changes`` what is to be changed, all of it or nothing.
+    ``service`` is the one to list, ``changes`` what is to be changed, all of it or nothing, and
+    ``lines`` of ``-R`` the line on which each stood.
     """
 
     command: Command = Command.LIST
     service: ServiceSelector | None = None
     changes: Sequence[edits.Change] = ()
+    lines: Sequence[int] = ()
     view: View = View.PLAIN
     numeric: bool = False
     connection: bool = False

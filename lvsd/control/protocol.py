@@ -24,7 +24,10 @@ from enum import StrEnum
 from typing import Any, Final, Literal, NotRequired, TypedDict
 
 MAX_REQUEST = 64 * 1024
-"""A request's length in bytes, at most; there is no such bound on an answer."""
+"""The length in bytes of a request by those who may only ask; an answer has no such bound."""
+
+MAX_CHANGE = 64 * 1024 * 1024
+"""The length of a request by those who may change things: 100,000 servers and more in one list."""
 
 PROTOCOL_NAMES = {0: "ip", 6: "tcp", 17: "udp", 132: "sctp"}
 """IP protocol numbers as this protocol spells them; 0 is a fwmark service's."""

@@ -71,7 +71,21 @@ def read_commands(params: dict[str, object]) -> list[Command]:
     given = params.get("commands")
     if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
         raise ValueError("commands: no list of objects")
-    return [_command(Reader(each, f"commands[{at}].")) for at, each in enumerate(given)]
+    found = []
+    for number, each in enumerate(given):
+        try:
+            found.append(_command(Reader(each, f"commands[{number}].")))
+        except ControlError as error:
+            error.at = number
+            raise
+    return found
+
+
+def in_its_place(error: ControlError, number_of_commands: int) -> ControlError:
+    """Return a refusal that says which command of a list it is about, if there are several."""
+    if error.at is None or number_of_commands == 1:
+        return error
+    return ControlError(f"commands[{error.at}]: {error}")
 
 
 def _command(reader: Reader) -> Command:

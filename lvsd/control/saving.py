@@ -30,6 +30,7 @@ _TOLD: Final = "toa"
 _TOA_KIND: Final = 254
 """What there is unless somebody says otherwise; then nothing is written."""
 
+_SPECIAL: Final = frozenset("'\"\\#")
 _PROGRAMS: Final = ("ipvsadm", "lvsadm")
 
 
@@ -119,13 +120,14 @@ def _of_server(server: ServerEntry) -> Iterator[str]:
 # --- restoring ------------------------------------------------------------------------------
 
 
-def read(lines: Iterable[str]) -> list[Change]:
-    """Return the changes that lines ask for.
+def read(lines: Iterable[str]) -> tuple[list[Change], list[int]]:
+    """Return the changes that lines ask for, and the number of the line of each.
 
     Empty lines and those that begin with # say nothing. Raise CommandLineError, the number of the
     line first, for the first that is wrong.
     """
     changes: list[Change] = []
+    numbers: list[int] = []
     for number, line in enumerate(lines, start=1):
         try:
             changes += _changes(line)
@@ -133,11 +135,13 @@ def read(lines: Iterable[str]) -> list[Change]:
             raise CommandLineError(f"line {number}: {error}", error.status) from None
         except ValueError as error:
             raise CommandLineError(f"line {number}: {error}") from None
-    return changes
+        numbers += [number] * (len(changes) - len(numbers))
+    return changes, numbers
 
 
 def _changes(line: str) -> Sequence[Change]:
-    arguments = shlex.split(line, comments=True)
+    is_plain = _SPECIAL.isdisjoint(line)  # which is read in a tenth of the time
+    arguments = line.split() if is_plain else shlex.split(line, comments=True)
     if arguments[:1] and arguments[0] in _PROGRAMS:
         del arguments[0]
     if not arguments:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from lvsd.control import peers
-from lvsd.control.protocol import MAX_REQUEST, Code, encode_error
+from lvsd.control.protocol import MAX_CHANGE, MAX_REQUEST, Code, encode_error
 from lvsd.control.stale import remove_stale
 from lvsd.errors import KernelError, PrivilegeError
 
@@ -202,12 +202,13 @@ class ControlServer:
     ) -> None:
         """Answer one request after the other until the client has no more."""
         peer = peers.peer_of(writer.get_extra_info("socket"))
+        most = MAX_CHANGE if peer.may_change else MAX_REQUEST
         while True:
             try:
                 async with self._waiting_for(task, IDLE_S):
-                    line = await reader.readline()
+                    line = await _line(reader, most)
             except ValueError:
-                writer.write(encode_error(Code.BAD_REQUEST, f"a request has {MAX_REQUEST} bytes"))
+                writer.write(encode_error(Code.BAD_REQUEST, f"a request has {most} bytes"))
                 return
             if not line:
                 return
@@ -235,3 +236,30 @@ class ControlServer:
 
 class _StalledError(Exception):
     """A client takes no answer."""
+
+
+async def _line(reader: asyncio.StreamReader, most: int) -> bytes:
+    """Return the next line, or what there is before the end.
+
+    The reader's own limit is what it holds at a time; a longer line is taken out in parts. Raise
+    ValueError if it is too long, after all of it: whoever writes on would not hear why.
+    """
+    parts: list[bytes] = []
+    length = 0
+    while True:
+        try:
+            parts.append(await reader.readuntil())
+            break
+        except asyncio.IncompleteReadError as error:
+            parts.append(error.partial)
+            break
+        except asyncio.LimitOverrunError as error:
+            part = await reader.readexactly(error.consumed)
+            length += len(part)
+            if length > most:
+                parts.clear()
+            else:
+                parts.append(part)
+    if length > most:
+        raise ValueError(f"longer than {most} bytes")
+    return b"".join(parts)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lvsd.core.commands import (
@@ -103,7 +102,7 @@ class Wanted:
     def would_change(self, commands: Iterable[Command]) -> list[Change]:
         """Return what a list of commands would change; what stays as it was is left out.
 
-        Raise ControlError for the first that cannot be.
+        Raise ControlError for the first that cannot be, its number in ``at``.
         """
         try:
             return self._do(commands)
@@ -156,9 +155,15 @@ class Wanted:
         self._undo.append(undo)
 
     def _do(self, commands: Iterable[Command]) -> list[Change]:
-        singly = chain.from_iterable(map(self._singly, commands))
-        changes = (self._do_one(each) for each in singly)
-        return [each for each in changes if each is not None]
+        changes: list[Change] = []
+        for number, command in enumerate(commands):
+            try:
+                done = map(self._do_one, self._singly(command))
+                changes += [each for each in done if each is not None]
+            except ControlError as error:
+                error.at = number
+                raise
+        return changes
 
     def _singly(self, command: Command) -> Iterable[Single]:
         """Return the commands that one stands for when it is its turn."""

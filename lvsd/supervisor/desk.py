@@ -16,7 +16,7 @@ import structlog
 from lvsd.control.changes import written_change
 from lvsd.control.methods import METHODS, parse
 from lvsd.control.protocol import Code, encode_error, encode_line
-from lvsd.control.requests import read_commands
+from lvsd.control.requests import in_its_place, read_commands
 from lvsd.control.selecting import shown
 from lvsd.errors import ControlError, KernelError, PluginError
 
@@ -104,12 +104,20 @@ class Desk:
             yield encode_error(Code.INTERNAL, "internal error; see lvsd's log")
 
 
+def _length(params: Params) -> int:
+    commands = params["commands"]
+    return len(commands) if isinstance(commands, list) else 0
+
+
 def methods(door: Door) -> dict[str, Method]:
     """Return what clients may ask for, and the engine does not answer."""
 
     async def change(params: Params, peer: Peer) -> object:
-        wanted = read_commands(params)
-        changes = await door.change(wanted, str(peer))
+        try:
+            wanted = read_commands(params)
+            changes = await door.change(wanted, str(peer))
+        except ControlError as error:
+            raise in_its_place(error, _length(params)) from error
         return {"changes": [written_change(each) for each in changes]}
 
     async def subscribe(params: Params, _: Peer) -> object:

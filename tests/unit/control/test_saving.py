@@ -98,12 +98,34 @@ def test_what_changes_nothing_does_not_belong_among_the_lines(
 
 def test_a_list_of_which_one_line_is_refused_does_nothing(director: InProcess) -> None:
     director.type(["-A", "-f", "7"])
-    answered = director.type(["-R"], "-D -f 7\n-A -f 8\n-A -f 8\n")
-    assert answered.status == 255
-    assert "Service already exists" in answered.errors
+    answered = director.type(["-R"], "-C\n-D -f 7\n\n-A -f 8\n-A -f 8\n")
+    assert answered == (255, "", "line 2: No such service\n")
     assert director.type(["-Sn"]).output == "-A -f 7 -s wlc\n"
 
 
 def test_a_flag_that_a_scheduler_does_not_have_is_refused(director: InProcess) -> None:
     answered = director.type(["-A", "-f", "7", "-s", "rr", "-b", "flag-1"])
     assert answered == (255, "", "scheduler rr has no flag flag-1; there are: none\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("\n-A -f 8\n-A -f 8\n", "line 3: Service already exists"),
+        ("-A -f 8\n-a -f 9 -r 10.0.0.1 -m\n", "line 2: Service not defined"),
+        ("\n-a -f 9 -r 10.0.0.1 -m\n", "line 2: Service not defined"),
+        ("-A -f 8\n-A -f 9 -s sometimes", "line 2: Scheduler or persistence engine not found"),
+        ("-A -f 8\n-A -f 9 --name " + 99 * "x", ("line 2: service.name: expected up to 64"
+                                               " printable characters")),
+    ],
+)  # fmt: skip
+def test_the_line_that_the_daemon_refuses_is_named(
+    director: InProcess, text: str, why: str
+) -> None:
+    assert director.type(["-R"], text) == (255, "", f"{why}\n")
+    assert not director.wanted.services
+
+
+def test_of_a_single_command_only_what_is_wrong_is_said(director: InProcess) -> None:
+    answered = director.type(["-A", "-f", "9", "--name", 99 * "x"])
+    assert answered == (255, "", "service.name: expected up to 64 printable characters\n")

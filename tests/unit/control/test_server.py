@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from lvsd import turns as turns_module
 from lvsd.control import server as server_module
+from lvsd.control.peers import Peer
 from lvsd.control.server import ControlServer
 from lvsd.core.listing import Row
 from lvsd.errors import KernelError, PrivilegeError
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
     from pathlib import Path
 
-    from lvsd.control.peers import Peer
     from lvsd.core.balancer import Balancer
 
     RunWith = Callable[[Callable[[], Coroutine[Any, Any, Any]]], Any]
@@ -165,9 +165,28 @@ def test_a_refusal_does_not_end_the_conversation(exchange: Exchange) -> None:
     assert answered == ANSWER
 
 
+@pytest.fixture
+def _may_only_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Peer, "may_change", False)
+
+
+@pytest.mark.usefixtures("_may_only_ask")
 def test_a_request_that_is_too_long_ends_it(exchange: Exchange) -> None:
     [answer] = exchange(b"x" * 140_000 + b"\n", TIMEOUTS)
     assert answer == {"error": {"code": "bad_request", "message": "a request has 65536 bytes"}}
+
+
+def test_those_who_may_change_things_may_say_more_at_a_time(exchange: Exchange) -> None:
+    long = TIMEOUTS.rstrip() + b" " * 1_000_000 + b"\n"
+    assert exchange(long, TIMEOUTS, long.rstrip(b"\n")) == [ANSWER] * 3
+
+
+def test_they_may_not_say_anything_however_long(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "MAX_CHANGE", 200_000)
+    [answer] = exchange(b"x" * 900_000 + b"\n", TIMEOUTS)
+    assert answer == {"error": {"code": "bad_request", "message": "a request has 200000 bytes"}}
 
 
 def test_a_fault_of_ours_is_answered_and_the_server_goes_on(
