@@ -126,9 +126,8 @@ def answer(request: options.Request, client: Client) -> Iterator[str]:
     """
     try:
         yield from _answer(request, client)
-    except (KeyError, TypeError) as error:
-        # An answer that lacks something, or has something else in its place.
-        raise _other_version(f"its answer is not as expected ({error!r})") from error
+    except KeyError as error:
+        raise _other_version(f"its answer lacks {error}") from error
 
 
 def _answer(request: options.Request, client: Client) -> Iterator[str]:
@@ -162,7 +161,7 @@ def _change(request: options.Request, client: Client) -> None:
     except ControlError as error:
         told = str(error)
         if "no method" in told:
-            raise _other_version(told) from error
+            raise _other_version(told.removeprefix("lvsd: ").partition(";")[0]) from error
         raise ControlError(_in_ipvsadms_words(told, request)) from error
 
 

@@ -12,21 +12,29 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import lvsd
+from lvsd.config.plugins import make_scheduler
 from lvsd.control import lvsadm
 from lvsd.control.client import ControlClient
 from lvsd.control.usage import USAGE
+from lvsd.core.balancer import Balancer
 from lvsd.errors import ControlError
 from lvsd.lab.wait import PATIENCE
+from tests.in_process import InProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from pathlib import Path
 
     from lvsd.control.server import ControlServer
-    from lvsd.core.balancer import Balancer
 
     RunWith = Callable[[Callable[[], Coroutine[Any, Any, Any]]], Any]
     Lvsadm = Callable[[str], tuple[int, str, str]]
+
+
+@pytest.fixture
+def director() -> InProcess:
+    return InProcess(Balancer(make_scheduler))
 
 
 @pytest.fixture
@@ -145,6 +153,54 @@ def test_lvsadm_starts_without_the_daemons_libraries() -> None:
         check=True,
     )
     assert done.stdout == "[]\n"
+
+
+# --- a daemon of another version ------------------------------------------------------------
+
+OTHER_VERSION = (
+    f"lvsd is of another version than this lvsadm, {lvsd.__version__}: {{}};"
+    " restart it, or use the lvsadm of its version\n"
+)
+
+
+def test_a_daemon_that_cannot_be_changed_yet_is_of_another_version(run: Lvsadm) -> None:
+    told = OTHER_VERSION.format("no method 'change'")
+    assert run("-A -t 192.0.2.10:80") == (255, "", told)
+
+
+def test_a_daemon_whose_answer_lacks_something_is_of_another_version(
+    director: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    director.type(["-A", "-f", "7"])
+    [entry] = director.items("list")
+    del entry["local_ports"]
+    monkeypatch.setattr(director, "items", lambda *_, **__: iter([entry]))
+    status, output, errors = director.type(["-S"])
+    assert (status, output) == (1, "")
+    assert errors == OTHER_VERSION.format("its answer lacks 'local_ports'")
+
+
+# --- every list as JSON ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("-L", "-L --stats", "-L --rate", "-L --thresholds", "-L --persistent-conn"),
+        *("-L --tun-info", "-L --nosort", "-L -f 7", "-Lc", "-L --timeout", "-L --daemon"),
+        "--status",
+    ],
+)
+def test_every_list_is_had_as_json(director: InProcess, line: str) -> None:
+    director.type(["-A", "-f", "7"])
+    status, output, errors = director.type([*line.split(), "--json"])
+    assert (status, errors) == (0, "")
+    assert json.loads(output)
+
+
+def test_there_are_no_daemons_of_synchronization(director: InProcess) -> None:
+    assert director.type(["-L", "--daemon"]) == (0, "", "")
+    assert json.loads(director.type(["-L", "--daemon", "--json"]).output) == {"daemons": []}
 
 
 # --- nobody there ---------------------------------------------------------------------------
