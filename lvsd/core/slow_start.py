@@ -85,5 +85,7 @@ class Easing(NamedTuple):
 
     def effect(self, weight: int, ramp: Ramp | None) -> float:
         """Return what a server has of its configured weight, of the one that a scheduler sees."""
+        if not self.over_s:
+            return weight
         part = ramp.part if ramp is not None and self.by == "turns" else 1.0
         return round(weight * part / self.scale, 2)
