@@ -59,8 +59,12 @@ def talking(control: Path) -> Iterator[ControlClient]:
         with ControlClient(control, PATIENCE_S) as client:
             yield client
     except ControlError as error:
-        forbidden = str(error).startswith("Permission denied")
-        raise (NotAllowedError if forbidden else DaemonError)(str(error)) from error
+        told = str(error)
+        if told.startswith("Permission denied"):
+            raise NotAllowedError(told) from error
+        if told.startswith("lvsd: no method"):
+            told = f"the lvsd that runs is of another version, and has to be restarted ({told})"
+        raise DaemonError(told) from error
 
 
 def running(control: Path) -> dict[str, Any]:

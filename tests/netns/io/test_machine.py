@@ -102,6 +102,24 @@ def test_what_is_as_wanted_already_is_not_ours_to_put_back(journal: Path, row: R
     row.director.ip("address delete 198.51.100.7/24 dev eth0")
 
 
+def test_addresses_are_taken_off_again_but_for_those_that_were_there_before(
+    journal: Path, row: Row
+) -> None:
+    row.director.ip("address add 198.51.100.7/24 dev eth0")
+    before = local_addresses()
+    machine = Machine(journal)
+    machine.add_addresses([("eth0", VIP4), ("eth0", VIP6)])
+    assert machine.take_addresses([("eth0", VIP4), ("eth0", VIP6), ("lo", VIP6)]) == [
+        "removed 2001:db8:7::7 from eth0"
+    ]
+    assert local_addresses() == before
+    left = Journal.read(journal)
+    assert left is not None
+    assert left.is_empty
+    assert machine.restore() == []
+    row.director.ip("address delete 198.51.100.7/24 dev eth0")
+
+
 def test_addresses_leave_an_interface_that_was_given_another_name(journal: Path, row: Row) -> None:
     row.director.ip("link add lvsd-old type veth peer name lvsd-peer")
     try:

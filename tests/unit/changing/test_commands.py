@@ -144,7 +144,6 @@ def test_the_exit_status_says_what_came_of_a_reload(
     [
         ("lvsd is not running: nobody listens on /run/lvsd/control.sock; start it", 69),
         ("Permission denied (you must be root) to use /run/lvsd/control.sock", 77),
-        ("lvsd: no method 'running'; there are: list, status", 69),
     ],
 )
 def test_without_a_daemon_or_the_right_to_ask_it_that_is_said(
@@ -154,6 +153,17 @@ def test_without_a_daemon_or_the_right_to_ask_it_that_is_said(
     words = [str(there.file) if word == "FILE" else word for word in command]
     assert main(words) == status
     assert capsys.readouterr().err == f"lvsd: {why}\n"
+
+
+def test_a_daemon_of_another_version_is_said_to_be_one(
+    there: Daemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there.refusal = ControlError("lvsd: no method 'reload'; there are: list, status")
+    assert main(["reload"]) == os.EX_UNAVAILABLE
+    assert capsys.readouterr().err == (
+        "lvsd: the lvsd that runs is of another version, and has to be restarted "
+        "(lvsd: no method 'reload'; there are: list, status)\n"
+    )
 
 
 @pytest.mark.parametrize(
