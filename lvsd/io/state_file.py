@@ -211,6 +211,8 @@ def remove(path: Path) -> int | None:
 
     Raise OSError.
     """
+    if path.is_dir():
+        return None
     try:
         count = path.read_bytes()[HEADER::SLOT].count(Kind.CONNECTION)
         path.unlink()

@@ -57,4 +57,7 @@ class Pause:
         """End the engine, and what was kept of it where nobody is to go on with that."""
         await self._engine.stop(keep=self._keeps)
         if self._state is not None and not self._keeps:
-            state_file.remove(self._state)
+            try:
+                state_file.remove(self._state)
+            except OSError as error:
+                log.warning("left behind", what=f"the state {self._state}: {error.strerror}")

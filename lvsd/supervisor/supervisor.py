@@ -184,6 +184,7 @@ class Supervisor:
         await to_thread(orphans.outlive, _say_orphan, self._stop.check)
         said = await to_thread(machine.take_over, journal)
         _say(said, log.warning, "cleaned up what a killed lvsd left")
+        then("let go of the guard", leftovers.remove_guard)
         self._pause.begin(daemon.control.parent)
         changes = machine.Machine(journal)
         then("put everything back", lambda: to_thread(self._finish, changes))
@@ -238,7 +239,6 @@ class Supervisor:
         """
         self._manager.close()
         self._divert.down()
-        leftovers.remove_guard()
         _say(changes.restore(), log.info, "put back")
         if not changes.is_as_it_was:
             how = remedy(self.config.daemon.control)

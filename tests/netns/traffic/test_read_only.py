@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lvsd.errors import KernelError
+from lvsd.io.state_file import state_path
 from lvsd.lab import Lab, programs
 from tests.netns.traffic.site import Site, both
 from tests.netns.traffic.state import changes, state
@@ -44,7 +46,12 @@ def remount(tmp_path: Path) -> Iterator[Callable[[str], None]]:
 
 
 def start(lab: Lab, directory: Path) -> Site:
-    """Run lvsd with a VIP of its own, and its files in the directory."""
+    """Run lvsd with a VIP of its own, and its files in the directory.
+
+    It can keep no state there: while a file is mapped, nobody can make the file system read-only.
+    """
+    with lab.director.entered(), contextlib.suppress(OSError):
+        state_path(directory).mkdir()
     lines = ["[daemon]", 'log_format = "json"', f'control = "{directory}/control.sock"']
     lines.append(both(lab, PORT, RPORT, interface="front"))
     return Site(lab, programs.lvsd(lab.director, "\n".join(lines)))

@@ -86,8 +86,11 @@ def lvsd(host: Namespace, *arguments: object) -> CompletedProcess[str]:
 
 
 def files(host: Namespace) -> set[str]:
-    """Return what lies in the directory of the control socket, but for the lab's own."""
-    own = {"lvsd.toml", "lvsd.log", "lvsd.notify", "lvsd.pid"}
+    """Return what lies beside the control socket, but for the lab's own, and the secret.
+
+    That stays until a reboot: FULLNAT's numbers begin with it.
+    """
+    own = {"lvsd.toml", "lvsd.log", "lvsd.notify", "lvsd.pid", "secret"}
     return {path.name for path in host.directory.iterdir()} - own
 
 
