@@ -57,6 +57,7 @@ lock: venv ## renew requirements/*.lock from pyproject.toml
 	export CUSTOM_COMPILE_COMMAND='make lock'; \
 	$(LOCK) --upgrade -o requirements/build.lock requirements/build.in; \
 	$(LOCK) --upgrade -o requirements/run.lock pyproject.toml; \
+	$(LOCK) --upgrade --extra top -o requirements/top.lock pyproject.toml; \
 	$(LOCK) --upgrade --extra dev -o requirements/dev.lock pyproject.toml; \
 	$(LOCK) --upgrade --extra fuzz -o requirements/fuzz.lock pyproject.toml
 
