@@ -39,7 +39,7 @@ class Forwarder(ABC):
     """A way to get a packet to a real server; its fields are the options that it has.
 
     ``name`` is what the operator writes after ``forward =``, ``label`` what lvsadm prints
-    under Forward, ``option`` the switch that ipvsadm has for it.
+    under Forward, ``option`` the switch that lvsadm has for it.
 
     ``maps_port``       the real server's port may be another than the virtual one
     ``any_family``      the real server may be of the other IP version

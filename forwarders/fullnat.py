@@ -46,7 +46,7 @@ class Fullnat(Forwarder):
 
     name: ClassVar = "fullnat"
     label: ClassVar = "FullNat"
-    option: ClassVar = "-b"
+    option: ClassVar = "-F"
     maps_port: ClassVar = True
     needs_source: ClassVar = True
     per_connection: ClassVar = True

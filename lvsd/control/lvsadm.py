@@ -94,12 +94,17 @@ def main(
     except BrokenPipeError:
         # The reader has seen enough; the interpreter must not flush into the pipe once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        # Nor what could not be written.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _complain(f"the output cannot be written: {error.strerror or error}")
+        return LIST_FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0
 
 
-def _complain(error: Exception) -> None:
+def _complain(error: Exception | str) -> None:
     sys.stderr.writelines(f"{printable(line)}\n" for line in str(error).splitlines())
 
 

@@ -128,7 +128,7 @@ def read(lines: Iterable[str]) -> tuple[list[Change], list[int]]:
     """
     changes: list[Change] = []
     numbers: list[int] = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(_text(lines), start=1):
         try:
             changes += _changes(line)
         except CommandLineError as error:
@@ -137,6 +137,14 @@ def read(lines: Iterable[str]) -> tuple[list[Change], list[int]]:
             raise CommandLineError(f"line {number}: {error}") from None
         numbers += [number] * (len(changes) - len(numbers))
     return changes, numbers
+
+
+def _text(lines: Iterable[str]) -> Iterator[str]:
+    """Yield lines. Raise CommandLineError where there are bytes that are no text."""
+    try:
+        yield from lines
+    except UnicodeDecodeError as error:
+        raise CommandLineError(f"the input is no text: {error}") from None
 
 
 def _changes(line: str) -> Sequence[Change]:

@@ -31,6 +31,9 @@ def _typed(line: str) -> Typed:
     return Typed(tuple(shlex.split(command)), text.encode().decode("unicode_escape"))
 
 
+ROWS: Final = frozenset({"what `ipvsadm` says of a value or option that is wrong", "`ipvsadm -S`"})
+"""Rows of docs/differences.md that let answers differ."""
+
 # --- scripts --------------------------------------------------------------------------------
 
 SCRIPTS: Final = {
@@ -224,7 +227,7 @@ _FAULTS: Final = (
     # a wrong value
     *("-w -1", "-w x", "-w 2147483648", "-x -1", "-y 1.5", "-p 0", "-p abc", "-p 2678401"),
     *("-b nosuch", "-b sh-port", "-b mh-port", "-t 80", "-t 192.0.2.10:70000", "-t :80", "-f 0"),
-    *("-f 0x10", "-M x", "--tun-type sit", "--tun-port 0", "-r nohost.invalid", "-r [::1"),
+    *("-f 0x10", "-M x", "--tun-type sit", "--tun-port 0", "-r 10.0.0.1:nosuchport", "-r [::1"),
     # a word too many, or another command
     *("extra", "-", "-- -n", "-D", "-L", "--set", "-h"),
 )

@@ -11,6 +11,7 @@ from typing import Final
 
 import pytest
 
+from tests.kernel import command_lines
 from tests.kernel.rewriting import masks
 from tests.kernel.services import allowed
 
@@ -29,7 +30,7 @@ def _cells(line: str) -> list[str]:
 HEAD, _, *ROWS = [
     _cells(line) for line in PAGE.read_text("utf-8").splitlines() if line.startswith("|")
 ]
-RULES: Final = {*allowed.ROWS, *(rule.row for rule in masks.RULES)}
+RULES: Final = {*allowed.ROWS, *(rule.row for rule in masks.RULES), *command_lines.ROWS}
 
 
 def test_the_table_has_its_columns() -> None:

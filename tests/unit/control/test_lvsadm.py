@@ -140,6 +140,26 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+def test_a_full_disk_is_one_line() -> None:
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
+        done = subprocess.run(
+            [sys.executable, "-m", "lvsd.control.lvsadm", "-h"],
+            stdout=full, stderr=subprocess.PIPE, timeout=30 * PATIENCE, check=False,
+        )  # fmt: skip
+    said = b"the output cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, said)
+
+
+def test_what_is_no_text_is_not_restored() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "lvsd.control.lvsadm", "-R"],
+        env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+        input=b"-A -f 7\n\xff\xfe\n", capture_output=True, timeout=30 * PATIENCE, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.startswith(b"the input is no text: ")
+
+
 def test_lvsadm_starts_without_the_daemons_libraries() -> None:
     program = (
         "import lvsd.control.lvsadm, sys;"
@@ -178,6 +198,12 @@ def test_a_daemon_whose_answer_lacks_something_is_of_another_version(
     status, output, errors = director.type(["-S"])
     assert (status, output) == (1, "")
     assert errors == OTHER_VERSION.format("its answer lacks 'local_ports'")
+
+
+def test_of_several_faults_one_is_named(director: InProcess) -> None:
+    assert director.type(["-A", "-f", "7"]).status == 0
+    answered = director.type(["-A", "-f", "7", "-s", "sometimes"])
+    assert answered == (255, "", "Scheduler or persistence engine not found\n")
 
 
 # --- every list as JSON ---------------------------------------------------------------------
