@@ -13,7 +13,7 @@ from lvsd.errors import KernelError
 from lvsd.io import sysctls
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
     from lvsd.core.commands import Change, Command
     from lvsd.core.local_pool import Range
@@ -36,25 +36,39 @@ class OwnPorts:
 
     def __init__(self) -> None:
         self._machine: Machine | None = None
+        self._is_on = False
         self.kept: tuple[Range, ...] = ()
         self._given: frozenset[Range] = frozenset()
         self._reserved: tuple[Range, ...] = ()
 
-    def start(self, given: Collection[Range], machine: Machine) -> None:
-        """Share the ports of these ranges, and from now on those of services that come. Blocks."""
-        self._machine = machine
-        self.share(given, machine)
+    def start(self, given: Collection[Range], machine: Machine, *, is_on: bool) -> None:
+        """Share the ports of these ranges, and those of services that come, once it ``is_on``.
 
-    async def prepare(self, changes: Iterable[Change]) -> list[Command]:
-        """Share the ports of services that come; return what the engine is to do beforehand."""
+        Blocks.
+        """
+        self._machine, self._is_on = machine, is_on
+        if is_on:
+            self.share(given, machine)
+
+    async def switch_on(self, given: Collection[Range]) -> None:
+        """Share the ports of these ranges, and from now on those of services that come."""
+        if not self._is_on and self._machine is not None:
+            self._is_on = True
+            await to_thread(self.share, given, self._machine)
+
+    async def prepare(
+        self, changes: Iterable[Change], kept: tuple[Range, ...]
+    ) -> Sequence[Command]:
+        """Share the ports of services that come; return what the engine is to do beforehand.
+
+        It keeps the ports ``kept`` by now.
+        """
         coming = (each.after for each in changes if isinstance(each, ServiceChange))
         pools = [each.local for each in coming if each is not None and each.local.addresses]
         given = {(each.low, each.high) for each in pools}
-        if self._machine is None or not self.needs(given):
-            return []
-        before = self.kept
-        await to_thread(self.share, given, self._machine)
-        return [KeepPorts(self.kept)] if self.kept != before else []
+        if self._is_on and self._machine is not None and self.needs(given):
+            await to_thread(self.share, given, self._machine)
+        return [KeepPorts(self.kept)] if self.kept != kept else []
 
     def needs(self, given: Collection[Range]) -> bool:
         """Whether FULLNAT would give ports of these ranges that were not shared yet."""

@@ -188,9 +188,9 @@ class Supervisor:
         self._pause.begin(daemon.control.parent)
         changes = machine.Machine(journal)
         then("put everything back", lambda: to_thread(self._finish, changes))
-        if self.config.sysctl.reserve_local_ports:
-            self._own_ports.start(local_ranges(self.config), changes)
-            self.door.wanted.do([KeepPorts(self._own_ports.kept)])
+        is_on = self.config.sysctl.reserve_local_ports
+        self._own_ports.start(local_ranges(self.config), changes, is_on=is_on)
+        self.door.wanted.do([KeepPorts(self._own_ports.kept)])
         then("end the engine", self._pause.end_engine)
         await self._engine.open()
         self._engine.configure(self.door.wanted)  # it works on that while we look at the network
@@ -303,11 +303,13 @@ class Supervisor:
     async def _prepare(self, changes: Sequence[Change]) -> Sequence[Command]:
         """Do what has to be done before changes; return commands that are to come first."""
         await self._reach.prepare(changes)
-        return await self._own_ports.prepare(changes)
+        return await self._own_ports.prepare(changes, self.door.wanted.kept_ports)
 
     async def _prepare_for(self, config: model.Config) -> None:
         """Do what has to be done before a configuration is in force. Raise KernelError."""
         await self._reach.want(forwarded(config), switches=config.sysctl.forwarding)
+        if config.sysctl.reserve_local_ports:
+            await self._own_ports.switch_on(local_ranges(config))
 
     async def _follow(self, config: model.Config) -> None:
         """Do what else a configuration says, once it is in force."""

@@ -234,6 +234,19 @@ def test_forwarding_is_switched_on_when_nat_comes(lab: Lab) -> None:
     assert changes(before, state(lab.director)) == {}
 
 
+def test_forwarding_is_switched_on_when_that_is_wanted_later(lab: Lab) -> None:
+    before = state(lab.director)
+    with running(lab, "[sysctl]\nforwarding = false", both(lab, PORT, RPORT)) as site:
+        assert lab.director.sysctl_value("net.ipv4.ip_forward") == "0"
+        file = site.daemon.config_file
+        file.write_text(file.read_text().replace("forwarding = false", "forwarding = true"))
+        done = command(site, "reload")
+        assert done.stdout.splitlines()[0] == "[sysctl]: forwarding: false -> true"
+        for family in FAMILIES:
+            assert set(site.visits(family, PORT, 4)) == {"server1", "server2"}
+    assert changes(before, state(lab.director)) == {}
+
+
 def test_a_reload_while_an_engine_is_replaced_is_done_by_the_next_one(lab: Lab) -> None:
     text = f'[daemon]\nlog_format = "json"\n{both(lab, PORT, RPORT)}'
     site = Site(lab, programs.lvsd(lab.director, text))
@@ -249,7 +262,7 @@ def test_local_ports_are_reserved_when_fullnat_comes_and_given_back_at_the_end(l
     name = "net.ipv4.ip_local_reserved_ports"
     before = state(lab.director)
     local = {family: [of(BACK.host(DIRECTOR), family)] for family in FAMILIES}
-    with running(lab, both(lab, PORT, RPORT)) as site:
+    with running(lab, "[sysctl]\nreserve_local_ports = false", both(lab, PORT, RPORT)) as site:
         assert lab.director.sysctl_value(name) == ""
         fullnat = [
             balanced(
@@ -262,7 +275,14 @@ def test_local_ports_are_reserved_when_fullnat_comes_and_given_back_at_the_end(l
         ]
         configure(site, both(lab, PORT, RPORT), *fullnat)
         assert command(site, "reload").returncode == 0
+        assert lab.director.sysctl_value(name) == ""
+        file = site.daemon.config_file
+        file.write_text(file.read_text().replace("ports = false", "ports = true"))
+        assert command(site, "reload").returncode == 0
         assert lab.director.sysctl_value(name) == "40000-40009"
+        configure(site, both(lab, PORT, RPORT), *(each.replace("009", "019") for each in fullnat))
+        assert command(site, "reload").returncode == 0
+        assert lab.director.sysctl_value(name) == "40000-40019"
         for family in FAMILIES:
             assert set(site.visits(family, OTHER, 4)) == {"server1", "server2"}
     assert changes(before, state(lab.director)) == {}

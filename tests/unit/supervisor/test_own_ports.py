@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from lvsd.core.local_pool import PORTS
+from lvsd.core.commands import KeepPorts, ServiceChange
+from lvsd.core.local_pool import PORTS, LocalPool
+from lvsd.core.values import ServiceConfig, ServiceKey
 from lvsd.errors import KernelError
 from lvsd.io import sysctls
 from lvsd.supervisor import own_ports
@@ -106,3 +109,39 @@ def test_no_port_is_given_back_while_a_connection_may_have_it(
     ports.share({PORTS}, machine)  # type: ignore[arg-type]  # in its place
     assert ports.kept == ((52798, 57999), (58010, 60999))
     assert str(machine.set[own_ports.RESERVED]).endswith(",58000-58009")
+
+
+def test_the_engine_is_told_what_the_host_keeps_when_that_is_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machine, ports = Recorder(), own_ports.OwnPorts()
+    said = {own_ports.RANGE: "32768 60999", own_ports.RESERVED: ""}
+    monkeypatch.setattr(sysctls, "read", said.__getitem__)
+    key = ServiceKey(6, b"\xc0\0\2\1", 80)
+    pool = LocalPool((b"\x0a\0\0\1",), *PORTS)
+    come = [ServiceChange(key, None, ServiceConfig(key, local=pool))]
+    ports.start(set(), machine, is_on=False)  # type: ignore[arg-type]  # in its place
+
+    async def told() -> list[Any]:
+        off = await ports.prepare(come, ())
+        await ports.switch_on({PORTS})
+        return [off, await ports.prepare([], ()), await ports.prepare(come, ports.kept)]
+
+    kept = ((52808, 60999),)
+    assert asyncio.run(told()) == [[], [KeepPorts(kept)], []]
+    assert machine.set == {own_ports.RESERVED: "32768-52807"}
+
+
+def test_a_service_that_comes_has_its_ports_shared_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine, ports = Recorder(), own_ports.OwnPorts()
+    said = {own_ports.RANGE: "32768 60999", own_ports.RESERVED: ""}
+    monkeypatch.setattr(sysctls, "read", said.__getitem__)
+    key = ServiceKey(6, b"\xc0\0\2\1", 80)
+    ports.start(set(), machine, is_on=True)  # type: ignore[arg-type]  # in its place
+    without = [ServiceChange(key, None, ServiceConfig(key))]
+    assert asyncio.run(ports.prepare(without, ())) == []
+    assert machine.set == {}
+    pool = LocalPool((b"\x0a\0\0\1",), 40000, 40009)
+    come = [ServiceChange(key, None, ServiceConfig(key, local=pool))]
+    assert asyncio.run(ports.prepare(come, ())) == []
+    assert machine.set == {own_ports.RESERVED: "40000-40009"}
