@@ -26,7 +26,7 @@ UNREACHABLE: Final = 1
 
 NOT_INSTALLED: Final = (
     "lvsadm top needs textual, which is not installed: "
-    "pip install 'lvsd[top]' installs it beside lvsd"
+    f"{sys.executable} -m pip install 'textual>=8.2' installs it"
 )
 
 

@@ -207,7 +207,7 @@ def test_without_textual_one_line_says_how_to_install_it() -> None:
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == (
         "lvsadm top needs textual, which is not installed: "
-        "pip install 'lvsd[top]' installs it beside lvsd\n"
+        f"{sys.executable} -m pip install 'textual>=8.2' installs it\n"
     )
 
 
