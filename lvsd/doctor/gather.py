@@ -19,7 +19,7 @@ from lvsd.doctor.snapshot import Answers, Chain, Daemon, Machine, Service, Snaps
 from lvsd.doctor.wire import PATIENCE_S, Wire
 from lvsd.errors import ControlError, KernelError, UsageError
 from lvsd.io import leftovers, sysctls
-from lvsd.io.guard import GUARD
+from lvsd.io.guard import GUARD, HOLD
 from lvsd.io.queue_statistics import queues
 from lvsd.io.ruleset import DRAFT, TABLE
 from lvsd.net import addresses, links, ways
@@ -39,7 +39,7 @@ _LISTABLE: Final = 20_000
 _ASKED: Final = 100
 """Entries of a table, and clients, that are looked through at most."""
 _HOOKS: Final = ("forward", "output")
-_OWN_TABLES = {TABLE, GUARD, DRAFT}
+_OWN_TABLES = {TABLE, GUARD, HOLD, DRAFT}
 _FAMILIES: Final = ("ip", "ip6", "inet")
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from lvsd.doctor import remedies
 from lvsd.doctor.finding import Check, Finding, Level
+from lvsd.io.guard import HOLD
 from lvsd.io.ruleset import DRAFT, TABLE
 
 if TYPE_CHECKING:
@@ -51,6 +52,11 @@ def _left(tables: tuple[str, ...]) -> tuple[Level, str]:
     """Return how bad it is that these tables stand without a daemon, and what it means."""
     if set(tables) == {DRAFT}:
         left = "a killed lvsd left a draft of its rules behind, which no packet meets"
+        return Level.WARNING, left
+    if set(tables) == {HOLD}:
+        left = (
+            "lvsd was stopped: for `hold_s` seconds from then on its services' packets are dropped"
+        )
         return Level.WARNING, left
     return (
         Level.PROBLEM,

@@ -103,6 +103,16 @@ def test_the_draft_of_a_killed_daemon_drops_no_packets() -> None:
     )
 
 
+def test_what_an_ordinary_stop_left_is_no_problem() -> None:
+    good = snapshot()
+    machine = replace(good.machine, tables=("lvsd_hold",), queue_is_read=False)
+    _, told = said(daemon.CHECK, replace(good, machine=machine, daemon=None))
+    assert told == (
+        "warning",
+        "lvsd was stopped: for `hold_s` seconds from then on its services' packets are dropped",
+    )
+
+
 def test_a_table_that_another_daemon_may_serve_is_no_problem() -> None:
     given = replace(snapshot(), daemon=None, silence="nobody listens")
     assert said(daemon.CHECK, given) == [
