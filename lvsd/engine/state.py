@@ -67,7 +67,9 @@ class State:
             self._file = StateFile.open(self._path)
         except BlockingIOError:
             self._do_without("another lvsd has it")
-        except (OSError, UntrustedError) as error:
+        except OSError as error:
+            self._do_without(error.strerror or str(error))
+        except UntrustedError as error:
             self._do_without(str(error))
 
     def _do_without(self, why: str) -> None:

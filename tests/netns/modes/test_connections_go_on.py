@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from lvsd.lab import Lab, programs
 from lvsd.lab.load import Load
+from lvsd.lab.traffic import Visitor
 from lvsd.lab.wait import until
 from tests.netns.modes.site import MAPPED, captured, forwarded
 from tests.netns.traffic.site import Site, complaints
@@ -18,6 +20,7 @@ from tests.netns.traffic.state import ruleset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from lvsd.lab import Namespace
 
@@ -130,6 +133,27 @@ def test_a_stop_holds_what_was_diverted_and_the_next_start_lets_go_of_it(lab: La
             tables = {each["table"]["name"] for each in ruleset(director) if "table" in each}
             assert tables == {"lvsd", "lvsd_guard"}
             assert complaints(second.log_file) == []
+
+
+def test_without_room_for_the_state_clients_are_served_and_a_stop_resets_them(
+    lab: Lab, tmp_path: Path
+) -> None:
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300k,mode=755", "lvsd-test", str(tmp_path)]
+    subprocess.run(mount, check=True)
+    try:
+        text = config(lab, "fullnat", local=True)
+        text = text.replace("[daemon]", f'[daemon]\ncontrol = "{tmp_path}/control.sock"', 1)
+        with serving(lab, text) as daemon:
+            visitor = Visitor(lab.client, lab.vip.v4, WEB)
+            held = visitor.open(lab.client.addresses.v4)
+            assert daemon.log.count("connections are not kept for a restart") == 1
+            assert "No space left on device" in daemon.log
+            assert daemon.stop() == 0
+            with pytest.raises(ConnectionResetError):
+                held.http.sock.recv(1)
+            held.close()
+    finally:
+        subprocess.run(["umount", "--lazy", tmp_path], check=True)
 
 
 def test_a_stop_without_hold_leaves_nothing_and_the_next_start_knows_nothing(lab: Lab) -> None:
