@@ -264,7 +264,8 @@ def _parts(random: Random, command: str) -> Iterator[str]:
     elif command in {"-a", "-e", "-d"}:
         parts.append(f"-r {random.choice(_SERVERS)}")
         parts += _of_server(random) if command != "-d" else []
-    if random.random() < 0.3:
+    # A mask of IPv6 before the service is what ipvsadm loses (docs/differences.md).
+    if random.random() < 0.3 and "-M 64" not in parts:
         random.shuffle(parts)
     yield from parts
 
