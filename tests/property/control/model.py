@@ -102,6 +102,28 @@ class Model:
                 _check_server(written(wanted), server["is"])
             service["is"] = written(wanted)
 
+    def reloaded(self, saved: Model) -> Model:
+        """Return what there is once a configuration says what another model has.
+
+        What stays keeps its place, drain and connections; what is new comes last.
+        """
+        trial = deepcopy(self)
+        trial.timeouts = [*saved.timeouts]
+        for name, wanted in saved.services.items():
+            new = {"is": wanted["is"], "servers": {}, "opened": 0}
+            service = trial.services.setdefault(name, new)
+            service["is"] = wanted["is"]
+            there, wanted_there = service["servers"], wanted["servers"]
+            for place, server in wanted_there.items():
+                if place in there:
+                    there[place]["is"] = server["is"]
+                else:
+                    trial._add_server(service, place, server["is"])
+            service["servers"] = {key: each for key, each in there.items() if key in wanted_there}
+        kept = {name: each for name, each in trial.services.items() if name in saved.services}
+        trial.services = kept
+        return trial
+
     def _do_with_server(self, name: str, command: dict[str, Any], now: float) -> None:
         service, wanted = self.service(command["service"]), command["server"]
         servers, place = service["servers"], (wanted["address"], wanted.get("port", 0))
@@ -112,14 +134,7 @@ class Model:
         if name in {"add_server", "edit_server"}:
             _check_server(service["is"], SERVER | wanted)
         if name == "add_server":
-            left = (
-                each
-                for each in self.servers_of_links()
-                if (each["of"], each["place"]) == (label(service["is"]), place)
-            )
-            servers[place] = next(left, {"of": label(service["is"]), "place": place})
-            servers[place] |= {"is": SERVER | wanted, "service": service, "until": None}
-            servers[place]["drained"] = False
+            self._add_server(service, place, SERVER | wanted)
         elif name == "edit_server":
             servers[place]["is"] = SERVER | wanted
         elif name == "remove_server":
@@ -130,6 +145,17 @@ class Model:
             servers[place]["until"] = None if after_s is None else now + after_s
         else:
             servers[place]["drained"], servers[place]["until"] = False, None
+
+    def _add_server(
+        self, service: dict[str, Any], place: tuple[str, int], wanted: dict[str, Any]
+    ) -> None:
+        """Add a real server; one that left connections comes back."""
+        name, servers = label(service["is"]), service["servers"]
+        left = (
+            each for each in self.servers_of_links() if (each["of"], each["place"]) == (name, place)
+        )
+        servers[place] = next(left, {"of": name, "place": place})
+        servers[place] |= {"is": wanted, "service": service, "until": None, "drained": False}
 
     # --- connections ----------------------------------------------------------------------------
 

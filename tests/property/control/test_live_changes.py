@@ -1,4 +1,4 @@
-"""Requests, packets and time in any order: lvsd has what a few dicts say, or nothing has changed.
+"""Requests, reloads, packets and time in any order: lvsd has what a few dicts say.
 
 A request takes the way that it takes in a running lvsd: from JSON to commands, to what the
 supervisor keeps as wanted, and to the balancer. Some are wrong in themselves, some cannot be done,
@@ -20,6 +20,8 @@ from lvsd.control.changes import selector, written_server, written_service
 from lvsd.control.describe import service_entry
 from lvsd.control.requests import read_commands
 from lvsd.core.balancer import Balancer
+from lvsd.core.commands import Drain
+from lvsd.core.difference import difference
 from lvsd.core.values import Way
 from lvsd.core.wanted import Wanted
 from lvsd.errors import ControlError
@@ -106,6 +108,7 @@ class LiveChanges(RuleBasedStateMachine):
         self.world = World(self.version, now=1000.5)
         self.wanted = Wanted((900, 120, 300))
         self.model = Model()
+        self.the_configuration_is_saved()
 
     def selector(self, name: str) -> dict[str, Any]:
         """Return the object that names a service."""
@@ -192,6 +195,23 @@ class LiveChanges(RuleBasedStateMachine):
         """Ask for some changes, of which some may be wrong."""
         self.request([self._any(data) for _ in range(data.draw(st.integers(1, 4)))])
 
+    @rule()
+    def the_configuration_is_saved(self) -> None:
+        """Write down what is wanted, but for drains, as a configuration has it."""
+        self.saved, self.file = deepcopy(self.model), Wanted((0, 0, 0))
+        self.file.do(each for each in self.wanted.commands() if not isinstance(each, Drain))
+
+    @rule()
+    def the_configuration_is_read_again(self) -> None:
+        """Let everything be as it was saved."""
+        commands = difference(self.wanted, self.file)
+        told = self.wanted.would_change(commands)
+        self.world.balancer.apply(commands, self.world.now)
+        assert self.wanted.do(commands) == told
+        self.model = self.model.reloaded(self.saved)
+        self._settle()
+        assert difference(self.wanted, self.file) == []
+
     def _about_one(
         self, data: st.DataObject, command: dict[str, Any], options: dict[str, Any]
     ) -> None:
@@ -242,6 +262,11 @@ class LiveChanges(RuleBasedStateMachine):
         assert self.wanted.do(read) == told
         assert [each for each in told if each in done.all] == told
         self.model = after
+        self._settle()
+
+    def _settle(self) -> None:
+        """Let everything that follows from a change follow, as the engine does."""
+        world = self.world
         for server in self._servers():
             server.set_way(
                 Way(1500, pack("10.0.0.254" if len(server.address) == 4 else "fd00::fe"))
