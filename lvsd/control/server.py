@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import socket
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 MAX_CLIENTS = 32
 """Clients at a time; one more takes an idle one's place, or is told that the daemon is busy."""
+
+CROWD = MAX_CLIENTS // 2
+"""From so many on it is looked who of them has hung up."""
 
 PLACE_S = 1.0
 """A client keeps its place for so long while it sends no request, or does not take an answer."""
@@ -71,6 +75,7 @@ class ControlServer:
         self._server: asyncio.AbstractServer | None = None
         self._clients: dict[asyncio.Task[None], float | None] = {}
         """Since when it keeps us waiting, on the loop's clock; None while we work for it."""
+        self._sockets: dict[asyncio.Task[None], socket.socket] = {}
         self._inode: int | None = None
         self._cut_off = self._gave_way = 0
 
@@ -147,8 +152,10 @@ class ControlServer:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a client is served by a task")
+        self._end_those_who_left()
         has_place = len(self._clients) < MAX_CLIENTS or self._make_room()
         self._clients[task] = None
+        self._sockets[task] = writer.get_extra_info("socket")
         try:
             if has_place:
                 await self._converse(task, reader, writer)
@@ -165,6 +172,18 @@ class ControlServer:
             writer.transport.abort()
         finally:
             self._clients.pop(task, None)
+            self._sockets.pop(task, None)
+
+    def _end_those_who_left(self) -> None:
+        """Where many have a place, end what we do for clients that have hung up.
+
+        Who listens for changes is written to, and missed, only when there is something to tell.
+        """
+        if len(self._clients) < CROWD:
+            return
+        for task, since in self._clients.items():
+            if since is None and task in self._sockets and _has_hung_up(self._sockets[task]):
+                task.cancel()
 
     def _make_room(self) -> bool:
         """Let the client go that has kept us waiting longest; return whether there was one."""
@@ -232,6 +251,15 @@ class ControlServer:
                 await taking
         except TimeoutError as error:
             raise _StalledError from error
+
+
+def _has_hung_up(connection: socket.socket) -> bool:
+    """Whether the client has closed its end; one that only sends no more has not."""
+    poll = select.poll()
+    with suppress(OSError, ValueError):  # ours is closed, too
+        poll.register(connection.fileno(), 0)
+        return any(events & select.POLLHUP for _, events in poll.poll(0))
+    return False
 
 
 class _StalledError(Exception):

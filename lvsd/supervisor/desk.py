@@ -18,6 +18,7 @@ from lvsd.control.methods import METHODS, parse
 from lvsd.control.protocol import Code, encode_error, encode_line
 from lvsd.control.requests import in_its_place, read_commands
 from lvsd.control.selecting import shown
+from lvsd.control.server import MAX_CLIENTS
 from lvsd.errors import ControlError, KernelError, PluginError
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ Params: TypeAlias = "dict[str, object]"
 
 CHANGING: Final = frozenset({"zero"})
 """The engine's methods that change something."""
+
+MOST_LISTENERS: Final = MAX_CLIENTS // 2
+"""Who listens keeps its place among the control socket's clients; others want some, too."""
 
 log = structlog.get_logger("lvsd")
 
@@ -123,6 +127,8 @@ def methods(door: Door) -> dict[str, Method]:
     async def subscribe(params: Params, _: Peer) -> object:
         if params:
             raise ValueError("subscribe has no parameters")
+        if door.listeners >= MOST_LISTENERS:
+            raise ControlError(f"{door.listeners} others listen already: end one of them")
         return door.listen()
 
     return {"change": Method(change), "subscribe": Method(subscribe, changes=False)}

@@ -115,6 +115,11 @@ class Door:
         for listener in self._listeners:
             listener.take(entry)
 
+    @property
+    def listeners(self) -> int:
+        """How many listen."""
+        return len(self._listeners)
+
     def listen(self) -> AsyncGenerator[dict[str, object]]:
         """Return the events from now on, the first of which says so; it ends when it is closed."""
         listener = Listener()

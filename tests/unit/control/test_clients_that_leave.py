@@ -13,7 +13,7 @@ from lvsd.control.selecting import MAX_SHOWN, shown
 from lvsd.control.server import ControlServer
 from lvsd.core.wanted import Wanted
 from lvsd.supervisor import door as door_module
-from lvsd.supervisor.desk import Desk, methods
+from lvsd.supervisor.desk import MOST_LISTENERS, Desk, methods
 from lvsd.supervisor.door import Door
 from tests.unit.control.conftest import answering
 
@@ -118,6 +118,35 @@ def test_who_leaves_before_the_answer_has_asked_all_the_same(
         assert b"tcp_s" in await say(path, b'{"method": "timeouts"}\n', leave=False)
 
     assert len(around(balancer, path, scenario).services) == 1
+
+
+def test_who_listens_leaves_places_to_others_and_loses_its_own_when_it_leaves(
+    balancer: Balancer, tmp_path: Path
+) -> None:
+    path = tmp_path / "control.sock"
+    subscribe = REQUESTS[-1]
+
+    async def scenario(door: Door) -> None:
+        for _ in range(3):  # QUIET_S does not go by: nobody is written to
+            held = [await asyncio.open_unix_connection(path) for _ in range(MOST_LISTENERS)]
+            for reader, writer in held:
+                writer.write(subscribe)
+                assert b"listening" in await reader.readline()
+            reader, writer = await asyncio.open_unix_connection(path)
+            writer.write(subscribe)
+            told = json.loads(await reader.readline())["error"]
+            assert told["code"] == "refused"
+            assert told["message"] == f"{MOST_LISTENERS} others listen already: end one of them"
+            assert b"tcp_s" in await say(path, b'{"method": "timeouts"}\n', leave=False)
+            for _, other in [*held, (reader, writer)]:
+                other.close()
+                await other.wait_closed()
+        assert door.listeners <= MOST_LISTENERS
+        assert b"tcp_s" in await say(path, b'{"method": "timeouts"}\n', leave=False)
+        while door.listeners:
+            await say(path, b'{"method": "timeouts"}\n', leave=False)
+
+    around(balancer, path, scenario)
 
 
 def test_who_listened_is_forgotten_as_soon_as_nobody_takes_the_answer(
