@@ -86,6 +86,10 @@ class Wanted:
         """Return the packed addresses of the real servers that a mode, by its name, leads to."""
         return self._reached.get(mode, {}).keys()
 
+    def has(self, address: bytes) -> bool:
+        """Whether a real server has this packed address."""
+        return any(address in addresses for addresses in self._reached.values())
+
     def addresses(self) -> dict[bytes, None]:
         """Return the packed address of each real server, once."""
         found: dict[bytes, None] = {}

@@ -104,8 +104,15 @@ class Reach:
                 yield from service.servers.values() if service else ()
 
     def left(self, addresses: frozenset[bytes]) -> None:
-        """Forget removed real servers but these, packed: the others have no connections."""
-        self._gone = {each: modes for each, modes in self._gone.items() if each in addresses}
+        """Forget removed real servers but these, packed: the others have no connections.
+
+        One that is wanted is about to go, or has connections that are forwarded as it once was.
+        """
+        self._gone = {
+            each: modes
+            for each, modes in self._gone.items()
+            if each in addresses or self._wanted.has(each)
+        }
 
     def _forward(self, families: Iterable[int]) -> None:
         self.families |= set(families)

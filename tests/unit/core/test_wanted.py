@@ -234,6 +234,7 @@ def test_what_a_start_wants_is_what_its_commands_want() -> None:
     other.do(commands)
     assert (state(one), all_reached(one)) == (state(other), all_reached(other))
     assert list(one.addresses()) == [server(2).address, server(1).address]
+    assert [one.has(server(number).address) for number in (1, 2, 3)] == [True, True, False]
 
 
 def test_a_clear_removes_what_there_is_when_it_is_its_turn(wanted: Wanted) -> None:

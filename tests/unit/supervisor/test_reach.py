@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from forwarders import Dr
-from lvsd.core.commands import AddServer, AddService, Clear, RemoveServer, RemoveService
+from forwarders import Dr, Nat
+from lvsd.core.commands import AddServer, AddService, Clear, EditServer, RemoveServer, RemoveService
 from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey
 from lvsd.core.wanted import Wanted
 from lvsd.packet.address import pack
@@ -35,6 +35,33 @@ class Anybody:
         return lambda *_: set()
 
 
+def test_the_neighbour_is_followed_while_there_may_be_connections_of_direct_routing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[set[bytes]] = []
+
+    def look(_: Collection[bytes], direct: Collection[bytes]) -> tuple[Host, dict[Any, Any]]:
+        asked.append(set(direct))
+        return Host({}, frozenset(), {}), {}
+
+    monkeypatch.setattr(reach_module, "look", look)
+    wanted = Wanted((900, 120, 300))
+    wanted.do([AddService(ServiceConfig(WEB)), AddServer(WEB, ServerConfig(RIP, 80, Dr()))])
+    nobody: Any = Anybody()
+    nobody.known = lambda: {RIP}
+    reach = Reach(wanted, nobody, nobody, (), switches=False)
+    edit = EditServer(WEB, ServerConfig(RIP, 80, Nat()))
+
+    async def scenario() -> None:
+        await reach.prepare(wanted.would_change([edit]))
+        wanted.do([edit])
+        reach.left(frozenset())
+        await reach.learn()
+
+    asyncio.run(scenario())
+    assert asked == [{RIP}]
+
+
 @pytest.mark.parametrize("command", [RemoveServer(WEB, RIP, 80), RemoveService(WEB), Clear()])
 def test_a_server_that_goes_with_its_service_is_looked_after_while_it_has_connections(
     command: Command, monkeypatch: pytest.MonkeyPatch
@@ -55,6 +82,7 @@ def test_a_server_that_goes_with_its_service_is_looked_after_while_it_has_connec
 
     async def scenario() -> None:
         await reach.prepare(wanted.would_change([command]))
+        reach.left(frozenset())  # as it was before
         wanted.do([command])
         await reach.learn()
         reach.left(frozenset())
