@@ -24,7 +24,7 @@ on it is more than enough for any machine."""
 WAITING = {"communicate", "create_connection", "join", "settimeout", "wait"}
 """Methods and functions that wait for something; their numbers are seconds."""
 
-OTHER_WAITS = {"queue", "story", "world"}
+OTHER_WAITS = {"first", "queue", "second", "story", "world"}
 """What waits for a number of packets, or lets a clock of its own run."""
 
 NAMES = ("PATIENCE_S", "TIMEOUT_S", "END_S")

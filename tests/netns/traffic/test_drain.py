@@ -16,7 +16,7 @@ from lvsd.control.client import ControlClient
 from lvsd.lab import programs, settings
 from lvsd.lab.plan import BACK, DIRECTOR
 from lvsd.lab.traffic import Visitor
-from lvsd.lab.wait import until
+from lvsd.lab.wait import PATIENCE, until
 from tests.netns.traffic.site import Site, balanced, complaints, of, running
 
 if TYPE_CHECKING:
@@ -86,14 +86,14 @@ def test_a_drained_server_keeps_its_connections_up_to_the_deadline(
         others = {visitor.get(site.source(family)).server for _ in range(4)}
         assert held.answer.server not in others
         assert held.ask_again() == held.answer.server
-        _, complaint = waiting.communicate(timeout=60)
+        _, complaint = waiting.communicate(timeout=60 * PATIENCE)
         assert waiting.returncode == 3
         assert f"{server} of TCP  {settings.at(site.vip(family), PORTS[way])}: the deadline" in (
             complaint
         )
         with pytest.raises((OSError, http.client.HTTPException)):
             held.ask_again()
-    assert lvsadm(site, "undrain", server).wait(60) == 0
+    assert lvsadm(site, "undrain", server).wait(60 * PATIENCE) == 0
     assert {visitor.get(site.source(family)).server for _ in range(4)} == {"server1", "server2"}
 
 
@@ -124,7 +124,7 @@ def test_who_waits_and_who_listens_hears_that_the_last_client_has_left(
         told = next(each for each in events if each["change"] == "server_empty")
         assert (told["service"], told["cut"]) == (service, 0)
         assert settings.at(told["server"]["address"], told["server"]["port"]) == server
-    assert waiting.wait(60) == 0
+    assert waiting.wait(60 * PATIENCE) == 0
     site.call("change", commands=[{"command": "remove_service", "service": service}])
 
 
@@ -142,10 +142,10 @@ def test_a_persistent_client_leaves_and_its_connection_goes_on(site: Site, famil
             held.answer.server
         }
         server = server_of(site, held, family)
-        assert lvsadm(site, "drain", server).wait(60) == 0
+        assert lvsadm(site, "drain", server).wait(60 * PATIENCE) == 0
         assert held.answer.server != visitor.get(site.source(family, 1)).server
         assert held.ask_again() == held.answer.server
-    assert lvsadm(site, "undrain", server).wait(60) == 0
+    assert lvsadm(site, "undrain", server).wait(60 * PATIENCE) == 0
 
 
 def test_a_drain_outlives_a_restart_with_its_deadline_and_its_connections(
@@ -157,7 +157,7 @@ def test_a_drain_outlives_a_restart_with_its_deadline_and_its_connections(
     visitor = Visitor(site.lab.client, site.vip(family), PORTS["nat"])
     with closing(visitor.open(site.source(family))) as held:
         server = server_of(site, held, family)
-        assert lvsadm(site, "drain", server, "--deadline", "1h").wait(60) == 0
+        assert lvsadm(site, "drain", server, "--deadline", "1h").wait(60 * PATIENCE) == 0
         assert site.daemon.stop() == 0
         last = head.replace(f"hold_s = {HOLD_S}", "hold_s = 0")
         restarted = Site(site.lab, programs.lvsd(web_lab.director, f"{last}{service}"))
@@ -169,7 +169,7 @@ def test_a_drain_outlives_a_restart_with_its_deadline_and_its_connections(
             others = {visitor.get(site.source(family)).server for _ in range(4)}
             assert held.answer.server not in others
             assert held.ask_again() == held.answer.server
-            assert lvsadm(restarted, "undrain", server).wait(60) == 0
+            assert lvsadm(restarted, "undrain", server).wait(60 * PATIENCE) == 0
             assert entry(restarted, server, PORTS["nat"])["drain"] is None
         finally:
             status = restarted.daemon.stop()

@@ -59,7 +59,7 @@ def test_watch_tells_of_a_drain_that_it_is_empty_and_of_the_end(web_lab: Lab) ->
         assert f"server empty {place}: it has no connections" in next(
             each for each in lines if "server empty" in each
         )
-    _, errors = watch.communicate(timeout=60)
+    _, errors = watch.communicate(timeout=60 * PATIENCE)
     assert (watch.returncode, errors.count("\n")) == (3, 1)
     assert errors.startswith("lvsd has ended, or hung up")
 
@@ -114,5 +114,5 @@ def test_top_is_on_a_terminal_until_q(web_lab: Lab) -> None:
         with contextlib.suppress(OSError):  # EIO: it is at its end
             while os.read(ours, 65536):
                 pass
-        assert top.wait(60) == 0
+        assert top.wait(60 * PATIENCE) == 0
         os.close(ours)

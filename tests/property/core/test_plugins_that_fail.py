@@ -160,6 +160,22 @@ class FailingWays(Ways):
         else:
             assert server.config == replace(before.config, **options)
 
+    def _drain(self, server: RealServer, deadline_s: int | None) -> None:
+        """Drain a server, or not where the scheduler fails at it."""
+        before = server.drain, server.weight
+        try:
+            super()._drain(server, deadline_s)
+        except PluginError:
+            assert (server.drain, server.weight) == before
+
+    def _undrain(self, server: RealServer) -> None:
+        """Drain a server no longer, unless the scheduler fails at it."""
+        before = server.drain, server.weight
+        try:
+            super()._undrain(server)
+        except PluginError:
+            assert (server.drain, server.weight) == before
+
     # --- what happens besides ------------------------------------------------------------
 
     @rule(

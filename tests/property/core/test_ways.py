@@ -215,15 +215,21 @@ class Ways(RuleBasedStateMachine):
         """Drain a server, maybe once more, with or without a deadline."""
         server = self._server(name, number)
         if server is not None:
-            self.world.apply(Drain(server.service.key, *server.config.place, deadline_s))
-            self.drained[server] = server.meter.stats.connections
+            self._drain(server, deadline_s)
+
+    def _drain(self, server: RealServer, deadline_s: int | None) -> None:
+        self.world.apply(Drain(server.service.key, *server.config.place, deadline_s))
+        self.drained[server] = server.meter.stats.connections
+
+    def _undrain(self, server: RealServer) -> None:
+        self.world.apply(Undrain(server.service.key, *server.config.place))
 
     @rule(name=SERVICES, number=SERVERS)
     def a_drained_server_is_taken_back(self, name: str, number: int) -> None:
         """Drain a server no longer."""
         server = self._server(name, number)
         if server is not None:
-            self.world.apply(Undrain(server.service.key, *server.config.place))
+            self._undrain(server)
 
     @rule(name=SERVICES)
     def a_service_goes_and_comes_back(self, name: str) -> None:
