@@ -345,6 +345,7 @@ def test_a_scheduler_that_cannot_be_made_is_the_error_of_the_start() -> None:
 
 def test_engines_that_hang_before_they_begin_are_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines_module, "SILENT_S", 0.5)
+    monkeypatch.setattr(engines_module, "KILLED_S", PATIENCE_S)  # else it is not seen to end
     monkeypatch.setattr(conversation_module, "LOOK_S", 0.05)
     monkeypatch.setattr(engines_module, "DEATHS", 2)
 
