@@ -46,7 +46,7 @@ from lvsd.control.client import ControlClient
 control, rate, together = Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
 
 def commands():
-    number = int(10 * time.time())
+    number = int(1000 * time.time())
     while True:
         number = (number + 1) % 50_000
         service = {"protocol": "tcp", "address": "10.201.%d.%d" % divmod(number, 250), "port": 80}
