@@ -45,7 +45,7 @@ from lvsd.engine.messages import (
 from lvsd.engine.questions import Questions
 from lvsd.engine.settling import settle_few, settling
 from lvsd.engine.slices import Slices
-from lvsd.engine.state import State
+from lvsd.engine.state import RESTS, State
 from lvsd.engine.traffic import Traffic
 from lvsd.engine.wire import Wire
 from lvsd.errors import ControlError, KernelError, PluginError, PrivilegeError, environment_error
@@ -73,9 +73,6 @@ left may be over."""
 TIMERS_ENDURE: Final = 60
 """Failures of the timers in a row, one a second, after which the engine ends: with no entry
 expiring the table only grows, and a new engine has at least its memory."""
-
-RESTS: Final = 10
-"""For how many times as long as a look around took there is none: 100,000 servers take 0.3 s."""
 
 CANNOT_BEGIN: Final = "the engine ends, as it cannot begin"
 """Without a part of what it is told it would never take a packet; the next one may get on."""
@@ -274,12 +271,14 @@ class Work:
 
     def _follow_at_once(self, changes: Changes) -> Iterator[None]:
         """Do what follows from a few changes at once, unless all has to be looked at for that."""
-        if self.is_started and settle_few(
-            self._balancer, self._ways, self._diversions, self._latest, changes
-        ):
-            yield from self._finished.pop().dismantling()
-        else:
+        is_all = None
+        if self.is_started:
+            is_all = settle_few(self._balancer, self._ways, self._diversions, self._latest, changes)
+        if is_all is None:
             self._resettle()
+        else:
+            self._is_changed |= not is_all  # what is left can wait for the next look around
+            yield from self._finished.pop().dismantling()
 
     def _resettle(self) -> None:
         """Work out what follows where services or servers are others than before."""
@@ -381,6 +380,8 @@ class Work:
         yield settle
 
     def _look(self) -> None:
+        if self._is_changed:
+            self._settle_soon()
         if self._is_ready and not self._settling.busy:  # else half of it is known
             self._looking.soon()
 

@@ -31,7 +31,7 @@ KEEP_S: Final = 2.0
 """How often counters and turns are written down."""
 
 RESTS: Final = 10
-"""For how many times as long as that took it is left then: with 100,000 servers it takes 0.2 s."""
+"""For how many times as long as a look at all servers took there is none."""
 
 LEARN_S: Final = 30.0
 """How often what translations learn of each acknowledgement is written down."""

@@ -61,7 +61,7 @@ class Told:
             for _ in self.diversions.telling(number):
                 pass
         assert self.settled == number
-        return at_once
+        return bool(at_once)
 
     def agrees(self) -> bool:
         """Whether that is what a look at everything finds."""
@@ -147,3 +147,28 @@ def test_what_came_alone_is_told_as_news_and_what_went_is_not() -> None:
     assert news.servers == {(RIPS[1], 6, 80)}
     told.change(3, RemoveServer(WEB, RIPS[1], 80))
     assert told.gathered.news() is None
+
+
+def test_what_comes_beside_something_that_goes_is_told_at_once() -> None:
+    told = Told()
+    told.change(
+        1, AddService(ServiceConfig(WEB, "rr")), AddServer(WEB, ServerConfig(RIPS[1], 80, Nat()))
+    )
+    other = ServiceKey(6, VIPS[1], 81)
+    changes = told.balancer.apply(
+        [
+            RemoveServer(WEB, RIPS[1], 80),
+            AddService(ServiceConfig(other, "rr")),
+            AddServer(other, ServerConfig(RIPS[2], 81, Nat())),
+            AddServer(other, ServerConfig(RIPS[3], 81, Nat())),
+            RemoveServer(other, RIPS[3], 81),
+            AddService(ServiceConfig(ServiceKey(6, VIPS[2], 82), "rr")),
+            RemoveService(ServiceKey(6, VIPS[2], 82)),
+        ],
+        0.0,
+    )
+    assert settle_few(told.balancer, WAYS, told.diversions, 2, changes) is False
+    assert told.settled == 2
+    gathered = told.gathered.diverted
+    assert gathered.endpoints == {(VIPS[0], 6, 80), (VIPS[1], 6, 81)}
+    assert gathered.servers == {(RIPS[1], 6, 80), (RIPS[2], 6, 81)}
