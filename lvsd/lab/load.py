@@ -86,7 +86,7 @@ class Load:
         self._left = downloads + idle
         self._seen = threading.Event()
         self._open_ones: list[asyncio.StreamWriter] = []
-        self._thread = threading.Thread(target=self._run, name="load")
+        self._thread = threading.Thread(target=self._run, name="load", daemon=True)
 
     def start(self) -> None:
         """Begin; return when all downloads and idle connections have had an answer."""
