@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Final, Protocol
 from zlib import crc32
 
 from lvsd.core import snapshot
+from lvsd.core.commands import DrainChange
 from lvsd.core.connection import Connection
 from lvsd.core.kept_drains import KeptDrain, write_drain
 from lvsd.core.observers import Observer
 from lvsd.core.snapshot import KeptNumbers, KeptTemplate, Position
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
+    from lvsd.core.commands import Change
     from lvsd.core.draining import Draining
     from lvsd.core.flows import Flows
     from lvsd.core.service import RealServer, Service
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from lvsd.core.snapshot import Buffer
     from lvsd.core.stats import Meter, Totals
     from lvsd.core.template import Template
+    from lvsd.core.values import ServiceKey
 
 TOGETHER: Final = 32
 """Things that one step of `Keeper.keeping` looks at; most have not changed."""
@@ -60,6 +63,7 @@ class Keeper(Observer):
         self._buffer = slots.buffer
         self.servers: dict[RealServer, int] = {}
         self.services: dict[Service, int] = {}
+        self._of_key: dict[ServiceKey, Service] = {}
         self.numbers: dict[bytes, int] = {}
         self.drains: dict[RealServer, tuple[int, KeptDrain]] = {}
         self._written: dict[int, tuple[Totals, Totals]] = {}
@@ -129,11 +133,18 @@ class Keeper(Observer):
         return at
 
     def _keep_service(self, service: Service) -> int:
-        at = self._slots.take()
+        before = self._of_key.get(service.key)
+        at = self.services.pop(before, 0) if before is not None else 0
+        at = at or self._slots.take()
         if at:
             snapshot.write_service(self._buffer, at, service.key)
-            self.services[service] = at
+            self.note_service(service, at)
         return at
+
+    def note_service(self, service: Service, at: int) -> None:
+        """Take note of the record that a service has; one that had its key before has none now."""
+        self.services[service] = at
+        self._of_key[service.key] = service
 
     def _give_back(self, at: int) -> None:
         snapshot.clear(self._buffer, at)
@@ -163,6 +174,16 @@ class Keeper(Observer):
             self._keep_numbers(pair, last)
             yield
         yield from self._forgetting()
+
+    def keep_drains(self, changes: Iterable[Change]) -> None:
+        """Write down who is drained by some changes; who no longer is follows in its time."""
+        for change in changes:
+            if isinstance(change, DrainChange) and self._all_services.has(change.service):
+                service = self._all_services.get(change.service)
+                place = change.address, change.port
+                server = service.find(*place) if service.has(*place) else None
+                if server is not None and server.drain is not None:
+                    self._keep_drain(server, server.drain)
 
     def keeping_memories(self) -> Iterator[None]:
         """Write down what translations have learned since, and which templates are assured."""
@@ -224,8 +245,13 @@ class Keeper(Observer):
                 self._give_back(at)
             yield
         for service, at in tuple(self.services.items()):
-            if not self._all_services.has(service.key):
+            if not (
+                self._all_services.has(service.key)
+                and self._all_services.get(service.key) is service
+            ):
                 del self.services[service]
+                if self._of_key.get(service.key) is service:
+                    del self._of_key[service.key]
                 self._written.pop(at, None)
                 self._give_back(at)
             yield

@@ -97,7 +97,7 @@ class Resumption:
         service = self._balancer.services.get(kept.key)
         if service in self._keeper.services:
             return False
-        self._keeper.services[service] = at
+        self._keeper.note_service(service, at)
         if kept.counted is not None:
             service.meter.go_on(kept.counted, kept.zero)
         if kept.position is not None:

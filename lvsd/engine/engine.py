@@ -266,6 +266,7 @@ class Work:
             changes = yield from self._steps.finishing(time.monotonic())
             self._finished.append(self._steps)
             self._steps, self._latest = None, part.number
+            self._state.changed(changes)
             self._wire.send(Applied(part.number))
             yield from self._follow_at_once(changes)
 
@@ -307,8 +308,7 @@ class Work:
         """Do what follows from changes, a step at a time."""
         while self._finished:
             yield from self._finished.pop().dismantling()
-        is_changed, self._is_changed = self._is_changed, False
-        latest = self._latest
+        is_changed, self._is_changed, latest = self._is_changed, False, self._latest
         if (yield from settling(self._balancer, self._ways, is_changed=is_changed)):
             yield from self._diversions.telling(latest)
         if self._is_to_start:

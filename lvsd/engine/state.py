@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lvsd.core.balancer import Balancer
+    from lvsd.core.commands import Changes
     from lvsd.running.complaints import Complaints
     from lvsd.turns import Turns
 
@@ -55,6 +56,8 @@ class State:
         self._file: StateFile | None = None
         self._keeper: Keeper | None = None
         self._learn_next = 0.0
+        self._is_reading = False
+        """Whether to read the file was begun and not ended, neither by an error."""
         self._keeping = Slices(self._steps, turns, complaints, KEEPING, rests=RESTS)
         self.job = Job(KEEPING, lambda _: self._keep(), KEEP_S)
         """What is to be done now and then."""
@@ -82,6 +85,8 @@ class State:
             self._balancer.flows.observers.remove(self._keeper)
             self._keeper = None
         if self._file is not None:
+            if self._is_reading:
+                self._file.end_reading()
             self._file.close()
             self._file = None
 
@@ -95,8 +100,14 @@ class State:
         keeper = Keeper(balancer.flows, balancer.services, file)
         resumption = Resumption(balancer, keeper, file)
         records = file.begin_reading()
-        yield
-        yield from resumption.steps(records, time.monotonic())
+        self._is_reading = True
+        try:
+            yield
+            yield from resumption.steps(records, time.monotonic())
+        except Exception:
+            self._is_reading = False  # it counts as a try: the next engine may fail at the same
+            raise
+        self._is_reading = False
         file.end_reading()
         balancer.flows.observers.add(keeper)
         self._keeper = keeper
@@ -132,6 +143,11 @@ class State:
         except OSError as error:
             remedy = _ROOM if error.errno == errno.ENOSPC else "see the limits of lvsd"
             raise KernelError(f"grow {self._path}", error, remedy) from error
+
+    def changed(self, changes: Changes) -> None:
+        """Write down at once what cannot wait of changes: who is drained, until when."""
+        if self._keeper is not None:
+            self._keeper.keep_drains(changes.all)
 
     def _steps(self) -> Iterator[None]:
         """Write down what changes all the time, step by step."""

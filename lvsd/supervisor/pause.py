@@ -42,6 +42,11 @@ class Pause:
         self._was_held = leftovers.are_held()
         self._state = state_path(directory)
         self._was_kept = self._state.exists()
+        self.comes(was_ready=False)  # a start that fails leaves what it found
+
+    def ready(self) -> None:
+        """Take note that all is up: what ends it now is for good, unless somebody asks for that."""
+        self._keeps = self._holds = False
 
     def comes(self, *, was_ready: bool) -> None:
         """Take note that somebody asked for a stop; what was not ready leaves what it found."""

@@ -55,6 +55,9 @@ TRY_AGAIN_S: Final = 0.2
 MOST_TOLD: Final = 1000
 """Changes that an answer and the log tell one by one; of more they say how many."""
 
+HANGUP: Final = "SIGHUP"
+"""By whom a reload is that the signal asks for."""
+
 log = structlog.get_logger("lvsd")
 
 
@@ -186,14 +189,16 @@ class Reloads:
         """Take note that lvsd has started; do what was asked for before."""
         self._is_ready = True
         if self._is_wanted:
-            self.signalled()
+            self._begin(HANGUP)
 
     def signalled(self) -> None:
-        """Reload for SIGHUP; one that comes while lvsd starts is heeded once that is done."""
-        self._is_wanted = True
-        if self._is_ready:
-            self._is_wanted = False
-            self._begin("SIGHUP")
+        """Reload for SIGHUP; one that comes while lvsd starts is heeded once that is done.
+
+        All that come while one waits for its turn are that one.
+        """
+        is_waiting, self._is_wanted = self._is_wanted, True
+        if self._is_ready and not is_waiting:
+            self._begin(HANGUP)
 
     async def reload(self, by: str) -> Outcome:
         """Reload once those before are done, for somebody; return what came of it.
@@ -216,6 +221,8 @@ class Reloads:
 
     async def _in_turn(self, by: str) -> Outcome:
         async with self._lock:
+            if by == HANGUP:
+                self._is_wanted = False
             self._manager.send(notify.RELOADING, notify.monotonic_now())
             at = datetime.now(UTC)
             try:

@@ -150,6 +150,7 @@ class Supervisor:
             gc.enable()
             self._manager.send(notify.READY, notify.status(self._summary()))
             log.info("ready", **self._facts())
+            self._pause.ready()
             undo.then("stop reloading", self._reloads.stop)
             self._reloads.ready()
             both = self._engine.ended(), self._jobs.run(TICK_S)

@@ -273,6 +273,34 @@ def test_a_drain_that_was_taken_back_or_is_wanted_otherwise_is_not_kept(version:
     assert drained(third) is None
 
 
+def test_a_drain_is_written_down_with_the_change_that_brings_it(version: int) -> None:
+    first, second, slots = two_worlds(version, servers=2)
+    first.establish()
+    server = next(iter(first.balancer.services)).servers[0]
+    changes = first.apply(Drain(server.service.key, *server.config.place, 60))
+    keeper_of(first).keep_drains(changes.all)
+    resume(second, slots)
+    assert drained(second) == (60, first.now, 0, 0)
+
+
+def test_a_service_that_is_removed_and_added_again_has_one_record_with_its_own_counts(
+    version: int,
+) -> None:
+    first, second, slots = two_worlds(version)
+    for _ in range(3):
+        first.establish()
+        write_the_rest(keeper_of(first))
+        (service,) = first.balancer.services
+        first.remove(service)
+        serve(first)
+        first.establish(cport=40007)
+    write_the_rest(keeper_of(first))
+    assert len(slots.records()[Kind.SERVICE]) == 1
+    (counted,) = (each.meter.totals for each in first.balancer.services)
+    resume(second, slots)
+    assert [each.meter.totals for each in second.balancer.services] == [counted]
+
+
 def test_connections_that_a_deadline_has_cut_are_counted_on(version: int) -> None:
     first, second, slots = two_worlds(version)
     first.establish()

@@ -323,3 +323,21 @@ def test_a_signal_that_comes_while_lvsd_starts_is_heeded_when_it_has_started(wor
 
     assert asyncio.run(start()) == []
     assert world.done == [["reload by SIGHUP", "AddServer", "EditServer"]]
+
+
+def test_signals_that_come_while_one_waits_for_its_turn_are_that_one(world: World) -> None:
+    async def storm() -> None:
+        world.reloads.ready()
+        world.hold = asyncio.Event()
+        world.file.write_text(MORE)
+        world.reloads.signalled()
+        await until(lambda: bool(world.said))
+        for _ in range(50):
+            world.reloads.signalled()
+        world.hold.set()
+        await until(lambda: world.said.count("READY=1") == 2)
+        world.reloads.signalled()
+        await until(lambda: world.said.count("READY=1") == 3)
+
+    asyncio.run(storm())
+    assert world.reloads.counters()["reloads"] == {"done": 3, "failed": 0}

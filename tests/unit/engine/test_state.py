@@ -1,0 +1,62 @@
+"""The file that connections outlive an engine in: who counts as one that died of reading it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lvsd.config.plugins import make_scheduler
+from lvsd.core.balancer import Balancer
+from lvsd.engine.state import State
+from lvsd.io.state_file import TRIES, StateFile
+from lvsd.running.complaints import Complaints
+from lvsd.turns import Turns
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def opened(path: Path) -> State:
+    """Return the state of an engine that has opened the file."""
+    state = State(str(path), Balancer(make_scheduler), Turns(), Complaints(time.monotonic))
+    state.open()
+    return state
+
+
+def why_empty(path: Path) -> str:
+    """Return why the next one that opens the file begins with nothing."""
+    file = StateFile.open(path)
+    try:
+        return file.why_empty
+    finally:
+        file.close()
+
+
+def test_an_engine_that_ends_in_order_while_it_reads_did_not_die_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    StateFile.open(path).close()
+    for _ in range(TRIES + 1):
+        state = opened(path)
+        next(state.resuming())
+        state.close()
+    assert "ended while they read it" not in why_empty(path)
+
+
+def test_engines_that_fail_at_reading_it_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state"
+    StateFile.open(path).close()
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("it cannot be read")
+
+    monkeypatch.setattr("lvsd.core.resuming.Resumption.steps", fail)
+    for _ in range(TRIES):
+        state = opened(path)
+        with pytest.raises(RuntimeError):
+            list(state.resuming())
+        state.close()
+    assert "ended while they read it" in why_empty(path)
