@@ -133,9 +133,11 @@ class ControlError(LvsdError):
     """A request over the control socket cannot be carried out; the text is the answer.
 
     ``at`` is which command of a list is to blame, counted from 0; None: no particular one.
+    ``code`` is that of an answer (`lvsd.control.protocol.Code`), empty where there was none.
     """
 
     at: int | None = None
+    code: str = ""
 
 
 class BusyError(ControlError):

@@ -40,8 +40,8 @@ def add_control(parser: argparse.ArgumentParser) -> None:
         "--control",
         type=Path,
         metavar="PATH",
-        help="the daemon's control socket (default: the one that the file says, else "
-        "$LVSD_CONTROL, else /run/lvsd/control.sock)",
+        help="the daemon's control socket (default: what -c FILE says; without -c $LVSD_CONTROL, "
+        "else /run/lvsd/control.sock)",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from lvsd.control.client import MORE, refusal
+from lvsd.control.client import MORE, joined, refusal, refused
 from lvsd.control.protocol import NOTHING, decode, encode_line
 from lvsd.errors import ControlError
 
@@ -50,8 +50,7 @@ class AsyncControlClient:
 
     async def call(self, method: str, **params: object) -> Any:
         """Return the result of a method. Raise `ControlError` with the daemon's refusal."""
-        (answer,) = [each async for each in self._answers(method, params)]
-        return answer["result"]
+        return joined([each["result"] async for each in self._answers(method, params)])
 
     async def items(self, method: str, **params: object) -> list[Any]:
         """Return the items of a method that answers with a list. Raise `ControlError`."""
@@ -80,7 +79,7 @@ class AsyncControlClient:
                 more = line.endswith(MORE)
                 answer: Answer = decode(line)
                 if "error" in answer:
-                    raise ControlError(answer["error"]["message"])
+                    raise refused(answer["error"]["code"], answer["error"]["message"])
                 yield answer
         except OSError as error:
             raise ControlError(refusal(self._path, error)) from error

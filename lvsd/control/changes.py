@@ -109,13 +109,21 @@ def written_empty(server: Emptied) -> dict[str, object]:
     }
 
 
+def described_empty(server: Emptied) -> dict[str, object]:
+    """Return the same in a few words for a log."""
+    where = endpoint(server.address, server.port)
+    return {"service": _label(server.service), "server": where, "cut": server.ended}
+
+
 def described(change: Change) -> dict[str, object]:
     """Return a change in a few words for a log: what it is of, and what is other than before."""
     match change:
         case ServiceChange(key, before, after):
             told: dict[str, object] = {"what": _kind("service", before, after).replace("_", " ")}
+            told["service"] = _label(key)
             named = after or before
-            told["service"] = named.label if named is not None else _label(key)
+            if named is not None and named.name:
+                told["name"] = named.name
             if before is not None and after is not None:
                 told |= _news(written_service(before), written_service(after))
         case ServerChange(key, address, port, old, new):
@@ -137,7 +145,9 @@ def described(change: Change) -> dict[str, object]:
 
 
 def _label(key: ServiceKey) -> str:
-    return f"mark {key.fwmark}" if key.fwmark else endpoint(key.vip, key.vport)
+    if key.fwmark:
+        return f"mark {key.fwmark}" + (" IPv6" if key.family == 6 else "")
+    return f"{PROTOCOL_NAMES[key.protocol]} {endpoint(key.vip, key.vport)}"
 
 
 def _news(before: dict[str, object], after: dict[str, object]) -> dict[str, object]:

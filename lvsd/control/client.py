@@ -91,8 +91,8 @@ class ControlClient:
         return pid
 
     def call(self, method: str, **params: object) -> Any:
-        """Return the result of a method. Raise `ControlError` with the daemon's refusal."""
-        return next(self._answers(method, params))["result"]
+        """Return the result of a method, a list whole. Raise `ControlError` with a refusal."""
+        return joined([each["result"] for each in self._answers(method, params)])
 
     def items(self, method: str, **params: object) -> Iterator[Any]:
         """Return the items of a method that answers with a list.
@@ -141,11 +141,25 @@ class ControlClient:
         if "error" in answer:
             error = answer["error"]
             told = error["code"] in {Code.REFUSED, Code.FORBIDDEN}
-            raise ControlError(error["message"] if told else f"lvsd: {error['message']}")
+            raise refused(error["code"], error["message"] if told else f"lvsd: {error['message']}")
         return answer
 
     def _reason(self, error: OSError) -> str:
         return refusal(self._path, error, self._timeout_s)
+
+
+def joined(results: list[Any]) -> Any:
+    """Return the result of a method that has come in several parts, if it is a list."""
+    if len(results) == 1:
+        return results[0]
+    return [item for part in results for item in part]
+
+
+def refused(code: str, message: str) -> ControlError:
+    """Return the error of an answer."""
+    error = ControlError(message)
+    error.code = code
+    return error
 
 
 def refusal(path: Path, error: OSError, timeout_s: float = TIMEOUT_S) -> str:

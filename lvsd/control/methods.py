@@ -32,6 +32,8 @@ Counters: TypeAlias = Callable[[], Mapping[str, Mapping[str, int | str]]]
 class RequestError(ControlError):
     """A request that is wrong in itself, whatever the director's state."""
 
+    code: Code
+
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(message)
         self.code = code

@@ -39,7 +39,7 @@ Options of a service (-A, -E); -E resets what is not given:
   --persistent   -p [SECONDS]  a client stays with its server; default 360
   --netmask      -M MASK       clients of a network count as one: 255.255.255.0, or 64 for IPv6
   --ops          -o            each datagram is scheduled by itself
-  --name NAME                  for logs, metrics and --status
+  --name NAME                  for logs and --status
   --max-connections NUMBER     entries of its own in the connection table, at most
   --slow-start SECONDS         a server that comes back gets its weight bit by bit
   --mss-clamp                  lower the MSS in SYNs to what fits into a tunnel

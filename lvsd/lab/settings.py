@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-_FORGETS = "hold_s = 0  # a stop forgets all connections: what comes next begins anew"
+_FORGETS = "hold_s = 0  # a stop forgets all connections"
 
 
 @dataclass(frozen=True, slots=True)

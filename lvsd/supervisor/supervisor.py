@@ -20,7 +20,7 @@ import structlog
 
 from lvsd import __version__, notify
 from lvsd.assembly import forwarded, local_ranges, virtual_addresses, wanted_of
-from lvsd.control.changes import written_empty
+from lvsd.control.changes import described_empty, written_empty
 from lvsd.control.server import ControlServer
 from lvsd.core.commands import KeepPorts
 from lvsd.engine.messages import Begin
@@ -33,7 +33,6 @@ from lvsd.io.nft import KilledError
 from lvsd.io.ruleset_watch import RulesetWatch
 from lvsd.log import set_level
 from lvsd.net.watch import Watch
-from lvsd.packet.address import endpoint
 from lvsd.running.complaints import Complaints
 from lvsd.running.errand import Errand
 from lvsd.running.jobs import Job, Jobs
@@ -277,8 +276,7 @@ class Supervisor:
 
     def emptied(self, server: Emptied) -> None:
         """Tell who waits for a drained server to be empty that it is."""
-        where = endpoint(server.address, server.port)
-        log.info("a drained server has no connections", server=where, cut=server.ended)
+        log.info("a drained server has no connections", **described_empty(server))
         self.door.tell(written_empty(server))
 
     def counters(self) -> Mapping[str, Mapping[str, int | str]]:

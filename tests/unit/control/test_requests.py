@@ -198,7 +198,7 @@ def test_a_change_is_told_to_programs_and_to_people() -> None:
     }
     assert described(edit) == {
         "what": "server edited",
-        "service": "192.0.2.1:80",
+        "service": "tcp 192.0.2.1:80",
         "server": "10.0.0.1:80",
         "weight": "1 -> 5",
     }
@@ -206,7 +206,8 @@ def test_a_change_is_told_to_programs_and_to_people() -> None:
     assert written_change(ServiceChange(KEY, None, config))["change"] == "service_added"
     assert described(ServiceChange(KEY, config, None)) == {
         "what": "service removed",
-        "service": "web",
+        "service": "tcp 192.0.2.1:80",
+        "name": "web",
     }
     timeouts = TimeoutsChange((1, 2, 3), (1, 2, 9))
     assert written_change(timeouts)["after"] == [1, 2, 9]
