@@ -23,7 +23,7 @@ def test_the_text_reads_as_an_operator_would_write_it() -> None:
     assert settings.toml([WEB], CONTROL) == (
         "[daemon]\n"
         'control = "/run/lab/lvsd.sock"\n'
-        "hold_s = 0  # a stop forgets all connections: what comes next begins anew\n"
+        "hold_s = 0  # a stop forgets all connections\n"
         "\n"
         "[[service]]\n"
         'name = "web"\n'
