@@ -36,6 +36,9 @@ class Rates(NamedTuple):
     out_bytes: int = 0
 
 
+_STILL = Rates()
+
+
 @dataclass(slots=True)
 class Stats:
     """The raw counters of one real server; incremented in place by the packet path."""
@@ -80,6 +83,8 @@ class Estimator:
     @property
     def rates(self) -> Rates:
         """The present estimate, rounded as the kernel rounds it."""
+        if self.idle:
+            return _STILL
         return Rates(
             *(
                 (estimate + half) >> (shift + 1)
@@ -137,6 +142,8 @@ class Meter:
     @property
     def totals(self) -> Totals:
         """The counters since the last `zero`."""
+        if not any(self._zero):
+            return self.raw
         return Totals(*(new - old for new, old in zip(self.raw, self._zero, strict=True)))
 
     @property
