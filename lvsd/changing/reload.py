@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lvsd.arguments import Parser
 from lvsd.changing.daemon import DaemonError, add_control, control_of, say, talking
 from lvsd.errors import ConfigError
-from lvsd.printable import to_json
+from lvsd.printable import printable, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,10 +53,15 @@ def main(argv: Sequence[str]) -> int:
     if told["more_changes"]:
         say(f"and {told['more_changes']} more")
     say(f"{told['file']}: {told['result']}")
-    return os.EX_OK
+    if told["unfinished"]:
+        unfinished = printable(f"lvsd: {told['unfinished']}")
+        sys.stderr.write(f"{unfinished}\n")
+    return _status(told)
 
 
 def _status(told: dict[str, Any]) -> int:
     if told["problems"]:
         return os.EX_CONFIG
+    if told["unfinished"]:
+        return os.EX_OSERR
     return os.EX_UNAVAILABLE if told["refusal"] else os.EX_OK

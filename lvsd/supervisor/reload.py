@@ -73,6 +73,8 @@ class Outcome:
     """What is wrong with the file."""
     refusal: str = ""
     """Why a good file could not be done."""
+    unfinished: str = ""
+    """What the machine refused after the rest was done; it is tried again and again."""
 
     @property
     def result(self) -> str:
@@ -81,12 +83,14 @@ class Outcome:
             return "wrong configuration, nothing changed"
         if self.refusal:
             return "refused, nothing changed"
-        return "changed" if any(not each.needs_restart for each in self.changes) else "no change"
+        is_changed = any(not each.needs_restart for each in self.changes)
+        result = "changed" if is_changed else "no change"
+        return f"{result}, but the machine refuses a part" if self.unfinished else result
 
     @property
     def is_good(self) -> bool:
         """Whether what runs is now what the file says."""
-        return not (self.problems or self.refusal)
+        return not (self.problems or self.refusal or self.unfinished)
 
     def as_json(self) -> dict[str, object]:
         """Return what a client is told."""
@@ -98,6 +102,7 @@ class Outcome:
             "more_changes": max(len(self.changes) - MOST_TOLD, 0),
             "problems": [str(each) for each in self.problems],
             "refusal": self.refusal,
+            "unfinished": self.unfinished,
         }
 
     def summary(self) -> dict[str, int | str]:
@@ -112,7 +117,8 @@ class Outcome:
         }
         if self.problems:
             told["first_problem"] = str(self.problems[0])
-        return told | ({"refusal": self.refusal} if self.refusal else {})
+        more = {"refusal": self.refusal, "unfinished": self.unfinished}
+        return told | {word: each for word, each in more.items() if each}
 
 
 class Read(NamedTuple):
@@ -151,7 +157,8 @@ class Reloads:
 
     ``change`` has what is wanted changed by the commands that are made of it, all or none, for
     somebody. ``prepare`` does what has to be done before a configuration is in force, ``follow``
-    what else it says. ``state`` is how lvsd is, in a few words.
+    what else it says, and returns what the machine refused of that. ``state`` is how lvsd is, in a
+    few words.
     """
 
     def __init__(
@@ -161,7 +168,7 @@ class Reloads:
         manager: Notifier,
         change: Callable[[Maker, str], Awaitable[object]],
         prepare: Callable[[model.Config], Awaitable[None]],
-        follow: Callable[[model.Config], Awaitable[None]],
+        follow: Callable[[model.Config], Awaitable[str]],
         state: Callable[[], str],
     ) -> None:
         self.file = file
@@ -268,8 +275,8 @@ class Reloads:
         except (ControlError, PluginError, KernelError) as error:
             return replace(outcome, refusal=str(error))
         self.config = in_force(self.config, then)
-        await self._follow(self.config)
-        return replace(outcome, changes=tuple(changes))
+        unfinished = await self._follow(self.config)
+        return replace(outcome, changes=tuple(changes), unfinished=unfinished)
 
     async def _change_soon(self, commands: Maker, by: str) -> None:
         """Have it changed as soon as there is an engine. Raise what `_change` does.
@@ -302,8 +309,8 @@ class Reloads:
                 log.info("changed by the reload", what=change.text)
         facts: dict[str, Any] = {"result": outcome.result, "by": outcome.by}
         facts |= {"changes": outcome.summary()["changes"], "seconds": round(seconds, 3)}
-        if outcome.refusal:
-            facts["error"] = outcome.refusal
+        if outcome.refusal or outcome.unfinished:
+            facts["error"] = outcome.refusal or outcome.unfinished
         (log.info if outcome.is_good else log.error)("reloaded", file=str(outcome.file), **facts)
 
 

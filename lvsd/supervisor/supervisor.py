@@ -310,8 +310,8 @@ class Supervisor:
         if config.sysctl.reserve_local_ports:
             await self._own_ports.switch_on(local_ranges(config))
 
-    async def _follow(self, config: model.Config) -> None:
-        """Do what else a configuration says, once it is in force."""
+    async def _follow(self, config: model.Config) -> str:
+        """Do what else a configuration says, once it is in force; return what is refused of it."""
         self.config = config
         self._pause.hold_s = config.daemon.hold_s
         set_level(config.daemon.log_level)
@@ -321,7 +321,10 @@ class Supervisor:
             _say(await to_thread(self._addresses.want, wanted, time.monotonic()), log.info, "done")
         except KernelError as error:
             self._complaints.fault(ASTRAY, error)
-        self._learning.soon()  # our addresses may be others now
+            return f"{ASTRAY}: {error}"
+        finally:
+            self._learning.soon()  # our addresses may be others now
+        return ""
 
     # --- the network ----------------------------------------------------------------------------
 

@@ -81,7 +81,7 @@ class AnyReloads(RuleBasedStateMachine):
         self.wanted = wanted_of(model.Config())
         self.reloads = Reloads(
             *(self.file, model.Config(), Notifier({}), self.change),
-            *(self.nothing, self.nothing, str),
+            *(self.nothing, self.all_of_it, str),
         )
 
     def teardown(self) -> None:
@@ -90,6 +90,11 @@ class AnyReloads(RuleBasedStateMachine):
 
     async def nothing(self, config: model.Config) -> None:
         """Do what there is to do around the director."""
+
+    async def all_of_it(self, config: model.Config) -> str:
+        """Do so, and refuse nothing."""
+        del config
+        return ""
 
     async def change(self, make: Maker, _: str) -> None:
         """Stand for the door."""

@@ -38,6 +38,7 @@ GOOD = {
     "more_changes": 7,
     "problems": [],
     "refusal": "",
+    "unfinished": "",
 }
 
 
@@ -112,6 +113,7 @@ def test_a_configuration_says_where_the_daemon_listens_be_it_good_or_bad(there: 
     [
         ({}, os.EX_OK, ""),
         ({"problems": ["lvsd.toml:3: a: wrong"]}, os.EX_CONFIG, "lvsd.toml:3: a: wrong\n"),
+        ({"unfinished": "no room"}, os.EX_OSERR, "lvsd: no room\n"),
         (
             {"refusal": "the engine ended"},
             os.EX_UNAVAILABLE,

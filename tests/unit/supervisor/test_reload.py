@@ -51,6 +51,7 @@ class World:
         self.said: list[str] = []
         self.done: list[list[str]] = []
         self.followed: list[model.Config] = []
+        self.unfinished = ""
         self.hold: asyncio.Event | None = None
         self.reloads = Reloads(
             file,
@@ -79,9 +80,10 @@ class World:
     async def prepare(self, config: model.Config) -> None:
         """Do nothing beforehand."""
 
-    async def follow(self, config: model.Config) -> None:
+    async def follow(self, config: model.Config) -> str:
         """Take note of what is in force."""
         self.followed.append(config)
+        return self.unfinished
 
     def reload(self, text: str, by: str = "me") -> Outcome:
         """Reload with this text in the file."""
@@ -341,3 +343,14 @@ def test_signals_that_come_while_one_waits_for_its_turn_are_that_one(world: Worl
 
     asyncio.run(storm())
     assert world.reloads.counters()["reloads"] == {"done": 3, "failed": 0}
+
+
+def test_what_the_machine_refuses_after_a_change_is_said_and_is_no_success(world: World) -> None:
+    world.unfinished = "no room for the journal"
+    outcome = world.reload(MORE)
+    assert world.done == [["reload by me", "AddServer", "EditServer"]]
+    assert (outcome.result, outcome.is_good) == ("changed, but the machine refuses a part", False)
+    assert outcome.as_json()["unfinished"] == "no room for the journal"
+    assert world.reloads.counters()["reloads"] == {"done": 0, "failed": 1}
+    world.unfinished = ""
+    assert world.reload(MORE).is_good
