@@ -74,7 +74,7 @@ def main(
 
     ``connect`` reaches the daemon that listens on a path, and waits so many seconds for answers.
     """
-    words = sys.argv[1:] if arguments is None else arguments
+    words = _command_first(sys.argv[1:] if arguments is None else [*arguments])
     if words and words[0] in OWN_COMMANDS:
         module = import_module(f"lvsd.control.{OWN_COMMANDS[words[0]]}")
         status: int = module.main(words)
@@ -102,6 +102,15 @@ def main(
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0
+
+
+def _command_first(words: list[str]) -> list[str]:
+    """Return a command line of ours with the command before where the daemon listens."""
+    size = 2 if words[:1] == ["--control"] else 1
+    is_placed = bool(words) and words[0].partition("=")[0] == "--control"
+    if is_placed and words[size : size + 1] and words[size] in OWN_COMMANDS:
+        return [words[size], *words[:size], *words[size + 1 :]]
+    return words
 
 
 def _complain(error: Exception | str) -> None:

@@ -227,7 +227,7 @@ class ControlServer:
                 async with self._waiting_for(task, IDLE_S):
                     line = await _line(reader, most)
             except ValueError:
-                writer.write(encode_error(Code.BAD_REQUEST, f"a request has {most} bytes"))
+                writer.write(encode_error(Code.BAD_REQUEST, f"a request has at most {most} bytes"))
                 return
             if not line:
                 return

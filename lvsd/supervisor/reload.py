@@ -84,7 +84,9 @@ class Outcome:
         if self.refusal:
             return "refused, nothing changed"
         is_changed = any(not each.needs_restart for each in self.changes)
+        left = sum(each.needs_restart for each in self.changes)
         result = "changed" if is_changed else "no change"
+        result += f", {left} key{'s' * (left > 1)} not: a restart is needed" if left else ""
         return f"{result}, but the machine refuses a part" if self.unfinished else result
 
     @property

@@ -173,7 +173,9 @@ def _may_only_ask(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_may_only_ask")
 def test_a_request_that_is_too_long_ends_it(exchange: Exchange) -> None:
     [answer] = exchange(b"x" * 140_000 + b"\n", TIMEOUTS)
-    assert answer == {"error": {"code": "bad_request", "message": "a request has 65536 bytes"}}
+    assert answer == {
+        "error": {"code": "bad_request", "message": "a request has at most 65536 bytes"}
+    }
 
 
 def test_those_who_may_change_things_may_say_more_at_a_time(exchange: Exchange) -> None:
@@ -186,7 +188,9 @@ def test_they_may_not_say_anything_however_long(
 ) -> None:
     monkeypatch.setattr(server_module, "MAX_CHANGE", 200_000)
     [answer] = exchange(b"x" * 900_000 + b"\n", TIMEOUTS)
-    assert answer == {"error": {"code": "bad_request", "message": "a request has 200000 bytes"}}
+    assert answer == {
+        "error": {"code": "bad_request", "message": "a request has at most 200000 bytes"}
+    }
 
 
 def test_a_fault_of_ours_is_answered_and_the_server_goes_on(

@@ -158,3 +158,9 @@ def test_a_service_that_is_renamed_or_removed_is_called_so_from_then_on() -> Non
         assert f" {name} (tcp" in told
     assert " store (tcp" in teller.line({"change": "service_removed", "service": WEB})
     assert " tcp 192.0.2.1:80" in teller.line({"change": "service_added", "service": WEB})
+
+
+def test_where_the_daemon_listens_may_stand_before_the_command(daemon: Daemon) -> None:
+    for where in (["--control", str(daemon.path)], [f"--control={daemon.path}"]):
+        for command in ("drain", "undrain"):
+            assert lvsadm.main([*where, command, "10.0.0.1:8080"]) == 0

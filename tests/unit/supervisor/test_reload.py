@@ -224,7 +224,7 @@ def test_what_needs_a_restart_is_said_and_keeps_nothing_else_from_being_changed(
         "[daemon]: queue: 3 -> 4 (needs a restart)",
         "[sysctl]: sloppy_tcp: false -> true",
     ]
-    assert outcome.result == "changed"
+    assert outcome.result == "changed, 1 key not: a restart is needed"
     assert world.done[0][1:] == ["SetSettings", "AddServer", "EditServer"]
     assert [line["what"] for line in logs if line["event"] == "not changed by the reload"] == [
         "[daemon]: queue: 3 -> 4 (needs a restart)"
