@@ -233,7 +233,7 @@ def test_what_needs_a_restart_is_said_and_keeps_nothing_else_from_being_changed(
     assert (config.daemon.queue, config.sysctl.sloppy_tcp) == (3, True)
     again = asyncio.run(world.reloads.reload("me"))
     assert [each.text for each in again.changes] == ["[daemon]: queue: 3 -> 4 (needs a restart)"]
-    assert again.result == "no change"
+    assert again.result == "no change, 1 key not: a restart is needed"
 
 
 @pytest.mark.parametrize("switch", ["forwarding", "reserve_local_ports"])
