@@ -45,12 +45,14 @@ class Diversions:
         for field, before in self._told.items():
             after = sets[field]
             yield
-            gone = before - after - since[field]
+            gone = before - after
             yield
             new = after - before
             yield
-            for less in portions(gone, TOGETHER):
-                self._tell(Divert(field, frozenset(), frozenset(less)))
+            for some in portions(gone, TOGETHER):
+                less = frozenset(some) - since[field]  # what came back meanwhile stays
+                before.difference_update(less)  # and is told again where it comes back from now on
+                self._tell(Divert(field, frozenset(), less))
                 yield
             for more in portions(new, TOGETHER):
                 self._tell(Divert(field, frozenset(more), frozenset()))

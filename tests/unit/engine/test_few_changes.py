@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from random import Random
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +25,7 @@ from lvsd.engine.diversions import Diversions, Gathered
 from lvsd.engine.messages import Divert, Settled
 from lvsd.engine.settling import FEW, settle_few, settling
 from lvsd.io.diverting import diverted
+from lvsd.io.ruleset import Diverted
 
 if TYPE_CHECKING:
     from lvsd.core.commands import Command
@@ -172,3 +174,21 @@ def test_what_comes_beside_something_that_goes_is_told_at_once() -> None:
     gathered = told.gathered.diverted
     assert gathered.endpoints == {(VIPS[0], 6, 80), (VIPS[1], 6, 81)}
     assert gathered.servers == {(RIPS[1], 6, 80), (RIPS[2], 6, 81)}
+
+
+def test_a_service_that_comes_back_while_everything_is_looked_at_stays_diverted() -> None:
+    step = 0
+    is_over = False
+    while not is_over:
+        told = Told()
+        told.change(1, AddService(ServiceConfig(WEB, "rr")))
+        told.balancer.apply([RemoveService(WEB)], 0.0)
+        looking = told.diversions.telling(2)
+        is_over = len([*islice(looking, step)]) < step
+        changes = told.balancer.apply([AddService(ServiceConfig(WEB, "rr"))], 0.0)
+        assert settle_few(told.balancer, WAYS, told.diversions, 3, changes)
+        for _ in looking:
+            pass
+        assert told.agrees(), step
+        step += 1
+    assert step > len(Diverted.__slots__)
