@@ -153,13 +153,6 @@ def _parser() -> Parser:
         "another way",
     )
     add(
-        "--forward",
-        dest="mode",
-        default=argparse.SUPPRESS,
-        choices=CHOICES,
-        help=argparse.SUPPRESS,  # its name until lvsd demo had --mode
-    )
-    add(
         "--shell",
         action="store_true",
         help="sit down in it: a tmux session with a window for each host",

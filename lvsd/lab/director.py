@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lvsd.lab.notify import start_and_wait
 from lvsd.lab.program import Program
-from lvsd.lab.settings import forgetful, with_control
+from lvsd.lab.settings import completed
 
 if TYPE_CHECKING:
     from lvsd.lab.namespace import Namespace
@@ -44,8 +44,8 @@ def lvsd(namespace: Namespace, config: str, name: str = "lvsd") -> Daemon:
     Raise KernelError, with the end of the log, when the daemon ends instead.
     """
     config_file = namespace.directory / f"{name}.toml"
-    text, control = with_control(config, namespace.directory / f"{name}.sock")
-    config_file.write_text(forgetful(text), encoding="utf-8")
+    text, control = completed(config, namespace.directory / f"{name}.sock")
+    config_file.write_text(text, encoding="utf-8")
     program = start_and_wait(namespace, [sys.executable, "-m", "lvsd", "-c", config_file], name)
     pid_file = namespace.directory / f"{name}.pid"
     pid_file.write_text(f"{program.process.pid}\n", encoding="ascii")

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lvsd.errors import KernelError
-from lvsd.lab import processes, sockets
+from lvsd.lab import processes
 from lvsd.lab.wait import PATIENCE, until
+from lvsd.net import sockets
 
 if TYPE_CHECKING:
     import subprocess

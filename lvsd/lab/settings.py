@@ -72,36 +72,21 @@ def toml(services: Sequence[Service], control: Path) -> str:
     return "\n".join([*head, *(line for service in services for line in _service(service)), ""])
 
 
-def with_control(text: str, control: Path) -> tuple[str, Path]:
-    """Return a configuration that names its control socket, and which one that is.
+def completed(text: str, control: Path) -> tuple[str, Path]:
+    """Return a configuration for a host of the lab, and where its control socket is.
 
-    One that the text names already stays; else ``control`` is written into it.
+    Unless the text says otherwise, that is ``control``, and a stop forgets all connections, so that
+    the next lvsd in the same host begins as the first one did.
     """
     try:
-        named = tomli.loads(text).get("daemon", {}).get("control")
-    except (tomli.TOMLDecodeError, AttributeError):
-        return text, control  # what is wrong with it is for the daemon to say
-    if named is not None:
-        return text, control.parent / str(named)
-    return _with_line(text, f"control = {_quoted(str(control))}\n"), control
-
-
-def forgetful(text: str) -> str:
-    """Return a configuration by which a stop forgets everything, unless it says otherwise.
-
-    So the next lvsd in the same host begins as the first one did.
-    """
-    try:
-        is_said = "hold_s" in tomli.loads(text).get("daemon", {})
+        said = {**tomli.loads(text).get("daemon", {})}
     except (tomli.TOMLDecodeError, AttributeError, TypeError):
-        return text
-    return text if is_said else _with_line(text, "hold_s = 0\n")
-
-
-def _with_line(text: str, line: str) -> str:
-    """Return a configuration with one more line of ``[daemon]``."""
-    written, found = re.subn(r"(?m)^\[daemon\][^\n]*\n?", rf"[daemon]\n{line}", text, count=1)
-    return written if found else f"[daemon]\n{line}\n{text}"
+        return text, control  # what is wrong with it is for the daemon to say
+    usual = {"control": f"control = {_quoted(str(control))}", "hold_s": "hold_s = 0"}
+    lines = "".join(f"{line}\n" for word, line in usual.items() if word not in said)
+    written, found = re.subn(r"(?m)^\[daemon\][^\n]*\n?", rf"[daemon]\n{lines}", text, count=1)
+    place = control.parent / str(said.get("control", control))
+    return written if found else f"[daemon]\n{lines}\n{text}", place
 
 
 def _service(service: Service) -> list[str]:

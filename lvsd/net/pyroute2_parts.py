@@ -46,9 +46,10 @@ def _executed(package: ModuleType, spec: ModuleSpec, wanted: str) -> Any:
 
 with _executed_later("pyroute2"):
     from pyroute2.iproute.linux import IPRoute
+    from pyroute2.netlink.diag import DiagSocket
     from pyroute2.netlink.exceptions import NetlinkError
     from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
     from pyroute2.netlink.rtnl.marshal import MarshalRtnl
     from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-__all__ = ["IPRoute", "MarshalRtnl", "NetlinkError", "ifinfmsg", "rtmsg"]
+__all__ = ["DiagSocket", "IPRoute", "MarshalRtnl", "NetlinkError", "ifinfmsg", "rtmsg"]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import errno
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
 from lvsd.errors import KernelError
-from lvsd.lab import Lab, program, programs, settings, sockets
+from lvsd.lab import Lab, program, programs, settings
 from lvsd.lab.wait import PATIENCE
+from lvsd.net import pyroute2_parts, sockets
 from tests.netns.modes.site import sha256
 from tests.netns.name_server import dnsmasq
 
@@ -83,12 +85,15 @@ def test_two_connections_are_not_needed_for_two_requests(lab: Lab, web: Namespac
 def test_the_kernel_answers_who_listens_as_its_files_do(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def refused() -> NoReturn:
+        raise OSError(errno.EPROTONOSUPPORT, "Protocol not supported")
+
     server = lab.servers[1]
     running = dnsmasq(server, 5353)
     try:
         with server.entered():
             asked, listed = sockets.listening(), sockets.listed()
-            monkeypatch.setattr(sockets, "_NETLINK_SOCK_DIAG", 31)  # nobody's
+            monkeypatch.setattr(pyroute2_parts, "DiagSocket", refused)
             without = sockets.listening()
         assert program.listens(running, 5353)
         assert not program.listens(running, 5353, 5354)

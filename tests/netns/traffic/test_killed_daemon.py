@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lvsd.lab import Lab, programs
-from lvsd.lab.settings import with_control
+from lvsd.lab.settings import completed
 from lvsd.lab.wait import until
 from tests.netns.traffic.site import both, running
 from tests.netns.traffic.state import changes, ruleset, state
@@ -52,7 +52,9 @@ def tables(lab: Lab) -> str:
 def begin(lab: Lab, control: Path) -> Popen[bytes]:
     """Start lvsd and do not wait for it."""
     file = control.with_suffix(".toml")
-    file.write_text(with_control(tables(lab), control)[0], encoding="utf-8")
+    file.write_text(
+        completed(f"[daemon]\nhold_s = 10\n{tables(lab)}", control)[0], encoding="utf-8"
+    )
     with control.with_suffix(".log").open("wb") as log:
         command: list[str | Path] = [sys.executable, "-m", "lvsd", "-c", file]
         return lab.director.spawn(command, stdout=log, stderr=log)

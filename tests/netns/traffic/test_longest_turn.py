@@ -23,7 +23,7 @@ from lvsd.control.client import ControlClient
 from lvsd.lab import Lab
 from lvsd.lab.director import Daemon
 from lvsd.lab.notify import start_and_wait
-from lvsd.lab.settings import with_control
+from lvsd.lab.settings import completed
 from lvsd.lab.wait import PATIENCE, until
 from tests.netns.traffic.measured import SERVERS
 from tests.netns.traffic.site import Site, table
@@ -104,8 +104,8 @@ def site() -> Iterator[Measured]:
         servers = {"10.67.0.1:53": 1}
         address = f"{lab.vip.v4}:{PORT}"
         text = table("dns", servers, address=address, protocol="udp", scheduler="wlc")
-        text = f"[sysctl]\nexpire_nodest_conn = true\n{text}"
-        text, control = with_control(text, director.directory / "lvsd.sock")
+        text = f"[daemon]\nhold_s = 10\n[sysctl]\nexpire_nodest_conn = true\n{text}"
+        text, control = completed(text, director.directory / "lvsd.sock")
         file = director.directory / "lvsd.toml"
         file.write_text(text)
         turns = director.directory / "turns"

@@ -22,7 +22,6 @@ from lvsd.lab import cli, demo, shell
         (["--for", "-1"], "-1 is not 0 to 604800 seconds"),
         (["--for", "x"], "argument --for: 'x' is no number of seconds"),
         (["--mode", "magic"], "invalid choice: 'magic'"),
-        (["--forward", "magic"], "invalid choice: 'magic'"),
         (["--shell", "--", "ls"], "--shell has shells of its own"),
         (["--"], "a command belongs after --"),
         (["ls"], "unrecognized arguments: ls"),
@@ -40,13 +39,10 @@ def test_a_wrong_command_line_is_refused_before_anything_is_built(
     [
         ([], ("nat", "nat", "nat")),
         (["--mode", "dr", "--servers", "2"], ("dr", "dr")),
-        (["--forward", "dr", "--servers", "2"], ("dr", "dr")),
         (["--mode", "mixed"], ("nat", "dr", "tun", "fullnat")),
     ],
 )
-def test_the_mode_is_that_of_every_server_and_its_former_name_will_do(
-    words: list[str], ways: tuple[str, ...]
-) -> None:
+def test_the_mode_is_that_of_every_server(words: list[str], ways: tuple[str, ...]) -> None:
     assert cli.parse(words).ways == ways
 
 

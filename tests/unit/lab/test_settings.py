@@ -91,27 +91,28 @@ def test_at_puts_brackets_around_ipv6_only() -> None:
 
 
 def test_a_configuration_without_daemon_table_gets_a_control_socket() -> None:
-    text, control = settings.with_control('[[service]]\nname = "web"\n', CONTROL)
+    text, control = settings.completed('[[service]]\nname = "web"\n', CONTROL)
 
     assert control == CONTROL
     assert tomllib.loads(text) == {
-        "daemon": {"control": str(CONTROL)},
+        "daemon": {"control": str(CONTROL), "hold_s": 0},
         "service": [{"name": "web"}],
     }
 
 
 def test_a_daemon_table_without_control_socket_gets_one() -> None:
-    text, control = settings.with_control('[daemon] # ours\nlog_level = "debug"\n', CONTROL)
+    text, control = settings.completed('[daemon] # ours\nlog_level = "debug"\n', CONTROL)
 
     assert control == CONTROL
-    assert tomllib.loads(text) == {"daemon": {"control": str(CONTROL), "log_level": "debug"}}
+    daemon = {"control": str(CONTROL), "hold_s": 0, "log_level": "debug"}
+    assert tomllib.loads(text) == {"daemon": daemon}
 
 
 def test_a_control_socket_that_is_named_stays() -> None:
-    given = '[daemon]\ncontrol = "/run/other.sock"\n'
+    given = '[daemon]\ncontrol = "/run/other.sock"\nhold_s = 5\n'
 
-    assert settings.with_control(given, CONTROL) == (given, Path("/run/other.sock"))
+    assert settings.completed(given, CONTROL) == (given, Path("/run/other.sock"))
 
 
 def test_a_configuration_that_is_no_toml_reaches_the_daemon_as_it_is() -> None:
-    assert settings.with_control("[daemon", CONTROL) == ("[daemon", CONTROL)
+    assert settings.completed("[daemon", CONTROL) == ("[daemon", CONTROL)
