@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.report import Table
+    from bench.report import Section
 
 SECTIONS = ("packet", "core", "memory", "end-to-end", "modes")
-"""Each is the module of that name, with a function ``tables() -> list[Table]``."""
+"""Each is the module of that name, with a function ``tables() -> list[Section]``."""
 
 COMMANDS = ("micro", "compare", "scheduler-page")
 """Each is the module of that name, with a function ``main`` that takes the words behind it."""
@@ -54,7 +54,7 @@ def _sections(argv: Sequence[str]) -> None:
     out = console()
     for section in options.section or SECTIONS:
         with out.status(f"measuring: {section}"):
-            tables: list[Table] = import_module(f"bench.{section.replace('-', '_')}").tables()
+            tables: list[Section] = import_module(f"bench.{section.replace('-', '_')}").tables()
         for table in tables:
             table.show(out)
             if not options.dry_run:

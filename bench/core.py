@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from bench.harness import Case, Turn, timed
 from bench.loads import CONNECTIONS, NOW, established, icmp_errors, opening
-from bench.report import Table, count
+from bench.report import Section, count
 from lvsd.packet.view import SCTP, TCP, UDP
 from schedulers import BUILT_IN
 
@@ -69,11 +69,11 @@ def rows() -> list[Row]:
     return [*_established(), *_opening()]
 
 
-def tables() -> list[Table]:
+def tables() -> list[Section]:
     """Measure, and return the table of section ``core``; about two minutes."""
     timings = timed(["core-*"])
     return [
-        Table(
+        Section(
             name="core",
             title="Through the director core, without I/O, per second",
             command="python -m bench core",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, TypeAlias
 
-from bench.report import Table, count
+from bench.report import Section, count
 from lvsd.lab import programs, settings
 from lvsd.lab.director import lvsd
 from lvsd.lab.lab import Lab
@@ -80,7 +80,7 @@ MEASURES = (
 )
 
 
-def tables(rounds: int = ROUNDS, progress: Callable[[str], None] = print) -> list[Table]:
+def tables(rounds: int = ROUNDS, progress: Callable[[str], None] = print) -> list[Section]:
     """Measure everything and return the table; about two minutes for five rounds."""
     with Lab(servers=1) as lab:
         ways = _start(lab)
@@ -149,7 +149,7 @@ def requests_per_s(
 
 def compared(
     name: str, title: str, command: str, ways: Sequence[Way], samples: Samples, peer: str
-) -> Table:
+) -> Section:
     """Return the medians, each also as its ratio to a peer's."""
     rows = []
     for way in ways:
@@ -161,4 +161,4 @@ def compared(
     columns = ["way"]
     for measure in MEASURES:
         columns += [measure.name, f"of {peer.partition(',')[0]}"]
-    return Table(name, title, command, columns, rows)
+    return Section(title, columns, rows, name=name, command=command)

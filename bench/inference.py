@@ -14,11 +14,11 @@ where rounds are compared as a whole, so nothing here takes a round apart.
 
 from __future__ import annotations
 
-from itertools import groupby, pairwise
+from itertools import groupby
 from math import exp, log
 from operator import itemgetter
 from random import Random
-from statistics import fmean, median
+from statistics import fmean, median, quantiles
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ def interval(benchmarks: Sequence[Rounds], resamples: int = RESAMPLES) -> tuple[
         ratios.append(
             geometric_mean_ratio([[rounds[number] for number in drawn] for rounds in benchmarks])
         )
-    return quantile(ratios, (1 - CONFIDENCE) / 2), quantile(ratios, (1 + CONFIDENCE) / 2)
+    bounds = quantiles(ratios, n=round(2 / (1 - CONFIDENCE)), method="inclusive")
+    return bounds[0], bounds[-1]
 
 
 def log_ratios(rounds: Rounds) -> list[float]:
@@ -114,12 +115,3 @@ def fewest_rounds(tests: int) -> int:
     while tests * 2 / 2**rounds >= 1 - CONFIDENCE:
         rounds += 1
     return rounds
-
-
-def quantile(values: Sequence[float], share: float) -> float:
-    """Return the value below which a share lies, between two values by proportion."""
-    ordered = sorted(values)
-    place = share * (len(ordered) - 1)
-    below = min(int(place), len(ordered) - 2) if len(ordered) > 1 else 0
-    low, high = next(pairwise(ordered[below:]), (ordered[below], ordered[below]))
-    return low + (place - below) * (high - low)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from bench.loads import NOW, world
 from bench.packets import ADDRESSES_AT, ENDS, L4, build
-from bench.report import Table, count
+from bench.report import Section, count
 from forwarders import FORWARDERS
 from lvsd.config.plugins import make_scheduler
 from lvsd.core.balancer import Balancer
@@ -86,7 +86,7 @@ def run(connections: int = CONNECTIONS, expiring: int = EXPIRING) -> list[Result
     return results
 
 
-def tables() -> list[Table]:
+def tables() -> list[Section]:
     """Measure, and return the table of section ``memory``."""
     results = run()
     lines = {
@@ -107,7 +107,7 @@ def tables() -> list[Table]:
         "all of them, ms": [f"{each.all_ticks_ms:.0f}" for each in results],
     }
     return [
-        Table(
+        Section(
             name="memory",
             title=f"{count(CONNECTIONS)} connections in the table",
             command="python -m bench memory",

@@ -18,7 +18,7 @@ from lvsd.lab.plan import WAYS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from bench.report import Table
+    from bench.report import Section
 
 COMMAND = "python -m bench modes"
 
@@ -28,7 +28,7 @@ WEB, STREAM = 8100, 5200
 HAPROXY_WEB, HAPROXY_STREAM = 8881, 8882
 
 
-def tables(rounds: int = ROUNDS, progress: Callable[[str], None] = print) -> list[Table]:
+def tables(rounds: int = ROUNDS, progress: Callable[[str], None] = print) -> list[Section]:
     """Measure everything and return the table; about two minutes for five rounds."""
     with Lab(ways=WAYS) as lab:
         ways = _start(lab)

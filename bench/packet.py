@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from bench.harness import Case, Turn, calls, timed
 from bench.packets import ADDRESSES_AT, CPORT, ENDS, L4, MTU, RPORT, VPORT, build
-from bench.report import Table, count
+from bench.report import Section, count
 from forwarders.plan import Encapsulate, SetDestination, TunnelKind
 from lvsd.packet.checksum import apply, checksum, crc32c, delta
 from lvsd.packet.rewrite import Change, compile_steps, edit
@@ -52,7 +52,7 @@ def cases() -> list[Case]:
     return [*_loads_and_rewrites(), *_tunnels(), *_translations(), *_checksums()]
 
 
-def tables() -> list[Table]:
+def tables() -> list[Section]:
     """Measure, and return the table of section ``packet``; under a minute."""
     timings = timed([f"packet-{what}-*" for what in COLUMNS])
     rows = [
@@ -60,7 +60,8 @@ def tables() -> list[Table]:
         for slug, (title, _) in PACKETS.items()
     ]
     columns = ("ns a packet", *COLUMNS.values())
-    return [Table("packet", "The packet layer", "python -m bench packet", columns, rows)]
+    command = "python -m bench packet"
+    return [Section("The packet layer", columns, rows, name="packet", command=command)]
 
 
 def _loads_and_rewrites() -> Iterator[Case]:

@@ -8,46 +8,23 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from lvsd import tables
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from rich.console import Console
+from lvsd.tables import Table
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section(Table):
     """One section's results. ``name`` is that of its markers in the page."""
 
     name: str
-    title: str
     command: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-    def show(self, console: Console) -> None:
-        """Print the table."""
-        table = tables.plain()
-        for number, column in enumerate(self.columns):
-            table.add_column(column, justify="right" if number else "left")
-        for row in self.rows:
-            table.add_row(*row)
-        console.print(self.title, style="bold")
-        console.print(table)
-
-    def markdown(self) -> str:
-        """Return the table as Markdown, with the command that made it."""
-        head = f"`{self.command}`, {datetime.now(UTC):%Y-%m-%d}, {machine()}:"
-        return f"{head}\n\n{tables.markdown(self.columns, self.rows, are_numbers=True)}"
 
     def write(self, page: Path = PAGE) -> None:
-        """Put the table into the page, as `put` does."""
-        put(page, self.name, self.markdown())
+        """Put the table into the page, as `put` does, under the command that made it."""
+        head = f"`{self.command}`, {datetime.now(UTC):%Y-%m-%d}, {machine()}:"
+        put(page, self.name, f"{head}\n\n{self.grid()}")
 
 
 def put(page: Path, name: str, body: str) -> None:

@@ -16,7 +16,6 @@ from lvsd.arguments import Parser
 from lvsd.bench.options import add_arguments, selection
 from lvsd.bench.report import tables
 from lvsd.bench.schedulers import run
-from lvsd.bench.tables import markdown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +33,7 @@ def main(argv: Sequence[str]) -> None:
     results = run(asked, lambda text: sys.stderr.writelines([text, "\n"]))
     head = f"`{shlex.join([*COMMAND.split(), *argv])}`, {machine()}:\n\n"
     for part, found in tables(asked, results).items():
-        put(PAGE, part, head + "\n".join(map(markdown, found)))
+        put(PAGE, part, head + "\n".join(table.markdown() for table in found))
     if results.quality:
         from bench import plots  # noqa: PLC0415 - matplotlib takes a second to load
 

@@ -7,6 +7,7 @@ import os
 import sys
 from contextlib import redirect_stdout
 from errno import EBADF
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -57,10 +58,12 @@ def _schedulers(options: argparse.Namespace) -> int:
     if options.json:
         sys.stdout.write(json.dumps(document(asked, results), indent=1) + "\n")
     else:
-        from lvsd.bench.tables import show  # noqa: PLC0415 - same reason
         from lvsd.terminal import console  # noqa: PLC0415 - same reason
 
-        show([table for part in tables(asked, results).values() for table in part], console())
+        out = console()
+        for table in chain.from_iterable(tables(asked, results).values()):
+            table.show(out)
+            out.print()
     return os.EX_OK
 
 

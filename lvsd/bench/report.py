@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import statistics
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from lvsd.bench.schedulers import MEMORY, QUALITY, SPEED
 from lvsd.bench.simulation import FAILS_AT, MEASURED_FROM
-from lvsd.bench.tables import Table
+from lvsd.tables import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 NONE: Final = "-"
 SIZES_IN_A_TABLE: Final = 4
+LONGEST_NAME: Final = 14
+"""So much of a scheduler's name is shown on a line: the tables fit 60 columns."""
+
+_table: Final = partial(Table, name_width=LONGEST_NAME)
 
 
 def tables(selection: Selection, results: Results) -> dict[str, list[Table]]:
@@ -38,7 +43,7 @@ def tables(selection: Selection, results: Results) -> dict[str, list[Table]]:
 
 def _speed(measured: Sequence[Speed]) -> Iterator[Table]:
     for servers, group in groupby(measured, key=lambda speed: speed.servers):
-        yield Table(
+        yield _table(
             f"Speed with {_servers(servers)}",
             ("scheduler", "picks/s", "± %", "ns"),
             [
@@ -59,7 +64,7 @@ def _memory(measured: Sequence[Memory]) -> Iterator[Table]:
     names = list(dict.fromkeys(memory.scheduler for memory in measured))
     for begin in range(0, len(sizes), SIZES_IN_A_TABLE):
         shown = sizes[begin : begin + SIZES_IN_A_TABLE]
-        yield Table(
+        yield _table(
             f"Memory in bytes: a scheduler without servers, and per server with {_list(shown)}",
             ("scheduler", "without", *(f"{servers:,}" for servers in shown)),
             [
@@ -88,7 +93,7 @@ def _quality(selection: Selection, results: Results) -> Iterator[Table]:
         if factors
         else ""
     )
-    yield Table(
+    yield _table(
         f"Fairness: {where}",
         ("scheduler", "Jain's index", "% elsewhere", "% refused"),
         [
@@ -103,7 +108,7 @@ def _quality(selection: Selection, results: Results) -> Iterator[Table]:
         "Elsewhere: connections that would be another server's, were all dealt out by weight."
         + multiplied,
     )
-    yield Table(
+    yield _table(
         f"Imbalance, the greatest active/weight by the mean: {where}",
         ("scheduler", "p50", "p99", "max"),
         [
@@ -129,7 +134,7 @@ def _of_load(quality: Quality, figure: str) -> str:
 
 def _disruption(selection: Selection, results: Results, where: str) -> Table:
     ideal = statistics.fmean(results.ideal_moves)
-    return Table(
+    return _table(
         f"Disruption, % of clients that go to another server: {where}",
         ("scheduler", "no change", "one removed", "one added"),
         [
@@ -148,7 +153,7 @@ def _disruption(selection: Selection, results: Results, where: str) -> Table:
 
 def _recovery(selection: Selection, results: Results, where: str) -> Table:
     total = len(selection.seeds)
-    return Table(
+    return _table(
         f"Recovery of a server that comes back empty: {where}",
         ("scheduler", "seconds", "recovered", "most in a row"),
         [

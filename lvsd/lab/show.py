@@ -9,7 +9,7 @@ from rich.syntax import Syntax
 from rich.text import Text
 
 from lvsd import tables
-from lvsd.lab.traffic import percentile
+from lvsd.bench.estimate import percentile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,8 +11,6 @@ from lvsd.errors import KernelError
 from lvsd.lab.wait import PATIENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from lvsd.lab.namespace import Namespace
 
 TIMEOUT_S = 5.0 * PATIENCE
@@ -93,10 +91,3 @@ class Visitor:
         return KernelError(
             f"request from {source} to {self.vip} port {self.port}", reason, "see the daemon's log"
         )
-
-
-def percentile(values: Sequence[float], percent: float) -> float:
-    """Return the smallest of the values that ``percent`` of them do not exceed (nearest rank)."""
-    ordered = sorted(values)
-    rank = -int(-len(ordered) * percent // 100)
-    return ordered[max(rank, 1) - 1]

@@ -158,6 +158,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "lvsd.lab": (
         "forwarders",
         "lvsd.arguments",
+        "lvsd.bench.estimate",
         "lvsd.control",
         "lvsd.core",
         "lvsd.explain",

@@ -45,3 +45,4 @@ def test_jains_index_is_one_for_equals_and_a_part_for_one_who_bears_all(
 @pytest.mark.parametrize(("percent", "value"), [(0, 1.0), (50, 2.0), (75, 3.0), (99, 4.0)])
 def test_a_percentile_is_the_nearest_rank(percent: float, value: float) -> None:
     assert percentile([4.0, 1.0, 3.0, 2.0], percent) == value
+    assert percentile([7.0], percent) == 7.0

@@ -19,7 +19,6 @@ from lvsd.bench.quality import figures, quality
 from lvsd.bench.report import tables
 from lvsd.bench.schedulers import Results
 from lvsd.bench.speed import Speed
-from lvsd.bench.tables import markdown, show
 from tests.unit.bench.cases import case
 
 if TYPE_CHECKING:
@@ -59,7 +58,8 @@ def results() -> Results:
 def test_every_table_fits_60_columns(asked: Selection, results: Results) -> None:
     found = [table for part in tables(asked, results).values() for table in part]
     buffer = io.StringIO()
-    show(found, Console(file=buffer, width=60, highlight=False))
+    for table in found:
+        table.show(Console(file=buffer, width=60, highlight=False))
     said = buffer.getvalue()
     assert max(map(len, said.split("\n"))) <= 60
     assert "\x1b" not in said
@@ -90,7 +90,7 @@ def test_the_ideal_is_the_servers_share_by_weight(asked: Selection, results: Res
 
 
 def test_markdown_has_a_row_per_scheduler(asked: Selection, results: Results) -> None:
-    lines = markdown(tables(asked, results)["speed"][0]).split("\n")
+    lines = tables(asked, results)["speed"][0].markdown().split("\n")
     assert lines == [
         "**Speed with 10 servers**",
         "",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from bench.report import Table
+    from bench.report import Section
 
 
 def test_a_section_or_benchmark_that_there_is_not_is_named(
@@ -41,7 +41,7 @@ def test_a_page_that_cannot_be_written_is_named_before_anything_is_measured(
 def test_benchmarks_that_fail_end_a_section_with_a_line(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def tables() -> list[Table]:
+    def tables() -> list[Section]:
         timed(["nothing"])
         return []
 

@@ -13,7 +13,6 @@ from bench.inference import (
     geometric_mean_ratio,
     holm,
     interval,
-    quantile,
     ratio_of_medians,
     signed_rank,
 )
@@ -105,8 +104,3 @@ def test_fewest_rounds_are_those_that_can_show_something(tests: int, rounds: int
     assert fewest_rounds(tests) == rounds
     assert holm([signed_rank(agreeing)] + [1.0] * (tests - 1))[0] < 0.05
     assert holm([signed_rank(agreeing[1:])] + [1.0] * (tests - 1))[0] >= 0.05
-
-
-def test_a_quantile_lies_between_two_values_by_proportion() -> None:
-    assert [quantile([3.0, 1.0, 2.0], share) for share in (0, 0.25, 0.5, 1)] == [1, 1.5, 2, 3]
-    assert quantile([4.0], 0.3) == 4.0

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
 from rich.console import Console
 
 from lvsd.lab import show
 from lvsd.lab.lab import Lab
 from lvsd.lab.plan import WAYS
 from lvsd.lab.rules import Outcome
-from lvsd.lab.traffic import Answer, percentile
+from lvsd.lab.traffic import Answer
 
 
 def text_of(renderable: object, width: int = 60) -> list[str]:
@@ -82,14 +81,3 @@ def test_a_command_is_never_broken_into_lines() -> None:
         show.command(console, "ip netns exec a curl -s http://[2001:db8::1]/")
 
     assert capture.get() == "  ip netns exec a curl -s http://[2001:db8::1]/\n"
-
-
-@pytest.mark.parametrize(
-    ("percent", "expected"), [(50, 50.0), (99, 99.0), (100, 100.0), (0, 1.0), (98.5, 99.0)]
-)
-def test_percentile_is_the_nearest_rank(percent: float, expected: float) -> None:
-    assert percentile([float(value) for value in range(100, 0, -1)], percent) == expected
-
-
-def test_the_percentile_of_one_value_is_that_value() -> None:
-    assert percentile([7.0], 99) == 7.0
