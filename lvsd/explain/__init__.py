@@ -20,9 +20,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ParamSpec
 
-from lvsd.explain.captured import Seen
+from lvsd.explain.captured import Seen, explain_capture
 from lvsd.explain.dissect import dissect
-from lvsd.explain.making import make
+from lvsd.explain.making import Question, make
 from lvsd.explain.model import (
     Candidate,
     Cause,
@@ -43,10 +43,7 @@ from lvsd.explain.picks import picks
 from lvsd.explain.story import explain_case
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from lvsd.explain.case import Case
+    from collections.abc import Callable
 
 _Asked = ParamSpec("_Asked")
 
@@ -73,27 +70,15 @@ __all__ = [
 ]
 
 
-def _explaining(made: Callable[_Asked, Case]) -> Callable[_Asked, Explanation]:
+def _explaining(question: Callable[_Asked, Question]) -> Callable[_Asked, Explanation]:
     def explain(*args: _Asked.args, **kwargs: _Asked.kwargs) -> Explanation:
-        return explain_case(made(*args, **kwargs))
+        return explain_case(make(question(*args, **kwargs)))
 
     return explain
 
 
-explain = _explaining(make)
+explain = _explaining(Question)
 """Return one connection, followed through the director that lvsd runs.
 
-What can be asked for, and what is raised, is as `lvsd.explain.making.make` has it.
+`lvsd.explain.making.Question` has what can be asked for; `make` there says what is raised.
 """
-
-
-def explain_capture(capture: Path, config: Path, *, dip: str | None = None) -> Iterator[Seen]:
-    """Yield what lvsd, run with a configuration, would do with each packet of a capture file.
-
-    ``dip`` is the director's address that tunnels begin at; without it, and in the other family,
-    192.0.2.1 and 2001:db8:1::1. Raise ConfigError, and InputError or DataError where the capture
-    ends too early or is none.
-    """
-    from lvsd.explain.capture_cli import explained  # noqa: PLC0415 - only this reads a configuration
-
-    yield from explained(config, capture, dip)

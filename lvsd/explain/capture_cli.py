@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from lvsd.assembly import assemble
-from lvsd.config import fields
-from lvsd.config.load import load
 from lvsd.errors import UsageError
-from lvsd.explain.captured import assume_ways, explain_capture
-from lvsd.explain.captures import pcap
+from lvsd.explain.captured import explain_capture
 from lvsd.explain.output.data import as_data
 from lvsd.explain.output.files import write_text
 from lvsd.explain.output.text import show_choice, show_journey, show_plan
-from lvsd.io.diverting import diverted
 from lvsd.terminal import console
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
 
     from rich.console import Console
 
@@ -30,9 +23,6 @@ if TYPE_CHECKING:
 
 DASH: Final = Path("-")
 STDIN: Final = Path("/dev/stdin")
-
-DIPS: Final = ("192.0.2.1", "2001:db8:1::1")
-"""The director's addresses towards tunnels, one for each family, where nothing else is said."""
 
 MOST_MARK: Final = 0xFFFFFFFF
 
@@ -50,7 +40,7 @@ def tell(options: argparse.Namespace) -> int:
     if not 0 <= options.mark <= MOST_MARK:
         raise UsageError(f"--mark: {options.mark} is not 0 to {MOST_MARK}")
     capture = STDIN if options.pcap == DASH else options.pcap
-    found = explained(options.config, capture, options.dip, options.mark)
+    found = explain_capture(capture, options.config, dip=options.dip, mark=options.mark)
     chosen = (seen for seen in found if not options.packets or seen.number in options.packets)
     if options.json:
         for seen in chosen:
@@ -63,24 +53,6 @@ def tell(options: argparse.Namespace) -> int:
             asked = " of these numbers" if options.packets else ""
             write_text(f"{options.pcap}: no packet{asked}", None)
     return os.EX_OK
-
-
-def explained(config: Path, capture: Path, dip: str | None, mark: int = 0) -> Iterator[Seen]:
-    """Yield what becomes of each packet in a file; ``dip`` None: tunnels begin at `DIPS`."""
-    sources = [*DIPS, *([dip] if dip is not None else ())]
-    try:
-        packed = [fields.address(source) for source in sources]
-    except ValueError as error:
-        raise UsageError(f"--dip: {error}") from None
-    settings = load(config)
-    packets = pcap.read_path(capture)
-    first = next(packets, None)
-    if first is None:
-        return
-    director = assemble(settings, first.time_s)
-    assume_ways(director, packed)
-    divert = diverted(director.services)
-    yield from explain_capture(director, divert, chain([first], packets), mark=mark)
 
 
 def _show(out: Console, seen: Seen, *, checksums: bool) -> None:

@@ -8,10 +8,14 @@ ways to the real servers, and the address that tunnels begin at.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
+from lvsd.config import fields
 from lvsd.core.values import Way
 from lvsd.core.verdict import Hook
+from lvsd.errors import UsageError
+from lvsd.explain.captures import pcap
 from lvsd.explain.dissect import dissect
 from lvsd.explain.diversion import belonging, concerns, hook_of
 from lvsd.explain.model import Hop, Journey
@@ -26,6 +30,7 @@ from schedulers.base import Flow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from forwarders.plan import Plan
     from lvsd.core.balancer import Balancer
@@ -36,6 +41,9 @@ if TYPE_CHECKING:
 
 MTU: Final = 1500
 INTERFACE: Final = 1
+
+DIPS: Final = ("192.0.2.1", "2001:db8:1::1")
+"""The director's addresses towards tunnels, one for each family, where nothing else is said."""
 
 GOES_BY: Final = "No rule of lvsd's diverts it: it goes by."
 
@@ -57,23 +65,37 @@ class Seen:
 
 
 def explain_capture(
-    balancer: Balancer,
-    diverted: Diverted,
-    packets: Iterable[Captured],
-    *,
-    mark: int = 0,
+    capture: Path, config: Path, *, dip: str | None = None, mark: int = 0
 ) -> Iterator[Seen]:
-    """Yield what the director does with each packet, in the capture's own time.
+    """Yield what lvsd, run with a configuration, would do with each packet of a capture file.
 
-    ``diverted`` is what comes to lvsd at all, ``mark`` the firewall mark of every packet (0:
-    none). The ways to the real servers are as `assume_ways` makes them.
+    It happens in the capture's own time. ``dip`` is the director's address that tunnels begin at;
+    without it, and in the other family, one of `DIPS`. ``mark`` is the firewall mark of every
+    packet (0: none). Raise UsageError for a wrong ``dip``, ConfigError, and InputError or DataError
+    where the capture ends too early or is none.
     """
-    look = _Look(balancer, diverted, mark)
-    for number, captured in enumerate(packets, 1):
+    from lvsd.assembly import assemble  # noqa: PLC0415 - only this reads a configuration
+    from lvsd.config.load import load  # noqa: PLC0415 - same reason
+    from lvsd.io.diverting import diverted  # noqa: PLC0415 - same reason
+
+    sources = [*DIPS, *([dip] if dip is not None else ())]
+    try:
+        packed = [fields.address(source) for source in sources]
+    except ValueError as error:
+        raise UsageError(f"--dip: {error}") from None
+    settings = load(config)
+    packets = pcap.read_path(capture)
+    first = next(packets, None)
+    if first is None:
+        return
+    balancer = assemble(settings, first.time_s)
+    _assume_ways(balancer, packed)
+    look = _Look(balancer, diverted(balancer.services), mark)
+    for number, captured in enumerate(chain([first], packets), 1):
         yield look.at(number, captured)
 
 
-def assume_ways(balancer: Balancer, sources: Iterable[bytes]) -> None:
+def _assume_ways(balancer: Balancer, sources: Iterable[bytes]) -> None:
     """Give each real server a way of `MTU` bytes, from the address (packed) of its family."""
     by_length = {len(source): source for source in sources}
     balancer.network.link_mtus = {INTERFACE: MTU}

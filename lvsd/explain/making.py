@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, get_args
 
@@ -45,43 +46,52 @@ FIRST_SERVER: Final = 11
 LOCAL: Final = 2
 
 
-def make(
-    mode: str = "nat",
-    *,
-    protocol: str = "tcp",
-    ipv6: bool | None = None,
-    vip: str | None = None,
-    client: str | None = None,
-    servers: Sequence[str] | None = None,
-    weights: Sequence[int] | None = None,
-    scheduler: str = "wlc",
-    flags: Sequence[str] = (),
-    earlier: int = 0,
-    tunnel: str = "ipip",
-    mss_clamp: bool = False,
-    client_address: str = "toa",
-) -> Case:
-    """Return a case; what is not given is as in ``lvsd lab``.
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is to be explained, as people type it; what is not given is as in ``lvsd lab``.
 
     ``mode`` is nat, dr, tun or fullnat. ``vip``, ``client`` and ``servers`` are addresses that a
     configuration takes too, with a port or without. ``earlier`` is how many connections of other
-    clients are open before. Raise UsageError, which says what does not fit, or PluginError for a
-    broken scheduler of a third party.
+    clients are open before.
     """
+
+    mode: str = "nat"
+    _: KW_ONLY
+    protocol: str = "tcp"
+    ipv6: bool | None = None
+    vip: str | None = None
+    client: str | None = None
+    servers: Sequence[str] | None = None
+    weights: Sequence[int] | None = None
+    scheduler: str = "wlc"
+    flags: Sequence[str] = ()
+    earlier: int = 0
+    tunnel: str = "ipip"
+    mss_clamp: bool = False
+    client_address: str = "toa"
+
+
+def make(asked: Question) -> Case:
+    """Return the case that a question is about.
+
+    Raise UsageError, which says what does not fit, or PluginError for a broken scheduler of a third
+    party.
+    """
+    mode, protocol = asked.mode, asked.protocol
     _one_of("mode", mode, MODES)
     _one_of("protocol", protocol, PROTOCOLS)
-    _one_of("tunnel", tunnel, TUNNELS)
-    _one_of("client_address", client_address, CLIENT_ADDRESSES)
-    if not 0 <= earlier <= MOST_EARLIER:
-        raise UsageError(f"earlier connections are 0 to {MOST_EARLIER}, not {earlier}")
-    forwarder = _forwarder(mode, tunnel, client_address)
-    virtual = None if vip is None else _end("vip", vip, VIRTUAL_PORTS[protocol])
-    source = None if client is None else _end("client", client, CLIENT_PORT)
-    version = _version(virtual, source, ipv6=ipv6)
+    _one_of("tunnel", asked.tunnel, TUNNELS)
+    _one_of("client_address", asked.client_address, CLIENT_ADDRESSES)
+    if not 0 <= asked.earlier <= MOST_EARLIER:
+        raise UsageError(f"earlier connections are 0 to {MOST_EARLIER}, not {asked.earlier}")
+    forwarder = _forwarder(asked)
+    virtual = None if asked.vip is None else _end("vip", asked.vip, VIRTUAL_PORTS[protocol])
+    source = None if asked.client is None else _end("client", asked.client, CLIENT_PORT)
+    version = _version(virtual, source, ipv6=asked.ipv6)
     virtual = virtual or (pack(VIPS[version]), VIRTUAL_PORTS[protocol])
     source = source or (pack(CLIENTS[version]), CLIENT_PORT)
     port = MAPPED_PORTS[protocol] if forwarder.maps_port else virtual[1]
-    real = _servers(servers, weights, port, version, mode)
+    real = _servers(asked, port, version)
     if not forwarder.maps_port:
         _check_ports(mode, real, virtual[1])
     if mode != "tun":
@@ -94,11 +104,11 @@ def make(
         virtual,
         source,
         real,
-        _scheduler(scheduler, flags),
+        _scheduler(asked.scheduler, asked.flags),
         forwarder,
         pack(BACK[4 if len(real[0].address) == 4 else 6].format(LOCAL)),
-        earlier,
-        mss_clamp,
+        asked.earlier,
+        asked.mss_clamp,
     )
     _check_apart(PaperNetwork(case).hosts, text(virtual[0]))
     return case
@@ -109,15 +119,15 @@ def _one_of(what: str, word: str, known: Sequence[str]) -> None:
         raise UsageError(f"{what} {word!r} is not known, expected one of {', '.join(known)}")
 
 
-def _forwarder(mode: str, tunnel: str, client_address: str) -> Forwarder:
-    match mode:
+def _forwarder(asked: Question) -> Forwarder:
+    match asked.mode:
         case "dr":
             return Dr()
         case "tun":
-            kind = next(kind for kind in TUNNELS if kind == tunnel)
+            kind = next(kind for kind in TUNNELS if kind == asked.tunnel)
             return Tun(kind, GUE_PORT if kind == "gue" else 0)
         case "fullnat":
-            return Fullnat(next(word for word in CLIENT_ADDRESSES if word == client_address))
+            return Fullnat(next(word for word in CLIENT_ADDRESSES if word == asked.client_address))
         case _:
             return Nat()
 
@@ -152,14 +162,9 @@ def _version(*ends: End | None, ipv6: bool | None) -> int:
     return found.pop() if found else 4
 
 
-def _servers(
-    given: Sequence[str] | None,
-    weights: Sequence[int] | None,
-    port: int,
-    version: int,
-    mode: str,
-) -> tuple[RealServer, ...]:
-    """Return the real servers, with a weight each."""
+def _servers(asked: Question, port: int, version: int) -> tuple[RealServer, ...]:
+    """Return the real servers, with a weight each; ``port`` is that of those without one."""
+    given, weights = asked.servers, asked.weights
     if given is not None and not given:
         raise UsageError("there is no server, expected one at least")
     if weights is not None and not weights:
@@ -167,7 +172,7 @@ def _servers(
     if weights is None:
         weights = (1,) * len(given) if given else WEIGHTS
     if given is None:
-        network = (FAR if mode in places.FAR else BACK)[version]
+        network = (FAR if asked.mode in places.FAR else BACK)[version]
         given = [network.format(FIRST_SERVER + index) for index in range(len(weights))]
     if len(weights) != len(given):
         raise UsageError(

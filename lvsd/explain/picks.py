@@ -169,22 +169,26 @@ def cells(choice: Choice) -> dict[str, str]:
     }
 
 
-def asked(choices: Sequence[Choice]) -> list[str]:
-    """Return what the scheduler goes by, "client" or "destination"; empty if by neither."""
-    return [choices[0].goes_by] if choices and choices[0].goes_by else []
+def table(choices: Sequence[Choice]) -> list[dict[str, str]]:
+    """Return a row for each choice: its cells by their headings, a server's by its name.
+
+    Whose address the scheduler goes by, client or destination, has a column where it matters.
+    """
+    names = lineup(choices)
+    rows = []
+    for number, each in enumerate(choices, 1):
+        numbers = cells(each)
+        about: dict[str, str] = {each.goes_by: each.asked} if each.goes_by else {}
+        servers = {name: numbers.get(name, NOBODY) for name in names}
+        rows.append({"pick": str(number), **about, **servers, "picked": winner(each)})
+    return rows
 
 
 def markdown(choices: Sequence[Choice]) -> str:
-    """Return the table of the choices as Markdown: a row for each, a column for each server."""
-    names = list(lineup(choices))
-    what = asked(choices)
-    rows = []
-    for number, row in enumerate(choices, 1):
-        numbers = cells(row)
-        about = [row.asked] if what else []
-        picked = [*(numbers.get(name, NOBODY) for name in names), winner(row)]
-        rows.append([str(number), *about, *picked])
-    return tables.markdown(["pick", *what, *names, "picked"], rows)
+    """Return the table of the choices as Markdown."""
+    rows = table(choices)
+    heads = list(rows[0]) if rows else ["pick", "picked"]
+    return tables.markdown(heads, [[*row.values()] for row in rows])
 
 
 def _flow(address: str, *, by_destination: bool) -> Flow:

@@ -13,7 +13,7 @@ from lvsd.explain.making import MOST_SERVERS, WEIGHTS
 from lvsd.explain.output import picks_svg
 from lvsd.explain.output.data import as_data
 from lvsd.explain.output.files import write_text
-from lvsd.explain.picks import asked, cells, lineup, markdown, picks, winner
+from lvsd.explain.picks import lineup, markdown, picks, table
 from lvsd.terminal import console
 
 if TYPE_CHECKING:
@@ -69,20 +69,12 @@ def show(out: Console, made: Sequence[Choice]) -> None:
     """Print the picks: a row each, with what every server stands for."""
     first = made[0]
     out.print(f"[bold]{first.scheduler}[/]: {first.rule or 'it does not say why'}")
-    table = tables.plain()
-    table.add_column("pick", justify="right")
-    what = asked(made)
-    for word in what:
-        table.add_column(word)
-    weights = lineup(made)
-    for name, weight in weights.items():
-        table.add_column(f"{name} ({weight})", justify="right")
-    table.add_column("picked")
-    for number, each in enumerate(made, 1):
-        numbers, picked = cells(each), winner(each)
-        row = (
-            f"[bold green]{numbers.get(name, '')}[/]" if name == picked else numbers.get(name, "")
-            for name in weights
-        )
-        table.add_row(str(number), *([each.asked] if what else []), *row, picked)
-    out.print(table)
+    shown, weights, rows = tables.plain(), lineup(made), table(made)
+    for head in rows[0]:
+        is_number = head == "pick" or head in weights
+        name = f"{head} ({weights[head]})" if head in weights else head
+        shown.add_column(name, justify="right" if is_number else "left")
+    for row in rows:
+        marked = {row["picked"]: f"[bold green]{row.get(row['picked'], '')}[/]"}
+        shown.add_row(*(marked.get(head, cell) for head, cell in row.items()))
+    out.print(shown)

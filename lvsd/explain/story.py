@@ -16,7 +16,6 @@ from lvsd.core.sequence_numbers import Origin
 from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey, Way
 from lvsd.core.verdict import Hook
 from lvsd.explain import paper
-from lvsd.explain.answer import answer_packet
 from lvsd.explain.model import Explanation, Hop, Journey
 from lvsd.explain.outcome import PAST, entry_of
 from lvsd.explain.paper import PaperNetwork
@@ -27,7 +26,8 @@ from lvsd.explain.script import script
 from lvsd.explain.stack import ACK, SYN, Peer
 from lvsd.explain.trail import journey, loaded
 from lvsd.packet.address import endpoint
-from lvsd.packet.numbers import TCP, UDP
+from lvsd.packet.build import ip_packet, seal
+from lvsd.packet.numbers import ICMP, ICMPV6, TCP, UDP
 from lvsd.packet.rewrite import one_hop_on
 from lvsd.packet.tunnel import unwrap
 from lvsd.packet.view import key
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from forwarders.plan import Plan
     from lvsd.core.connection import Connection
+    from lvsd.core.outbox import Answer
     from lvsd.core.service import Service
     from lvsd.explain.case import Case
     from lvsd.explain.places import Place
@@ -48,6 +49,9 @@ PROTOCOLS: Final = {"tcp": TCP, "udp": UDP}
 
 ROUND_TRIP_S: Final = 0.01
 SECRET: Final = b"the same at every time"
+
+NETWORK_CONTROL: Final = 0xC0
+"""The precedence of an ICMP error over IPv4 (RFC 1812, section 4.3.2.5)."""
 
 CLIENT_SEQUENCE, SERVER_SEQUENCE = 1_000, 5_000_000
 CLIENT_CLOCK, SERVER_CLOCK = 100_000, 900_000
@@ -208,7 +212,7 @@ class _Story:
     def _answers(self) -> None:
         """Note the ICMP errors that the director sends to the client."""
         for answer in self.balancer.outbox.answers:
-            packet = answer_packet(answer, self.network.front)
+            packet = _as_packet(answer, self.network.front)
             frame = self.network.frame(packet, ("director", "front"), ("client", "eth0"))
             hops = (Hop("director", "front", SENDS, frame), Hop("client", "eth0", RECEIVES, frame))
             outcome = "The director tells the client; its kernel puts the IP header in front."
@@ -237,6 +241,16 @@ class _Story:
         entry = entry_of(connection, self.now) if connection else None
         told = journey(title, line.direction, hops, outcome, self.plan, entry)
         self.journeys.append(told)
+
+
+def _as_packet(answer: Answer, source: bytes) -> bytes:
+    """Return an ICMP error as the director's kernel sends it, from its packed address."""
+    target = answer.destination
+    if len(source) == 16:
+        return ip_packet(source, target, ICMPV6, seal(answer.message, ICMPV6, source, target))
+    return ip_packet(
+        source, target, ICMP, answer.message, dsfield=NETWORK_CONTROL, dont_fragment=False
+    )
 
 
 def _after(address: bytes, number: int) -> bytes:

@@ -9,7 +9,7 @@ from forwarders import FORWARDERS
 from forwarders.base import Ends
 from lvsd.core.path import Exit
 from lvsd.explain.dissect import dissect
-from lvsd.explain.making import make
+from lvsd.explain.making import Question, make
 from lvsd.explain.model import Explanation, Hop, Host, role_of
 from lvsd.explain.outcome import PAST, sent
 from lvsd.explain.places import SERVER, TUNNEL, places
@@ -112,14 +112,14 @@ class _Account:
     def _choice(self, entry: Entry) -> Choice | None:
         """Return why that real server, if the same rule picks it again."""
         servers = [server.address for server in self.service.servers]
-        case = make(
+        question = Question(
             self.mode,
             vip=self.service.address,
             client=entry.client,
             servers=servers,
             scheduler=self.service.scheduler,
         )
-        choice = explain_case(case).choice
+        choice = explain_case(make(question)).choice
         picked = [each.server for each in choice.candidates if each.picked] if choice else []
         return choice if picked == [f"{self._server(entry.real).host} {entry.real}"] else None
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lvsd.explain.making import make
+from lvsd.explain.making import Question, make
 from lvsd.explain.output.html import html
 from lvsd.explain.story import explain_case
 
@@ -191,7 +191,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module", params=CASES)
 def story(request: pytest.FixtureRequest) -> Explanation:
-    return explain_case(make(**CASES[request.param]))
+    return explain_case(make(Question(**CASES[request.param])))
 
 
 @pytest.fixture

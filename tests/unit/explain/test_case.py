@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lvsd.errors import UsageError
-from lvsd.explain.making import make
+from lvsd.explain.making import Question, make
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,22 +48,24 @@ if TYPE_CHECKING:
 )
 def test_what_does_not_fit_is_named_with_what_would(asked: Mapping[str, Any], text: str) -> None:
     with pytest.raises(UsageError) as raised:
-        make(**asked)
+        make(Question(**asked))
     assert str(raised.value).startswith(text)
 
 
 def test_addresses_are_taken_with_a_port_or_without() -> None:
-    case = make("nat", vip="[2001:db8::10]:8443", client="2001:db8::7", servers=["fd00::1"])
+    servers = ["fd00::1"]
+    asked = Question("nat", vip="[2001:db8::10]:8443", client="2001:db8::7", servers=servers)
+    case = make(asked)
     assert (case.version, case.virtual[1], case.client[1]) == (6, 8443, 40000)
     assert [(each.port, each.weight) for each in case.servers] == [(8080, 1)]
 
 
 def test_without_a_word_it_is_the_lab() -> None:
-    case = make("dr")
+    case = make(Question("dr"))
     assert [each.weight for each in case.servers] == [3, 2, 1]
     assert {each.port for each in case.servers} == {80}
     assert case.scheduler.name == "wlc"
 
 
 def test_a_tunnel_crosses_families() -> None:
-    assert len(make("tun", servers=["2001:db8::1"]).servers[0].address) == 16
+    assert len(make(Question("tun", servers=["2001:db8::1"])).servers[0].address) == 16
