@@ -5,7 +5,8 @@
 =========== =========================================== ==========================================
 start       `Begin`                                     `Opened`, or `Refused` and the end
             `Here`, `Ways`, `Leads`, `Commands`,
-            `Start`                                     `Applied`, `Divert`, `Settled`, `Started`
+            `Settle` or `Start`                         `Applied`, `Divert`, `Settled`
+            `Start`                                     `Started`
             `Ready`
 at work     `Commands`                                  `Applied`
             `Here`, `Ways`: the network changed         `Divert`, `Settled`
@@ -131,8 +132,15 @@ class Ask(NamedTuple):
     addresses: tuple[bytes, ...]
 
 
+class Settle(NamedTuple):
+    """Work out what follows from all that was said before, and take no packets yet."""
+
+
 class Start(NamedTuple):
-    """Take packets, as soon as all that was said before is settled."""
+    """Take packets, as soon as all that was said before is settled.
+
+    The state of the engine before is read then: by now nobody writes to it.
+    """
 
 
 class Started(NamedTuple):
@@ -213,7 +221,8 @@ class Farewell(NamedTuple):
 
 
 TO_ENGINE: Final = (
-    *(Begin, Commands, Here, Ways, Leads, Start, Ready, LogLevel, Question, Next, Enough, Farewell),
+    *(Begin, Commands, Here, Ways, Leads, Settle, Start, Ready, LogLevel),
+    *(Question, Next, Enough, Farewell),
     *(Settings, Origin, LocalPool, Timing, ServerConfig, ServiceConfig, ServiceKey, Way, Lead),
     *FORWARDERS.values(),
     *(commands.AddService, commands.EditService, commands.RemoveService, commands.Clear),

@@ -2,49 +2,40 @@
 
 All of it is one nftables table of our own, ``inet lvsd``, and its guard (`lvsd.io.guard`); nothing
 else of the machine's ruleset is read or written. nft compiles the rules once, in a table that is
-dormant; from then on everything goes by netlink (`lvsd.io.nf_tables`), each time in one
-transaction, so that packets meet all or nothing: both tables when they go up, other elements of
-their sets while they stand, no tables any more when they go down.
+dormant (`lvsd.io.compiling`); from then on everything goes by netlink (`lvsd.io.nf_tables`), each
+time in one transaction, so that packets meet all or nothing: both tables when they go up, other
+elements of their sets while they stand, no tables any more when they go down.
 
-The rule that queues is written by netlink too, because a kernel without the nft expression
-``queue`` (CONFIG_NFT_QUEUE) often has iptables' target NFQUEUE, which nft cannot write; and because
-netlink says by errno what is missing.
+What is diverted goes on from one lvsd to the next that is in its place (`lvsd upgrade`), by the
+socket that the table ends with: `Divert.go_on`.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import struct
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from lvsd.errors import KernelError, PrivilegeError
-from lvsd.io import nf_tables, nft
-from lvsd.io.guard import GUARD, HOLD, guard_of, guarded_of, hold_of
-from lvsd.io.netlink import NETLINK_NETFILTER, Link, attribute, be16, be32, string
-from lvsd.io.nf_tables import OWNED, Table, expression
-from lvsd.io.ruleset import DRAFT, QUEUE_CHAIN, REASSEMBLY, SET_TYPES, TABLE, Diverted, draft, keys
+from lvsd.io import nf_tables
+from lvsd.io.compiling import BYPASS, compiled
+from lvsd.io.guard import GUARD, HOLD, hold_of
+from lvsd.io.netlink import NETLINK_NETFILTER, Link
+from lvsd.io.nf_tables import OWNED, Table
+from lvsd.io.ruleset import QUEUE_CHAIN, SET_TYPES, TABLE, Diverted, keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from collections.abc import Set as AbstractSet
 
-    from lvsd.io.netlink import Message
 
-__all__ = ["Divert", "Diverted", "native_queue", "refused", "xt_queue"]
+__all__ = ["Divert", "Diverted", "refused"]
 
 OnCrash = Literal["drop", "bypass"]
 
 _TABLE: Final = f"table inet {TABLE}"
-_CHANGE: Final = f"change nftables {_TABLE}"
-_BYPASS: Final = 1  # NFT_QUEUE_FLAG_BYPASS, NFQ_FLAG_BYPASS
-XT_INFO: Final = struct.Struct("=HHHxx")  # struct xt_NFQ_info_v3: queue, total, flags
-_START_S: Final = 30.0
-"""How long nft may take, which may have the kernel load modules."""
-_TRIES: Final = 20
-"""How often the rules are compiled while others change the ruleset all the time."""
 _UNKNOWN_FLAG: Final = {errno.EINVAL, errno.EOPNOTSUPP}
 """What a kernel older than 5.12 says of a table with an owner."""
 
@@ -63,7 +54,7 @@ class Divert:
 
     def __init__(self, queue: int, *, on_crash: OnCrash = "drop", owned: bool = True) -> None:
         self._queue = queue
-        self._flags = _BYPASS if on_crash == "bypass" else 0
+        self._flags = BYPASS if on_crash == "bypass" else 0
         self._owner = OWNED if owned else 0
         self._link: Link | None = None
         self._compiled: dict[str, Table] = {}
@@ -71,6 +62,8 @@ class Divert:
         self._wanted: dict[str, Table] = {}
         self._keys: dict[str, set[bytes]] = {}
         """The elements of the sets; each table that is up has the same sets in it."""
+        self._is_inherited = False
+        """What stands is of the lvsd before this one, and leads to its queue."""
 
     @property
     def is_owned(self) -> bool:
@@ -87,12 +80,33 @@ class Divert:
         """The netlink port that our own changes come from, 0 while nothing is up."""
         return self._link.port if self._link else 0
 
+    @property
+    def descriptor(self) -> int:
+        """The socket that the table ends with, -1 while nothing is up."""
+        return self._link.descriptor if self._link else -1
+
+    def go_on(self, descriptor: int) -> None:
+        """Take over what an lvsd before diverts, by the socket that its table ends with.
+
+        `prepare` and `up` are to follow, and turn that to our queue; `down` ends it.
+        """
+        with refused():
+            self._link = link = Link(NETLINK_NETFILTER, descriptor)
+            link.widen()
+            found = {name: nf_tables.read(link, name) for name in (TABLE, GUARD)}
+        self._wanted = {name: table for name, table in found.items() if table is not None}
+        self._owner = self._wanted[TABLE].flags & OWNED if TABLE in self._wanted else self._owner
+        self._is_inherited = True
+
     def prepare(self) -> None:
         """Do what takes long of `up`: make our table, which meets no packet, and have rules for it.
 
         Harmless when done twice. `down` undoes it.
         """
         if self._link is not None:
+            if not self._compiled:
+                with refused():
+                    self._compiled = self._compile_by(self._link)
             return
         with refused():
             link = Link(NETLINK_NETFILTER)
@@ -102,7 +116,7 @@ class Divert:
                 self._reserve(link)
             try:
                 with refused():
-                    self._compiled = self._compile(link)
+                    self._compiled = self._compile_by(link)
             except BaseException:
                 with suppress(OSError):
                     nf_tables.transact(link, nf_tables.gone(TABLE, self._owner))
@@ -119,6 +133,9 @@ class Divert:
         """
         self.prepare()
         self._keys = keys(diverted)
+        if self._is_inherited:
+            self._turn()
+            return
         try:
             self._put_up(self._compiled, instead_of=(GUARD, HOLD))
         except BaseException:
@@ -152,6 +169,36 @@ class Divert:
             for name, found in new.items():
                 self._keys[name] -= found
             raise
+
+    def _turn(self) -> None:
+        """Let what stands lead to our queue, with what we divert; packets meet either.
+
+        Where the rules are ours but for the one that queues, that one is replaced, and packets
+        that wait keep their place. Rules of another version are replaced with their hooks: then
+        those that wait are lost, and sent again.
+        """
+        if self._link is None:
+            raise RuntimeError("go_on() comes first")
+        wanted, standing = self._with_elements(self._compiled), self._wanted
+        is_alike = {name: _but_queue(name, each) for name, each in standing.items()} == {
+            name: _but_queue(name, each) for name, each in wanted.items()
+        }
+        if is_alike:
+            messages = [
+                *(
+                    each
+                    for name, table in standing.items()
+                    for each in nf_tables.changed(name, _variable(table), self._keys)
+                ),
+                *nf_tables.refilled(TABLE, QUEUE_CHAIN, wanted[TABLE].rules[QUEUE_CHAIN]),
+            ]
+            with refused():
+                nf_tables.transact(self._link, messages)
+            self._wanted = wanted
+        else:
+            self._wanted = {}
+            self._put_up(self._compiled, tuple(standing.keys() - wanted.keys()))
+        self._is_inherited = False
 
     def _change(
         self, before: Mapping[str, AbstractSet[bytes]], after: Mapping[str, AbstractSet[bytes]]
@@ -212,7 +259,7 @@ class Divert:
                 messages += nf_tables.replaced(HOLD, hold_of(guard, hold_s))
             nf_tables.transact(self._link, messages)
         self._link.close()
-        self._link, self._wanted = None, {}
+        self._link, self._wanted, self._compiled, self._is_inherited = None, {}, {}, False
         return guard is not None
 
     def _reserve(self, link: Link) -> None:
@@ -229,32 +276,9 @@ class Divert:
             self._owner = 0
             nf_tables.transact(link, [nf_tables.new_table(TABLE, 0)])
 
-    def _compile(self, link: Link) -> dict[str, Table]:
-        """Return the tables, still without elements.
-
-        Raise OSError, ENOENT if the kernel cannot queue packets to a program, or KernelError.
-        """
-        guarded = bool(self._owner) and not self._flags & _BYPASS
-        try:
-            for _ in range(_TRIES):
-                before = nf_tables.generation(link)
-                _have_nft_compile(guarded=guarded)
-                try:
-                    nf_tables.transact(link, [_queueing(native_queue(self._queue, self._flags))])
-                except FileNotFoundError:  # no such expression, or somebody flushed the ruleset
-                    with suppress(FileNotFoundError):
-                        nf_tables.transact(link, [_queueing(xt_queue(self._queue, self._flags))])
-                compiled = nf_tables.read(link, DRAFT)
-                if nf_tables.generation(link) == before + 2:  # nobody else's change was between
-                    break
-        finally:
-            nf_tables.transact(link, nf_tables.gone(DRAFT, 0))
-        if compiled is None or QUEUE_CHAIN not in compiled.rules:
-            raise FileNotFoundError(errno.ENOENT, "no rule that queues")
-        tables = {TABLE: guarded_of(compiled, self._owner)}
-        if guarded:
-            tables[GUARD] = guard_of(compiled)
-        return tables
+    def _compile_by(self, link: Link) -> dict[str, Table]:
+        guarded = bool(self._owner) and not self._flags & BYPASS
+        return compiled(link, self._queue, self._flags, guarded=guarded, owner=self._owner)
 
     def _put_up(self, tables: dict[str, Table], instead_of: tuple[str, ...] = ()) -> None:
         """Put tables up, in place of what stands under their names, and of other tables."""
@@ -292,38 +316,22 @@ def refused() -> Iterator[None]:
         raise _refusal(error) from error
 
 
-def native_queue(queue: int, flags: int) -> bytes:
-    """Return the nft expression ``queue`` (enum nft_queue_attributes)."""
-    return expression("queue", be16(1, queue), be16(2, 1), be16(3, flags))
-
-
-def xt_queue(queue: int, flags: int) -> bytes:
-    """Return iptables' target NFQUEUE, revision 3, as an nft expression (nft_compat)."""
-    info = XT_INFO.pack(queue, 1, flags)
-    return expression("target", string(1, "NFQUEUE"), be32(2, 3), attribute(3, info))
-
-
-def _queueing(expression: bytes) -> Message:
-    return nf_tables.new_rule(DRAFT, QUEUE_CHAIN, nf_tables.rule(expression))
-
-
 def _constant(table: Table) -> dict[str, AbstractSet[bytes]]:
     """Return the sets of a table that no change of what is diverted changes."""
     return {name: found for name, found in table.elements.items() if name not in SET_TYPES}
 
 
-def _have_nft_compile(*, guarded: bool) -> None:
-    """Have the rules compiled, with the first way of reassembly that the kernel has."""
-    for reassembly in REASSEMBLY:
-        try:
-            nft.run(_CHANGE, draft(reassembly, guarded=guarded), _START_S)
-        except nft.KilledError:
-            raise
-        except KernelError:
-            if reassembly == REASSEMBLY[-1]:
-                raise
-        else:
-            return
+def _variable(table: Table) -> dict[str, AbstractSet[bytes]]:
+    """Return the sets of a table that say what is diverted."""
+    return {name: found for name, found in table.elements.items() if name in SET_TYPES}
+
+
+def _but_queue(name: str, table: Table) -> Table:
+    """Return a table without what is diverted, and without the rule that queues."""
+    rules = dict(table.rules)
+    if name == TABLE:
+        rules.pop(QUEUE_CHAIN, None)
+    return replace(table, rules=rules, elements=_constant(table))
 
 
 def _refusal(error: OSError) -> KernelError:

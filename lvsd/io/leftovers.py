@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lvsd.io import nf_tables
-from lvsd.io.divert import XT_INFO, refused
+from lvsd.io.compiling import XT_INFO
+from lvsd.io.divert import refused
 from lvsd.io.guard import GUARD, HOLD
 from lvsd.io.netlink import NETLINK_NETFILTER, attributes, linked
 from lvsd.io.ruleset import DRAFT, QUEUE_CHAIN, TABLE

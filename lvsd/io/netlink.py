@@ -158,10 +158,14 @@ def listen(
 
 
 class Link:
-    """A netlink conversation: requests, their answers, errors as OSError."""
+    """A netlink conversation: requests, their answers, errors as OSError.
 
-    def __init__(self, protocol: int) -> None:
-        self._socket = open_socket(protocol)
+    With a ``descriptor`` it goes on by a socket that is open already, and becomes ours.
+    """
+
+    def __init__(self, protocol: int, descriptor: int | None = None) -> None:
+        is_new = descriptor is None
+        self._socket = open_socket(protocol) if is_new else socket.socket(fileno=descriptor)
         self._socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
         # A time of Python's own would cost a system call more for each answer.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE)
@@ -172,6 +176,11 @@ class Link:
         """The socket's netlink port, which notifications of what it changed name."""
         port: int = self._socket.getsockname()[0]
         return port
+
+    @property
+    def descriptor(self) -> int:
+        """The socket's, for the process that goes on with the conversation."""
+        return self._socket.fileno()
 
     def widen(self) -> None:
         """Let a batch be as long as 64 MiB. Raise OSError without CAP_NET_ADMIN."""

@@ -36,13 +36,17 @@ if TYPE_CHECKING:
 OWNED: Final = 2
 """NFT_TABLE_F_OWNER: the table obeys the socket that made it alone, and ends with it."""
 
+DORMANT: Final = 1
+"""NFT_TABLE_F_DORMANT: the table's hooks are not there."""
+
 GROUP: Final = 1 << 7 - 1
 """The group of notifications (NFNLGRP_NFTABLES), as a bit mask."""
 
 _SUBSYSTEM: Final = 10 << 8  # NFNL_SUBSYS_NFTABLES
-_NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN, _GETCHAIN, _NEWRULE, _GETRULE, _NEWSET, _GETSET = (
-    _SUBSYSTEM | kind for kind in (0, 1, 2, 3, 4, 6, 7, 9, 10)
+_NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN, _GETCHAIN = (
+    _SUBSYSTEM | kind for kind in (0, 1, 2, 3, 4)
 )
+_NEWRULE, _GETRULE, _DELRULE, _NEWSET, _GETSET = (_SUBSYSTEM | kind for kind in (6, 7, 8, 9, 10))
 _NEWSETELEM, _GETSETELEM, _DELSETELEM, _GETGEN = (_SUBSYSTEM | kind for kind in (12, 13, 14, 16))
 _TABLE_KINDS: Final = range(_NEWTABLE, _DELSETELEM + 1)
 _NFPROTO_INET: Final = 1
@@ -192,6 +196,17 @@ def new_rule(name: str, chain: str, rule: bytes) -> Message:
     """Append a rule, given by its attributes."""
     about = string(_TABLE_NAME, name) + string(_RULE_CHAIN, chain)
     return _message(_NEWRULE, about, rule, flags=NLM_F_CREATE | NLM_F_APPEND)
+
+
+def refilled(name: str, chain: str, rules: Iterable[bytes]) -> Iterator[Message]:
+    """Yield the messages that give a chain other rules, and leave its hook alone.
+
+    Packets that wait in a queue stay there. Of a hook that goes, be it for a moment within a
+    transaction, the kernel drops all that wait in whatever queue (nf_queue_nf_hook_drop).
+    """
+    yield _message(_DELRULE, string(_TABLE_NAME, name), string(_RULE_CHAIN, chain))
+    for each in rules:
+        yield new_rule(name, chain, each)
 
 
 def rule(*expressions: bytes) -> bytes:

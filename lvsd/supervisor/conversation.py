@@ -8,11 +8,10 @@ from __future__ import annotations
 import asyncio
 import time
 from itertools import count
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 
-from lvsd.control.protocol import Code, encode_error
 from lvsd.core.drains import Emptied
 from lvsd.engine.diversions import Gathered
 from lvsd.engine.messages import (
@@ -22,16 +21,14 @@ from lvsd.engine.messages import (
     Ask,
     Beat,
     Divert,
-    Enough,
     Farewell,
     Here,
     Leads,
     LogLevel,
-    Next,
     Opened,
-    Question,
     Ready,
     Refused,
+    Settle,
     Settled,
     Start,
     Started,
@@ -42,6 +39,7 @@ from lvsd.engine.messages import (
 from lvsd.errors import BusyError, ControlError, LostError, PluginError
 from lvsd.supervisor.engines import Engines, silent_s
 from lvsd.supervisor.host import NOTHING, difference
+from lvsd.supervisor.questions import GONE, Questions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
@@ -62,8 +60,6 @@ LOOK_S: Final = 1.0
 
 SETTLES_S: Final = 10.0
 """How long a change waits at most for what follows from it: for packets to be diverted."""
-
-_GONE: Final = "the engine ended and is being replaced: ask again"
 
 log = structlog.get_logger("lvsd")
 
@@ -113,12 +109,13 @@ class Conversation:
         self._host = NOTHING
         self._leads: dict[bytes, Lead] = {}
         self._gathered = Gathered()
-        self._questions: dict[int, asyncio.Queue[Answer | None]] = {}
+        self._questions = Questions(self._engines, owner.counters)
         self._lists: dict[int, tuple[Sequence[Command], asyncio.Future[None]]] = {}
         self._settling: dict[int, asyncio.Future[None]] = {}
         self._opened: asyncio.Future[None]
+        self._first_settled: asyncio.Future[None]
         self._started: asyncio.Future[None]
-        self._is_to_start = self._is_ready = False
+        self._is_to_settle = self._is_to_start = self._is_ready = False
         self.connections = 0
         """How many there were when the engine last said so."""
 
@@ -126,6 +123,10 @@ class Conversation:
     def diverted(self) -> Diverted:
         """All that has to be diverted, as far as the engine has told."""
         return self._gathered.diverted
+
+    def ask(self, line: bytes) -> AsyncGenerator[bytes]:
+        """Return the lines that answer a client's, as the engine gives them."""
+        return self._questions.ask(line)
 
     @property
     def replaced(self) -> int:
@@ -141,6 +142,7 @@ class Conversation:
         """
         loop = asyncio.get_running_loop()
         self._opened, self._started = loop.create_future(), loop.create_future()
+        self._first_settled = loop.create_future()
         await self._engines.start()
         await self._unless_given_up(self._opened)
 
@@ -149,6 +151,15 @@ class Conversation:
         self._wanted = wanted
         for message in parts(0, wanted.commands()):
             self._engines.send(message)
+
+    async def settle(self) -> None:
+        """Wait until what has to be diverted is known, while it takes no packets yet.
+
+        Raise what `started` does.
+        """
+        self._is_to_settle = True
+        self._engines.send(Settle())
+        await self._unless_given_up(self._first_settled, self._started)
 
     def start(self) -> None:
         """Have it take packets, with what was `learned`, as soon as it has worked that out."""
@@ -183,17 +194,20 @@ class Conversation:
         """Kill an engine that is silent; ``now`` is on the monotonic clock, in seconds."""
         self._engines.look(now)
 
-    async def _unless_given_up(self, what: asyncio.Future[None]) -> None:
+    async def _unless_given_up(self, *what: asyncio.Future[None]) -> None:
+        """Wait for one of them."""
         given_up = asyncio.create_task(self._engines.given_up())
         try:
-            both, first = (what, given_up), asyncio.FIRST_COMPLETED
-            while not any(each.done() for each in both):
-                await asyncio.wait(both, timeout=LOOK_S, return_when=first)
+            every: list[asyncio.Future[Any]] = [*what, given_up]
+            while not any(each.done() for each in every):
+                await asyncio.wait(every, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
                 self._owner.check()
                 self.look(time.monotonic())
-            if not what.done():
+            if not any(each.done() for each in what):
                 given_up.result()
-            what.result()
+            for each in what:
+                if each.done():
+                    each.result()
         finally:
             given_up.cancel()
 
@@ -239,7 +253,7 @@ class Conversation:
         LostError when it ends meanwhile: then the next one does not have them.
         """
         if self._engines.working is None:
-            raise BusyError(_GONE)
+            raise BusyError(GONE)
         number = next(self._numbers)
         loop = asyncio.get_running_loop()
         done = loop.create_future()
@@ -266,6 +280,8 @@ class Conversation:
         if self._wanted is not None:
             for part in parts(0, self._wanted.commands()):
                 engine.send(part)
+        if self._is_to_settle:
+            engine.send(Settle())
         if self._is_to_start:
             engine.send(Start())
         if self._is_ready:
@@ -276,7 +292,7 @@ class Conversation:
     def _hear(self, message: object) -> None:
         match message:
             case Answer():
-                self._answered(message)
+                self._questions.answered(message)
             case Applied():
                 self._applied(message)
             case Ask() | Beat() | Emptied():
@@ -306,6 +322,7 @@ class Conversation:
         self._owner.divert(self._gathered.news())
         if left is not None:
             self._owner.left(left)
+        _done(self._first_settled)
         for each, settled in self._settling.items():
             if each <= number:
                 _done(settled)
@@ -314,10 +331,6 @@ class Conversation:
         if self._engines.replaced:
             log.warning("another engine is at work", replaced=self._engines.replaced)
         _done(self._started)
-
-    def _answered(self, answer: Answer) -> None:
-        if answer.number in self._questions:
-            self._questions[answer.number].put_nowait(answer)
 
     def _applied(self, applied: Applied) -> None:
         wanted, done = self._lists.pop(applied.number, ((), None))
@@ -350,38 +363,13 @@ class Conversation:
     def _lose(self) -> None:
         """Take note that the engine ended: what it was asked has no answer any more."""
         self._gathered = Gathered()
-        for answers in self._questions.values():
-            answers.put_nowait(None)
+        self._questions.lose()
         for number, (_, done) in self._lists.items():
-            done.set_exception(LostError(_GONE))
+            done.set_exception(LostError(GONE))
             self._settling.pop(number, None)
         self._lists.clear()
         for settled in self._settling.values():
             _done(settled)  # the next engine has all of it from the beginning
-
-    # --- questions ------------------------------------------------------------------------------
-
-    async def ask(self, line: bytes) -> AsyncGenerator[bytes]:
-        """Yield the lines that answer a client's, as the engine gives them."""
-        if self._engines.working is None:
-            yield encode_error(Code.BUSY, _GONE)
-            return
-        number = next(self._numbers)
-        answers: asyncio.Queue[Answer | None] = asyncio.Queue()
-        self._questions[number] = answers
-        self._engines.send(Question(number, line, self._owner.counters()))
-        is_over = False
-        try:
-            while not is_over:
-                answer = await answers.get()
-                is_over = answer is None or answer.is_last
-                yield encode_error(Code.BUSY, _GONE) if answer is None else answer.line
-                if not is_over:
-                    self._engines.send(Next(number))
-        finally:
-            del self._questions[number]
-            if not is_over:
-                self._engines.send(Enough(number))
 
 
 def _done(what: asyncio.Future[None]) -> None:

@@ -398,7 +398,7 @@ def test_an_nft_that_hangs_is_ended_and_nothing_stays(
     program.chmod(0o700)
     with monkeypatch.context() as patched:
         patched.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-        patched.setattr("lvsd.io.divert._START_S", 0.1)
+        patched.setattr("lvsd.io.compiling._START_S", 0.1)
         with pytest.raises(KernelError, match=r"inet lvsd: nft has not ended within 0\.1 s"):
             divert.up(Diverted())
     assert ruleset() == []

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lvsd.engine.engine import TICK_S
+from lvsd.engine.work import TICK_S
 from lvsd.errors import KernelError
 from lvsd.lab import Lab, programs
 from lvsd.lab.wait import PATIENCE, until

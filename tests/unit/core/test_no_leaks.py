@@ -1,6 +1,6 @@
 """What goes is gone: no circle of references keeps it, as Python's collector would have to find it.
 
-The engine's collector looks at no object twice (`lvsd.engine.engine`): what lives for a moment and
+The engine's collector looks at no object twice (`lvsd.engine.garbage`): what lives for a moment and
 goes later must go by its count of references. So the collector is off here, and nothing may be left
 over from one round to the next.
 """

@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from lvsd.errors import KernelError, PrivilegeError
-from lvsd.io.divert import _refusal, native_queue, xt_queue
+from lvsd.io.compiling import native_queue, xt_queue
+from lvsd.io.divert import _refusal
 from lvsd.io.guard import guard_of, guarded_of
 from lvsd.io.netlink import attributes, be32, nested, string
 from lvsd.io.nf_tables import Table

@@ -19,11 +19,11 @@ from lvsd.core.sequence_numbers import NEW
 from lvsd.core.settings import Settings
 from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey, Way
 from lvsd.core.wanted import Wanted
-from lvsd.engine import engine
+from lvsd.engine import engine, work
 from lvsd.engine import settling as settling_module
-from lvsd.engine.engine import Work
 from lvsd.engine.messages import Begin
 from lvsd.engine.traffic import Traffic
+from lvsd.engine.work import Work
 from lvsd.errors import ControlError, KernelError, PluginError
 from lvsd.io.leads import Lead
 from lvsd.packet.address import pack
@@ -64,7 +64,7 @@ def failing_once(end: socket.socket) -> int:
             raise RuntimeError("it fails once")
         return rightly(*given, **named)
 
-    engine.settling = settling  # type: ignore[assignment,attr-defined]
+    work.settling = settling  # type: ignore[assignment,attr-defined]
     return without_queue(end)
 
 
@@ -207,6 +207,33 @@ def test_an_engine_says_what_has_to_be_diverted_and_that_it_is_well() -> None:
         assert owner.diverted[-1].endpoints == {(WEB.vip, TCP, 80)}
         assert owner.diverted[-1].servers == {(RIP, TCP, 80)}
         await until(lambda: owner.beats > 1)
+
+    run(scenario)
+
+
+def test_what_has_to_be_diverted_is_known_before_any_packet_is_taken() -> None:
+    async def scenario(talk: Conversation, owner: Owner) -> None:
+        await talk.open()
+        talk.configure(folded(wanted()))
+        await talk.settle()
+        assert owner.diverted[-1].endpoints == {(WEB.vip, TCP, 80)}
+        started = asyncio.ensure_future(talk.started())
+        assert (await asked(talk, "list"))[0]["result"]
+        assert not started.done()
+        talk.start()
+        await started
+
+    run(scenario)
+
+
+def test_who_waits_until_all_is_settled_hears_what_cannot_be() -> None:
+    async def scenario(talk: Conversation, _: Owner) -> None:
+        await talk.open()
+        wrong = Wanted((0, 0, 0))
+        wrong.begin([AddService(ServiceConfig(WEB, "no-such-scheduler"))])
+        talk.configure(wrong)
+        with pytest.raises((ControlError, PluginError)):
+            await talk.settle()
 
     run(scenario)
 
