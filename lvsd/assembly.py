@@ -75,9 +75,15 @@ def commands(config: model.Config) -> Iterator[Command]:
 
 def wanted_of(config: model.Config) -> Wanted:
     """Return what a configuration wants."""
-    wanted = Wanted((0, 0, 0), settings_of(config))
-    wanted.begin(commands(config))
+    wanted = nothing_of(config)
+    for _ in wanted.beginning(commands(config)):
+        pass
     return wanted
+
+
+def nothing_of(config: model.Config) -> Wanted:
+    """Return what it wants without its services, real servers and timeouts."""
+    return Wanted((0, 0, 0), settings_of(config))
 
 
 def forwarded(config: model.Config) -> set[int]:

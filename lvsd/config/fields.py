@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from functools import lru_cache
+from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
 from socket import AF_INET, AF_INET6, inet_pton
@@ -139,7 +139,7 @@ def endpoint(value: object) -> Endpoint:
     return _endpoint(value if type(value) is str else _string(value, ENDPOINT))
 
 
-@lru_cache(maxsize=1 << 16)
+@cache
 def _endpoint(text: str) -> Endpoint:
     """Return the endpoint of a text; the model and several rules ask for the same one."""
     if "%" in text:
@@ -155,6 +155,11 @@ def _endpoint(text: str) -> Endpoint:
     if fault := _unforwardable(ip_address(result.address), result.port):
         raise ValueError(f"{shown(text)} is {fault}")
     return result
+
+
+def forget_endpoints() -> None:
+    """Forget the endpoints that were read: nobody asks for those of a document again."""
+    _endpoint.cache_clear()
 
 
 def _quickly(text: str) -> Endpoint | None:

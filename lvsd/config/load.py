@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import tomli
 
-from lvsd.config import rules, toml
+from lvsd.config import fields, rules, toml
 from lvsd.config.faults import Fault, Problem, dotted
 from lvsd.config.model import Config
 from lvsd.config.shape import Reading
@@ -100,6 +100,7 @@ def validate(document: dict[str, Any]) -> tuple[Config | None, list[Fault]]:
     reading = Reading(Config, MAX_FOUND)
     config = reading.of(document)
     faults = [*reading.faults, *islice(rules.faults(document), MAX_FOUND)]
+    fields.forget_endpoints()
     return (None if faults else config), faults
 
 

@@ -65,11 +65,12 @@ class Member(NamedTuple):
 def faults(key: Key, service: Table, servers: Sequence[ServerTable]) -> Iterator[Fault]:
     """Yield what is wrong between a service, its servers, and the ways they are forwarded."""
     whole = _member(service, ServerTable(key, {}, None))
+    mode, tunnel = whole.mode, whole.tunnel
     members = [
-        _member(service, each)
-        if each.table.keys() & _OWN
-        else Member(*each, whole.mode, whole.tunnel)
-        for each in servers
+        Member(at, table, endpoint, mode, tunnel)
+        if _OWN.isdisjoint(table)
+        else _member(service, ServerTable(at, table, endpoint))
+        for at, table, endpoint in servers
     ] or [whole]
     yield from _foreign_keys(key, service, members)
     tunnels = [each for each in members if each.mode == "tun"]
@@ -108,6 +109,8 @@ def _foreign_keys(key: Key, service: Table, members: Sequence[Member]) -> Iterat
             text = f"set, but no server is forwarded by {expected}, expected only with one that is"
             yield Fault((*key, word), text)
     for each in members:
+        if _OWN.isdisjoint(each.table):
+            continue
         for word in (word for word in each.table if word in KEYS):
             modes = KEYS[word]
             if each.mode not in {*modes, None}:

@@ -231,20 +231,22 @@ class Steps:
 
     def _add_server(self, command: AddServer) -> None:
         service, wanted = self._services.get(command.service), command.config
-        if service.has(*wanted.place):
+        address, port = place = wanted.place
+        if service.has(address, port):
             raise ControlError("Destination already exists")
-        self._schedulers.fork(service, is_new=service in self._new)
-        removed = service.removed.get(wanted.place)
+        is_new = service in self._new
+        self._schedulers.fork(service, is_new=is_new)
+        removed = service.removed.get(place)
         if removed is not None:
             self._return(service, removed, wanted)
         server = removed or RealServer(wanted, service)
         self._begin_slowly(service, server)
         tell(service, server, "take in", service.scheduler.add)
         service.enlist(server)
-        if removed is not None or service not in self._new:
+        if removed is not None or not is_new:
             self._undo.append(partial(service.delist, server))
-        service.removed.pop(wanted.place, None)
-        self._changes.append(ServerChange(service.key, *wanted.place, None, wanted))
+        service.removed.pop(place, None)
+        self._changes.append(ServerChange(service.key, address, port, None, wanted))
 
     def _return(self, service: Service, server: RealServer, wanted: ServerConfig) -> None:
         """Let a removed server come back to its service, or to another one of its key."""

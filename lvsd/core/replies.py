@@ -8,7 +8,7 @@ from lvsd.core.service import FTP_PORT
 from lvsd.packet.view import SCTP, TCP, UDP
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from forwarders.base import Forwarder
     from lvsd.core.service import RealServer, Service
@@ -37,18 +37,21 @@ def with_forwarders(services: ServiceTable) -> Iterator[tuple[RealServer, Forwar
         yield from _with_forwarders(server)
 
 
-def _with_forwarders(server: RealServer) -> Iterator[tuple[RealServer, Forwarder]]:
+def _with_forwarders(server: RealServer) -> Iterable[tuple[RealServer, Forwarder]]:
+    if not server.paths:  # as most have none at the start, when there are many to look at
+        return ((server, server.effective_forwarder),) if server.available else ()
     found = {path.forwarder for path in server.paths.values() if path.users}
     if server.available:
         found.add(server.effective_forwarder)
-    for forwarder in found:
-        yield server, forwarder
+    return [(server, forwarder) for forwarder in found]
 
 
-def reply_endpoints(server: RealServer) -> Iterator[Endpoint]:
-    """Yield what a real server's replies come from: any port where the client chooses it."""
+def reply_endpoints(server: RealServer) -> tuple[Endpoint, ...]:
+    """Return what a real server's replies come from: any port where the client chooses it."""
     service = server.service
     key = service.key
     any_port = is_ftp(service) or (not key.vport and service.was_persistent)
-    for protocol in (TCP, UDP, SCTP) if key.fwmark else (key.protocol,):
-        yield server.address, protocol, 0 if any_port else server.port
+    address, port = server.address, 0 if any_port else server.port
+    if key.fwmark:
+        return (address, TCP, port), (address, UDP, port), (address, SCTP, port)
+    return ((address, key.protocol, port),)

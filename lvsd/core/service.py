@@ -93,7 +93,9 @@ class RealServer(Server):
     )
 
     def __init__(self, config: ServerConfig, service: Service) -> None:
-        super().__init__(config.address, config.port, config.weight)
+        weight = service.easing.weight(config.weight, None)
+        super().__init__(config.address, config.port, weight, config.upper, config.lower)
+        self.config = config
         self.service = service
         self.available = False
         self.drain: Draining | None = None
@@ -106,7 +108,6 @@ class RealServer(Server):
         self.refusals = Refusals()
         self.meter = Meter()
         self.paths: dict[PathKey, Compiled] = {}
-        self.settle(config)
 
     # --- what is wanted -----------------------------------------------------------------------
 
@@ -170,10 +171,11 @@ class RealServer(Server):
         """Return how connections with a forwarder are forwarded now."""
         return _LOCAL if self.way.is_local and forwarder.bypasses else forwarder
 
-    def set_way(self, way: Way) -> None:
+    def set_way(self, way: Way) -> bool:
         """Note what is known of the way to the server, and let its paths know.
 
-        A path whose forwarder fails at that stays as it was.
+        A path whose forwarder fails at that stays as it was. Return whether anything but the MTU is
+        another.
         """
         moved = way[1:] != self.way[1:]
         self.way = way
@@ -185,6 +187,7 @@ class RealServer(Server):
                     path.compile()
                 except BaseException as error:  # noqa: BLE001 - a plug-in's; the other paths go on
                     self.service.fault = error
+        return moved
 
 
 def server_name(server: Server) -> str:
@@ -279,11 +282,14 @@ class Service:
         """Have a real server from now on, as the newest."""
         self._newest -= 1
         server.rank = self._newest
-        self.relist(server)
+        self._put(0, server)
 
     def relist(self, server: RealServer) -> None:
         """Have a real server again, where it stood when it was delisted."""
-        self.servers.insert(self._index(server), server)
+        self._put(self._index(server), server)
+
+    def _put(self, index: int, server: RealServer) -> None:
+        self.servers.insert(index, server)
         self._at[server.config.place] = server
         self.reinstate(server)
 

@@ -78,6 +78,8 @@ class Easing(NamedTuple):
 
     def weight(self, configured: int, ramp: Ramp | None) -> int:
         """Return the weight that the scheduler is to see; one above 0 stays so."""
+        if ramp is None and not self.over_s:
+            return configured
         whole = configured * self.scale
         if ramp is None or not whole or self.by in {"turns", "none"}:
             return whole

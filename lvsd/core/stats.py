@@ -36,6 +36,7 @@ class Rates(NamedTuple):
     out_bytes: int = 0
 
 
+_NOTHING = Totals()
 _STILL = Rates()
 
 
@@ -60,8 +61,8 @@ _HALVES = (_PACKET_HALF, _PACKET_HALF, _PACKET_HALF, _BYTE_HALF, _BYTE_HALF)
 class Estimator:
     """Smoothed rates of five counters, with the kernel's arithmetic."""
 
-    last: Totals = field(default_factory=Totals)
-    estimates: list[int] = field(default_factory=lambda: [0] * 5)
+    last: Totals = _NOTHING
+    estimates: tuple[int, ...] = _NOTHING
 
     @property
     def idle(self) -> bool:
@@ -70,15 +71,18 @@ class Estimator:
 
     def sample(self, totals: Totals) -> None:
         """Take in the counters' values two seconds after the last sample."""
-        for index, (new, old) in enumerate(zip(totals, self.last, strict=True)):
-            estimate = self.estimates[index]
-            self.estimates[index] += (((new - old) << _SHIFTS[index]) - estimate) >> 2
+        self.estimates = tuple(
+            estimate + ((((new - old) << shift) - estimate) >> 2)
+            for estimate, new, old, shift in zip(
+                self.estimates, totals, self.last, _SHIFTS, strict=True
+            )
+        )
         self.last = totals
 
     def zero(self, totals: Totals) -> None:
         """Start anew from these counters, at rate zero."""
         self.last = totals
-        self.estimates = [0] * 5
+        self.estimates = _NOTHING
 
     @property
     def rates(self) -> Rates:
@@ -106,7 +110,7 @@ class Meter:
     """Stats with a zero point and rates: what a listing shows of a real server or a service."""
 
     stats: Stats = field(default_factory=Stats)
-    _zero: Totals = field(default_factory=Totals)
+    _zero: Totals = _NOTHING
     _estimator: Estimator = field(default_factory=Estimator)
     hearing: Hearing = field(default_factory=Hearing)
     _idle_at: int = 0
@@ -169,12 +173,11 @@ class Meter:
     def zero_point(self) -> ZeroPoint:
         """Where it counts from, and the rates since, for `go_back_to`."""
         estimator = self._estimator
-        return ZeroPoint(self._zero, estimator.last, tuple(estimator.estimates))
+        return ZeroPoint(self._zero, estimator.last, estimator.estimates)
 
     def go_back_to(self, point: ZeroPoint) -> None:
         """Count from an earlier zero point again, as if `zero` had not been called since."""
-        self._zero, self._estimator.last = point.zero, point.last
-        self._estimator.estimates = list(point.estimates)
+        self._zero, self._estimator.last, self._estimator.estimates = point
 
     def zero(self) -> None:
         """Show zeros from now on."""

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 _Element = TypeVar("_Element")
 
-TOGETHER: Final = 20
+TOGETHER: Final = 50
 """Commands, or ways, in one message: it is dealt with in one go."""
 
 
@@ -248,6 +248,9 @@ def portions(elements: Iterable[_Element], most: int = TOGETHER) -> Iterator[tup
 
 def parts(number: int, wanted: Iterable[Command]) -> Iterator[Commands]:
     """Yield a list of commands as messages; one without commands, too."""
-    found = list(portions(wanted)) or [()]
-    for at, some in enumerate(found, 1):
-        yield Commands(number, some, is_last=at == len(found))
+    left = portions(wanted)
+    some = next(left, ())
+    for after in left:
+        yield Commands(number, some, is_last=False)
+        some = after
+    yield Commands(number, some, is_last=True)

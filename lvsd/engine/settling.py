@@ -39,10 +39,9 @@ def settling(
     for server in _servers(balancer):
         way = ways.get(server.address)
         if way is not None and way != server.way:
-            is_changed |= way._replace(mtu=0) != server.way._replace(mtu=0)
-            server.set_way(way)
+            is_changed |= server.set_way(way)
         forwarder = server.config.forwarder
-        if isinstance(forwarder, Tun) and forwarder.port:
+        if forwarder.needs_source and isinstance(forwarder, Tun) and forwarder.port:
             tunnel_ports.add(forwarder.port)
         yield
     balancer.network.tunnel_ports = frozenset(tunnel_ports)

@@ -80,6 +80,7 @@ class Wire:
         self._waiting: deque[memoryview] = deque()
         self.waiting_bytes = 0
         """How much waits to be sent, in bytes."""
+        self._is_blocked = False
         self.peer: Hello | None = None
         """Who the other end is, once it has said so."""
 
@@ -112,8 +113,7 @@ class Wire:
         frame = memoryview(len(body).to_bytes(_LENGTH_BYTES, "big") + body)
         self._waiting.append(frame)
         self.waiting_bytes += len(frame)
-        if len(self._waiting) == 1:
-            self._writable()
+        self._writable()
 
     def _writable(self) -> None:
         """Send what waits, as far as there is room."""
@@ -129,9 +129,18 @@ class Wire:
                 else:
                     self._waiting.popleft()
         except BlockingIOError:
-            self._loop.add_writer(self._socket.fileno(), self._writable)
+            self._call_when_writable(is_wanted=True)
         except OSError:
             self._end(None)  # the other end is gone
+        else:
+            self._call_when_writable(is_wanted=False)
+
+    def _call_when_writable(self, *, is_wanted: bool) -> None:
+        if self._loop is None or self._is_blocked == is_wanted:
+            return
+        self._is_blocked = is_wanted
+        if is_wanted:
+            self._loop.add_writer(self._socket.fileno(), self._writable)
         else:
             self._loop.remove_writer(self._socket.fileno())
 

@@ -80,7 +80,7 @@ class Elements:
             kind = "fullnat_servers"
         else:
             kind = "own_servers" if way.is_local else "servers"
-        sets[kind] |= set(reply_endpoints(server))
+        sets[kind].update(reply_endpoints(server))
         if _with_ipsec(server.service) and kind == "servers":
             sets["ipsec_servers"].add(server.address)
 

@@ -288,12 +288,16 @@ def keys(diverted: Diverted) -> dict[str, set[bytes]]:
             found[f"{name}{_version(address)}"].add(address)
 
     def add_endpoints(exact: str, any_port: str, endpoints: Iterable[Endpoint]) -> None:
+        of_length = {
+            length: (found[f"{exact}{version}"], found[f"{any_port}{version}"])
+            for length, version in ((4, 4), (16, 6))
+        }
         for address, protocol, port in endpoints:
-            of_any_port = address + _PROTOCOL.pack(protocol)
+            exactly, of_any_port = of_length[len(address)]
             if port:
-                found[f"{exact}{_version(address)}"].add(of_any_port + _PORT.pack(port))
+                exactly.add(address + _PROTOCOL.pack(protocol) + _PORT.pack(port))
             else:
-                found[f"{any_port}{_version(address)}"].add(of_any_port)
+                of_any_port.add(address + _PROTOCOL.pack(protocol))
 
     endpoints = diverted.endpoints | _ipsec(diverted.ipsec)
     servers = diverted.servers | _ipsec(diverted.ipsec_servers)
@@ -307,7 +311,8 @@ def keys(diverted: Diverted) -> dict[str, set[bytes]]:
     add("lips", diverted.local_addresses)
     add("ends", diverted.local_addresses | diverted.tunnel_ends)
     found["marks"].update(map(_MARK.pack, diverted.marks))
-    with_servers = {_version(address) for address, _, _ in servers}
+    lengths = {len(address) for address, _, _ in servers}
+    with_servers = {4 if length == 4 else 6 for length in lengths}
     for version, types in ICMP_ERRORS.items():
         encoded = [bytes((int(each),)) for each in types]
         if diverted.marks:

@@ -146,10 +146,13 @@ class Conversation:
         await self._engines.start()
         await self._unless_given_up(self._opened)
 
-    def configure(self, wanted: Wanted) -> None:
-        """Tell it what it is to have, and each engine after it what is wanted by then."""
+    def configure(self, wanted: Wanted, commands: Iterable[Command]) -> None:
+        """Tell it what it is to have, and each engine after it what is wanted by then.
+
+        Nothing is yet: the commands are folded in on their way.
+        """
         self._wanted = wanted
-        for message in parts(0, wanted.commands()):
+        for message in parts(0, wanted.beginning(commands)):
             self._engines.send(message)
 
     async def settle(self) -> None:

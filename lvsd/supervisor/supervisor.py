@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from lvsd import __version__, notify
-from lvsd.assembly import forwarded, local_ranges, virtual_addresses, wanted_of
+from lvsd.assembly import commands, forwarded, local_ranges, nothing_of, virtual_addresses
 from lvsd.control.changes import described_empty, written_empty
 from lvsd.control.server import ControlServer
 from lvsd.core.commands import KeepPorts
@@ -105,7 +105,7 @@ class Supervisor:
         self._engine = Conversation(forker, self, self._watchdog_s)
         self._pause = Pause(config.daemon.hold_s, self._divert, self._engine)
         self._neighbours = Neighbours(self._engine.lead)
-        wanted, families = wanted_of(config), forwarded(config)
+        wanted, families = nothing_of(config), forwarded(config)
         switches = config.sysctl.forwarding
         self._reach = Reach(wanted, self._engine, self._neighbours, families, switches=switches)
         self.door = Door(wanted, self._prepare, self._engine.apply)
@@ -193,7 +193,8 @@ class Supervisor:
         self.door.wanted.do([KeepPorts(self._own_ports.kept)])
         then("end the engine", self._pause.end_engine)
         await self._engine.open()
-        self._engine.configure(self.door.wanted)  # it works on that while we look at the network
+        # It works on that while we make the rest of it, and look at the network.
+        self._engine.configure(self.door.wanted, commands(self.config))
         watch = Watch(self._network_changed)
         then("stop watching the network", watch.close)
         watch.start(loop)

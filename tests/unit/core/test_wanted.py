@@ -230,7 +230,7 @@ def test_what_a_start_wants_is_what_its_commands_want() -> None:
         AddServer(DNS, ServerConfig(server(1).address, 53, Dr())),
     ]
     one, other = Wanted((0, 0, 0)), Wanted((0, 0, 0))
-    one.begin(commands)
+    assert list(one.beginning(commands)) == commands
     other.do(commands)
     assert (state(one), all_reached(one)) == (state(other), all_reached(other))
     assert list(one.addresses()) == [server(2).address, server(1).address]

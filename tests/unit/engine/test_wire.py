@@ -130,6 +130,24 @@ def test_a_message_may_be_longer_than_the_socket_has_room_for(
     run(scenario)
 
 
+def test_a_sender_that_stays_off_its_loop_sends_what_waits_once_there_is_room(
+    run: Callable[[Scenario], None],
+) -> None:
+    async def scenario(ends: Ends) -> None:
+        ends.one.wire.send(Said(1, bytes(10 << 20)))
+        before = ends.one.wire.waiting_bytes
+        ends.raw.setblocking(False)
+        while True:
+            try:
+                ends.raw.recv(1 << 20)
+            except BlockingIOError:
+                break
+        ends.one.wire.send(Said(2))
+        assert ends.one.wire.waiting_bytes < before
+
+    run(scenario)
+
+
 def test_others_have_their_turns_while_many_messages_come(
     run: Callable[[Scenario], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,7 @@ from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey, Way
 from lvsd.core.wanted import Wanted
 from lvsd.engine import engine, work
 from lvsd.engine import settling as settling_module
-from lvsd.engine.messages import Begin
+from lvsd.engine.messages import TOGETHER, Begin
 from lvsd.engine.traffic import Traffic
 from lvsd.engine.work import Work
 from lvsd.errors import ControlError, KernelError, PluginError
@@ -32,7 +32,7 @@ from lvsd.signals import StoppedError
 from lvsd.supervisor import conversation as conversation_module
 from lvsd.supervisor import engines as engines_module
 from lvsd.supervisor.conversation import Conversation
-from lvsd.supervisor.engines import EngineError
+from lvsd.supervisor.engines import EngineError, Engines
 from lvsd.supervisor.forker import Forker
 from lvsd.supervisor.host import Host
 from tests.unit.supervisor.waiting import PATIENCE_S, until
@@ -148,13 +148,6 @@ def wanted(servers: int = 1) -> list[Command]:
     return [AddService(service), *(AddServer(WEB, server(each)) for each in addresses)]
 
 
-def folded(commands: Iterable[Command]) -> Wanted:
-    """Return what is wanted after some commands."""
-    found = Wanted((0, 0, 0))
-    found.do(commands)
-    return found
-
-
 def server(address: bytes, **keys: Any) -> ServerConfig:
     """Return a real server."""
     return ServerConfig(address, 80, **{"forwarder": Nat()} | keys)
@@ -184,7 +177,7 @@ async def begun(talk: Conversation, servers: int = 1) -> None:
     """Start an engine that has one service."""
     await talk.open()
     talk.learned(Host({1: 1500}, frozenset({pack("10.0.0.1")}), {RIP: Way(1400, RIP)}))
-    talk.configure(folded(wanted(servers)))
+    talk.configure(Wanted((0, 0, 0)), wanted(servers))
     talk.start()
     await talk.started()
 
@@ -214,7 +207,7 @@ def test_an_engine_says_what_has_to_be_diverted_and_that_it_is_well() -> None:
 def test_what_has_to_be_diverted_is_known_before_any_packet_is_taken() -> None:
     async def scenario(talk: Conversation, owner: Owner) -> None:
         await talk.open()
-        talk.configure(folded(wanted()))
+        talk.configure(Wanted((0, 0, 0)), wanted())
         await talk.settle()
         assert owner.diverted[-1].endpoints == {(WEB.vip, TCP, 80)}
         started = asyncio.ensure_future(talk.started())
@@ -229,11 +222,32 @@ def test_what_has_to_be_diverted_is_known_before_any_packet_is_taken() -> None:
 def test_who_waits_until_all_is_settled_hears_what_cannot_be() -> None:
     async def scenario(talk: Conversation, _: Owner) -> None:
         await talk.open()
-        wrong = Wanted((0, 0, 0))
-        wrong.begin([AddService(ServiceConfig(WEB, "no-such-scheduler"))])
-        talk.configure(wrong)
+        wrong = [AddService(ServiceConfig(WEB, "no-such-scheduler"))]
+        talk.configure(Wanted((0, 0, 0)), wrong)
         with pytest.raises((ControlError, PluginError)):
             await talk.settle()
+
+    run(scenario)
+
+
+def test_an_engine_is_told_its_first_services_before_the_last_are_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: list[object] = []
+    monkeypatch.setattr(Engines, "send", lambda _, message: sent.append(message))
+    told = []
+
+    def coming() -> Iterator[Command]:
+        for number in range(3 * TOGETHER):
+            told.append(len(sent))
+            yield AddService(ServiceConfig(ServiceKey(fwmark=number + 1)))
+
+    async def scenario(talk: Conversation, _: Owner) -> None:
+        have = Wanted((0, 0, 0))
+        talk.configure(have, coming())
+        assert len(have.services) == 3 * TOGETHER
+        assert told[0] == 0
+        assert told[-1] > 0
 
     run(scenario)
 
@@ -362,7 +376,7 @@ def test_what_the_kernel_refuses_an_engine_is_the_error_of_the_start() -> None:
 def test_a_scheduler_that_cannot_be_made_is_the_error_of_the_start() -> None:
     async def scenario(talk: Conversation, _: Owner) -> None:
         await talk.open()
-        talk.configure(folded([AddService(ServiceConfig(WEB, "nonesuch"))]))
+        talk.configure(Wanted((0, 0, 0)), [AddService(ServiceConfig(WEB, "nonesuch"))])
         talk.start()
         with pytest.raises(PluginError, match="nonesuch"):
             await talk.started()
