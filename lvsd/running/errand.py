@@ -33,6 +33,7 @@ class Errand:
         self._complaint = complaint
         self._rests = rests
         self._is_wanted = False
+        self._has_failed = False
         self._task: asyncio.Task[None] | None = None
 
     def soon(self) -> None:
@@ -40,6 +41,11 @@ class Errand:
         self._is_wanted = True
         if not self.busy:
             self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def again(self) -> None:
+        """Begin with it if it failed when it was last done."""
+        if self._has_failed:
+            self.soon()
 
     @property
     def busy(self) -> bool:
@@ -63,8 +69,10 @@ class Errand:
             try:
                 await self._what()
             except Exception as error:  # noqa: BLE001 - lvsd goes on with what is known
+                self._has_failed = True
                 self._complaints.fault(self._complaint, error)
             else:
+                self._has_failed = False
                 self._complaints.over(self._complaint)
             if self._rests:
                 await asyncio.sleep(self._rests * (time.monotonic() - began))

@@ -70,6 +70,9 @@ TOGETHER_S: Final = 1.0
 LEARN_PERIOD_S: Final = 600.0
 """How often routes are looked up without a change: what ICMP said of a path's MTU may be over."""
 
+LEARN_AGAIN_S: Final = 5.0
+"""How soon they are looked up once more when that failed."""
+
 COMPLAINT: Final = "cannot look up routes"
 
 log = structlog.get_logger("lvsd")
@@ -349,6 +352,7 @@ class Supervisor:
         look = "cannot look for obstacles"
         yield Job(look, lambda _: self._complaints.obstacles(self._obstacles()))
         yield self._relearning
+        yield Job(COMPLAINT, lambda _: self._learning.again(), LEARN_AGAIN_S)
 
     def _obstacles(self) -> Iterator[Obstacle]:
         """Yield what will keep packets from being forwarded. Raise OSError."""

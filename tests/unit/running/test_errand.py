@@ -67,6 +67,32 @@ def test_a_failure_is_told_and_its_end_too(rests: bool) -> None:  # noqa: FBT001
 
 
 @RESTING
+def test_it_is_done_again_if_it_failed_and_only_then(rests: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    outcomes = iter(["good", "bad", "bad", "good"])
+
+    async def what() -> None:
+        if next(outcomes) == "bad":
+            raise KernelError("look", "busy", "try again")
+
+    async def scenario() -> None:
+        errand = Errand(what, Complaints(lambda: 0.0), COMPLAINT, rests=rests)
+        errand.again()
+        assert not errand.busy
+        errand.soon()
+        await errand.done()
+        errand.again()
+        assert not errand.busy
+        errand.soon()
+        for _ in range(3):
+            await errand.done()
+            errand.again()
+        assert not errand.busy
+
+    asyncio.run(scenario())
+    assert list(outcomes) == []
+
+
+@RESTING
 def test_nothing_is_done_any_more_once_it_is_stopped(rests: bool) -> None:  # noqa: FBT001 - a parameter of the test
     begun: list[int] = []
 
