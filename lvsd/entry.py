@@ -63,13 +63,16 @@ def is_memory_short(error: BaseException) -> bool:
 
 
 def _run(program: str, command: Callable[[], int], status: int) -> int:
+    line = f"{program}: {_SHORT}\n".encode()
     try:
         return command()
+    except MemoryError:
+        pass  # not even a call may succeed before all that the traceback holds is gone
     except Exception as error:
         if not is_memory_short(error):
             raise
-        with suppress(OSError):
-            os.write(_STDERR, f"{program}: {_SHORT}\n".encode())
-        return status
     except KeyboardInterrupt:  # before there is anybody to tell it from a stop
         return _INTERRUPTED
+    with suppress(OSError):
+        os.write(_STDERR, line)
+    return status
