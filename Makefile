@@ -65,7 +65,10 @@ demo: venv ## real HTTP requests through lvsd: the four modes, then four schedul
 	$(BIN)/lvsd demo
 
 # Tests in namespaces wait a good part of their time, and the kernel's run beside them: a minute less.
-test: lint docs unit ## everything that CI runs, netns and kernel side by side (root)
+# So do mypy and sphinx, which use one processor for a good part of their time.
+test: venv ## everything that CI runs, lint beside docs, netns beside kernel (root)
+	@$(MAKE) --jobs 2 --output-sync=target lint docs
+	@$(MAKE) unit
 	@mkdir -p build; $(MAKE) kernel >build/kernel.log 2>&1 & kernel=$$!; trap "kill $$kernel" EXIT; \
 	echo "make kernel runs beside make netns; what it says comes after that" >&2; \
 	status=0; $(MAKE) netns || status=$$?; trap - EXIT; wait $$kernel || status=$$?; \
