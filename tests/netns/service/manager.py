@@ -23,8 +23,12 @@ TIMEOUT_S: Final = 60.0 * PATIENCE
 LOG: Final = "/run/messages"
 """What services write to stderr; there is no journald."""
 
-DROP_IN: Final = f"[Service]\nStandardError=append:{LOG}\n"
-"""All that the tests change of a unit."""
+DROP_IN: Final = f"""[Service]
+StandardError=append:{LOG}
+TimeoutStartSec={30 * PATIENCE:.0f}
+TimeoutStopSec={15 * PATIENCE:.0f}
+"""
+"""All that the tests change of a unit: where its errors go, and how slow a machine may be."""
 
 SYSTEMD: Final = (
     "/lib/systemd/systemd",
