@@ -23,7 +23,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
-import gc
 import io
 import os
 import select
@@ -43,6 +42,7 @@ from lvsd.errors import (
     blames_environment,
     environment_error,
 )
+from lvsd.garbage import without_collections
 from lvsd.journald import marked
 from lvsd.printable import printable, to_json
 from lvsd.signals import StopRequest, Terminated
@@ -164,7 +164,7 @@ def _dispatch(words: list[str], stop: StopRequest) -> int:
 
 
 def _run(path: Path, stop: StopRequest) -> int:
-    with _without_collections():
+    with without_collections():  # until the daemon is ready, which looks for it then
         try:
             with stop.at_once():
                 config = _prepared(path)
@@ -191,16 +191,6 @@ def _prepared(path: Path) -> Config:
         told = {"file": str(path), "line": warning.line, "key": warning.key}
         structlog.get_logger("lvsd").warning(warning.text, **told)
     return config
-
-
-@contextlib.contextmanager
-def _without_collections() -> Iterator[None]:
-    """Look for no garbage until the daemon is ready: next to nothing of what is there is any."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from lvsd.control.protocol import NOTHING, Code, decode, encode_line
+from lvsd.control.protocol import NOTHING, Code, decode, decode_quickly, encode_line
 from lvsd.errors import ControlError
 
 if TYPE_CHECKING:
@@ -103,7 +103,8 @@ class ControlClient:
         """
         lines = list(self._raw_answers(method, params))
         self._parse(lines[-1])
-        return (item for line in lines for item in self._parse(line)["result"] or ())
+        read = decode if len(lines) == 1 else decode_quickly
+        return (item for line in lines for item in read(line)["result"] or ())
 
     def events(self) -> Iterator[dict[str, Any]]:
         """Return what changes from now on, as it happens, for as long as it is asked for.

@@ -118,8 +118,8 @@ def service_entry(service: Service, now: float) -> ServiceEntry:
 
 def _server_entry(server: RealServer, now: float) -> ServerEntry:
     forwarder = server.config.forwarder
-    tunnel = forwarder if isinstance(forwarder, Tun) else None
-    fullnat = forwarder if isinstance(forwarder, Fullnat) else None
+    tunnel = forwarder if forwarder.needs_source and isinstance(forwarder, Tun) else None
+    fullnat = forwarder if forwarder.per_connection and isinstance(forwarder, Fullnat) else None
     return {
         "address": address_text(server.address),
         "port": server.port,
@@ -183,12 +183,13 @@ def _age(then: float, now: float) -> int:
 
 
 def _counters(values: Totals | Rates) -> CounterEntry:
+    connections, in_packets, out_packets, in_bytes, out_bytes = values
     return {
-        "connections": values.connections,
-        "in_packets": values.in_packets,
-        "out_packets": values.out_packets,
-        "in_bytes": values.in_bytes,
-        "out_bytes": values.out_bytes,
+        "connections": connections,
+        "in_packets": in_packets,
+        "out_packets": out_packets,
+        "in_bytes": in_bytes,
+        "out_bytes": out_bytes,
     }
 
 

@@ -6,7 +6,9 @@ Every function takes entries of the control protocol and yields lines without th
 from __future__ import annotations
 
 from functools import cmp_to_key
-from ipaddress import IPv4Network, ip_address
+from ipaddress import IPv4Network
+from socket import AF_INET, AF_INET6, inet_pton
+from struct import Struct
 from typing import TYPE_CHECKING
 
 from lvsd.control.options import View
@@ -34,6 +36,8 @@ TUNNEL = "Tunnel"
 """The label of the forwarder `forwarders.Tun`, which would take half of lvsadm's time to load."""
 
 _PROTOCOL_NUMBERS = {"ip": 0, "tcp": 6, "udp": 17, "sctp": 132}
+
+_IPV4, _IPV6 = Struct("!I"), Struct("!4I")
 
 _COUNTER_COLUMNS = "connections", "in_packets", "out_packets", "in_bytes", "out_bytes"
 _UNITS = (
@@ -176,46 +180,42 @@ def in_order(entries: Iterable[ServiceEntry]) -> list[ServiceEntry]:
     Addresses compare by the sign of their 32-bit difference, which wraps: 192.0.2.1 comes
     before 10.0.0.1 (libipvs, ipvs_cmp_services).
     """
-    ordered = sorted(entries, key=cmp_to_key(_compare_services))
+    ordered = sorted(entries, key=lambda each: _by_rank(_service_rank(each)))
     for service in ordered:
-        service["servers"].sort(key=cmp_to_key(_compare_servers))
+        service["servers"].sort(key=lambda each: _by_rank(_server_rank(each)))
     return ordered
 
 
-def _compare_services(one: ServiceEntry, other: ServiceEntry) -> int:
-    return _compare(_service_rank(one), _service_rank(other))
-
-
-def _service_rank(service: ServiceEntry) -> list[int]:
+def _service_rank(service: ServiceEntry) -> tuple[int, ...]:
     protocol = _PROTOCOL_NUMBERS[service["protocol"]]
-    return [
-        service["fwmark"],
-        service["family"],
-        protocol,
-        *(_words(service["address"]) if service["address"] else ()),
-        service["port"],
-    ]
+    words = _words(service["address"]) if service["address"] else ()
+    return service["fwmark"], service["family"], protocol, *words, service["port"]
 
 
-def _compare_servers(one: ServerEntry, other: ServerEntry) -> int:
-    return _compare(
-        [*_words(one["address"]), one["port"]], [*_words(other["address"]), other["port"]]
-    )
+def _server_rank(server: ServerEntry) -> tuple[int, ...]:
+    return *_words(server["address"]), server["port"]
 
 
-def _compare(one: list[int], other: list[int]) -> int:
-    differences = (a - b for a, b in zip(one, other, strict=False) if a != b)
-    return _wrapped(next(differences, 0))
+def _words(address: str) -> tuple[int, ...]:
+    if ":" in address:
+        return _IPV6.unpack(inet_pton(AF_INET6, address))
+    return _IPV4.unpack(inet_pton(AF_INET, address))
+
+
+def _compare(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+    """Compare ranks by the first two numbers that differ."""
+    for number, another in zip(one, other, strict=False):
+        if number != another:
+            return _wrapped(number - another)
+    return 0
+
+
+_by_rank = cmp_to_key(_compare)
 
 
 def _wrapped(difference: int) -> int:
     """Return a difference as a signed 32-bit integer holds it."""
     return (difference + 2**31) % 2**32 - 2**31
-
-
-def _words(address: str) -> list[int]:
-    packed = ip_address(address).packed
-    return [int.from_bytes(packed[at : at + 4], "big") for at in range(0, len(packed), 4)]
 
 
 # --- the rest -------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from lvsd.control.names import Names
 from lvsd.control.options import Command, View
 from lvsd.control.usage import USAGE
 from lvsd.errors import ControlError
+from lvsd.garbage import without_collections
 from lvsd.printable import printable
 
 if TYPE_CHECKING:
@@ -81,8 +82,9 @@ def main(
         return status
     try:
         request = options.parse(words)
-        for line in _run(request, connect):
-            sys.stdout.write(f"{line}\n")
+        with without_collections():
+            for line in _run(request, connect):
+                sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
     except CommandLineError as error:
         _complain(error)

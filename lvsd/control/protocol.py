@@ -256,8 +256,11 @@ def encode(value: object) -> bytes:
 
 def decode(line: bytes) -> Any:
     """Return the value of a line of any length. Raise ValueError."""
-    if len(line) < LONG:
-        return json.loads(line.decode())
+    return json.loads(line.decode()) if len(line) < LONG else decode_quickly(line)
+
+
+def decode_quickly(line: bytes) -> Any:
+    """Return the value of a line that is long, or one of many. Raise ValueError."""
     import orjson  # noqa: PLC0415 - most answers are short
 
     return orjson.loads(line)

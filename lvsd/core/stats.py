@@ -67,7 +67,8 @@ class Estimator:
     @property
     def idle(self) -> bool:
         """Whether all rates are zero, to the last bit."""
-        return not any(self.estimates)
+        estimates = self.estimates
+        return estimates is _NOTHING or not any(estimates)
 
     def sample(self, totals: Totals) -> None:
         """Take in the counters' values two seconds after the last sample."""
@@ -146,7 +147,7 @@ class Meter:
     @property
     def totals(self) -> Totals:
         """The counters since the last `zero`."""
-        if not any(self._zero):
+        if self._zero is _NOTHING:
             return self.raw
         return Totals(*(new - old for new, old in zip(self.raw, self._zero, strict=True)))
 

@@ -24,10 +24,11 @@ from lvsd import notify
 from lvsd.assembly import service_config, wanted_of
 from lvsd.config.differences import LIVE, TAKEN_BACK_AT_THE_END, differences
 from lvsd.config.doubts import of_file
-from lvsd.config.load import check, located, without_collections
+from lvsd.config.load import check, located
 from lvsd.core.difference import difference
 from lvsd.documents import services, tables
 from lvsd.errors import BusyError, ControlError, KernelError, LostError, PluginError
+from lvsd.garbage import without_collections
 from lvsd.supervisor.desk import Method
 
 if TYPE_CHECKING:
