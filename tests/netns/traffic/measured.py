@@ -18,6 +18,7 @@ import signal
 import sys
 from collections import Counter
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from time import thread_time
 from types import SimpleNamespace
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lvsd.core.commands import Command
+    from lvsd.core.values import ServiceConfig
     from lvsd.supervisor.unwinding import Reserve
 
 SERVERS = 10_000
@@ -107,8 +109,12 @@ class Acts:
     def __init__(self, supervisor: Supervisor, file: Path) -> None:
         self._supervisor = supervisor
         self._file = file
-        self._service = next(iter(supervisor.door.wanted.services.values())).config
         self.tasks: list[asyncio.Task[None]] = []
+
+    @cached_property
+    def _service(self) -> ServiceConfig:
+        """The first service, as it was when it was first wanted: there is none before the start."""
+        return next(iter(self._supervisor.door.wanted.services.values())).config
 
     async def act(self) -> None:
         """Do it."""
