@@ -38,7 +38,7 @@ def world(
     balancer = Balancer(make_scheduler, now=NOW)
     _, vip, rip = ENDS[version]
     local = bytes((*rip[:-1], 254))
-    key = ServiceKey(protocol, vip, VPORT)
+    key = ServiceKey(protocol, vip, VPORT, family=version)
     service = ServiceConfig(key, scheduler, local=LocalPool((local,)))
     forwarder = FORWARDERS[mode]()
     rport = RPORT if forwarder.maps_port else VPORT

@@ -106,6 +106,14 @@ class Server:
         if self.total == self.upper:
             self.overloaded = True
 
+    def take_over(self, total: int, active: int) -> None:
+        """Count so many connections at once, some of them active; may set the overload flag."""
+        before = self.total
+        self.total += total
+        self.active += active
+        if before < self.upper <= self.total:
+            self.overloaded = True
+
     def activate(self) -> None:
         """Count one inactive connection as active from now on."""
         self.active += 1

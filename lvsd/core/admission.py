@@ -28,7 +28,7 @@ from lvsd.core.verdict import Reason
 from schedulers.base import exhaust
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 
     from lvsd.core.connection import Connection
     from lvsd.core.connection_table import ConnectionTable
@@ -94,6 +94,24 @@ class Admission:
             if not self._evict(self._giving_way_to(share)):
                 return self._refuse(share, Reason.TABLE_FULL)
         return None
+
+    def has_room(self, wanted: Mapping[Share, int], bounds: Mapping[Share, int]) -> bool:
+        """Whether so many entries of each share find room without any that gives way.
+
+        ``bounds`` are their services' own, 0: none.
+        """
+        if self._settings.max_connections != self._bound:
+            exhaust(self.dividing())
+        entries, unused = len(self._table) + sum(wanted.values()), self._shares.unused
+        left: dict[Share, int] = {}
+        for share, number in wanted.items():
+            left[share] = max(0, share.reserved - share.entries - number)
+            unused += left[share] - share.unused
+        return all(
+            entries + unused - left[share] <= self._bound
+            and (not bounds[share] or share.entries + number <= bounds[share])
+            for share, number in wanted.items()
+        )
 
     def room(self) -> dict[str, int]:
         """Return how many entries there are, how many more are reserved, how many may be."""
@@ -180,20 +198,26 @@ class Admission:
         largest = self._largest
         if self._asked >= KEPT_FOR or not (largest and self._can_give(largest)):
             self._asked = 0
-            givers = filter(self._can_give, self._shares.opening)
+            pending = self._table.pending
+            others = pending.opening_shares() if pending is not None else ()
+            givers = filter(self._can_give, dict.fromkeys((*self._shares.opening, *others)))
             largest = self._largest = max(givers, key=_entries, default=None)
         return largest if largest is not None and largest.entries > share.entries else share
 
-    @staticmethod
-    def _can_give(share: Share) -> bool:
-        return share.entries > share.reserved and bool(share.opening)
+    def _can_give(self, share: Share) -> bool:
+        if share.entries <= share.reserved:
+            return False
+        pending = self._table.pending
+        return bool(share.opening) or (pending is not None and pending.has_opening(share))
 
     def _evict(self, share: Share) -> bool:
         """End the oldest opening connection of a share; return whether there was one.
 
         A template that it leaves behind goes with it, if no connection of it was ever established.
         """
-        connection = share.opening.take_first()
+        pending = self._table.pending
+        connection = pending.opening(share) if pending is not None else None
+        connection = connection or share.opening.take_first()
         if connection is None:
             return False
         self._end(connection)

@@ -25,11 +25,13 @@ from lvsd.core.commands import (
     DrainChange,
     EditServer,
     EditService,
+    KeepPorts,
     RemoveServer,
     RemoveService,
     ServerChange,
     ServiceChange,
     Undrain,
+    Zero,
 )
 from lvsd.core.draining import Draining
 from lvsd.core.service import RealServer, Service
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
 
     from lvsd.core.admission import Admission
     from lvsd.core.commands import Change, Command
+    from lvsd.core.connection import Connection
+    from lvsd.core.connection_table import ConnectionTable
     from lvsd.core.local_ports import LocalPorts
     from lvsd.core.service_table import ServiceTable
     from lvsd.core.settings import Settings
@@ -64,6 +68,7 @@ class Steps:
     def __init__(
         self,
         services: ServiceTable,
+        table: ConnectionTable,
         timeouts: Timeouts,
         admission: Admission,
         transitions: Transitions,
@@ -72,6 +77,7 @@ class Steps:
         make_scheduler: SchedulerFactory,
     ) -> None:
         self._services = services
+        self._table = table
         self._admission = admission
         self._transitions = transitions
         self._undo: list[Callable[[], object]] = []
@@ -89,8 +95,11 @@ class Steps:
     def doing(self, command: Command) -> Generator[None, None, None]:
         """Do one command, step by step: one that concerns ten thousand servers takes its time.
 
-        Raise ControlError or PluginError; all is as it was before then.
+        What is pending of the connections that it concerns is taken in first. Raise ControlError
+        or PluginError; all is as it was before then.
         """
+        for _ in self._taking_in(command):
+            yield
         self._transitions.is_held = True
         try:
             yield from self._doing(command) or ()
@@ -124,6 +133,24 @@ class Steps:
             yield
         for service in self._went:
             yield from service.dissolving()
+
+    def _taking_in(self, command: Command) -> Iterator[Connection | None]:
+        """Take in what is pending of the connections that a command concerns."""
+        pending = self._table.pending
+        if pending is None:
+            return iter(())
+        match command:
+            case AddService() | AddServer() | KeepPorts() | Zero():
+                return iter(())
+            case EditService(config):
+                key = config.key
+            case RemoveService(key) | EditServer(key) | RemoveServer(key):
+                pass
+            case Drain(key) | Undrain(key):
+                pass
+            case _:
+                return pending.taking_in()
+        return pending.taking_in(self._services.get(key)) if self._services.has(key) else iter(())
 
     def _doing(self, command: Command) -> Iterator[None] | None:
         """Do a command, at once or in the steps that are returned."""

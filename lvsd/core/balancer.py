@@ -76,6 +76,7 @@ class Balancer:
         self._make_steps = partial(
             Steps,
             self.services,
+            table,
             self.flows.timeouts,
             self.flows.admission,
             self.transitions,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lvsd.core.connection import Connection
+    from lvsd.core.pending import Pending
     from lvsd.core.shares import Share
     from lvsd.core.template import TemplateKey
 
@@ -39,6 +40,9 @@ class ConnectionTable:
 
     Connections that are still opening lie in their service's own wheel (`Share.opening`), all
     else in the table's.
+
+    ``count`` and the shares have those of the director before this one, too, that are still to be
+    taken in, if there are any: ``pending``. `find` takes in the one that is asked for.
     """
 
     __slots__ = (
@@ -48,6 +52,7 @@ class ConnectionTable:
         "_wheel",
         "by_key",
         "count",
+        "pending",
         "retired",
         "shares",
         "templates",
@@ -58,6 +63,7 @@ class ConnectionTable:
         self.templates: dict[TemplateKey, Template] = {}
         self.retired: set[Template] = set()
         self.count = 0
+        self.pending: Pending | None = None
         self._removals = 0
         self._shadowed: dict[bytes, dict[Connection, None]] = {}
         self.shares = Shares()
@@ -71,6 +77,13 @@ class ConnectionTable:
     def __iter__(self) -> Iterator[Connection]:
         return (connection for key, connection in self.by_key.items() if key is connection.key)
 
+    def find(self, key: bytes) -> Connection | None:
+        """Return the connection whose packets have a key, in either direction."""
+        connection = self.by_key.get(key)
+        if connection is None and self.pending is not None:
+            return self.pending.find(key)
+        return connection
+
     @property
     def template_count(self) -> int:
         """How many templates there are, retired ones included."""
@@ -78,6 +91,8 @@ class ConnectionTable:
 
     def add(self, connection: Connection) -> None:
         """Take in a connection whose ``expires`` is set."""
+        if self.pending is not None:
+            self.pending.find(connection.reply_key)  # older: it waits until this one ends
         by_key = self.by_key
         for key in (connection.key, connection.reply_key):
             older = by_key.setdefault(key, connection)
@@ -117,6 +132,16 @@ class ConnectionTable:
             del older[connection]
         if not older:
             del self._shadowed[key]
+
+    def count_many(self, share: Share, connections: int) -> None:
+        """Count so many connections of a service's share that are ``pending`` from now on."""
+        self.count += connections
+        self.shares.take_many(share, connections)
+
+    def uncount(self, share: Share) -> None:
+        """Count one connection less of a service's share, one that is not in the table yet."""
+        self.count -= 1
+        self.shares.give_back(share)
 
     def add_template(self, template: Template) -> None:
         """Take in a template whose ``expires`` is set and whose key is free."""

@@ -201,7 +201,9 @@ class Director:
     def _miss(
         self, packet: Packet, hook: int, mark: int, indev: int, now: float
     ) -> bytes | Verdict:
-        """Handle a packet of no known connection."""
+        """Handle a packet of no known connection, or of one that is still to be taken in."""
+        if self._table.pending is not None and self._table.find(packet.key) is not None:
+            return self.handle(packet.data, hook, mark, indev, now)
         protocol = packet.protocol
         if protocol not in self._protocols:
             # On replies, and on requests that were rewritten, a mark says nothing more.

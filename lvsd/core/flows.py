@@ -24,7 +24,7 @@ from lvsd.core.admission import Admission
 from lvsd.core.connection import Connection
 from lvsd.core.connection_table import ConnectionTable
 from lvsd.core.observers import Observers
-from lvsd.core.path import leave, path_to
+from lvsd.core.path import has_way, leave, path_to
 from lvsd.core.persistence import choose
 from lvsd.core.symptoms import note_answered
 from lvsd.core.template import Template
@@ -36,7 +36,7 @@ from lvsd.packet.view import key as make_key
 from schedulers.base import Flow
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Container
 
     from forwarders.base import End
     from lvsd.core.free_ports import FreePorts
@@ -76,7 +76,7 @@ class Flows:
         self.departures = departures
         self.table = ConnectionTable(now)
         self.timeouts = Timeouts()
-        self._translations = Translations(self.table.by_key, origin, self.make_room)
+        self._translations = Translations(self.table.find, origin, self.make_room)
         self.local_ports = self._translations.local_ports
         self.numbers = self._translations.numbers
         self.client_address = self._translations.client_address
@@ -125,7 +125,7 @@ class Flows:
         owned: Container[bytes] | None,
     ) -> Connection | Reason:
         """Return a connection to a certain server that has no client yet, or why there is none."""
-        if not _has_way(server):
+        if not has_way(server):
             return Reason.NO_ROUTE
         taken = None
         if server.config.forwarder.per_connection:
@@ -135,7 +135,10 @@ class Flows:
             if taken is None:
                 return Reason.NO_LOCAL_PORT
         virtual = flow.destination, flow.destination_port
-        return self._connection(server, protocol, virtual, rport, taken)
+        connection = self._connection(server, protocol, virtual, rport, taken)
+        if not isinstance(connection, Reason):
+            server.open()
+        return connection
 
     def _connection(
         self,
@@ -145,7 +148,7 @@ class Flows:
         rport: int,
         taken: tuple[bytes, FreePorts] | None,
     ) -> Connection | Reason:
-        """Return a connection by a path of its own, counted as its server's.
+        """Return a connection by a path of its own, not counted yet.
 
         It has the local end that was ``taken``, if any; if there is none, nobody has that.
         """
@@ -162,7 +165,6 @@ class Flows:
         connection = Connection(_UNBOUND, _UNBOUND, path)
         if taken is not None:
             connection.reply_key, connection.local = taken
-        server.open()
         return connection
 
     def bind(
@@ -195,67 +197,76 @@ class Flows:
             return Reason.PLUGIN_FAULT
         path.server_stats.connections += 1
         path.service_stats.connections += 1
-        self._settle(connection, path.request_states[event << 4], now)
+        state = connection.state = path.request_states[event << 4]
+        connection.expires = now + path.timeouts[state]
+        self._count(connection, path, 0, state)
+        if not path.protocol.active[state]:  # else the scheduler has been told
+            server = path.server
+            server.service.changed(server)  # another one's, by a template that both found
         if not (service.config.one_packet and path.protocol.number == UDP):
             self.table.add(connection)
             if self.observers.present:
                 self.observers.opened(connection)
         return None
 
-    def _settle(
-        self, connection: Connection, state: int, now: float, expires: float | None = None
-    ) -> None:
-        """Let a connection that is in no table yet have its first state."""
-        path = connection.path
-        before = connection.state
-        connection.state = state
-        connection.expires = now + path.timeouts[state] if expires is None else expires
-        self._count(connection, path, before, state)
-        server = path.server
-        if not path.protocol.active[state]:  # else the scheduler has been told
-            server.service.changed(server)  # another one's, by a template that both found
-
     def adopt(self, known: Known, now: float) -> Connection | Reason:
         """Take in a connection as somebody else knew it; return it, or why it cannot go on.
 
         It is counted as its server's, but not among the connections that were opened here. Raise
-        ValueError where it contradicts one that there is, or itself.
+        ValueError where it contradicts one that there is, or itself. Of what cannot
+        go on no local port is held; that it was counted already is for the caller to take back.
         """
-        server = known.server
+        server, service = known.server, known.server.service
         client, virtual = split_key(known.key)
         real, _ = split_key(known.reply_key)
         if known.key in self.table.by_key:
             raise ValueError("there is a connection with this key")
-        if not _has_way(server):
-            return Reason.NO_ROUTE
-        no_room = self.admission.admit(server.service, 1)
-        if no_room:
-            return no_room
+        if not known.is_counted:
+            no_room = None if has_way(server) else Reason.NO_ROUTE
+            no_room = no_room or self.admission.admit(service, 1)
+            if no_room:
+                return no_room
         taken = None
         if server.config.forwarder.per_connection:
-            claimed = self.local_ports.claim(server.service.config.local, known.reply_key)
-            taken = known.reply_key, claimed
+            local = known.local or self._translations.claim(
+                service.config.local, known.reply_key, now
+            )
+            taken = known.reply_key, local
         rport = real[1] if server.config.forwarder.maps_port else virtual[1]
         connection = self._connection(server, known.key[0], virtual, rport, taken)
         if isinstance(connection, Reason):
             return connection
         connection.key, connection.reply_key = known.key, known.reply_key
-        connection.fwmark = known.fwmark
-        try:
-            if connection.local is not None:
-                self._translations.begin(connection, connection.local, Flow(*client, *virtual), now)
-            if connection.translation is not None:
-                connection.translation.remember(known.memory)
-        except BaseException:
-            connection.key = _UNBOUND  # nobody has been told that there is one
-            self.end(connection)
-            raise
+        connection.fwmark, connection.kept = known.fwmark, known.kept
+        if connection.local is not None:
+            try:
+                flow = Flow(*client, *virtual)
+                self._translations.go_on(connection, flow, known.memory)
+            except BaseException:
+                self._translations.give_back(connection.reply_key, connection.local)
+                leave(connection.path)
+                raise
         _control(connection, known.template)
-        self._settle(connection, known.state, now, known.expires)
-        self.table.add(connection)
+        self._take_in(connection, known, now)
+        return connection
+
+    def _take_in(self, connection: Connection, known: Known, now: float) -> None:
+        """Have an adopted connection in the table, and count it, if it is not counted yet."""
+        path, state = connection.path, known.state
+        server, table = path.server, self.table
+        connection.state = state
+        expires = known.expires
+        connection.expires = now + path.timeouts[state] if expires is None else expires
+        if known.is_counted:
+            table.uncount(server.service.share)
+        else:
+            server.take_over(1, path.protocol.active[state])
+            server.service.changed(server)
+        if connection.template is not None and state == path.protocol.established:
+            connection.template.assured = True
+        table.add(connection)
         if self.observers.present:
             self.observers.opened(connection)
-        return connection
 
     # --- and goes on --------------------------------------------------------------------------
 
@@ -353,20 +364,6 @@ class Flows:
             for data in translation.resets() or ():
                 self.departures.append(Departure(data))
 
-    def reset_translated(self, *, kept: bool = False) -> Iterator[None]:
-        """End all FULLNAT connections, and tell both ends; yield when there is enough to send.
-
-        Where what is ``kept`` goes on with the next director, that is those which are not.
-        """
-        for entry in self.table.walk():
-            if kept and entry.kept:
-                continue
-            if isinstance(entry, Connection) and entry.translation is not None:
-                self.reset(entry)
-                self.end(entry)
-            if len(self.departures) >= SENT_AT_ONCE:
-                yield
-
     def make_room(self, connection: Connection) -> None:
         """End a connection that is still opening, for another one.
 
@@ -390,10 +387,3 @@ def _control(connection: Connection, template: Template | None) -> None:
     if template is not None:
         connection.template = template
         template.controlled += 1
-
-
-def _has_way(server: RealServer) -> bool:
-    """Whether packets can be sent to a real server: some ways begin at one of our addresses."""
-    if server.way.source is not None:
-        return True
-    return not (server.config.forwarder.per_connection or server.effective_forwarder.needs_source)

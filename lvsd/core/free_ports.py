@@ -6,6 +6,8 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from forwarders.base import End
     from lvsd.core.local_pool import Range
 
@@ -75,6 +77,18 @@ class FreePorts:
             self._returned.remove(port)
         else:
             self._claimed.add(port)
+
+    def claim_fresh(self, ports: Iterable[int]) -> None:
+        """Give certain ports that no connection has, of a list that has given none back."""
+        before = len(self._claimed)
+        self._claimed.update(ports)
+        self.given += len(self._claimed) - before
+
+    def note_opening(self, key: bytes) -> None:
+        """Note that a connection opens whose replies have this key."""
+        if self.opening is None:
+            self.opening = deque()
+        self.opening.append(key)
 
     def give_back(self, port: int) -> None:
         """Take back a port that was given."""

@@ -48,6 +48,12 @@ class Slots(Protocol):
     def give_back(self, at: int) -> None:
         """Let a slot be free again."""
 
+    def taking_in(self, at: int) -> None:
+        """Take note that the record at a slot is being taken in; 0: none is.
+
+        Whoever ends over that is to have no successor that does, too.
+        """
+
 
 class Keeper(Observer):
     """Writes down what `Flows` tells it, into ``slots``.
@@ -73,6 +79,8 @@ class Keeper(Observer):
 
     def opened(self, connection: Connection) -> None:
         """Write down a connection, and its template, if that is new."""
+        if connection.kept:
+            return
         at = self._slots.take()
         if not at:
             return

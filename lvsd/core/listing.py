@@ -44,16 +44,23 @@ def rows(table: ConnectionTable) -> Iterator[Row]:
     """Yield a row per template and connection, oldest first.
 
     The table may change meanwhile: what ends before its turn is left out, what is new may be, too.
+    What is pending is taken in, and comes first.
     """
     for _, template in walk(table.templates, table.removed, lambda key, each: key is each.key):
         yield _template_row(template)
     for template in tuple(table.retired):
         if template in table.retired:
             yield _template_row(template)
+    told: set[int] = set()
+    if table.pending is not None:
+        for taken in table.pending.taking_in():
+            if taken is not None:
+                told.add(taken.kept)
+                yield connection_row(taken)
     for key, connection in walk(
         table.by_key, table.removed, lambda key, each: key is each.key or key is each.reply_key
     ):
-        if key is connection.key:
+        if key is connection.key and connection.kept not in told:
             yield connection_row(connection)
 
 

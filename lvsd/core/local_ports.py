@@ -21,7 +21,7 @@ from lvsd.packet.view import key as make_key
 from lvsd.packet.view import split_key
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
+    from collections.abc import Callable, Container
 
     from forwarders.base import End
     from lvsd.core.connection import Connection
@@ -37,12 +37,12 @@ SPARE_OPENING: Final = 64
 class LocalPorts:
     """All local ports of a director.
 
-    ``by_key`` finds the connections that there are. An address's ports begin ``first`` above the
+    ``find`` finds the connections that there are. An address's ports begin ``first`` above the
     lowest, modulo their number. ``kept`` are ranges that are never given: the host's own.
     """
 
-    def __init__(self, by_key: Mapping[bytes, Connection], first: int) -> None:
-        self._by_key = by_key
+    def __init__(self, find: Callable[[bytes], Connection | None], first: int) -> None:
+        self._find = find
         self._first = first
         self.kept: tuple[Range, ...] = ()
         self._ranges: dict[Range, tuple[Range, ...]] = {}
@@ -84,14 +84,19 @@ class LocalPorts:
 
         Raise ValueError if a connection has it.
         """
-        if reply_key in self._by_key:
+        if self._find(reply_key) is not None:
             raise ValueError("a connection has this local endpoint")
-        real, (address, port) = split_key(reply_key)
+        free = self.list_of(pool, reply_key)
+        free.claim(split_key(reply_key)[1][1])
+        return free
+
+    def list_of(self, pool: LocalPool, reply_key: bytes) -> FreePorts:
+        """Return whose port the local endpoint is that replies with this key come to."""
+        real, (address, _) = split_key(reply_key)
         towards = Towards(reply_key[0], real, address, pool.low, pool.high)
         free = self.free.get(towards)
         if free is None:
             free = self.free[towards] = self._new(towards)
-        free.claim(port)
         return free
 
     def _new(self, towards: Towards) -> FreePorts:
@@ -109,7 +114,7 @@ class LocalPorts:
             if port is None:
                 break
             key = make_key(protocol, *real, address, port)
-            if key not in self._by_key:
+            if self._find(key) is None:
                 return key
             free.give_back(port)
         self._turns[address] += PROBES
@@ -151,7 +156,7 @@ class LocalPorts:
 
     def _opening(self, key: bytes) -> Connection | None:
         """Return the connection whose replies have this key, if it still opens."""
-        connection = self._by_key.get(key)
+        connection = self._find(key)
         if (
             connection is not None
             and connection.local is not None

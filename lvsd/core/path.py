@@ -197,3 +197,10 @@ def leave(path: Path) -> None:
     path.users -= 1
     if not path.users and len(path.server.paths) > PATHS_KEPT:
         del path.server.paths[path.key]
+
+
+def has_way(server: RealServer) -> bool:
+    """Whether packets can be sent to a real server: some ways begin at one of our addresses."""
+    if server.way.source is not None:
+        return True
+    return not (server.config.forwarder.per_connection or server.effective_forwarder.needs_source)

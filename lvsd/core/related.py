@@ -58,7 +58,7 @@ class Related:
         outbox: Outbox,
         tally: Tally,
     ) -> None:
-        self._by_key = flows.table.by_key
+        self._find = flows.table.find
         self._network = network
         self._forwarding = forwarding
         self._strays = strays
@@ -91,7 +91,7 @@ class Related:
             # Not ours: what it quotes is no packet of a connection.
             return self._strays.leave(packet, mark, now)
         about = reversed_key(inner.key)
-        connection = self._by_key.get(about)
+        connection = self._find(about)
         if connection is None:
             return self._about_tunnel(packet, inner, mark, now)
         if connection.key == about:
@@ -155,7 +155,7 @@ class Related:
         inside = unwrap(outer.data, self._network.tunnel_ports)
         if inside is None or wrapped.load(inside, quoted=True) is not None:
             return self._strays.leave(packet, mark, now)
-        connection = self._by_key.get(wrapped.key)
+        connection = self._find(wrapped.key)
         if (
             connection is None
             or connection.path.exit is not Exit.TUNNEL
@@ -184,7 +184,7 @@ class Related:
         """Send a packet of IPsec the way of the connection between the same hosts' port 500."""
         port = ISAKMP_PORT
         exchange = make_key(UDP, packet.source, port, packet.destination, port)
-        connection = self._by_key.get(exchange)
+        connection = self._find(exchange)
         if connection is None or connection.path.exit is Exit.TRANSLATED:
             return self._strays.leave(packet, mark, now)
         server = connection.path.server

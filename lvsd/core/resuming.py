@@ -1,39 +1,32 @@
 """Takes in what a director before this one wrote down (`lvsd.core.keeper`).
 
 To be done once services and real servers are there, with the ways to them, and before the first
-packet. Whatever the records say, nothing here raises: what cannot be is dropped, and counted by its
-reason. The records of what goes on stay where they are, and the `Keeper` goes on with them.
+packet, but for the greater part of connections: those are `pending` for a while. Whatever the
+records say, nothing here raises: what cannot be is dropped, and counted by its reason. The records
+of what goes on stay where they are, and the `Keeper` goes on with them.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from lvsd.core import persistence, snapshot
 from lvsd.core.commands import Drain
-from lvsd.core.connection import Connection
+from lvsd.core.intake import Intake
 from lvsd.core.keeper import digest
 from lvsd.core.kept_drains import read_drain
-from lvsd.core.known import Known
 from lvsd.core.snapshot import Kind
 from lvsd.core.template import Template
 from lvsd.errors import ControlError, PluginError
-from lvsd.packet.view import TCP, split_key
-from schedulers.base import Flow
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Iterator
 
     from lvsd.core.balancer import Balancer
     from lvsd.core.keeper import Keeper, Slots
     from lvsd.core.service import RealServer, Service
-    from lvsd.core.snapshot import KeptConnection, Position
-
-GONE: Final = "their service or real server is gone"
-OTHERWISE: Final = "they are forwarded otherwise now"
-NO_ROOM: Final = "there is no room or no way for them"
-HALF: Final = "they were half open or half written"
+    from lvsd.core.snapshot import Position
 
 
 class Resumption:
@@ -51,8 +44,18 @@ class Resumption:
         self._buffer = slots.buffer
         self._servers: dict[int, RealServer] = {}
         self._positions: list[tuple[Service, Position]] = []
-        self.connections = self.templates = 0
-        self.dropped: Counter[str] = Counter()
+        self._intake = Intake(balancer.flows, self._servers, slots)
+        self.templates = 0
+
+    @property
+    def connections(self) -> int:
+        """How many connections go on."""
+        return self._intake.connections
+
+    @property
+    def dropped(self) -> Counter[str]:
+        """How many do not, by their reason."""
+        return self._intake.dropped
 
     def steps(self, records: dict[int, list[int]], now: float) -> Iterator[None]:
         """Take in everything, step by step. ``records`` says by kind where the slots are."""
@@ -68,20 +71,19 @@ class Resumption:
         for at in records.pop(Kind.TEMPLATE, ()):
             self._unless(at, self._template(at, now))
             yield
-        for at in records.pop(Kind.CONNECTION, ()):
-            why = self._connection(at, now)
-            if why:
-                self.dropped[why] += 1
-            else:
-                self.connections += 1
-            self._unless(at, not why)
-            yield
+        yield from self._intake.steps(records.pop(Kind.CONNECTION, []), now)
         for others in records.values():  # what is no kind of record
             for at in others:
                 self._unless(at, taken=False)
                 yield
         for service, position in self._positions:
             self._resume(service, position)
+            yield
+
+    def rest(self) -> Iterator[None]:
+        """Take in the connections that are still pending, step by step, among packets."""
+        pending = self._flows.table.pending
+        for _ in pending.taking_in() if pending is not None else ():
             yield
 
     def _unless(self, at: int, taken: bool) -> None:  # noqa: FBT001 - what the caller has found
@@ -158,70 +160,6 @@ class Resumption:
         template.kept = at
         self.templates += 1
         return True
-
-    def _connection(self, at: int, now: float) -> str:
-        """Take a connection in; return why it cannot go on, nothing if it does."""
-        kept = snapshot.read_connection(self._buffer, at)
-        if kept is None:
-            return HALF
-        server = self._servers.get(kept.server)
-        if server is None:
-            return GONE
-        why = self._objection(kept, server)
-        if why:
-            return why
-        template = self._template_of(kept, server) if kept.has_template else None
-        known = Known(
-            kept.key,
-            kept.reply_key,
-            server,
-            kept.state,
-            None,
-            kept.fwmark,
-            kept.memory or (),
-            template,
-        )
-        try:
-            connection = self._flows.adopt(known, now)
-        except Exception:  # noqa: BLE001 - a forwarder's, or the record's: it costs this connection
-            return HALF
-        if not isinstance(connection, Connection):
-            return NO_ROOM
-        connection.kept = at
-        return ""
-
-    def _objection(self, kept: KeptConnection, server: RealServer) -> str:
-        """Return why a connection that a record tells of cannot be this server's."""
-        service, forwarder = server.service, server.config.forwarder
-        number = kept.key[0]
-        client, virtual = split_key(kept.key)
-        real, local = split_key(kept.reply_key)
-        of_all = service.key.fwmark
-        if not of_all and (number, virtual[0]) != (service.key.protocol, service.key.vip):
-            return GONE
-        if kept.is_translated != forwarder.per_connection:
-            return OTHERWISE
-        if (kept.reply_key is kept.key) != forwarder.bypasses:
-            return OTHERWISE
-        if not forwarder.bypasses and real[0] != server.address:
-            return HALF
-        if forwarder.per_connection:
-            if local[0] not in service.config.local.addresses:
-                return OTHERWISE
-            if number == TCP and not kept.memory:
-                return HALF
-        elif not forwarder.bypasses and local != client:
-            return HALF
-        timing = service.config.timing
-        protocol = self._flows.timeouts.protocol(number, forwarder, timing)
-        return "" if kept.state < len(protocol.states) else HALF
-
-    def _template_of(self, kept: KeptConnection, server: RealServer) -> Template | None:
-        """Return the template that promised a connection its server, if that goes on, too."""
-        client, virtual = split_key(kept.key)
-        key = persistence.template_key(server.service, Flow(*client, *virtual), kept.key[0])
-        template = self._flows.table.templates.get(key)
-        return template if template is not None and template.server is server else None
 
     @staticmethod
     def _resume(service: Service, position: Position) -> None:

@@ -54,6 +54,12 @@ class Shares:
             self.unused -= 1
         share.entries += 1
 
+    def take_many(self, share: Share, entries: int) -> None:
+        """Count so many entries more, at once."""
+        self.unused -= share.unused
+        share.entries += entries
+        self.unused += share.unused
+
     def give_back(self, share: Share) -> None:
         """Count one entry less."""
         share.entries -= 1

@@ -136,10 +136,14 @@ _COUNTED_MARK_AT, _COUNTED_AT = 1, 46
 _NUMBERS: Final = Struct("<BI32s")  # at 1: length, last, both addresses
 
 
-_V6, _TRANSLATED, _HAS_TEMPLATE, _BYPASSES = 1, 2, 4, 8
+V6, TRANSLATED, HAS_TEMPLATE, BYPASSES = 1, 2, 4, 8
+"""Flags of a connection."""
+
 _ASSURED: Final = 2
-_KEY_BYTES: Final = 13, 37
-_V6_KEY: Final = 37
+KEY_BYTES: Final = 13, 37
+"""The length of a key of IPv4 and of IPv6."""
+
+V6_KEY: Final = KEY_BYTES[1]
 _IS_CONNECTION: Final = int(Kind.CONNECTION)
 _write_connection, _write_memory = _CONNECTION.pack_into, _MEMORY.pack_into
 _PROTOCOLS: Final = frozenset({TCP, UDP, SCTP})
@@ -168,13 +172,13 @@ def clear(buffer: Buffer, at: int) -> None:
 def write_connection(buffer: Buffer, at: int, connection: Connection, server: int) -> None:
     """Have a free slot hold a connection, without what its translation has learned."""
     key, reply_key = connection.key, connection.reply_key
-    flags = _V6 if len(key) == _V6_KEY else 0
+    flags = V6 if len(key) == V6_KEY else 0
     if reply_key is key:
-        flags |= _BYPASSES
+        flags |= BYPASSES
     if connection.local is not None:
-        flags |= _TRANSLATED
+        flags |= TRANSLATED
     if connection.template is not None:
-        flags |= _HAS_TEMPLATE
+        flags |= HAS_TEMPLATE
     _write_connection(
         buffer, at + 1, connection.state, flags, connection.fwmark, server, key, reply_key, 0
     )
@@ -196,14 +200,14 @@ def write_memory(buffer: Buffer, at: int, memory: Memory) -> None:
 def read_connection(buffer: Buffer, at: int) -> KeptConnection | None:
     """Return the connection that a slot has; None where what it says cannot be."""
     state, flags, fwmark, server, key, reply_key, _ = _CONNECTION.unpack_from(buffer, at + 1)
-    length = _KEY_BYTES[flags & _V6]
+    length = KEY_BYTES[flags & V6]
     key, reply_key = key[:length], reply_key[:length]
-    if flags & _BYPASSES:
+    if flags & BYPASSES:
         reply_key = key
     if key[0] not in _PROTOCOLS or reply_key[0] != key[0]:
         return None
     memory = _unpacked(_MEMORY.unpack_from(buffer, at + _MEMORY_AT))
-    is_translated, has_template = bool(flags & _TRANSLATED), bool(flags & _HAS_TEMPLATE)
+    is_translated, has_template = bool(flags & TRANSLATED), bool(flags & HAS_TEMPLATE)
     return KeptConnection(
         key, reply_key, state, server, fwmark, is_translated, has_template, memory
     )
@@ -264,7 +268,7 @@ def _unpacked(found: tuple[int, ...]) -> Memory | None:
 def write_template(buffer: Buffer, at: int, template: KeptTemplate) -> None:
     """Have a free slot hold a template."""
     (protocol, network, vip, vport), server, assured = template
-    flags = (_V6 if len(network) != 4 else 0) | (_ASSURED if assured else 0)
+    flags = (V6 if len(network) != 4 else 0) | (_ASSURED if assured else 0)
     _TEMPLATE.pack_into(buffer, at + 1, flags, protocol, len(vip), vport, server, network, vip)
     buffer[at] = Kind.TEMPLATE
 
@@ -279,7 +283,7 @@ def read_template(buffer: Buffer, at: int) -> KeptTemplate | None:
     flags, protocol, length, vport, server, network, vip = _TEMPLATE.unpack_from(buffer, at + 1)
     if length not in {4, 16}:
         return None
-    network = network[: 16 if flags & _V6 else 4]
+    network = network[: 16 if flags & V6 else 4]
     return KeptTemplate((protocol, network, vip[:length], vport), server, bool(flags & _ASSURED))
 
 

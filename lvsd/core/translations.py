@@ -12,13 +12,15 @@ from lvsd.packet.translator import Translator
 from lvsd.packet.view import split_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping
+    from collections.abc import Callable, Container
 
     from lvsd.core.connection import Connection
     from lvsd.core.free_ports import FreePorts
+    from lvsd.core.local_pool import LocalPool
     from lvsd.core.path import Path
     from lvsd.core.sequence_numbers import Origin
     from lvsd.core.service import RealServer
+    from lvsd.packet.translation import Memory
     from schedulers.base import Flow
 
 
@@ -31,13 +33,13 @@ class Translations:
 
     def __init__(
         self,
-        by_key: Mapping[bytes, Connection],
+        find: Callable[[bytes], Connection | None],
         origin: Origin,
         make_room: Callable[[Connection], None],
     ) -> None:
         self.numbers = SequenceNumbers(origin)
         self._make_room = make_room
-        self.local_ports = LocalPorts(by_key, origin.port)
+        self.local_ports = LocalPorts(find, origin.port)
         self.client_address = ClientAddressCounts()
 
     def take(
@@ -61,6 +63,28 @@ class Translations:
         number = self.numbers.first(reply_key, now)
         connection.translation = translator.translation(connection.key, reply_key, number)
         self.local_ports.opens(local, reply_key)
+
+    def claim(self, pool: LocalPool, reply_key: bytes, now: float) -> FreePorts:
+        """Give a connection that somebody else knew its local end; return whose port that is.
+
+        Numbers of new connections are above those that there were before ``now``. Raise ValueError
+        if a connection has it.
+        """
+        local = self.local_ports.claim(pool, reply_key)
+        self.local_ports.opens(local, reply_key)
+        self.numbers.first(reply_key, now)
+        return local
+
+    def go_on(self, connection: Connection, flow: Flow, memory: Memory) -> None:
+        """Make the translation of a connection that somebody else knew.
+
+        Raise ValueError where its memory is of another kind, and what a forwarder raises.
+        """
+        path, reply_key = connection.path, connection.reply_key
+        translator = path.translator or self._translator(path, flow, reply_key)
+        translation = translator.translation(connection.key, reply_key, 0)
+        translation.remember(memory)
+        connection.translation = translation
 
     def _translator(self, path: Path, flow: Flow, reply_key: bytes) -> Translator:
         """Make a path's translator, of the plan of its first connection."""

@@ -69,6 +69,8 @@ class Upkeep:
 
     def tick(self, now: float) -> bool:
         """Do what is due by ``now``, in seconds; return whether there is more."""
+        pending = self._table.pending
+        is_overdue = pending is not None and pending.overdue(now, ENDED_TOGETHER)
         more = True
         looked_at = 0
         enough = len(self._flows.departures) + SENT_AT_ONCE
@@ -79,15 +81,14 @@ class Upkeep:
                 looked_at += ENDED_TOGETHER
                 self._end_expired(deque(entries), templates, now)
         finally:
-            for template in templates:  # after connections: it outlives those that it controls
-                self._end_template(template, now)
+            self._end_templates(templates, now)  # after connections: they outlive these
         self._notice_removed()
         self._search_on(ENDED_AT_ONCE - looked_at)
         more = self._transitions.tick(now) or more
         self._tick_schedulers(now)
         self._sample(now)
         is_under_way = (self._search, self._unticked, self._unsampled) != (None, None, None)
-        return more or is_under_way
+        return more or is_under_way or is_overdue
 
     def _end_expired(
         self, entries: deque[Connection | Template], templates: list[Template], now: float
@@ -169,15 +170,25 @@ class Upkeep:
         for service in services:
             service.tick(now)
 
-    def _end_template(self, template: Template, now: float) -> None:
-        """Forget a template that has expired, unless it still controls connections."""
-        if template.controlled:
-            template.timeout = LINGER_S
-            steps = (now - template.expires) // LINGER_S + 1
-            template.expires += steps * LINGER_S
-            self._table.rearm(template)
-        else:
-            self._flows.forget(template)
+    def _end_templates(self, templates: list[Template], now: float) -> None:
+        """Forget templates that have expired, unless they still control connections.
+
+        Those that are pending tell it when they are taken in.
+        """
+        unknown: set[Service] = set()
+        if templates and self._table.pending is not None:
+            services = {template.server.service for template in templates}
+            unknown = self._table.pending.take_in_few(services, ENDED_TOGETHER)
+        for template in templates:
+            if template.server.service in unknown:
+                self._table.rearm(template)
+            elif template.controlled:
+                template.timeout = LINGER_S
+                steps = (now - template.expires) // LINGER_S + 1
+                template.expires += steps * LINGER_S
+                self._table.rearm(template)
+            else:
+                self._flows.forget(template)
 
 
 def _some(

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from lvsd.core import resets
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -33,7 +35,7 @@ async def reset_translated(
     """
     connections = balancer.flows.table.count
     enough = time.monotonic() + FAREWELL_S
-    for _ in balancer.flows.reset_translated(kept=kept):
+    for _ in resets.reset_translated(balancer.flows, kept=kept):
         send_waiting()
         await asyncio.sleep(0)
         if time.monotonic() >= enough:

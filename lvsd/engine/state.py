@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -42,6 +43,8 @@ FINISH_S: Final = 3.0
 
 KEEPING: Final = "cannot write down the state that a restart goes on with"
 
+TAKING_IN: Final = "cannot take in all connections of the lvsd before"
+
 _ROOM: Final = "make room there: new connections are not kept for a restart meanwhile"
 
 log = structlog.get_logger("lvsd")
@@ -58,7 +61,11 @@ class State:
         self._learn_next = 0.0
         self._is_reading = False
         """Whether to read the file was begun and not ended, neither by an error."""
+        self._resumption: Resumption | None = None
+        self._told: Counter[str] = Counter()
+        """What was told of connections that were dropped."""
         self._keeping = Slices(self._steps, turns, complaints, KEEPING, rests=RESTS)
+        self._taking_in = Slices(self._rest, turns, complaints, TAKING_IN)
         self.job = Job(KEEPING, lambda _: self._keep(), KEEP_S)
         """What is to be done now and then."""
 
@@ -81,6 +88,7 @@ class State:
     def close(self) -> None:
         """Let go of the file."""
         self._keeping.stop()
+        self._taking_in.stop()
         if self._keeper is not None:
             self._balancer.flows.observers.remove(self._keeper)
             self._keeper = None
@@ -93,7 +101,10 @@ class State:
     # --- at the start -----------------------------------------------------------------------------
 
     def resuming(self) -> Iterator[None]:
-        """Take in what the file has, and write down what happens from then on, step by step."""
+        """Take in what the file has, and write down what happens from then on, step by step.
+
+        Connections that are pending then are taken in later, in the background.
+        """
         file, balancer = self._file, self._balancer
         if file is None:
             return
@@ -107,13 +118,27 @@ class State:
         except Exception:
             self._is_reading = False  # it counts as a try: the next engine may fail at the same
             raise
+        balancer.flows.observers.add(keeper)
         self._is_reading = False
         file.end_reading()
-        balancer.flows.observers.add(keeper)
-        self._keeper = keeper
+        self._keeper, self._resumption = keeper, resumption
         self._say(file, resumption)
+        self._taking_in.soon()
+
+    def _rest(self) -> Iterator[None]:
+        """Take in what is pending, step by step."""
+        if self._resumption is not None:
+            yield from self._resumption.rest()
+            self._say_dropped(self._resumption)
+            self._resumption = None
+
+    async def all_taken_in(self) -> None:
+        """Wait until nothing is pending."""
+        await self._taking_in.done()
 
     def _say(self, file: StateFile, resumption: Resumption) -> None:
+        if file.was_fatal:
+            log.warning("dropped the connection that the engine before took in when it ended")
         if file.is_foreign:
             log.warning("the state of an earlier lvsd was dropped", why=file.why_empty)
         elif file.why_empty:
@@ -124,8 +149,14 @@ class State:
                 connections=resumption.connections,
                 templates=resumption.templates,
             )
-        if resumption.dropped:
-            log.warning("connections of the lvsd before were dropped", **_by_reason(resumption))
+        self._say_dropped(resumption)
+
+    def _say_dropped(self, resumption: Resumption) -> None:
+        """Say how many could not go on, unless that was said."""
+        dropped = resumption.dropped - self._told
+        if dropped:
+            self._told = resumption.dropped.copy()
+            log.warning("connections of the lvsd before were dropped", **_by_reason(dropped))
 
     # --- at work ----------------------------------------------------------------------------------
 
@@ -134,6 +165,8 @@ class State:
         if self._file is None:
             return
         self._keeping.soon()
+        if self._resumption is not None and not self._taking_in.busy:  # it failed
+            self._taking_in.soon()
         observers = self._balancer.flows.observers
         if observers.fault is not None:
             fault, observers.fault = observers.fault, None
@@ -173,8 +206,7 @@ class State:
         return True
 
 
-def _by_reason(resumption: Resumption) -> dict[str, object]:
-    reasons = resumption.dropped
+def _by_reason(reasons: Counter[str]) -> dict[str, object]:
     return {
         "connections": reasons.total(),
         "why": "; ".join(f"{count}: {why}" for why, count in reasons.most_common()),

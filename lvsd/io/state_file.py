@@ -7,7 +7,7 @@ what it is, and slots (`lvsd.core.snapshot`); it grows by a megabyte.
 Space is allocated before it is mapped: to touch a page of a full file system would end the process
 by SIGBUS. A file that is not exactly what this lvsd writes, of this boot and network namespace, is
 not believed, and one begins anew. So is one that two engines in a row began to read and did not
-come to the end of.
+come to the end of. A single record that an engine ended over, as it took that in, is dropped.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
-import re
 import stat
 from contextlib import suppress
+from itertools import compress
 from struct import Struct
 from typing import TYPE_CHECKING, Final, Self
 
@@ -42,8 +42,9 @@ TRIES: Final = 2
 _MAGIC: Final = b"lvsd st\0"
 _HEAD: Final = Struct("<8sHH64s32s")  # magic, format, bytes of a slot, namespace, lvsd's version
 _TRIES_AT: Final = _HEAD.size
+_AT: Final = Struct("<I")
+_AT_AT: Final = _TRIES_AT + 4
 _OTHERS: Final = 0o077
-_RECORD: Final = re.compile(b"[^\\0]")
 _NO_STATE: Final = "no lvsd left a state"
 
 
@@ -56,7 +57,8 @@ class StateFile:
 
     ``buffer`` is the whole file, and grows in place. ``why_empty`` says why nothing is in it from
     before, "" where something may be; ``is_foreign`` if there was something, which was dropped.
-    ``refusal`` is what the system said when it last did not let it grow.
+    ``refusal`` is what the system said when it last did not let it grow. ``was_fatal`` if the
+    engine before ended while it took in one of the records, which is dropped for that.
     """
 
     def __init__(self, descriptor: int, size: int) -> None:
@@ -66,6 +68,7 @@ class StateFile:
         self.why_empty = ""
         self.is_foreign = False
         self.refusal: OSError | None = None
+        self.was_fatal = False
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -153,14 +156,20 @@ class StateFile:
     def begin_reading(self) -> dict[int, list[int]]:
         """Return by kind where there are records. `end_reading` is to follow, or an end by it."""
         self.buffer[_TRIES_AT] += 1
+        (fatal,) = _AT.unpack_from(self.buffer, _AT_AT)
+        self.was_fatal = HEADER <= fatal < len(self.buffer) and not (fatal - HEADER) % SLOT
+        if self.was_fatal:
+            self.buffer[fatal] = Kind.FREE
+        self.taking_in(0)
         kinds = self.buffer[HEADER::SLOT]
-        records: dict[int, list[int]] = {}
-        for found in _RECORD.finditer(kinds):
-            records.setdefault(kinds[found.start()], []).append(HEADER + found.start() * SLOT)
-        used = {at for each in records.values() for at in each}
-        every = range(len(self.buffer) - SLOT, HEADER - SLOT, -SLOT)
-        self._free = [at for at in every if at not in used]
+        slots = range(HEADER, len(self.buffer), SLOT)
+        records = {kind: list(compress(slots, kinds.translate(_is(kind)))) for kind in set(kinds)}
+        self._free = records.pop(Kind.FREE, [])[::-1]
         return records
+
+    def taking_in(self, at: int) -> None:
+        """Take note that the record at a slot is being taken in; 0: none is."""
+        _AT.pack_into(self.buffer, _AT_AT, at)
 
     def end_reading(self) -> None:
         """Take note that all of it was read, and nobody died of that."""
@@ -219,6 +228,11 @@ def remove(path: Path) -> int | None:
     except FileNotFoundError:
         return None
     return count
+
+
+def _is(kind: int) -> bytes:
+    """Return a table for `bytes.translate` that leaves what is of a kind, and makes the rest 0."""
+    return bytes(each == kind for each in range(256))
 
 
 def _size(descriptor: int) -> int:

@@ -31,6 +31,9 @@ class Slots:
         assert self.buffer[at] == 0
         self.free.append(at)
 
+    def taking_in(self, at: int) -> None:
+        """Nobody ends over a record here."""
+
     def records(self) -> dict[int, list[int]]:
         """Return by kind where there is something."""
         found: dict[int, list[int]] = {}
@@ -55,7 +58,15 @@ def write_the_rest(keeper: Keeper) -> None:
 
 
 def resume(world: World, slots: Slots) -> tuple[Resumption, Keeper]:
-    """Have a world go on with what is written, and write on."""
+    """Have a world go on with what is written, and write on; nothing is pending."""
+    resumption, keeper = begin_to_resume(world, slots)
+    for _ in resumption.rest():
+        pass
+    return resumption, keeper
+
+
+def begin_to_resume(world: World, slots: Slots) -> tuple[Resumption, Keeper]:
+    """Have a world go on with what is written, up to where it takes packets, and write on."""
     keeper = Keeper(world.balancer.flows, world.balancer.services, slots)
     resumption = Resumption(world.balancer, keeper, slots)
     records = slots.records()

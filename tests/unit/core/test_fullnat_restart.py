@@ -11,6 +11,7 @@ from scapy.layers.inet6 import IPv6
 from forwarders import Fullnat
 from lvsd.core.flows import SENT_AT_ONCE
 from lvsd.core.local_pool import LocalPool
+from lvsd.core.resets import reset_translated
 from lvsd.core.sequence_numbers import Origin
 from lvsd.core.verdict import Verdict
 from lvsd.packet.address import pack
@@ -116,7 +117,7 @@ def test_a_stop_resets_all_that_may_still_carry_data_at_both_ends(version: int) 
         world.shake_hands(world.from_client(cport=cport))
     world.leave(world.from_client(cport=30999))
     sent = []
-    for _ in world.balancer.flows.reset_translated():
+    for _ in reset_translated(world.balancer.flows):
         sent.append(len(world.balancer.outbox.departures))
         packets = [_parsed(world, each.data) for each in world.sent()]
         assert {str(each[TCP].flags) for each in packets} == {"R"}

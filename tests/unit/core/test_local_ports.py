@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lvsd.core.connection import Connection
 from lvsd.core.local_pool import PORTS, LocalPool, Turn, without
 from lvsd.core.local_ports import PROBES, LocalPorts
 from lvsd.packet.view import TCP, UDP, split_key
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
     from forwarders.base import End
-    from lvsd.core.connection import Connection
     from lvsd.core.free_ports import FreePorts
 
 REAL = (b"\x0a\0\0\x0b", 80)
@@ -27,7 +27,7 @@ class Ports:
 
     def __init__(self, first: int = 0) -> None:
         self.by_key: dict[bytes, Connection] = {}
-        self.all = LocalPorts(self.by_key, first)
+        self.all = LocalPorts(self.by_key.get, first)
         self.turn = Turn()
         self.given: dict[bytes, FreePorts] = {}
 
@@ -45,7 +45,7 @@ class Ports:
         key, free = taken
         assert key not in self.given
         self.given[key] = free
-        self.by_key[key] = None  # type: ignore[assignment]  # whoever it is, it is not opening
+        self.by_key[key] = Connection(key, key, None)  # type: ignore[arg-type]  # it opens no more
         assert split_key(key)[0] == real
         return split_key(key)[1]
 

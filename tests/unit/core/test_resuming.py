@@ -10,9 +10,9 @@ import pytest
 from forwarders import Dr, Fullnat, Nat, Tun
 from lvsd.core import snapshot
 from lvsd.core.commands import Drain, Undrain
+from lvsd.core.gathering import GONE, HALF, NO_ROOM, OTHERWISE
 from lvsd.core.keeper import Keeper
 from lvsd.core.local_pool import LocalPool
-from lvsd.core.resuming import GONE, HALF, NO_ROOM, OTHERWISE
 from lvsd.core.snapshot import Kind
 from lvsd.core.verdict import Verdict
 from lvsd.packet.address import pack

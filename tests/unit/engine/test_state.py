@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING
 
@@ -9,10 +10,12 @@ import pytest
 
 from lvsd.config.plugins import make_scheduler
 from lvsd.core.balancer import Balancer
+from lvsd.core.keeper import Keeper
 from lvsd.engine.state import State
 from lvsd.io.state_file import TRIES, StateFile
 from lvsd.running.complaints import Complaints
 from lvsd.turns import Turns
+from tests.unit.core.world import World
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,3 +63,30 @@ def test_engines_that_fail_at_reading_it_are_counted(
             list(state.resuming())
         state.close()
     assert "ended while they read it" in why_empty(path)
+
+
+def test_what_is_pending_is_taken_in_by_and_by(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    world, later = World(), World()
+    file = StateFile.open(path)
+    file.begin_reading()
+    for each in (world, later):
+        each.serve()
+    world.balancer.flows.observers.add(Keeper(world.balancer.flows, world.balancer.services, file))
+    for client in range(1, 30):
+        world.establish(client=client)
+    file.close()
+    table = later.balancer.flows.table
+
+    async def scenario() -> None:
+        state = State(str(path), later.balancer, Turns(), Complaints(time.monotonic))
+        state.open()
+        for _ in state.resuming():
+            pass
+        assert table.pending is not None
+        await state.all_taken_in()
+        state.close()
+
+    asyncio.run(scenario())
+    assert table.pending is None
+    assert len(list(table)) == 29

@@ -128,6 +128,20 @@ def test_a_file_that_engines_die_of_is_read_no_more(written: Path) -> None:
     assert (found, why) == ([], f"{TRIES} engines in a row ended while they read it")
 
 
+def test_the_one_record_that_an_engine_died_over_is_dropped(path: Path) -> None:
+    file = opened(path)
+    first, second = file.take(), file.take()
+    for at in (first, second):
+        write_numbers(file.buffer, at, NUMBERS)
+    file.taking_in(second)
+    file.close()
+    for was_fatal in (True, False):
+        file = StateFile.open(path)
+        assert (file.begin_reading(), file.was_fatal) == ({Kind.NUMBERS: [first]}, was_fatal)
+        file.end_reading()
+        file.close()
+
+
 def test_one_engine_has_it_at_a_time(written: Path) -> None:
     file = StateFile.open(written)
     with pytest.raises(BlockingIOError):
