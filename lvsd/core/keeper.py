@@ -246,7 +246,12 @@ class Keeper(Observer):
             snapshot.write_numbers(self._buffer, at, KeptNumbers(pair, last))
 
     def _forgetting(self) -> Iterator[None]:
-        """Forget the services, real servers and drains that are over."""
+        """Forget the services, real servers and drains that are over, and numbers."""
+        for pair, at in tuple(self.numbers.items()):
+            if not self._flows.numbers.has(pair):
+                del self.numbers[pair]
+                self._give_back(at)
+            yield
         for server, (at, _) in tuple(self.drains.items()):
             if server.drain is None or not server.available:
                 del self.drains[server]

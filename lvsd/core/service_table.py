@@ -32,6 +32,7 @@ class ServiceTable:
         "_any_port",
         "_endpoints",
         "_ftp",
+        "_is_in_order",
         "_marks",
         "_removed",
         "_serial",
@@ -42,6 +43,8 @@ class ServiceTable:
 
     def __init__(self) -> None:
         self._serial = 0
+        self._is_in_order = True
+        """Whether services stand in the order in which they came."""
         self._swept_at = SWEPT_FROM
         self.has_removed = False
         self.vips: dict[bytes, int] = {}
@@ -52,6 +55,10 @@ class ServiceTable:
         self._ftp = 0
 
     def __iter__(self) -> Iterator[Service]:
+        if not self._is_in_order:
+            self._is_in_order = True
+            self._endpoints = dict(sorted(self._endpoints.items(), key=_serial))
+            self._marks = dict(sorted(self._marks.items(), key=_serial))
         yield from self._endpoints.values()
         yield from self._marks.values()
 
@@ -115,8 +122,7 @@ class ServiceTable:
         """Undo `take_out`: the service stands where it stood."""
         self._removed.pop(service.key, None)
         self._insert(service)
-        self._endpoints = dict(sorted(self._endpoints.items(), key=_serial))
-        self._marks = dict(sorted(self._marks.items(), key=_serial))
+        self._is_in_order = False
 
     def _insert(self, service: Service) -> None:
         key = service.key

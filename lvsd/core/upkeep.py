@@ -87,6 +87,7 @@ class Upkeep:
         more = self._transitions.tick(now) or more
         self._tick_schedulers(now)
         self._sample(now)
+        more = self._flows.numbers.sweep(now) or more
         is_under_way = (self._search, self._unticked, self._unsampled) != (None, None, None)
         return more or is_under_way or is_overdue
 

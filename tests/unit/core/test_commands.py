@@ -11,6 +11,7 @@ from forwarders import Dr, Fullnat, Nat, Tun
 from lvsd.core.commands import (
     AddServer,
     AddService,
+    Clear,
     Drain,
     EditServer,
     EditService,
@@ -502,3 +503,23 @@ def test_a_refused_edit_leaves_an_overload_flag_that_stands_between_its_threshol
             EditServer(service.key, replace(server.config, upper=0)), Zero(ServiceKey(fwmark=1))
         )
     assert (server.total, server.overloaded) == (3, True)
+
+
+def test_to_take_back_a_removal_of_all_services_costs_what_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each has its place again, and none is compared with all others for that."""
+    world, number = World(), 100
+    keys = [world.serve(vport=port, servers=0).key for port in range(80, 80 + number)]
+    keys += [world.serve(fwmark=mark, servers=0).key for mark in range(1, 1 + number)]
+    looks: list[object] = []
+
+    def serial(item: tuple[object, Service]) -> int:
+        looks.append(item)
+        return item[1].serial
+
+    monkeypatch.setattr("lvsd.core.service_table._serial", serial)
+    with pytest.raises(ControlError):
+        world.apply(Clear(), RemoveService(keys[0]))
+    assert [each.key for each in world.balancer.services] == keys
+    assert 0 < len(looks) <= 4 * len(keys)

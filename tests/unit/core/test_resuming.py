@@ -332,6 +332,17 @@ def test_local_ports_and_numbers_of_fullnat_are_not_given_again(version: int) ->
     )
 
 
+def test_numbers_that_are_forgotten_are_not_written_down_any_more(version: int) -> None:
+    first, _, slots = two_worlds(version, "fullnat")
+    ack = first.shake_hands(first.from_client())
+    write_the_rest(keeper_of(first))
+    assert Kind.NUMBERS in slots.records()
+    speak(first, replace(ack, what="R"))
+    first.wait(1000)
+    write_the_rest(keeper_of(first))
+    assert Kind.NUMBERS not in slots.records()
+
+
 def _without_server(world: World, service: Service) -> None:
     world.remove_server(service)
 
