@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from lvsd.errors import UsageError
+
+HANDOVER: Final = "LVSD_HANDOVER"
+"""The environment variable that names what an lvsd has handed over that executed this program."""
 
 
 class AnsweredError(SystemExit):

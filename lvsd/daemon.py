@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+from lvsd import log
 from lvsd.config.plugins import make_scheduler
 from lvsd.control.stale import remove_stale
 from lvsd.engine import engine
@@ -21,13 +22,15 @@ from lvsd.io import machine, state_file
 from lvsd.io.journal import journal_path
 from lvsd.io.origin import origin
 from lvsd.io.state_file import state_path
-from lvsd.supervisor import orphans
+from lvsd.supervisor import handover, orphans
+from lvsd.supervisor.beginning import Beginning, Succession
 from lvsd.supervisor.forker import Forker, name_process
 from lvsd.supervisor.supervisor import Supervisor
 from lvsd.supervisor.unwinding import Reserve
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from lvsd.config import model
@@ -41,20 +44,59 @@ def run(file: Path, config: model.Config, stop: StopRequest) -> int:
     ``config`` is that of ``file``, which a reload reads again. Raise KernelError or PrivilegeError
     if it cannot start; nothing is left behind then. ``stop`` notes the signals already.
     """
+    return _run(file, config, stop, Beginning)
+
+
+def go_on(file: Path, descriptor: str, stop: StopRequest) -> int:
+    """Run the daemon in the place of the one that has executed this program, as `run` does.
+
+    ``descriptor`` names what it has handed over. Raise HandoverError too.
+    """
+    handed_over = handover.received(descriptor)
+    config, commands = handover.taken(handed_over)
+    log.configure(config.daemon.log_level, config.daemon.log_format)
+    ends = (handed_over.descriptors or {}).values()
+    return _run(file, config, stop, partial(Succession, handed_over, commands), ends)
+
+
+def examine(data: bytes) -> str:
+    """Return why this code would not go on with what it would be handed over; nothing if it would.
+
+    Never raises.
+    """
+    try:
+        handover.examine(data)
+    except handover.HandoverError as error:
+        return str(error)
+    return ""
+
+
+def _run(
+    file: Path,
+    config: model.Config,
+    stop: StopRequest,
+    begin: Callable[[model.Config], Beginning],
+    ours_alone: Iterable[int] = (),
+) -> int:
     gc.freeze()  # first, so that what was loaded and read stays shared with engines
     name_process("lvsd")
-    forker = Forker(_be_an_engine)
+    forker = Forker(_be_an_engine, ours_alone)
     try:
         reserve = Reserve()
     except BaseException:
         forker.close()
         raise
     runner = asyncio.Runner()
+    beginning = begin(config)
     try:
-        supervisor = Supervisor(file.absolute(), config, stop, forker, partial(_origin, config))
+        origin = partial(_origin, config)
+        supervisor = Supervisor(file.absolute(), config, stop, forker, origin, beginning)
         runner.run(supervisor.serve(reserve))
-    except (OSError, MemoryError) as error:
-        raise environment_error("run lvsd", error) from error
+    except Exception as error:
+        beginning.fail(str(error) or type(error).__name__)
+        if isinstance(error, OSError | MemoryError):
+            raise environment_error("run lvsd", error) from error
+        raise
     finally:
         reserve.release()
         forker.close()

@@ -73,6 +73,7 @@ class ControlServer:
         self._ask = ask
         self._mode = FOR_ALL if for_all else FOR_GROUP
         self._server: asyncio.AbstractServer | None = None
+        self._listener: socket.socket | None = None
         self._clients: dict[asyncio.Task[None], float | None] = {}
         """Since when it keeps us waiting, on the loop's clock; None while we work for it."""
         self._sockets: dict[asyncio.Task[None], socket.socket] = {}
@@ -83,14 +84,28 @@ class ControlServer:
         """Return how many clients were cut off as they took no answer, and made room for others."""
         return {"cut_off": self._cut_off, "gave_way": self._gave_way}
 
-    async def start(self) -> None:
-        """Listen. A socket that a dead daemon left is replaced.
+    @property
+    def descriptor(self) -> int:
+        """The socket that clients connect to, -1 before `start`."""
+        return -1 if self._listener is None else self._listener.fileno()
+
+    @property
+    def busy(self) -> int:
+        """How many clients wait for an answer, or for events."""
+        return sum(since is None for since in self._clients.values())
+
+    def asking(self) -> socket.socket:
+        """Return the connection of the client whose request is being answered by this task."""
+        return self._sockets[asyncio.current_task()]  # type: ignore[index]  # a client's task
+
+    async def start(self, descriptor: int | None = None) -> None:
+        """Listen. A socket that a dead daemon left is replaced; one may be open already.
 
         Raise KernelError if another daemon lives there or the path cannot be had, its kind
         `PrivilegeError` without permission.
         """
         try:
-            listener = self._bind()
+            listener = self._bind() if descriptor is None else self._taken_over(descriptor)
         except PermissionError as error:
             raise PrivilegeError(
                 f"listen on {self.path}", error, "start lvsd as root or set daemon.control"
@@ -99,6 +114,7 @@ class ControlServer:
             raise KernelError(
                 f"listen on {self.path}", error, "set daemon.control to another path"
             ) from error
+        self._listener = listener
         self._server = await asyncio.start_unix_server(
             self._client, sock=listener, limit=MAX_REQUEST, backlog=BACKLOG
         )
@@ -114,7 +130,7 @@ class ControlServer:
                 client.cancel()
             await asyncio.gather(*self._clients, return_exceptions=True)
             await self._server.wait_closed()
-            self._server = None
+            self._server = self._listener = None
         if self._inode is None:
             return
         try:
@@ -145,6 +161,11 @@ class ControlServer:
         finally:
             os.umask(umask)
         return listener
+
+    def _taken_over(self, descriptor: int) -> socket.socket:
+        with suppress(FileNotFoundError):  # somebody removed it: nobody new can connect
+            self._inode = self.path.stat().st_ino
+        return socket.socket(fileno=descriptor)
 
     # --- clients ----------------------------------------------------------------------------
 

@@ -101,6 +101,11 @@ class Wire:
             self._waiting.clear()
             self.waiting_bytes = 0
 
+    @property
+    def descriptor(self) -> int:
+        """The socket's, for the process that goes on with it."""
+        return self._socket.fileno()
+
     # --- out ------------------------------------------------------------------------------------
 
     def send(self, message: object) -> None:
@@ -110,7 +115,7 @@ class Wire:
     def _send(self, body: bytes) -> None:
         if self._loop is None:
             return
-        frame = memoryview(len(body).to_bytes(_LENGTH_BYTES, "big") + body)
+        frame = memoryview(_framed(body))
         self._waiting.append(frame)
         self.waiting_bytes += len(frame)
         self._writable()
@@ -235,6 +240,15 @@ class Wire:
         if self._loop is not None:
             self.close()
             self._ended(error)
+
+
+def frame(message: object) -> bytes:
+    """Return the bytes that a message is on the wire, for somebody else to send."""
+    return _framed(_dumped(message))
+
+
+def _framed(body: bytes) -> bytes:
+    return len(body).to_bytes(_LENGTH_BYTES, "big") + body
 
 
 def _hello(body: bytes) -> Hello:

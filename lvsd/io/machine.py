@@ -59,20 +59,25 @@ class Machine:
 
     ``journal`` is the file, see `journal_path`. A journal whose writer is dead is taken over.
     ``settings`` are kept in it for whoever comes after; None leaves those that are there.
-    Raise KernelError when its writer lives, or when it cannot be written.
+    ``is_own``: this very process has written it, and goes on with it by another program. Raise
+    KernelError when its writer lives, or when it cannot be written.
     """
 
-    def __init__(self, journal: Path, settings: dict[str, object] | None = None) -> None:
+    def __init__(
+        self, journal: Path, settings: dict[str, object] | None = None, *, is_own: bool = False
+    ) -> None:
         self._path = journal
         self._journal = Journal.of_this_process()
         if left := Journal.read(journal):
-            _refuse_if_alive(left, _START)
+            if not is_own:
+                _refuse_if_alive(left, _START)
             self._journal.sysctls, self._journal.addresses = left.sysctls, left.addresses
             self._journal.links, self._journal.settings = left.links, left.settings
             self._journal.tables = left.tables
         if settings is not None:
             self._journal.settings = settings
-        self._save()
+        if not is_own or left is None:  # else a full disk would end what runs
+            self._save()
 
     def set_sysctl(self, name: str, value: int | str) -> None:
         """Set a sysctl, named as for sysctl(8). Raise KernelError or PrivilegeError."""

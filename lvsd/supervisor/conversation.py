@@ -129,6 +129,13 @@ class Conversation:
         return self._questions.ask(line)
 
     @property
+    def working(self) -> Engine:
+        """The engine at work. Raise BusyError while there is none."""
+        if self._engines.working is None:
+            raise BusyError(GONE)
+        return self._engines.working
+
+    @property
     def replaced(self) -> int:
         """How many engines ended and were replaced."""
         return self._engines.replaced
@@ -155,7 +162,7 @@ class Conversation:
         for message in parts(0, wanted.beginning(commands)):
             self._engines.send(message)
 
-    async def settle(self) -> None:
+    async def settled(self) -> None:
         """Wait until what has to be diverted is known, while it takes no packets yet.
 
         Raise what `started` does.
@@ -255,8 +262,7 @@ class Conversation:
         ControlError or PluginError where one cannot be, BusyError while there is no engine, and
         LostError when it ends meanwhile: then the next one does not have them.
         """
-        if self._engines.working is None:
-            raise BusyError(GONE)
+        self.working  # noqa: B018 - it may raise
         number = next(self._numbers)
         loop = asyncio.get_running_loop()
         done = loop.create_future()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
@@ -20,7 +21,7 @@ from lvsd.control.protocol import LISTENING, LOST, NOTHING
 from lvsd.core.commands import Drain, ServerChange, ServiceChange
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 
     from lvsd.core.commands import Change, Command
     from lvsd.core.wanted import Wanted
@@ -71,6 +72,12 @@ class Door:
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[list[Change]]] = set()
         self._listeners: set[Listener] = set()
+
+    @asynccontextmanager
+    async def still(self) -> AsyncIterator[None]:
+        """Let nothing change in the block."""
+        async with self._lock:
+            yield
 
     async def change(self, commands: Sequence[Command] | Maker, by: str) -> list[Change]:
         """Do a list of commands, all or none, asked for ``by`` somebody; return what changed.

@@ -101,6 +101,16 @@ class Engine:
         if self._wire is not None:
             self._wire.send(message)
 
+    @property
+    def descriptor(self) -> int:
+        """Our end of the socket pair."""
+        return self._wire.descriptor if self._wire is not None else -1
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How much it was sent that has not gone out yet."""
+        return self._wire.waiting_bytes if self._wire is not None else 0
+
     def kill(self) -> None:
         """End it at once."""
         self.is_killed = True

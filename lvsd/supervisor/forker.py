@@ -30,7 +30,7 @@ import structlog
 from lvsd.errors import KernelError, LvsdError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     Work = Callable[[socket.socket], int]
 
@@ -59,10 +59,11 @@ class ForkError(KernelError):
 class Forker:
     """This side of it. ``work`` is what a process that was forked does with its descriptor.
 
-    What it returns is the exit status. Make it before there is a thread, or an event loop.
+    What it returns is the exit status. Make it before there is a thread, or an event loop. It and
+    what it forks have none of the descriptors of ``ours_alone``.
     """
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, ours_alone: Iterable[int] = ()) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         sys.stdout.flush()
         sys.stderr.flush()
@@ -74,6 +75,8 @@ class Forker:
             raise ForkError("fork a process", error, "see the limit of processes") from error
         if not self._process:
             self._socket.close()
+            for each in ours_alone:
+                os.close(each)
             _forever(theirs, work)
         theirs.close()
         self._asked: list[asyncio.Future[int]] = []
@@ -85,6 +88,10 @@ class Forker:
         self._loop = loop
         self._socket.setblocking(False)
         loop.add_reader(self._socket.fileno(), self._readable)
+
+    def parting(self) -> tuple[int, int]:
+        """Return its process, and our end of the socket pair, for a program in our place."""
+        return self._process, self._socket.fileno()
 
     async def fork(self, end: socket.socket) -> tuple[int, asyncio.Future[int | None]]:
         """Have a process made that owns ``end``; return its number, and its exit status to come.

@@ -13,7 +13,7 @@ from lvsd.errors import KernelError
 from lvsd.io import sysctls
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from lvsd.core.commands import Change, Command
     from lvsd.core.local_pool import Range
@@ -49,6 +49,25 @@ class OwnPorts:
         self._machine, self._is_on = machine, is_on
         if is_on:
             self.share(given, machine)
+
+    def state(self) -> dict[str, list[Range]]:
+        """Return what was done, for `go_on`; JSON can hold it."""
+        return {
+            "kept": sorted(self.kept),
+            "given": sorted(self._given),
+            "reserved": sorted(self._reserved),
+        }
+
+    def go_on(
+        self, state: Mapping[str, Iterable[Iterable[int]]], machine: Machine, *, is_on: bool
+    ) -> None:
+        """Go on where another one stood, on a machine that it has changed. Blocks not."""
+        self._machine, self._is_on = machine, is_on
+        kept, given, reserved = (
+            tuple((low, high) for low, high in state.get(word, ()))
+            for word in ("kept", "given", "reserved")
+        )
+        self.kept, self._given, self._reserved = kept, frozenset(given), reserved
 
     async def switch_on(self, given: Collection[Range]) -> None:
         """Share the ports of these ranges, and from now on those of services that come."""

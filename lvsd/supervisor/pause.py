@@ -44,6 +44,15 @@ class Pause:
         self._was_kept = self._state.exists()
         self.comes(was_ready=False)  # a start that fails leaves what it found
 
+    def go_on(self, directory: Path) -> None:
+        """Go on with an engine that lives, and what packets are diverted to it by.
+
+        A start that fails leaves its connections to the next one.
+        """
+        self._state = state_path(directory)
+        self._was_kept = self._was_held = True
+        self.comes(was_ready=False)
+
     def ready(self) -> None:
         """Take note that all is up: what ends it now is for good, unless somebody asks for that."""
         self._keeps = self._holds = False

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from asyncio import to_thread
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -32,7 +33,7 @@ from lvsd.garbage import without_collections
 from lvsd.supervisor.desk import Method
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from lvsd.config import model
@@ -161,7 +162,7 @@ class Reloads:
     ``change`` has what is wanted changed by the commands that are made of it, all or none, for
     somebody. ``prepare`` does what has to be done before a configuration is in force, ``follow``
     what else it says, and returns what the machine refused of that. ``state`` is how lvsd is, in a
-    few words.
+    few words. ``before`` are the counters of the lvsd that was upgraded to this one.
     """
 
     def __init__(
@@ -173,6 +174,7 @@ class Reloads:
         prepare: Callable[[model.Config], Awaitable[None]],
         follow: Callable[[model.Config], Awaitable[str]],
         state: Callable[[], str],
+        before: Mapping[str, Mapping[str, int | str]] | None = None,
     ) -> None:
         self.file = file
         self.config = config
@@ -187,13 +189,22 @@ class Reloads:
         self._is_ready = False
         self._is_wanted = False
         self._tasks: set[asyncio.Task[Outcome]] = set()
-        self._done = self._failed = 0
+        before = before or {}
+        counted = before.get("reloads", {})
+        self._done, self._failed = int(counted.get("done", 0)), int(counted.get("failed", 0))
+        self._last_before = dict(before.get("last_reload", {}))
 
     def counters(self) -> dict[str, dict[str, int | str]]:
         """Return how many there were, and what came of the last one."""
         counted: dict[str, int | str] = {"done": self._done, "failed": self._failed}
-        found = {"reloads": counted}
-        return found | ({"last_reload": self.last.summary()} if self.last else {})
+        last = self.last.summary() if self.last else self._last_before
+        return {"reloads": counted} | ({"last_reload": last} if last else {})
+
+    @asynccontextmanager
+    async def still(self) -> AsyncIterator[None]:
+        """Let none be under way in the block."""
+        async with self._lock:
+            yield
 
     def ready(self) -> None:
         """Take note that lvsd has started; do what was asked for before."""

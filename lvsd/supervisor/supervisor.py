@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from lvsd import __version__, notify
-from lvsd.assembly import commands, forwarded, local_ranges, nothing_of, virtual_addresses
+from lvsd.assembly import forwarded, local_ranges, virtual_addresses
 from lvsd.control.changes import described_empty, written_empty
 from lvsd.control.server import ControlServer
 from lvsd.core.commands import KeepPorts
 from lvsd.engine.messages import Begin
 from lvsd.errors import KernelError
-from lvsd.io import leftovers, machine
+from lvsd.io import leftovers
 from lvsd.io.announcer import Announcer
 from lvsd.io.divert import Divert
 from lvsd.io.journal import journal_path
@@ -37,7 +37,8 @@ from lvsd.running.complaints import Complaints
 from lvsd.running.errand import Errand
 from lvsd.running.jobs import Job, Jobs
 from lvsd.signals import StoppedError
-from lvsd.supervisor import obstacles, one_thread, orphans, own_ports, reload
+from lvsd.supervisor import obstacles, one_thread, own_ports, reload, upgrade
+from lvsd.supervisor.beginning import say
 from lvsd.supervisor.conversation import Conversation
 from lvsd.supervisor.desk import Desk, methods
 from lvsd.supervisor.diverting import Diverting
@@ -56,9 +57,11 @@ if TYPE_CHECKING:
     from lvsd.core.commands import Change, Command
     from lvsd.core.drains import Emptied
     from lvsd.core.sequence_numbers import Origin
+    from lvsd.io.machine import Machine
     from lvsd.io.ruleset import Diverted
     from lvsd.running.complaints import Obstacle
     from lvsd.signals import StopRequest
+    from lvsd.supervisor.beginning import Beginning
     from lvsd.supervisor.forker import Forker
     from lvsd.supervisor.unwinding import Reserve
 
@@ -81,7 +84,8 @@ log = structlog.get_logger("lvsd")
 class Supervisor:
     """A running lvsd, as the configuration of a ``file`` says.
 
-    ``make_origin`` makes where an engine's FULLNAT numbers begin.
+    ``make_origin`` makes where an engine's FULLNAT numbers begin; ``beginning`` is whether an lvsd
+    before this one has left anything.
     """
 
     def __init__(
@@ -91,34 +95,44 @@ class Supervisor:
         stop: StopRequest,
         forker: Forker,
         make_origin: Callable[[], Origin],
+        beginning: Beginning,
     ) -> None:
         self.config = config
+        self._beginning = beginning
         self._stop = stop
         self._forker = forker
         self._make_origin = make_origin
-        self._began = time.monotonic()
         self._own_ports = own_ports.OwnPorts()
         self._manager = notify.Notifier()
         self._watchdog_s = notify.watchdog_s()
         self._complaints = Complaints(time.monotonic)
-        self._divert = Divert(config.daemon.queue, on_crash=config.daemon.on_crash)
+        self._divert = Divert(beginning.queue, on_crash=config.daemon.on_crash)
         self._ruleset = RulesetWatch(self._divert, self._complaints.mended, time.monotonic)
         self._announcer = Announcer()
         self._addresses = VirtualAddresses(virtual_addresses(config), self._announcer)
         self._engine = Conversation(forker, self, self._watchdog_s)
         self._pause = Pause(config.daemon.hold_s, self._divert, self._engine)
         self._neighbours = Neighbours(self._engine.lead)
-        wanted, families = nothing_of(config), forwarded(config)
+        wanted, families = beginning.wanted, forwarded(config)
         switches = config.sysctl.forwarding
         self._reach = Reach(wanted, self._engine, self._neighbours, families, switches=switches)
         self.door = Door(wanted, self._prepare, self._engine.apply)
         self._reloads = reload.Reloads(
             *(file, config, self._manager, self.door.change),
-            *(self._prepare_for, self._follow, self._summary),
+            *(self._prepare_for, self._follow, self._summary, beginning.counters),
         )
-        desk = Desk(self._engine.ask, methods(self.door) | reload.methods(self._reloads, self.door))
+        answered = methods(self.door) | reload.methods(self._reloads, self.door)
+        desk = Desk(self._engine.ask, answered)
         for_all = config.daemon.control_readers == "all"
         self._control = ControlServer(desk.ask, config.daemon.control, for_all=for_all)
+        self._upgrades = upgrade.Upgrades(
+            upgrade.Parts(
+                *(beginning.began, beginning.queue, self._reloads, self.door, self._control),
+                *(self._divert, self._engine, forker, self._own_ports, self._manager),
+                beginning.counters,
+            )
+        )
+        answered.update(upgrade.methods(self._upgrades))
         self._diverting = Diverting(self._divert, self._ruleset, lambda: self._engine.diverted)
         self._learning = Errand(self._reach.learn, self._complaints, COMPLAINT, rests=1)
         self._addressing = Errand(self._readdress, self._complaints, ASTRAY, rests=1)
@@ -134,6 +148,8 @@ class Supervisor:
         loop.set_exception_handler(self._complaints.of_loop)
         stopped = asyncio.Event()
         loop.add_signal_handler(signal.SIGHUP, self._reloads.signalled)
+        upgrade.unblock()
+        self.beat()
         async with Unwinding(reserve, self.config.daemon.control) as undo:
             try:
                 await self._start(loop, undo)
@@ -152,6 +168,7 @@ class Supervisor:
             gc.enable()
             self._manager.send(notify.READY, notify.status(self._summary()))
             log.info("ready", **self._facts())
+            self._beginning.tell(self._engine)
             self._pause.ready()
             undo.then("stop reloading", self._reloads.stop)
             self._reloads.ready()
@@ -184,20 +201,18 @@ class Supervisor:
         then("end the process that forks", self._forker.close)
         self._forker.start(loop)
         await one_thread.ready(loop)
-        await to_thread(orphans.outlive, _say_orphan, self._stop.check)
-        said = await to_thread(machine.take_over, journal)
-        _say(said, log.warning, "cleaned up what a killed lvsd left")
+        await self._beginning.clear_up(journal, self._stop.check)
         then("let go of the guard", leftovers.remove_guard)
-        self._pause.begin(daemon.control.parent)
-        changes = machine.Machine(journal)
+        self._beginning.pause(self._pause, daemon.control.parent)
+        changes = self._beginning.machine(journal)
         then("put everything back", lambda: to_thread(self._finish, changes))
-        is_on = self.config.sysctl.reserve_local_ports
-        self._own_ports.start(local_ranges(self.config), changes, is_on=is_on)
+        self._beginning.inherit(self._divert, then, self._stop_diverting)
+        self._beginning.share_ports(self._own_ports, changes)
         self.door.wanted.do([KeepPorts(self._own_ports.kept)])
         then("end the engine", self._pause.end_engine)
         await self._engine.open()
         # It works on that while we make the rest of it, and look at the network.
-        self._engine.configure(self.door.wanted, commands(self.config))
+        self._engine.configure(self.door.wanted, self._beginning.commands())
         watch = Watch(self._network_changed)
         then("stop watching the network", watch.close)
         watch.start(loop)
@@ -206,12 +221,9 @@ class Supervisor:
         await self._neighbours.start()
         await self._reach.learn()
         then("close the control socket", self._control.stop)
-        await self._control.start()
-        self._engine.start()
+        await self._control.start(self._beginning.control)
         then("stop diverting packets", self._stop_diverting)
-        await to_thread(self._divert.prepare)  # while it works out what follows from all that
-        await self._engine.started()
-        self._diverting.up()
+        await self._beginning.divert(self._divert, self._engine, self._diverting)
         then("stop watching the ruleset", self._ruleset.close)
         self._ruleset.start(loop)
         if not self._divert.is_owned:
@@ -228,7 +240,7 @@ class Supervisor:
         self._relearning.due = time.monotonic() + LEARN_PERIOD_S
         self._complaints.obstacles(self._obstacles())
 
-    def _change_machine(self, changes: machine.Machine) -> None:
+    def _change_machine(self, changes: Machine) -> None:
         self._reach.start(changes)
         self._addresses.start(changes, time.monotonic(), self._stop.check)
 
@@ -236,14 +248,14 @@ class Supervisor:
         self._diverting.end()
         self._pause.stop_diverting()
 
-    def _finish(self, changes: machine.Machine) -> None:
+    def _finish(self, changes: Machine) -> None:
         """Try again what could not be undone; only when nothing is left let the journal go.
 
         Raise KernelError when something is left.
         """
         self._manager.close()
         self._divert.down()
-        _say(changes.restore(), log.info, "put back")
+        say(changes.restore(), log.info, "put back")
         if not changes.is_as_it_was:
             how = remedy(self.config.daemon.control)
             raise KernelError("put everything back", "something is left", how)
@@ -254,12 +266,12 @@ class Supervisor:
         """Return what an engine begins with."""
         daemon = self.config.daemon
         return Begin(
-            daemon.queue,
+            self._beginning.queue,
             daemon.queue_length,
             self.door.wanted.settings,
             self._make_origin(),
             self.door.wanted.kept_ports,
-            self._began,
+            self._beginning.began,
             min(TICK_S, (self._watchdog_s or TICK_S) / 2),
             self._pause.state,
             daemon.log_level,
@@ -291,6 +303,7 @@ class Supervisor:
             "engine": {"replaced": self._engine.replaced},
             "control": self._control.counters(),
             **self._reloads.counters(),
+            **self._upgrades.counters(),
         }
 
     def check(self) -> None:
@@ -322,7 +335,7 @@ class Supervisor:
         self._engine.log_level(config.daemon.log_level)
         wanted = list(virtual_addresses(config))
         try:
-            _say(await to_thread(self._addresses.want, wanted, time.monotonic()), log.info, "done")
+            say(await to_thread(self._addresses.want, wanted, time.monotonic()), log.info, "done")
         except KernelError as error:
             self._complaints.fault(ASTRAY, error)
             return f"{ASTRAY}: {error}"
@@ -365,7 +378,7 @@ class Supervisor:
             "version": __version__,
             "services": services,
             "servers": servers,
-            "queue": self.config.daemon.queue,
+            "queue": self._beginning.queue,
             "control": str(self.config.daemon.control),
         }
 
@@ -373,22 +386,9 @@ class Supervisor:
         return "services: {services}, real servers: {servers}".format(**self._facts())
 
 
-def _undo(changes: machine.Machine) -> None:
-    _say(changes.undo(), log.info, "put back")
-
-
-def _say_orphan(process: int) -> None:
-    log.warning("waiting for the engine of an lvsd that was killed to end", process=process)
+def _undo(changes: Machine) -> None:
+    say(changes.undo(), log.info, "put back")
 
 
 def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
-
-
-def _say(lines: Iterable[str], say: Callable[..., object], what: str) -> None:
-    """Log what was done, line by line, and what was left undone, by a warning."""
-    for line in lines:
-        if isinstance(line, machine.Unfinished):
-            log.warning("left behind", what=line)
-        else:
-            say(what, done=line)

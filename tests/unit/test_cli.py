@@ -402,6 +402,7 @@ OWN_ARGUMENTS = {
     "realserver": "lvsd.realserver.cli",
     "reload": "lvsd.changing.reload",
     "save": "lvsd.changing.save",
+    "upgrade": "lvsd.changing.upgrade",
 }
 """Commands that read the rest of the command line themselves -> where."""
 

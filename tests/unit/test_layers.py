@@ -96,6 +96,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "lvsd.supervisor": (
         "forwarders",
+        "lvsd.arguments",
         "lvsd.assembly",
         "lvsd.config",
         "lvsd.control",
@@ -112,6 +113,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "lvsd.signals",
         *OF_ALL,
     ),
+    "lvsd.preparing": ("lvsd.arguments", "lvsd.config", "lvsd.signals", *OF_ALL),
     "lvsd.daemon": (
         "lvsd.assembly",
         "lvsd.config",
@@ -119,6 +121,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "lvsd.core",
         "lvsd.engine",
         "lvsd.io",
+        "lvsd.log",
         "lvsd.signals",
         "lvsd.supervisor",
         *OF_ALL,
@@ -197,9 +200,12 @@ LAZY: dict[str, tuple[str, ...]] = {
         "lvsd.doctor",
         "lvsd.explain",
         "lvsd.lab",
+        "lvsd.preparing",
         "lvsd.realserver",
     ),
     "lvsd.control": ("lvsd.config",),
+    "lvsd.preparing": ("lvsd.daemon", "lvsd.log"),
+    "lvsd.changing": ("lvsd.daemon",),
 }
 """What a layer may import inside a function only."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from io import BytesIO
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
@@ -229,3 +231,43 @@ def test_a_place_that_cannot_be_written_is_said(
 ) -> None:
     assert main(["save", "-c", str(there.file), "-o", str(tmp_path / "no" / "x")]) == 73
     assert "cannot be written: No such file or directory" in capsys.readouterr().err
+
+
+UPGRADED = {"before": "1.0", "after": "1.1", "pause_ms": 34.5, "connections": 12}
+
+
+def test_an_upgrade_says_what_came_of_it(there: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
+    there.answer = dict(UPGRADED)
+    assert main(["upgrade", "-c", str(there.file)]) == os.EX_OK
+    assert there.asked == ["/run/elsewhere/control.sock", ("upgrade", {})]
+    said = "lvsd 1.0 -> 1.1: 12 connections go on, packets waited for 34.5 ms\n"
+    assert capsys.readouterr().out == said
+    assert main(["upgrade", "--json"]) == os.EX_OK
+    assert json.loads(capsys.readouterr().out) == UPGRADED
+    assert main(["upgrade", "--quiet"]) == os.EX_OK
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("refusal", "status"),
+    [
+        ("an upgrade is under way already: ask again", os.EX_UNAVAILABLE),
+        ("lvsd: no method 'upgrade'; there are: list", os.EX_UNAVAILABLE),
+        ("Permission denied (you must be root)", os.EX_NOPERM),
+    ],
+)
+def test_an_upgrade_that_is_refused_says_why(
+    there: Daemon, capsys: pytest.CaptureFixture[str], refusal: str, status: int
+) -> None:
+    there.refusal = ControlError(refusal)
+    assert main(["upgrade"]) == status
+    assert refusal in capsys.readouterr().err
+
+
+def test_code_that_is_asked_whether_it_would_go_on_says_why_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=BytesIO(b"{}")))
+    assert main(["upgrade", "--probe"]) == os.EX_OK
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["refusal"] == "what is handed over is not lvsd's"

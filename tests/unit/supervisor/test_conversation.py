@@ -208,7 +208,7 @@ def test_what_has_to_be_diverted_is_known_before_any_packet_is_taken() -> None:
     async def scenario(talk: Conversation, owner: Owner) -> None:
         await talk.open()
         talk.configure(Wanted((0, 0, 0)), wanted())
-        await talk.settle()
+        await talk.settled()
         assert owner.diverted[-1].endpoints == {(WEB.vip, TCP, 80)}
         started = asyncio.ensure_future(talk.started())
         assert (await asked(talk, "list"))[0]["result"]
@@ -225,7 +225,7 @@ def test_who_waits_until_all_is_settled_hears_what_cannot_be() -> None:
         wrong = [AddService(ServiceConfig(WEB, "no-such-scheduler"))]
         talk.configure(Wanted((0, 0, 0)), wrong)
         with pytest.raises((ControlError, PluginError)):
-            await talk.settle()
+            await talk.settled()
 
     run(scenario)
 

@@ -1,0 +1,288 @@
+"""Run other code in this process's place, while the engine goes on: ``lvsd upgrade``.
+
+The new code is asked first, as another program, whether it takes what it would be handed over: it
+has to load, to know the format, and to accept the configuration in force and all that is wanted.
+Until then nothing has changed, and what it refuses changes nothing. Then no change is under way any
+more, what was asked about is still so, and this process executes the new code
+(`lvsd.supervisor.handover`; what that does is in `lvsd.supervisor.beginning`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from asyncio import to_thread
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import structlog
+
+from lvsd import __version__, notify
+from lvsd.arguments import HANDOVER
+from lvsd.engine.messages import Farewell
+from lvsd.engine.wire import frame
+from lvsd.errors import BusyError, ControlError, KernelError
+from lvsd.io.queue_statistics import program_of, queue_statistics
+from lvsd.supervisor import handover
+from lvsd.supervisor.beginning import next_queue
+from lvsd.supervisor.desk import Method
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lvsd.control.peers import Peer
+    from lvsd.control.server import ControlServer
+    from lvsd.io.divert import Divert
+    from lvsd.notify import Notifier
+    from lvsd.supervisor.conversation import Conversation
+    from lvsd.supervisor.desk import Params
+    from lvsd.supervisor.door import Door
+    from lvsd.supervisor.forker import Forker
+    from lvsd.supervisor.handover import Handover
+    from lvsd.supervisor.own_ports import OwnPorts
+    from lvsd.supervisor.reload import Reloads
+
+PROBE_S: Final = 60.0
+"""How long the new code may take to load and to look at what it would be handed over."""
+
+TRIES: Final = 3
+"""So often the new code is asked, where what it was asked about has changed meanwhile."""
+
+QUIET_S: Final = 1.0
+"""How long clients may take to get what they have asked for before."""
+
+BLOCKED: Final = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
+"""They wait until the new code has handlers."""
+
+_UPGRADE: Final = "upgrade"
+_LOOK_S: Final = 0.005
+_LONGEST: Final = 300
+
+log = structlog.get_logger("lvsd")
+
+
+class Parts(NamedTuple):
+    """What of a supervisor goes along."""
+
+    began: float
+    queue: int
+    reloads: Reloads
+    door: Door
+    control: ControlServer
+    divert: Divert
+    engine: Conversation
+    forker: Forker
+    ports: OwnPorts
+    manager: Notifier
+    counters: dict[str, Any]
+    """What of the lvsd before goes on: how many upgrades there were."""
+
+
+class Upgrades:
+    """Does one upgrade at a time."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._is_under_way = False
+        self._task: asyncio.Task[None] | None = None
+
+    def counters(self) -> dict[str, dict[str, int | str]]:
+        """Return how many there were, and what came of the last one."""
+        words = ("upgrades", "last_upgrade")
+        return {word: self._parts.counters[word] for word in words if word in self._parts.counters}
+
+    async def upgrade(self, by: str) -> None:
+        """Execute the code that is installed now, for somebody; never return from that.
+
+        It is done to its end even if nobody waits for that any more. Raise ControlError or
+        KernelError where it cannot be: nothing has changed then.
+        """
+        if self._is_under_way:
+            raise BusyError("an upgrade is under way already: ask again when that is done")
+        client = os.dup(self._parts.control.asking().fileno())
+        self._is_under_way = True
+        self._task = asyncio.get_running_loop().create_task(self._upgrade(by, client))
+        try:
+            await asyncio.shield(self._task)
+        except (ControlError, KernelError) as error:
+            log.error("not upgraded: nothing has changed", by=by, why=str(error))  # noqa: TRY400 - it says all
+            raise
+
+    async def _upgrade(self, by: str, client: int) -> None:
+        try:
+            program = command()
+            for _ in range(TRIES):
+                self._look_for_obstacles()
+                known = await self._known(by)
+                await probe([*program.prefix, *program.probe], handover.written(known))
+                parts = self._parts
+                async with parts.reloads.still(), parts.door.still():
+                    if await self._described(by) == known:
+                        await self._quiet()
+                        self._execute(program, known, client)
+            raise BusyError("what runs changes all the time: ask again")
+        finally:
+            os.close(client)
+            self._is_under_way = False
+
+    def _look_for_obstacles(self) -> None:
+        """Raise KernelError or BusyError where it cannot be now."""
+        parts = self._parts
+        other = next_queue(parts.reloads.config.daemon.queue, parts.queue)
+        if holder := queue_statistics(other):
+            raise KernelError(
+                f"take NFQUEUE {other}",
+                f"it is taken by netlink port {holder.port}{program_of(holder.port)}",
+                "an upgrade needs it for the new engine: end that program, or restart lvsd",
+            )
+        parts.engine.working  # noqa: B018 - there has to be one
+
+    async def _known(self, by: str) -> Handover:
+        async with self._parts.door.still():
+            return await self._described(by)
+
+    async def _described(self, by: str) -> Handover:
+        """Return what is to be handed over, but what is open. Nothing is to change meanwhile."""
+        parts = self._parts
+        return await to_thread(
+            handover.described,
+            parts.door.wanted,
+            parts.reloads.config,
+            began=parts.began,
+            queue=parts.queue,
+            ports=parts.ports.state(),
+            counters=parts.reloads.counters() | self.counters(),
+            by=by,
+        )
+
+    async def _quiet(self) -> None:
+        """Wait until the engine has all that it was told, and clients what they asked for."""
+        parts = self._parts
+        for _ in range(round(QUIET_S / _LOOK_S)):
+            if parts.control.busy <= 1 + parts.door.listeners:
+                break
+            await asyncio.sleep(_LOOK_S)
+        await to_thread(int)  # what the one thread does is done
+        for _ in range(round(QUIET_S / _LOOK_S)):
+            if not parts.engine.working.waiting_bytes:
+                return
+            await asyncio.sleep(_LOOK_S)
+        raise BusyError("the engine takes long over what it was told: ask again")
+
+    def _execute(self, program: Program, known: Handover, client: int) -> None:
+        """Execute the new code. Raise KernelError where the kernel does not."""
+        parts = self._parts
+        engine, farewell = parts.engine.working, frame(Farewell(keep=True))
+        forker_process, forker = parts.forker.parting()
+        pid_descriptor = -1
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
+        try:
+            pid_descriptor = os.pidfd_open(engine.process)
+            ends = {
+                "control": parts.control.descriptor,
+                "client": client,
+                "table": parts.divert.descriptor,
+                "engine": engine.descriptor,
+                "engine_process": pid_descriptor,
+                "forker": forker,
+            }
+            whole = replace(known, forker=forker_process, farewell=farewell.hex(), descriptors=ends)
+            descriptor = handover.passed_on(whole)
+            environment = os.environ | {HANDOVER: str(descriptor)}
+            log.info("upgrading", by=known.by, version=__version__, program=program.prefix[0])
+            parts.manager.send(notify.RELOADING, notify.monotonic_now())
+            parts.manager.send(notify.WATCHDOG)
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+            try:
+                os.execve(program.prefix[0], [*program.prefix, *program.arguments], environment)  # noqa: S606
+            finally:
+                handover.kept_back(whole, descriptor)
+                parts.manager.send(notify.READY)
+        except OSError as error:
+            raise KernelError("execute the new lvsd", error, "see that it is installed") from error
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            if pid_descriptor >= 0:
+                os.close(pid_descriptor)
+
+
+class Program(NamedTuple):
+    """How this process was started: the program as it was named, and its arguments."""
+
+    prefix: list[str]
+    arguments: list[str]
+    probe: tuple[str, ...] = (_UPGRADE, "--probe")
+
+
+def command(argv: Sequence[str] | None = None, original: Sequence[str] | None = None) -> Program:
+    """Return how to start what is installed now under the name that this process was started by.
+
+    A script that can be executed names its own Python: that of a new environment, where a link
+    leads to that now. Raise ControlError where nobody knows.
+    """
+    argv = sys.argv if argv is None else argv
+    original = sys.orig_argv if original is None else original
+    script, *arguments = argv
+    before = len(original) - len(arguments)
+    if before > 0 and list(original[before:]) == arguments:
+        if list(original[1:before]) == [script] and os.access(script, os.X_OK):
+            return Program([script], arguments)
+        return Program([sys.executable, *original[1:before]], arguments)
+    if Path(script).name == "__main__.py":
+        return Program([sys.executable, "-m", "lvsd"], arguments)
+    raise ControlError("nobody knows how this lvsd was started: restart it")
+
+
+async def probe(program: Sequence[str], data: bytes) -> None:
+    """Ask the new code whether it takes what it would be handed over. Raise ControlError if not."""
+    pipe = asyncio.subprocess.PIPE
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *program, stdin=pipe, stdout=pipe, stderr=pipe
+        )
+    except OSError as error:
+        raise ControlError(f"{program[0]} cannot be executed: {error.strerror}") from error
+    try:
+        async with asyncio.timeout(PROBE_S):
+            said, complaints = await process.communicate(data)
+    except TimeoutError:
+        raise ControlError(f"the new code has not answered within {PROBE_S:.0f} s") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    try:
+        answer = json.loads(said)
+        refusal = str(answer["refusal"])
+    except (ValueError, KeyError, TypeError):
+        raise ControlError(f"the new code does not start: {_last(complaints)}") from None
+    if refusal:
+        raise ControlError(refusal)
+
+
+def _last(complaints: bytes) -> str:
+    lines = complaints.decode("utf-8", "replace").split("\n")
+    told = [line.strip() for line in lines if line.strip()]
+    return told[-1][:_LONGEST] if told else "it says nothing"
+
+
+def methods(upgrades: Upgrades) -> dict[str, Method]:
+    """Return what clients may ask for."""
+
+    async def run(params: Params, peer: Peer) -> object:
+        if params:
+            raise ValueError("upgrade has no parameters")
+        await upgrades.upgrade(str(peer))
+        return None
+
+    return {_UPGRADE: Method(run)}
+
+
+def unblock() -> None:
+    """Let signals come that have waited since the upgrade: there are handlers now."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED)

@@ -1,0 +1,355 @@
+"""Other code takes an lvsd's place: connections go on, nobody is refused, no client gets a RST."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lvsd.control.client import ControlClient
+from lvsd.lab import Lab, programs
+from lvsd.lab.director import Daemon
+from lvsd.lab.load import Load
+from lvsd.lab.notify import start_and_wait
+from lvsd.lab.wait import until
+from tests.netns.modes.site import MAPPED, captured
+from tests.netns.modes.test_connections_go_on import (
+    GOES_ON,
+    RESETS,
+    WAYS,
+    WEB,
+    config,
+    forget,
+    serving,
+)
+from tests.netns.traffic.site import complaints
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lvsd.lab import Namespace
+
+ROOT = Path(__file__).parents[3]
+PACKAGES = ("lvsd", "schedulers", "forwarders")
+OTHER = "9.9.9"
+"""The version of the changed code."""
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    """Have a real server for each way."""
+    with Lab(name="lvsd-modes", ways=WAYS) as lab:
+        for server in lab.servers:
+            programs.nginx(server, ports=[MAPPED])
+        yield lab
+
+
+class Installed:
+    """lvsd as a script that finds its code by a link, as another version would be put in."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.script = directory / "lvsd"
+        self.script.write_text(
+            f"#!{sys.executable}\n"
+            "import sys\n"
+            f"sys.path.insert(0, '{directory / 'current'}')\n"
+            "from lvsd.entry import lvsd\n"
+            "sys.exit(lvsd())\n"
+        )
+        self.script.chmod(0o755)
+        self.install("first")
+
+    def install(self, name: str, *edits: tuple[str, str, str]) -> None:
+        """Put in a copy of the code, each edit a file with what stands there, and what instead."""
+        tree = self._directory / name
+        for package in PACKAGES:
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / package, tree / package, ignore=ignored)
+        for file, before, after in edits:
+            text = (tree / file).read_text()
+            assert before in text
+            (tree / file).write_text(text.replace(before, after, 1))
+        new = self._directory / "new"
+        new.symlink_to(tree)
+        new.replace(self._directory / "current")
+
+    @contextlib.contextmanager
+    def serving(self, director: Namespace, text: str) -> Iterator[Daemon]:
+        """Run it; clear up after whatever the test made of it."""
+        file, control = director.directory / "lvsd.toml", director.directory / "lvsd.sock"
+        file.write_text(text.replace("[daemon]", f'[daemon]\ncontrol = "{control}"', 1))
+        program = start_and_wait(director, [self.script, "-c", file], "lvsd")
+        try:
+            yield Daemon("lvsd", program.process, director, program.log_file, control, file)
+        finally:
+            program.stop()
+            forget(director)
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Installed:
+    return Installed(tmp_path)
+
+
+NEXT_VERSION = ("lvsd/__init__.py", "__version__ = ", f'__version__ = "{OTHER}" or ')
+BROKEN = ("lvsd/supervisor/supervisor.py", "import asyncio", "import no_such_module")
+FAILING = """    def go_on(self, _):
+        raise KernelError("go on", "it fails", "mend it")
+
+    def never("""
+FAILS_LATER = ("lvsd/io/divert.py", "    def go_on(", FAILING)
+HANGING = """    if handed_over:
+        import time
+        time.sleep(3600)
+"""
+HANGS = ("lvsd/preparing.py", "    if handed_over:\n", HANGING)
+
+
+def upgraded(daemon: Daemon, *, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Have the daemon go on with what is installed now."""
+    argv = [sys.executable, "-m", "lvsd", "upgrade", "--control", daemon.control, "--json"]
+    return daemon.namespace.run([str(each) for each in argv], check=check)
+
+
+def asked(daemon: Daemon, method: str) -> Any:
+    with ControlClient(daemon.control) as client:
+        return client.call(method)
+
+
+def services(daemon: Daemon) -> Any:
+    """Return what is wanted, as the daemon tells it."""
+    with ControlClient(daemon.control) as client:
+        return list(client.items("running"))
+
+
+def processes(daemon: Daemon) -> list[str]:
+    """Return the names of the daemon's process, and of those below it."""
+    found, left = [], [daemon.process.pid]
+    while left:
+        process = left.pop()
+        found.append(Path(f"/proc/{process}/comm").read_text().strip())
+        children = Path(f"/proc/{process}/task/{process}/children").read_text()
+        left += map(int, children.split())
+    return sorted(found)
+
+
+@pytest.mark.parametrize("local", [True, False], ids=["VIP of the host", "VIP of nobody"])
+@pytest.mark.parametrize("way", WAYS)
+def test_an_upgrade_breaks_no_connection_and_refuses_no_new_one(
+    lab: Lab, way: str, *, local: bool
+) -> None:
+    load = Load(lab.client, (lab.vip.v4, lab.vip.v6), programs.payload(lab.client), port=WEB)
+    with serving(lab, config(lab, way, local=local)) as daemon:
+        with captured(lab.client, "eth0", RESETS) as resets:
+            load.start()
+            engine = daemon.engine
+            told = [json.loads(upgraded(daemon).stdout) for _ in range(2)]
+            assert daemon.engine != engine
+            outcome = load.stop()
+        load.close()
+        assert (outcome.downloads, outcome.idle, outcome.broken) == (10, 10, [])
+        assert outcome.waits_s
+        assert min(each["connections"] for each in told) >= 20
+        assert daemon.log.count(GOES_ON) == 2
+        assert "were dropped" not in daemon.log
+        assert complaints(daemon.log_file) == []
+    assert resets == []
+
+
+def test_the_code_that_is_installed_by_then_runs_and_knows_all_that_was_changed(
+    lab: Lab, installed: Installed
+) -> None:
+    text = config(lab, "fullnat", local=True)
+    with installed.serving(lab.director, text) as daemon, ControlClient(daemon.control) as client:
+        service = {"protocol": "tcp", "address": lab.vip.v4, "port": WEB}
+        place = {"address": "10.9.9.9", "port": 80}
+        server = place | {"forward": "fullnat", "weight": 7}
+        client.call(
+            "change",
+            commands=[
+                {"command": "add_server", "service": service, "server": server},
+                {"command": "drain", "service": service, "server": place, "deadline_s": 600},
+                {"command": "set_timeouts", "udp_s": 77},
+                {"command": "add_service", "service": {"fwmark": 7, "scheduler": "rr"}},
+            ],
+        )
+        client.call("reload")
+        client.call("change", commands=[{"command": "set_timeouts", "udp_s": 78}])
+        before, was = services(daemon), asked(daemon, "list")
+        status = asked(daemon, "status")
+        process = daemon.process.pid
+        installed.install("second", NEXT_VERSION)
+        told = json.loads(upgraded(daemon).stdout)
+        assert (told["before"], told["after"]) == (status["version"], OTHER)
+        after = asked(daemon, "status")
+        assert after["version"] == OTHER
+        assert after["groups"]["reloads"] == status["groups"]["reloads"]
+        assert after["groups"]["last_upgrade"]["after"] == OTHER
+        assert after["uptime_s"] >= status["uptime_s"]
+        assert services(daemon) == before
+        assert _steady(asked(daemon, "list")) == _steady(was)
+        assert daemon.process.poll() is None
+        assert Path(f"/proc/{process}/comm").read_text() == "lvsd\n"
+
+
+def _steady(listed: Any) -> Any:
+    """Return what of a listing does not change by itself."""
+    words = ("address", "port", "fwmark", "scheduler", "weight", "drain", "servers", "forward")
+    if isinstance(listed, dict):
+        return {word: _steady(listed[word]) for word in words if word in listed}
+    return [_steady(each) for each in listed] if isinstance(listed, list) else listed
+
+
+def test_code_that_does_not_start_changes_nothing(lab: Lab, installed: Installed) -> None:
+    with installed.serving(lab.director, config(lab, "nat", local=True)) as daemon:
+        engine, before = daemon.engine, processes(daemon)
+        installed.install("second", NEXT_VERSION, BROKEN)
+        refused = upgraded(daemon, check=False)
+        assert refused.returncode == os.EX_UNAVAILABLE
+        assert "the new code does not start: " in refused.stderr
+        assert "no_such_module" in refused.stderr
+        assert "not upgraded: nothing has changed" in daemon.log
+        assert (daemon.engine, processes(daemon)) == (engine, before)
+        installed.install("third", NEXT_VERSION)
+        assert json.loads(upgraded(daemon).stdout)["after"] == OTHER
+
+
+def test_code_that_fails_once_it_runs_ends_with_a_line_and_a_start_goes_on(
+    lab: Lab, installed: Installed
+) -> None:
+    text = config(lab, "fullnat", local=True)
+    load = Load(lab.client, (lab.vip.v4, lab.vip.v6), programs.payload(lab.client), port=WEB)
+    with contextlib.ExitStack() as stack:
+        daemon = stack.enter_context(installed.serving(lab.director, text))
+        with captured(lab.client, "eth0", RESETS) as resets:
+            load.start()
+            installed.install("second", NEXT_VERSION, FAILS_LATER)
+            refused = upgraded(daemon, check=False)
+            assert refused.returncode == os.EX_UNAVAILABLE
+            assert "could not go on and has ended: go on: it fails" in refused.stderr
+            assert daemon.process.wait(30) == os.EX_OSERR
+            assert "it fails" in daemon.log.splitlines()[-1]
+            other = stack.enter_context(serving(lab, text))
+            outcome = load.stop()
+        load.close()
+        assert GOES_ON in other.log
+        assert (outcome.downloads, outcome.idle, outcome.broken) == (10, 10, [])
+    assert resets == []
+
+
+def test_one_that_is_killed_between_the_two_leaves_what_a_start_takes_over(
+    lab: Lab, installed: Installed
+) -> None:
+    text = config(lab, "nat", local=True)
+    load = Load(lab.client, (lab.vip.v4, lab.vip.v6), programs.payload(lab.client), port=WEB)
+    with contextlib.ExitStack() as stack:
+        daemon = stack.enter_context(installed.serving(lab.director, text))
+        with captured(lab.client, "eth0", RESETS) as resets:
+            load.start()
+            installed.install("second", NEXT_VERSION, HANGS)
+            argv = [sys.executable, "-m", "lvsd", "upgrade", "--control", str(daemon.control)]
+            waiting = lab.director.spawn(argv, stderr=subprocess.PIPE)
+            assert until(lambda: '"event": "upgrading"' in daemon.log)
+            assert until(lambda: "second" in _loaded(daemon.process.pid))
+            daemon.process.kill()
+            daemon.process.wait()
+            assert waiting.wait(30) == os.EX_UNAVAILABLE
+            other = stack.enter_context(serving(lab, text))
+            outcome = load.stop()
+        load.close()
+        assert GOES_ON in other.log
+        assert (outcome.downloads, outcome.idle, outcome.broken) == (10, 10, [])
+    assert resets == []
+
+
+def _loaded(process: int) -> str:
+    """Return what says that a process runs the code of the second tree: it is asleep in it."""
+    try:
+        waits = Path(f"/proc/{process}/wchan").read_text()
+        environment = Path(f"/proc/{process}/environ").read_bytes()
+    except OSError:
+        return ""
+    return "second" if b"LVSD_HANDOVER" in environment and "nanosleep" in waits else ""
+
+
+def test_ten_upgrades_leave_no_processes_and_no_descriptors_behind(lab: Lab) -> None:
+    with serving(lab, config(lab, "fullnat", local=True)) as daemon:
+        upgraded(daemon)
+        before, descriptors = processes(daemon), _open(daemon)
+        for _ in range(9):
+            upgraded(daemon)
+        assert processes(daemon) == before == ["lvsd", "lvsd-engine", "lvsd-forker"]
+        assert _open(daemon) == descriptors
+        assert asked(daemon, "status")["groups"]["upgrades"] == {"done": 10}
+        assert daemon.stop() == 0
+        assert complaints(daemon.log_file) == []
+
+
+def _open(daemon: Daemon) -> list[list[str]]:
+    """Return what the daemon's processes have open, by kind."""
+    found = []
+    for process in (daemon.process.pid, daemon.engine):
+        kinds = []
+        for each in Path(f"/proc/{process}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                kinds.append(str(each.readlink()).partition("[")[0])
+        found.append(sorted(kinds))
+    return found
+
+
+def test_of_two_upgrades_at_once_each_is_done_or_refused_with_a_reason(lab: Lab) -> None:
+    with serving(lab, config(lab, "nat", local=True)) as daemon:
+        argv = [sys.executable, "-m", "lvsd", "upgrade", "--control", str(daemon.control)]
+        both = [
+            lab.director.spawn(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            for _ in range(2)
+        ]
+        said = [each.communicate(timeout=120) for each in both]
+        statuses = [each.returncode for each in both]
+        assert os.EX_OK in statuses
+        for status, (_, error) in zip(statuses, said, strict=True):
+            assert status == os.EX_OK or b"an upgrade is under way already" in error
+        done = asked(daemon, "status")["groups"]["upgrades"]["done"]
+        assert done == statuses.count(os.EX_OK)
+
+
+def test_a_reload_that_comes_in_the_midst_is_done_by_the_new_code(lab: Lab) -> None:
+    with serving(lab, config(lab, "nat", local=True)) as daemon:
+        argv = [sys.executable, "-m", "lvsd", "upgrade", "--control", str(daemon.control)]
+        waiting = lab.director.spawn(argv)
+        assert until(lambda: '"event": "upgrading"' in daemon.log)
+        text = daemon.config_file.read_text()
+        daemon.config_file.write_text(text + "[timeouts]\nudp_s = 55\n")
+        os.kill(daemon.process.pid, signal.SIGHUP)
+        assert waiting.wait(120) == 0
+        assert until(lambda: asked(daemon, "timeouts")["udp_s"] == 55)
+
+
+def test_an_upgrade_is_refused_while_somebody_has_the_other_queue(lab: Lab) -> None:
+    with serving(lab, config(lab, "nat", local=True)) as daemon:
+        code = (
+            "import time\n"
+            "from lvsd.io.nfqueue import QueueSource\n"
+            "source = QueueSource(1, lambda *_: None, clock=time.monotonic)\n"
+            "source.open()\n"
+            "print('has it', flush=True)\n"
+            "time.sleep(3600)\n"
+        )
+        other = lab.director.spawn([sys.executable, "-c", code], stdout=subprocess.PIPE)
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"has it\n"
+        refused = upgraded(daemon, check=False)
+        other.kill()
+        other.wait()
+        assert refused.returncode == os.EX_UNAVAILABLE
+        assert "take NFQUEUE 1: it is taken by netlink port" in refused.stderr
+        assert json.loads(upgraded(daemon).stdout)["connections"] == 0

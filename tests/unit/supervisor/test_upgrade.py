@@ -1,0 +1,159 @@
+"""Which program takes an lvsd's place, whether it would, and how the one before ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lvsd.engine.wire import frame
+from lvsd.errors import ControlError
+from lvsd.supervisor import predecessor as predecessor_module
+from lvsd.supervisor.beginning import next_queue
+from lvsd.supervisor.engines import Engine
+from lvsd.supervisor.forker import Forker
+from lvsd.supervisor.handover import Handover
+from lvsd.supervisor.own_ports import OwnPorts
+from lvsd.supervisor.predecessor import Predecessor
+from lvsd.supervisor.upgrade import command, probe
+from tests.unit.supervisor.an_engine import Did, Do, deaf, obedient
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def test_a_script_that_can_be_executed_says_itself_which_python_it_needs(tmp_path: Path) -> None:
+    script = tmp_path / "lvsd"
+    script.write_text("#!/usr/bin/python3\n")
+    argv = [str(script), "-c", "a.toml"]
+    python = [sys.executable, str(script)]
+    assert command(argv, ["/old/python", *argv])[:2] == (python, ["-c", "a.toml"])
+    script.chmod(0o755)
+    assert command(argv, ["/old/python", *argv])[:2] == ([str(script)], ["-c", "a.toml"])
+
+
+def test_options_of_python_are_kept() -> None:
+    original = ["python3", "-X", "dev", "-m", "lvsd", "-c", "a.toml"]
+    found = command(["/x/lvsd/__main__.py", "-c", "a.toml"], original)
+    assert found.prefix == [sys.executable, "-X", "dev", "-m", "lvsd"]
+    assert found.arguments == ["-c", "a.toml"]
+
+
+def test_who_was_forked_by_another_program_is_run_as_the_module_that_it_is() -> None:
+    found = command(["/x/lvsd/__main__.py", "-c", "a"], ["python3", "-m", "tests.server", "5"])
+    assert found.prefix == [sys.executable, "-m", "lvsd"]
+    with pytest.raises(ControlError, match="nobody knows how this lvsd was started"):
+        command(["/x/other.py", "-c", "a"], ["python3", "-m", "tests.server", "5"])
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("import no_such_module", "does not start: ModuleNotFoundError: No module named"),
+        ("", "does not start: it says nothing"),
+        ("print('[]')", "does not start"),
+        ("""print('{"refusal": "too new for me"}')""", "too new for me"),
+    ],
+)
+def test_code_that_does_not_start_or_refuses_is_not_executed(code: str, why: str) -> None:
+    with pytest.raises(ControlError, match=why):
+        asyncio.run(probe([sys.executable, "-c", code], b"{}"))
+
+
+def test_code_that_is_gone_is_said_to_be() -> None:
+    with pytest.raises(ControlError, match="/no/such/lvsd cannot be executed: No such file"):
+        asyncio.run(probe(["/no/such/lvsd", "upgrade", "--probe"], b"{}"))
+
+
+def test_code_that_answers_gets_all_of_what_it_is_asked_about() -> None:
+    data = os.urandom(1 << 20)
+    code = (
+        "import sys, json\n"
+        f"right = len(sys.stdin.buffer.read()) == {len(data)}\n"
+        "print(json.dumps({'refusal': '' if right else 'cut off'}))\n"
+    )
+    asyncio.run(probe([sys.executable, "-c", code], data))
+
+
+def test_two_queues_are_used_in_turn() -> None:
+    assert [next_queue(5, 5), next_queue(5, 6)] == [6, 5]
+    assert [next_queue(65535, 65535), next_queue(65535, 65534)] == [65534, 65535]
+
+
+def test_ports_that_were_shared_are_not_shared_anew() -> None:
+    before = OwnPorts()
+    before.kept, before._given, before._reserved = ((1, 9),), frozenset({(1, 99)}), ((10, 99),)
+    after = OwnPorts()
+    after.go_on(before.state(), None, is_on=True)  # type: ignore[arg-type]  # it is asked nothing
+    assert (after.kept, after.state()) == (before.kept, before.state())
+    assert not after.needs({(1, 99)})
+
+
+def handed_over(forker: Forker, engine: Engine, farewell: bytes) -> Handover:
+    """Return what a supervisor that is gone leaves of its processes."""
+    process, end = forker.parting()
+    ends = {
+        "engine": os.dup(engine.descriptor),
+        "engine_process": os.pidfd_open(engine.process),
+        "forker": os.dup(end),
+    }
+    return Handover(
+        {}, [], [], 0.0, 0, {}, {}, forker=process, farewell=farewell.hex(), descriptors=ends
+    )
+
+
+def run(work: Callable[[socket.socket], int], farewell: bytes) -> tuple[int, int]:
+    """End an engine and its forker as who comes after would; return their processes."""
+    forker = Forker(work)
+
+    async def scenario() -> int:
+        forker.start(asyncio.get_running_loop())
+        engine = Engine([Did], lambda *_: None, lambda *_: None)
+        await engine.start(forker)
+        left = Predecessor(handed_over(forker, engine, farewell))
+        if engine._wire is not None:
+            engine._wire.close()
+        forker._leave()
+        await left.leave()
+        await left.leave()
+        await left.end()
+        await left.end()
+        return engine.process
+
+    process = forker.parting()[0]
+    engine = asyncio.run(asyncio.wait_for(scenario(), 60))
+    return process, engine
+
+
+def is_gone(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_an_engine_ends_as_its_own_supervisor_has_written_and_the_forker_with_it() -> None:
+    for process in run(obedient, frame(Do("exit"))):
+        assert is_gone(process)
+
+
+def test_an_engine_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predecessor_module, "FAREWELL_S", 0.2)
+    for process in run(deaf, frame(Do("hang"))):
+        assert is_gone(process)
+
+
+def test_an_engine_that_has_ended_by_itself_keeps_nobody_waiting() -> None:
+    def ending(_: socket.socket) -> int:
+        time.sleep(0)
+        return 0
+
+    for process in run(ending, frame(Do("exit"))):
+        assert is_gone(process)
