@@ -75,9 +75,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"{' | '.join(workloads.KINDS)} | trace FILE (default steady)",
     )
     clients.add_argument(
-        "--trace", type=Path, metavar="FILE", help="the same as --workload trace FILE"
-    )
-    clients.add_argument(
         "--load",
         metavar="L",
         help=f"mean of active connections per unit of weight (default {DEFAULTS['load']})",
@@ -185,21 +182,16 @@ def _parts(text: str) -> tuple[str, ...]:
 
 
 def _workload(options: argparse.Namespace) -> tuple[str, Path | None]:
-    trace: Path | None = options.trace
-    words: list[str] = options.workload or [TRACE if trace is not None else workloads.KINDS[0]]
+    words: list[str] = options.workload or [workloads.KINDS[0]]
     name, *rest = words
     if name not in {*workloads.KINDS, TRACE}:
         kinds = ", ".join(workloads.KINDS)
         raise UsageError(f"--workload {name!r}: there are {kinds}, and trace FILE")
     if len(rest) > (name == TRACE):
         raise UsageError(f"--workload {' '.join(words)}: nothing may follow {words[-2]}")
-    if rest and trace is not None:
-        raise UsageError("--workload trace FILE and --trace FILE: give only one")
-    if name == TRACE and not rest and trace is None:
+    if name == TRACE and not rest:
         raise UsageError("--workload trace: say which file: --workload trace FILE")
-    if name != TRACE and trace is not None:
-        raise UsageError(f"--trace does not go with --workload {name}")
-    return name, Path(rest[0]) if rest else trace
+    return name, Path(rest[0]) if rest else None
 
 
 def _numbers(options: argparse.Namespace, workload: str) -> dict[str, Any]:
