@@ -6,18 +6,19 @@ Part of the composition root: pure, but it knows configuration and core.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final
 
 from forwarders import Nat
+from lvsd import keys
 from lvsd.config.plugins import make_scheduler
 from lvsd.core.balancer import Balancer
 from lvsd.core.commands import AddServer, AddService, SetTimeouts
-from lvsd.core.local_pool import LocalPool
 from lvsd.core.sequence_numbers import NEW
 from lvsd.core.settings import Settings
 from lvsd.core.states import SCTP, TCP, UDP
-from lvsd.core.timeouts import Timing
-from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey
+from lvsd.core.values import ServerConfig, ServiceKey
+from lvsd.core.values import service_config as configured
 from lvsd.core.wanted import Wanted
 from lvsd.engine.settling import settling
 
@@ -27,8 +28,13 @@ if TYPE_CHECKING:
     from lvsd.config import model
     from lvsd.core.commands import Command
     from lvsd.core.sequence_numbers import Origin
+    from lvsd.core.values import ServiceConfig
 
 PROTOCOLS = {"tcp": TCP, "udp": UDP, "sctp": SCTP}
+
+_SERVER: Final = [each.at for each in keys.SERVER]
+_of_service: Final = attrgetter(*(each.key for each in keys.SERVICE))
+_of_server: Final = attrgetter(*(each.key for each in keys.SERVER))
 
 
 def assemble(config: model.Config, now: float, origin: Origin = NEW) -> Balancer:
@@ -127,21 +133,9 @@ def service_config(entry: model.Service) -> ServiceConfig:
             vport=entry.address.port,
             family=entry.address_family,
         )
-    return ServiceConfig(
-        key,
-        scheduler=entry.scheduler,
-        flags=entry.scheduler_flags,
-        name=entry.name,
-        persistence_s=entry.persistence_s or 0,
-        prefix=entry.persistence_netmask,
-        one_packet=entry.one_packet,
-        max_connections=entry.max_connections or 0,
-        mss_clamp=entry.mss_clamp,
-        local=LocalPool(entry.local_addresses, *entry.local_ports),
-        timing=Timing(
-            entry.tcp_timeout_s or 0, entry.udp_timeout_s or 0, entry.udp_answered_timeout_s or 0
-        ),
-        slow_start_s=entry.slow_start_s or 0,
+    said = zip(keys.SERVICE, _of_service(entry), strict=True)
+    return configured(
+        key, {each.at: each.default if value is None else value for each, value in said}
     )
 
 
@@ -151,7 +145,5 @@ def server_config(service: model.Service, server: model.Server) -> ServerConfig:
         server.address.address,
         server.address.port,
         service.forwarder(server),
-        weight=server.weight,
-        upper=server.upper_threshold,
-        lower=server.lower_threshold,
+        **dict(zip(_SERVER, _of_server(server), strict=True)),
     )

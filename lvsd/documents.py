@@ -9,14 +9,14 @@ Pure, as `lvsd.assembly` is.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from forwarders import Fullnat, Tun
+from lvsd import keys
 from lvsd.assembly import PROTOCOLS, service_config
 from lvsd.config.shape import fields_of
 from lvsd.config.writing import default_name
-from lvsd.core.local_pool import PORTS
-from lvsd.packet.address import endpoint, text
+from lvsd.keys import Kind, plain
+from lvsd.packet.address import endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -62,27 +62,10 @@ def service_table(
     config: ServiceConfig, servers: Iterable[ServerConfig], entry: model.Service | None = None
 ) -> Table:
     """Return a service's table; ``entry`` has what is no concern of the core's."""
-    pool, timing = config.local, config.timing
-    ports = (pool.low, pool.high)
-    found = {
-        "name": config.name,
-        **_identity(config.key),
-        "scheduler": config.scheduler,
-        "scheduler_flags": sorted(config.flags),
-        "mss_clamp": config.mss_clamp,
-        "local_addresses": [text(each) for each in pool.addresses],
-        "local_ports": f"{pool.low}-{pool.high}" if ports != PORTS else "",
-        "tcp_timeout_s": timing.tcp_s,
-        "udp_timeout_s": timing.udp_s,
-        "udp_answered_timeout_s": timing.udp_answered_s,
-        "persistence_s": config.persistence_s,
-        "persistence_netmask": config.prefix,
-        "one_packet": config.one_packet,
-        "max_connections": config.max_connections,
-        "slow_start_s": config.slow_start_s,
-        "interface": entry.interface if entry else None,
-    }
-    table = {word: value for word, value in found.items() if value}
+    table = {"name": "", **_identity(config.key), "scheduler": config.scheduler}
+    table |= _said(config, (*keys.OF_LVSD, *keys.OF_IPVS))
+    if entry and entry.interface:
+        table["interface"] = entry.interface
     table["name"] = config.name or default_name(table)
     if rows := [server_table(each) for each in servers]:
         table["server"] = rows
@@ -93,30 +76,41 @@ def service_table(
 
 def _identity(key: ServiceKey) -> Table:
     if key.fwmark:
-        return {"fwmark": key.fwmark, "family": 6 if key.family == 6 else 0}
+        return {"fwmark": key.fwmark} | ({"family": 6} if key.family == 6 else {})
     return {"address": endpoint(key.vip, key.vport), "protocol": _PROTOCOL_NAMES[key.protocol]}
 
 
 def server_table(config: ServerConfig) -> Table:
     """Return a real server's table."""
+    name = config.forwarder.name
     table: Table = {
         "address": endpoint(config.address, config.port),
         "weight": config.weight,
-        "forward": config.forwarder.name,
+        "forward": name,
     }
-    match config.forwarder:
-        case Tun(kind, port, checksum):
-            table["tunnel"] = kind
-            if port:
-                table["tunnel_port"] = port
-            if kind != "ipip":
-                table["tunnel_checksum"] = checksum
-        case Fullnat(told, kind):
-            table["client_address"] = told
-            if told == "toa":
-                table["toa_kind"] = kind
-    thresholds = {"upper_threshold": config.upper, "lower_threshold": config.lower}
-    return table | {word: value for word, value in thresholds.items() if value}
+    way = {each.key: each.of(config.forwarder) for each in keys.FORWARDING.get(name, ())}
+    for word, needed, values in _ONLY_WITH:
+        if way.get(needed) not in values:
+            way.pop(word, None)
+    return table | way | _said(config, keys.SERVER)
+
+
+_ONLY_WITH: Final = (
+    ("tunnel_port", "tunnel", ("gue",)),
+    ("tunnel_checksum", "tunnel", ("gue", "gre")),
+    ("toa_kind", "client_address", ("toa",)),
+)
+"""Keys of a way of forwarding that go with some values of another one."""
+
+
+def _said(config: ServiceConfig | ServerConfig, known: Iterable[keys.Key]) -> Table:
+    """Return what has not its default."""
+    values = ((each, each.of(config)) for each in known)
+    return {
+        each.key: "{}-{}".format(*value) if each.kind is Kind.PORTS else plain(value)
+        for each, value in values
+        if value != each.default
+    }
 
 
 def _values(table: Shape) -> Iterator[tuple[str, object]]:

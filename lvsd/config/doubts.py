@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from lvsd.config.faults import Fault, shown
 from lvsd.config.fields import scheduler_class
+from lvsd.config.modes import PORT_STAYS
 from lvsd.packet.address import text
 
 if TYPE_CHECKING:
@@ -56,12 +57,22 @@ def of_file(config: Config) -> Iterator[Fault]:
                 name = f"the virtual address of {shown(other)}"
                 fault = f"{text(address)} is {name}; its service takes no packets of lvsd's own"
                 yield Fault((*at, "server", index, "address"), fault)
+        yield from _idle_ports(at, service)
         if service.interface and service.address:
             address, key = service.address.address, (*at, "interface")
             first, where = placed.setdefault(address, (service.interface, key))
             if first != service.interface:
                 fault = f"{text(address)} is put on {shown(service.interface)} and {shown(first)}"
                 yield Fault(key, fault, where)
+
+
+def _idle_ports(at: Key, service: Service) -> Iterator[Fault]:
+    """Name a port behind a mark where a packet keeps its own."""
+    for index, server in enumerate(service.servers):
+        mode = service.forward_to(server)
+        if service.fwmark and server.address.port and mode in PORT_STAYS:
+            fault = f"port {server.address.port} does nothing: {mode} changes no port"
+            yield Fault((*at, "server", index, "address"), fault)
 
 
 def _instead(scheduler: str) -> str:

@@ -42,7 +42,7 @@ KEYS = {
 _OWN = frozenset({"forward", *KEYS})
 """What a server may say of its own way; most servers say nothing."""
 
-_PORT_STAYS = frozenset({"dr", "tun"})
+PORT_STAYS = frozenset({"dr", "tun"})
 """Where a packet reaches the server with the port that it has."""
 
 KINDS = {"tunnel_port": ("gue",), "tunnel_checksum": ("gue", "gre")}
@@ -82,8 +82,8 @@ def faults(key: Key, service: Table, servers: Sequence[ServerTable]) -> Iterator
         if each.endpoint:
             if each.endpoint.family != family:
                 yield from _family(family, each, each.endpoint)
-            if each.mode in _PORT_STAYS:
-                yield from _port(service, virtual, each, each.endpoint)
+            if each.mode in PORT_STAYS and virtual:
+                yield from _port(virtual.port, each, each.endpoint)
     fullnat = [each for each in members if each.mode == "fullnat"]
     if fullnat:
         yield from _fullnat(key, service, fullnat)
@@ -160,18 +160,13 @@ def _family(family: int | None, server: Member, endpoint: Endpoint) -> Iterator[
     )
 
 
-def _port(
-    service: Table, virtual: Endpoint | None, server: Member, endpoint: Endpoint
-) -> Iterator[Fault]:
-    """Want the service's port where a packet reaches the server with the one that it has."""
-    if "fwmark" in service:
-        port, expected = 0, "0, as the mark's packets have many"
-    elif virtual:
-        port, expected = virtual.port, f"{virtual.port} as its service"
-    else:
-        return
+def _port(port: int, server: Member, endpoint: Endpoint) -> Iterator[Fault]:
+    """Want the service's port where a packet reaches the server with the one that it has.
+
+    A mark's packets have many ports; one of its server does nothing, and lvsadm takes it.
+    """
     if endpoint.port != port:
-        text = f"{shown(str(endpoint))} has port {endpoint.port}, expected {expected}"
+        text = f"{shown(str(endpoint))} has port {endpoint.port}, expected {port} as its service"
         yield Fault((*server.key, "address"), f"{text}: {server.mode} changes no port")
 
 

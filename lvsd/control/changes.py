@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
-from forwarders import Fullnat, Tun
+from lvsd import keys
 from lvsd.control.protocol import PROTOCOL_NAMES
 from lvsd.core.commands import (
     DrainChange,
@@ -26,6 +26,10 @@ TIMEOUTS: Final = ("tcp_s", "tcp_fin_s", "udp_s")
 """What ``set_timeouts`` sets, in the order of `lvsd.core.commands.SetTimeouts`."""
 
 
+_told_service: Final = keys.telling(keys.SERVICE)
+_told_server: Final = keys.telling(keys.SERVER)
+
+
 def selector(key: ServiceKey) -> dict[str, object]:
     """Return the object that names a service."""
     if key.fwmark:
@@ -35,41 +39,22 @@ def selector(key: ServiceKey) -> dict[str, object]:
 
 def written_service(config: ServiceConfig) -> dict[str, object]:
     """Return the object of a service, with all that a request may say of it."""
-    return selector(config.key) | {
-        "name": config.name,
-        "scheduler": config.scheduler,
-        "flags": sorted(config.flags),
-        "persistence_s": config.persistence_s,
-        "prefix": config.prefix or 0,
-        "one_packet": config.one_packet,
-        "mss_clamp": config.mss_clamp,
-        "max_connections": config.max_connections,
-        "slow_start_s": config.slow_start_s,
-        "local_addresses": [text(each) for each in config.local.addresses],
-        "local_ports": [config.local.low, config.local.high],
-        "tcp_timeout_s": config.timing.tcp_s,
-        "udp_timeout_s": config.timing.udp_s,
-        "udp_answered_timeout_s": config.timing.udp_answered_s,
-    }
+    return selector(config.key) | _told_service(config) | {"prefix": config.prefix or 0}
 
 
 def written_server(config: ServerConfig) -> dict[str, object]:
     """Return the object of a real server, with all that a request may say of it."""
     forwarder = config.forwarder
-    written: dict[str, object] = {
+    of_way = {each.word: each.of(forwarder) for each in keys.FORWARDING.get(forwarder.name, ())}
+    if not of_way.get("tunnel_port"):
+        of_way.pop("tunnel_port", None)
+    return {
         "address": text(config.address),
         "port": config.port,
         "forward": forwarder.name,
-        "weight": config.weight,
-        "upper": config.upper,
-        "lower": config.lower,
+        **_told_server(config),
+        **of_way,
     }
-    if isinstance(forwarder, Tun):
-        written |= {"tunnel": forwarder.kind, "tunnel_checksum": forwarder.checksum}
-        written |= {"tunnel_port": forwarder.port} if forwarder.port else {}
-    elif isinstance(forwarder, Fullnat):
-        written |= {"client_address": forwarder.client_address, "toa_kind": forwarder.toa_kind}
-    return written
 
 
 def written_change(change: Change) -> dict[str, object]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cache
 from math import ceil
 from socket import AF_INET, AF_INET6, inet_ntop
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
-from forwarders.fullnat import Fullnat
-from forwarders.tun import Tun
+from lvsd import keys
 from lvsd.control.protocol import PROTOCOL_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from forwarders.base import Forwarder
     from lvsd.control.protocol import (
         ConnectionEntry,
         CounterEntry,
@@ -76,6 +77,10 @@ class DirectorView(Protocol):
     def dropped(self) -> Mapping[str, int]: ...  # noqa: D102
 
 
+_told_service: Final = keys.telling(keys.SERVICE)
+_told_server: Final = keys.telling(keys.SERVER)
+
+
 def address_text(address: bytes) -> str:
     """Return a packed address as ipvsadm writes it; empty for none.
 
@@ -88,54 +93,35 @@ def address_text(address: bytes) -> str:
 
 def service_entry(service: Service, now: float) -> ServiceEntry:
     """Describe a service and its real servers; ``now`` is the director's, in seconds."""
-    key, config = service.key, service.config
+    key = service.key
     family = key.family if key.fwmark else {4: 4, 16: 6}[len(key.vip)]
-    return {
-        "name": config.name,
+    entry = {
         "protocol": PROTOCOL_NAMES[key.protocol],
         "address": address_text(key.vip),
         "port": key.vport,
         "fwmark": key.fwmark,
         "family": 6 if family == 6 else 4,
-        "scheduler": service.scheduler.name,
-        "flags": sorted(service.scheduler.flags),
-        "persistence_s": config.persistence_s,
-        "prefix": config.prefix,
-        "one_packet": config.one_packet,
-        "slow_start_s": config.slow_start_s,
-        "mss_clamp": config.mss_clamp,
-        "max_connections": config.max_connections,
-        "local_addresses": [address_text(address) for address in config.local.addresses],
-        "local_ports": [config.local.low, config.local.high],
-        "tcp_timeout_s": config.timing.tcp_s,
-        "udp_timeout_s": config.timing.udp_s,
-        "udp_answered_timeout_s": config.timing.udp_answered_s,
+        **_told_service(service.config),
         "stats": _counters(service.meter.totals),
         "rates": _counters(service.meter.rates),
         "servers": [_server_entry(server, now) for server in service.servers],
     }
+    return cast("ServiceEntry", entry)
 
 
 def _server_entry(server: RealServer, now: float) -> ServerEntry:
-    forwarder = server.config.forwarder
-    tunnel = forwarder if forwarder.needs_source and isinstance(forwarder, Tun) else None
-    fullnat = forwarder if forwarder.per_connection and isinstance(forwarder, Fullnat) else None
-    return {
+    config, name = server.config, server.config.forwarder.name
+    entry = {
         "address": address_text(server.address),
         "port": server.port,
-        "forward": forwarder.name,
+        "forward": name,
         "label": server.effective_forwarder.label,
-        "tunnel": tunnel.kind if tunnel else "",
-        "tunnel_port": tunnel.port if tunnel else 0,
-        "tunnel_checksum": tunnel.checksum if tunnel else False,
-        "client_address": fullnat.client_address if fullnat else "",
-        "toa_kind": fullnat.toa_kind if fullnat else 0,
-        "weight": server.config.weight,
+        **_OF_WAYS,
+        **(_of_way(config.forwarder) if name in keys.FORWARDING else {}),
+        **_told_server(config),
         "effective_weight": server.service.easing.effect(server.weight, server.ramp),
         "drain": _drain(server, now),
         "slow_start": _slow_start(server, now),
-        "upper": server.upper,
-        "lower": server.lower,
         "active": server.active,
         "inactive": server.inactive,
         "templates": server.templates,
@@ -143,6 +129,18 @@ def _server_entry(server: RealServer, now: float) -> ServerEntry:
         "stats": _counters(server.meter.totals),
         "rates": _counters(server.meter.rates),
     }
+    return cast("ServerEntry", entry)
+
+
+_OF_WAYS: Final = {
+    each.word: type(each.default)() for known in keys.FORWARDING.values() for each in known
+}
+"""What those servers have that are forwarded to in another way."""
+
+
+@cache
+def _of_way(forwarder: Forwarder) -> Mapping[str, object]:
+    return {each.word: each.of(forwarder) for each in keys.FORWARDING[forwarder.name]}
 
 
 def _drain(server: RealServer, now: float) -> DrainEntry | None:

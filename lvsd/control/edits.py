@@ -9,21 +9,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from lvsd import keys
 from lvsd.control.grammar import FORWARD, REFUSED, CommandLineError
 from lvsd.control.names import parse_address, parse_netmask, parse_service, whole
 from lvsd.errors import UsageError
+from lvsd.keys import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from lvsd.control.grammar import Word
     from lvsd.control.protocol import ServiceSelector
+    from lvsd.keys import Key
 
 Change: TypeAlias = "dict[str, Any]"
 """A command of the method ``change``."""
 
 MAX_FWMARK: Final = 0xFFFFFFFF
-MAX_TIMEOUT_S: Final = 31 * 86400
 MAX_INT: Final = 0x7FFFFFFF
 MAX_WEIGHT: Final = 0xFFFF
 PERSISTENCE_S: Final = 360
@@ -34,7 +36,6 @@ _FORWARDS: Final = {"gatewaying": "dr", "ipip": "tun", "masquerading": "nat", "f
 _ONE_PORT: Final = {"dr", "tun"}
 """Ways that do not change the port, so that a real server's is the service's."""
 
-_TUNNELS: Final = ("ipip", "gue", "gre")
 _TUNNEL_OPTIONS: Final = ("tun-port", "tun-nocsum", "tun-csum", "tun-remcsum")
 _CHECKSUMS: Final = _TUNNEL_OPTIONS[1:]
 _OF_TUNNEL: Final = {
@@ -55,8 +56,6 @@ _OF_IPVSADM: Final = frozenset(
     {"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh"}
 )
 """Schedulers whose flags ipvsadm knows; those of others the daemon knows."""
-
-_TOLD: Final = ("toa", "proxy-v2", "none")
 
 
 class Said:
@@ -134,7 +133,7 @@ def _within(text: str, low: int, high: int, illegal: str) -> int:
 
 def timeout(text: str, least: int = 1) -> int:
     """Return a timeout in seconds. Raise CommandLineError."""
-    return _within(text, least, MAX_TIMEOUT_S, f"invalid timeout value `{text}' specified")
+    return _within(text, least, keys.MAX_S, f"invalid timeout value `{text}' specified")
 
 
 def _seconds(text: str | None) -> int:
@@ -175,22 +174,32 @@ def _ports(text: str | None) -> list[int]:
     return [read(low), read(high)]
 
 
+def _reader(key: Key) -> Callable[[str | None], object]:
+    """Return what reads the argument of an option of lvsd's own."""
+    match key.kind:
+        case Kind.NUMBER:
+            return _number(1, key.allowed[-1], key.option)
+        case Kind.SECONDS:
+            return _seconds
+        case Kind.SWITCH:
+            return lambda _: True
+        case Kind.CHOICE:
+            return _choice(key.allowed, key.option)
+        case Kind.ADDRESSES:
+            return _addresses
+        case Kind.PORTS:
+            return _ports
+    return lambda text: text
+
+
 _READERS: Final[dict[str, Callable[[str | None], object]]] = {
     "persistent": _seconds,
     "weight": _weight,
     "u-threshold": _number(0, MAX_INT, "u_threshold"),
     "l-threshold": _number(0, MAX_INT, "l_threshold"),
-    "tun-type": _choice(_TUNNELS, "tunnel type"),
+    "tun-type": _choice([*_OF_TUNNEL], "tunnel type"),
     "tun-port": _number(1, 0xFFFF, "tunnel port"),
-    "max-connections": _number(1, 0xFFFFFFFF, "max-connections"),
-    "laddr": _addresses,
-    "local-ports": _ports,
-    "slow-start": _seconds,
-    "tcp-timeout": _seconds,
-    "udp-timeout": _seconds,
-    "udp-answered-timeout": _seconds,
-    "client-address": _choice(_TOLD, "client-address"),
-    "toa-kind": _number(1, 0xFF, "toa-kind"),
+    **{each.option: _reader(each) for each in (*keys.OF_LVSD, *keys.FULLNAT)},
 }
 
 
@@ -237,23 +246,8 @@ def service_change(command: str, said: Said) -> Change:
     }
     if seconds and length != FULL_LENGTHS[said.family]:
         service["prefix"] = length
-    if "mss-clamp" in values:
-        service["mss_clamp"] = True
-    service |= {word: values[name] for name, word in _OWN.items() if name in values}
+    service |= {each.word: values[each.option] for each in keys.OF_LVSD if each.option in values}
     return {"command": command, "service": service}
-
-
-_OWN: Final = {
-    "name": "name",
-    "max-connections": "max_connections",
-    "slow-start": "slow_start_s",
-    "laddr": "local_addresses",
-    "local-ports": "local_ports",
-    "tcp-timeout": "tcp_timeout_s",
-    "udp-timeout": "udp_timeout_s",
-    "udp-answered-timeout": "udp_answered_timeout_s",
-}
-"""What a service of lvsd's has beyond IPVS's: the option, and the protocol's word."""
 
 
 def _netmask(said: Said) -> int:
@@ -279,16 +273,14 @@ def server_change(command: str, said: Said) -> Change:
         "address": address,
         "port": port,
         "forward": forward,
-        "weight": values.get("weight", 1),
-        "upper": values.get("u-threshold", 0),
-        "lower": values.get("l-threshold", 0),
+        **{each.word: values.get(each.option, each.default) for each in keys.SERVER},
         **_tunnel(values, forward),
     }
-    for name, word in (("client-address", "client_address"), ("toa-kind", "toa_kind")):
-        if name in values:
+    for each in keys.FULLNAT:
+        if each.option in values:
             if forward != "fullnat":
-                raise CommandLineError(f"'{name}' is of --fullnat, and of no other method")
-            server[word] = values[name]
+                raise CommandLineError(f"'{each.option}' is of --fullnat, and of no other method")
+            server[each.word] = values[each.option]
     return {"command": command, "service": dict(selector), "server": server}
 
 

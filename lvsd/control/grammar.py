@@ -10,7 +10,9 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from lvsd import keys
 from lvsd.errors import UsageError
+from lvsd.keys import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -88,6 +90,7 @@ COMMANDS: Final = (
 )
 
 _ARGUMENT = Takes.ARGUMENT
+_LETTERS: Final = {"laddr": "z"}
 
 OPTIONS: Final = (
     Option("numeric", "n"),
@@ -132,21 +135,18 @@ OPTIONS: Final = (
     Option("tun-nocsum"),
     Option("tun-csum"),
     Option("tun-remcsum"),
-    Option("name", "", _ARGUMENT),
-    Option("max-connections", "", _ARGUMENT),
-    Option("laddr", "z", _ARGUMENT),
-    Option("local-ports", "", _ARGUMENT),
-    Option("slow-start", "", _ARGUMENT),
-    Option("mss-clamp"),
-    Option("tcp-timeout", "", _ARGUMENT),
-    Option("udp-timeout", "", _ARGUMENT),
-    Option("udp-answered-timeout", "", _ARGUMENT),
-    Option("client-address", "", _ARGUMENT),
-    Option("toa-kind", "", _ARGUMENT),
+    *(
+        Option(
+            each.option,
+            _LETTERS.get(each.option, ""),
+            Takes.NOTHING if each.kind is Kind.SWITCH else _ARGUMENT,
+        )
+        for each in (*keys.OF_LVSD, *keys.FULLNAT)
+    ),
     Option("json"),
     Option("control", "", _ARGUMENT),
 )
-"""In the order in which ipvsadm complains of them; those from ``name`` on are lvsd's own."""
+"""In the order in which ipvsadm complains of them, then lvsd's own."""
 
 _BY_NAME = {f"--{option.name}": option for option in (*COMMANDS, *OPTIONS)}
 _BY_LETTER = {option.letter: option for option in (*COMMANDS, *OPTIONS) if option.letter}

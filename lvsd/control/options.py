@@ -10,6 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from lvsd import keys
 from lvsd.control import edits
 from lvsd.control.client import DEFAULT_PATH, default_path
 from lvsd.control.edits import Said
@@ -70,14 +71,10 @@ _TOLD: Final = {"clear": "flush"}
 _ORDER: Final = tuple(dict.fromkeys(option.says for option in OPTIONS))
 _ANYWHERE: Final = {"ipv6", "sort", "control"}
 
-_OF_SERVICE: Final = {
-    *("scheduler", "persistent", "netmask", "ops", "pe", "sched-flags"),
-    *("name", "max-connections", "slow-start", "laddr", "local-ports", "mss-clamp"),
-    *("tcp-timeout", "udp-timeout", "udp-answered-timeout"),
-}
+_OF_SERVICE: Final = {each.option for each in keys.SERVICE} | {"pe"}
 _OF_SERVER: Final = {
-    *(FORWARD, "weight", "u-threshold", "l-threshold", "client-address", "toa-kind"),
-    *("tun-type", "tun-port", "tun-nocsum", "tun-csum", "tun-remcsum"),
+    *(each.option for each in (*keys.SERVER, *keys.TUNNEL, *keys.FULLNAT)),
+    *(FORWARD, "tun-nocsum", "tun-remcsum"),
 }
 _OF_SYNC: Final = {
     *("mcast-interface", "mcast-group", "mcast-port", "mcast-ttl", "syncid", "sync-maxlen")

@@ -11,12 +11,12 @@ What is not given has its default, in an edit, too: that says what is to be, not
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, get_args
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
 
 import schedulers
-from forwarders import FORWARDERS, Dr, Fullnat, Nat, Tun
-from forwarders.fullnat import TOA_KIND, ClientAddress
-from forwarders.plan import TunnelKind
+from forwarders import FORWARDERS
+from lvsd import keys
 from lvsd.control.changes import TIMEOUTS
 from lvsd.control.selecting import SELECTOR, Reader, selected
 from lvsd.core.commands import (
@@ -32,32 +32,28 @@ from lvsd.core.commands import (
     Undrain,
     Zero,
 )
-from lvsd.core.local_pool import PORTS, LocalPool
-from lvsd.core.timeouts import Timing
-from lvsd.core.values import ServerConfig, ServiceConfig
+from lvsd.core.values import ServerConfig, service_config
 from lvsd.errors import ControlError
+from lvsd.keys import Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from forwarders.base import Forwarder
     from lvsd.core.commands import Command
-    from lvsd.core.values import ServiceKey
+    from lvsd.core.values import ServiceConfig, ServiceKey
+    from lvsd.keys import Key
 
-_MAX_S: Final = 31 * 86400
-"""The longest timeout, in seconds: ipvsadm's bound."""
-_SOME: Final = range(1 << 32)
-_SECONDS: Final = range(_MAX_S + 1)
+_SECONDS: Final = range(keys.MAX_S + 1)
 _PORTS: Final = range(1 << 16)
 _NAME_LENGTH: Final = 64
 
-_SERVICE: Final = (
-    *SELECTOR,
-    *("scheduler", "flags", "persistence_s", "prefix", "one_packet", "name", "mss_clamp"),
-    *("max_connections", "slow_start_s", "local_addresses", "local_ports"),
-    *("tcp_timeout_s", "udp_timeout_s", "udp_answered_timeout_s"),
-)
+_OF_ONE_WAY: Final = {each.word: way for way, own in keys.FORWARDING.items() for each in own}
+_SERVICE: Final = (*SELECTOR, *(each.word for each in keys.SERVICE))
 _SERVER: Final = (
-    *("address", "port", "forward", "weight", "upper", "lower"),
-    *("tunnel", "tunnel_port", "tunnel_checksum", "client_address", "toa_kind"),
+    *("address", "port", "forward"),
+    *(each.word for each in keys.SERVER),
+    *_OF_ONE_WAY,
 )
 
 
@@ -153,33 +149,41 @@ def _place(reader: Reader) -> tuple[bytes, int]:
 
 def _service(reader: Reader) -> ServiceConfig:
     reader.want_only(_SERVICE)
-    scheduler = reader.text("scheduler", "wlc")
-    flags = frozenset(reader.texts("flags"))
-    _check_scheduler(scheduler, flags)
-    low, high = reader.numbers("local_ports", _PORTS, PORTS)
+    config = service_config(selected(reader), _values(reader, keys.SERVICE))
+    _check_scheduler(config.scheduler, config.flags)
+    low, high = config.local.ports
     if not 0 < low <= high:
         raise ValueError(f"{reader.at}local_ports: {low} to {high} is no range of ports")
-    name = reader.text("name", "")
-    if len(name) > _NAME_LENGTH or not name.isprintable():
+    if len(config.name) > _NAME_LENGTH or not config.name.isprintable():
         raise ValueError(f"{reader.at}name: expected up to {_NAME_LENGTH} printable characters")
-    return ServiceConfig(
-        selected(reader),
-        scheduler=scheduler,
-        flags=flags,
-        name=name,
-        persistence_s=reader.number("persistence_s", _SECONDS, 0),
-        prefix=reader.number("prefix", range(1, 129), 0) or None,
-        one_packet=reader.boolean("one_packet"),
-        mss_clamp=reader.boolean("mss_clamp"),
-        max_connections=reader.number("max_connections", _SOME, 0),
-        slow_start_s=reader.number("slow_start_s", _SECONDS, 0),
-        local=LocalPool(reader.addresses("local_addresses"), low, high),
-        timing=Timing(
-            reader.number("tcp_timeout_s", _SECONDS, 0),
-            reader.number("udp_timeout_s", _SECONDS, 0),
-            reader.number("udp_answered_timeout_s", _SECONDS, 0),
-        ),
-    )
+    return config
+
+
+def _values(reader: Reader, known: Iterable[Key]) -> dict[str, Any]:
+    """Return what a request says of some keys, by their places in the core."""
+    return {each.at: _read(reader, each) for each in known}
+
+
+def _read(reader: Reader, key: Key) -> object:
+    match key.kind:
+        case Kind.NUMBER:
+            return reader.number(key.word, key.allowed, key.default)
+        case Kind.SECONDS:
+            return reader.number(key.word, _SECONDS, key.default)
+        case Kind.LENGTH:
+            return reader.number(key.word, key.allowed, 0) or None
+        case Kind.SWITCH:
+            return reader.boolean(key.word)
+        case Kind.TEXT:
+            return reader.text(key.word, key.default)
+        case Kind.FLAGS:
+            return frozenset(reader.texts(key.word))
+        case Kind.CHOICE:
+            return reader.word(key.word, key.allowed, key.default)
+        case Kind.ADDRESSES:
+            return reader.addresses(key.word)
+        case Kind.PORTS:
+            return reader.numbers(key.word, key.allowed, key.default)
 
 
 def _check_scheduler(name: str, flags: frozenset[str]) -> None:
@@ -201,37 +205,22 @@ def _server(reader: Reader) -> ServerConfig:
         reader.address("address"),
         reader.number("port", _PORTS, 0),
         _forwarder(reader),
-        weight=reader.number("weight", _PORTS, 1),
-        upper=reader.number("upper", _SOME, 0),
-        lower=reader.number("lower", _SOME, 0),
+        **_values(reader, keys.SERVER),
     )
 
 
 def _forwarder(reader: Reader) -> Forwarder:
     name = reader.word("forward", FORWARDERS, "nat")
-    for word, mode in _OF_ONE_MODE.items():
-        if reader.has(word) and mode != name:
-            raise ValueError(f"{reader.at}{word}: only with forward {mode}")
-    match name:
-        case "tun":
-            kind: Any = reader.word("tunnel", get_args(TunnelKind), "ipip")
-            port = reader.number("tunnel_port", _PORTS, 0)
-            if (kind == "gue") != bool(port):
-                raise ValueError(f"{reader.at}tunnel_port: a gue tunnel has one, and no other has")
-            return Tun(kind, port, reader.boolean("tunnel_checksum"))
-        case "fullnat":
-            told: Any = reader.word("client_address", get_args(ClientAddress), "toa")
-            return Fullnat(told, reader.number("toa_kind", range(1, 256), TOA_KIND))
-        case "dr":
-            return _DR
-    return _NAT
+    for word, way in _OF_ONE_WAY.items():
+        if reader.has(word) and way != name:
+            raise ValueError(f"{reader.at}{word}: only with forward {way}")
+    values = _values(reader, keys.FORWARDING.get(name, ()))
+    if name == "tun" and (values["kind"] == "gue") != bool(values["port"]):
+        raise ValueError(f"{reader.at}tunnel_port: a gue tunnel has one, and no other has")
+    return _made(name, **values)
 
 
-_OF_ONE_MODE: Final = {
-    "tunnel": "tun",
-    "tunnel_port": "tun",
-    "tunnel_checksum": "tun",
-    "client_address": "fullnat",
-    "toa_kind": "fullnat",
-}
-_NAT, _DR = Nat(), Dr()
+@cache
+def _made(name: str, **values: Any) -> Forwarder:
+    """Return a forwarder: one of each for all servers, as a message to an engine says it once."""
+    return FORWARDERS[name](**values)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import shlex
 from ipaddress import IPv4Network
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from lvsd import keys
 from lvsd.control import options
 from lvsd.control.edits import FULL_LENGTHS
 from lvsd.control.grammar import CommandLineError
+from lvsd.keys import Kind, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -20,14 +22,12 @@ if TYPE_CHECKING:
     from lvsd.control.edits import Change
     from lvsd.control.names import Names
     from lvsd.control.protocol import ServerEntry, ServiceEntry, TimeoutsEntry
+    from lvsd.keys import Key
 
 _LETTERS: Final = {"tcp": "-t", "udp": "-u", "sctp": "--sctp-service"}
 _FORWARDS: Final = {"dr": "-g", "tun": "-i", "nat": "-m", "fullnat": "-F"}
 
 _TIMEOUTS_S: Final = (900, 120, 300)
-_ALL_PORTS: Final = [1025, 65535]
-_TOLD: Final = "toa"
-_TOA_KIND: Final = 254
 """What there is unless somebody says otherwise; then nothing is written."""
 
 _SPECIAL: Final = frozenset("'\"\\#")
@@ -64,57 +64,43 @@ def _selector(service: ServiceEntry, names: Names) -> str:
 
 
 def _of_service(service: ServiceEntry) -> Iterator[str]:
-    yield f"-s {service['scheduler']}"
-    if service["persistence_s"]:
-        yield f"-p {service['persistence_s']}"
-        prefix = service["prefix"]
-        if prefix not in {None, FULL_LENGTHS[service["family"]]}:
-            yield f"-M {prefix if service['family'] == 6 else IPv4Network((0, prefix)).netmask}"
-    if service["one_packet"]:
-        yield "-o"
-    if service["flags"]:
-        yield f"-b {','.join(service['flags'])}"
-    yield from _of_lvsd(service)
+    for key in keys.SERVICE:
+        value = service[key.word]  # type: ignore[literal-required]  # a key of its own
+        if key.kind is Kind.LENGTH:
+            if service["persistence_s"] and value not in {None, FULL_LENGTHS[service["family"]]}:
+                yield f"-M {value if service['family'] == 6 else IPv4Network((0, value)).netmask}"
+        elif key.option == "scheduler" or value != plain(key.default):
+            yield _written(key, value)
 
 
-def _of_lvsd(service: ServiceEntry) -> Iterator[str]:
-    """Yield what ipvsadm has no option for."""
-    if service["name"]:
-        yield f"--name {shlex.quote(service['name'])}"
-    if service["max_connections"]:
-        yield f"--max-connections {service['max_connections']}"
-    if service["slow_start_s"]:
-        yield f"--slow-start {service['slow_start_s']}"
-    if service["mss_clamp"]:
-        yield "--mss-clamp"
-    if service["local_addresses"]:
-        yield f"--laddr {','.join(service['local_addresses'])}"
-    if service["local_ports"] != _ALL_PORTS:
-        yield "--local-ports {}-{}".format(*service["local_ports"])
-    if service["tcp_timeout_s"]:
-        yield f"--tcp-timeout {service['tcp_timeout_s']}"
-    if service["udp_timeout_s"]:
-        yield f"--udp-timeout {service['udp_timeout_s']}"
-    if service["udp_answered_timeout_s"]:
-        yield f"--udp-answered-timeout {service['udp_answered_timeout_s']}"
+def _written(key: Key, value: Any) -> str:
+    """Return an option with its argument."""
+    match key.kind:
+        case Kind.SWITCH:
+            return key.spelt
+        case Kind.FLAGS | Kind.ADDRESSES:
+            argument = ",".join(value)
+        case Kind.PORTS:
+            argument = "{}-{}".format(*value)
+        case _:
+            argument = shlex.quote(str(value))
+    return f"{key.spelt} {argument}"
 
 
 def _of_server(server: ServerEntry) -> Iterator[str]:
-    yield f"{_FORWARDS[server['forward']]} -w {server['weight']}"
+    yield _FORWARDS[server["forward"]]
+    weight, *thresholds = keys.SERVER
+    yield _written(weight, server["weight"])
     if server["tunnel"]:
         yield f"--tun-type {server['tunnel']}"
         if server["tunnel"] == "gue":
             yield f"--tun-port {server['tunnel_port']}"
         if server["tunnel"] != "ipip":
             yield "--tun-csum" if server["tunnel_checksum"] else "--tun-nocsum"
-    if server["upper"]:
-        yield f"-x {server['upper']}"
-    if server["lower"]:
-        yield f"-y {server['lower']}"
-    if server["client_address"] not in {"", _TOLD}:
-        yield f"--client-address {server['client_address']}"
-    if server["toa_kind"] not in {0, _TOA_KIND}:
-        yield f"--toa-kind {server['toa_kind']}"
+    for key in (*thresholds, *(keys.FULLNAT if server["forward"] == "fullnat" else ())):
+        value = server[key.word]  # type: ignore[literal-required]  # a key of its own
+        if value != key.default:
+            yield _written(key, value)
 
 
 # --- restoring ------------------------------------------------------------------------------

@@ -22,6 +22,11 @@ class LocalPool(NamedTuple):
     low: int = PORTS[0]
     high: int = PORTS[1]
 
+    @property
+    def ports(self) -> Range:
+        """The range."""
+        return self.low, self.high
+
 
 @dataclass(slots=True)
 class Turn:

@@ -8,13 +8,15 @@ in the objects that have them, `lvsd.core.service.Service` and `RealServer`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from lvsd.core.local_pool import LocalPool
 from lvsd.core.timeouts import AS_ALL, Timing
 from lvsd.packet.address import endpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from forwarders.base import Forwarder
 
 ANY_MTU: Final = 0xFFFF
@@ -66,6 +68,17 @@ class ServiceConfig:
         """A word for logs: its name; without one its mark or its endpoint."""
         key = self.key
         return self.name or (f"mark {key.fwmark}" if key.fwmark else endpoint(key.vip, key.vport))
+
+
+def service_config(key: ServiceKey, values: Mapping[str, Any]) -> ServiceConfig:
+    """Return what is wanted of a service; ``values`` are by their place, such as timing.tcp_s."""
+    parts: dict[str, dict[str, Any]] = {"": {}, "local": {}, "timing": {}}
+    for place, value in values.items():
+        part, _, name = place.rpartition(".")
+        parts[part][name] = value
+    local = parts["local"]
+    pool = LocalPool(local["addresses"], *local["ports"])
+    return ServiceConfig(key, local=pool, timing=Timing(**parts["timing"]), **parts[""])
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from forwarders import Fullnat, Tun
-from lvsd.assembly import wanted_of
-from lvsd.config import model
+import pytest
+
+from forwarders import Dr, Fullnat, Tun
+from lvsd.assembly import server_config, wanted_of
+from lvsd.config import model, toml
 from lvsd.config.differences import LIVE, Difference
+from lvsd.config.load import validate
+from lvsd.config.saving import checked_text
 from lvsd.config.shape import fields_of
 from lvsd.core.local_pool import LocalPool
 from lvsd.core.settings import Settings
@@ -18,6 +22,9 @@ from lvsd.core.timeouts import Timing
 from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey
 from lvsd.documents import server_table, service_table, tables
 from lvsd.packet.address import pack
+
+if TYPE_CHECKING:
+    from forwarders.base import Forwarder
 
 OF_AN_ADDRESS = ServiceKey(6, pack("192.0.2.10"), 80)
 
@@ -73,6 +80,17 @@ def test_every_value_of_a_server_is_a_key_of_the_document() -> None:
     ]
     table = server_table(gue) | server_table(default)
     assert table.keys() == fields_of(model.Server).keys()
+
+
+@pytest.mark.parametrize("forwarder", [Dr(), Tun()])
+def test_a_servers_port_behind_a_mark_is_saved_as_lvsadm_took_it(forwarder: Forwarder) -> None:
+    server = ServerConfig(pack("10.0.0.11"), 80, forwarder)
+    document = {"service": [service_table(ServiceConfig(ServiceKey(fwmark=7)), [server])]}
+    config, faults = validate(toml.loads(checked_text(document)))
+    assert list(faults) == []
+    assert config is not None
+    (service,) = config.services
+    assert [server_config(service, each) for each in service.servers] == [server]
 
 
 def test_every_setting_is_a_key_of_the_document() -> None:

@@ -100,8 +100,15 @@ def test_nothing_is_said_of_what_is_as_the_file_says(file: Path, text: str) -> N
                 "its weights say which clients are whose"
             ),
         ),
+        (
+            '[[service]]\nname = "marked"\nfwmark = 7\nforward = "dr"\n' + SERVER,
+            "7: service.server.address: port 80 does nothing: dr changes no port",
+        ),
     ],
-    ids=["no-server", "weight-0", "chain", "two-interfaces", "slow-start-lc", "slow-start-mh"],
+    ids=[
+        *("no-server", "weight-0", "chain", "two-interfaces", "slow-start-lc", "slow-start-mh"),
+        "port-of-a-mark",
+    ],
 )
 def test_what_the_file_alone_shows_is_a_warning(file: Path, text: str, warning: str) -> None:
     assert told(file, text) == [warning]

@@ -194,7 +194,7 @@ def test_a_server_of_dr_or_tun_has_the_services_port(problems: Problems, mode: s
 
 
 @pytest.mark.parametrize("mode", ["dr", "tun"])
-def test_a_server_of_any_port_or_of_a_mark_has_none_itself(problems: Problems, mode: str) -> None:
+def test_a_server_of_any_port_has_none_itself(problems: Problems, mode: str) -> None:
     any_port = service(
         f'forward = "{mode}"\npersistence_s = 60', server(), address='address = "192.0.2.10:0"\n'
     )
@@ -202,13 +202,6 @@ def test_a_server_of_any_port_or_of_a_mark_has_none_itself(problems: Problems, m
         (
             '8: service.server.address: "10.0.0.2:80" has port 80, '
             f"expected 0 as its service: {mode} changes no port"
-        )
-    ]
-    mark = f'[[service]]\nname = "s"\nfwmark = 7\nforward = "{mode}"\n[[service.server]]\n'
-    assert problems(mark + server()) == [
-        (
-            '6: service.server.address: "10.0.0.2:80" has port 80, '
-            f"expected 0, as the mark's packets have many: {mode} changes no port"
         )
     ]
 
