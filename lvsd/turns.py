@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 SLICE_S: Final = 0.001
-"""How long a slice is to last; packets wait that long."""
+"""How long a slice is to last while no packets come."""
+
+BESIDE_S: Final = 0.0002
+"""How long while they do: packets wait that long."""
+
+RECENTLY_S: Final = 0.1
+"""For how long after the last packets others are expected."""
 
 SHARE: Final = 4
 """For how many times as long as a slice lasted packets have the loop to themselves."""
@@ -29,6 +35,8 @@ class Turns:
 
     def __init__(self, packets: Callable[[], int] = lambda: 0) -> None:
         self._packets = packets
+        self._seen = 0
+        self._seen_at = float("-inf")
         self._lock = asyncio.Lock()
 
     @asynccontextmanager
@@ -40,13 +48,18 @@ class Turns:
         async with self._lock:
             began = perf_counter()
             try:
-                yield began + SLICE_S
+                yield began + self._length_s(began)
             finally:
                 await self._give_way(perf_counter() - began)
 
+    def _length_s(self, now: float) -> float:
+        seen = self._packets()
+        if seen != self._seen:
+            self._seen, self._seen_at = seen, now
+        return min(BESIDE_S, SLICE_S) if now - self._seen_at < RECENTLY_S else SLICE_S
+
     async def _give_way(self, worked_s: float) -> None:
-        before = self._packets()
         for _ in range(LOOKS):
             await asyncio.sleep(0)
-        if self._packets() != before:
+        if self._packets() != self._seen:  # nobody handles any in a slice
             await asyncio.sleep(SHARE * worked_s)

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 _Element = TypeVar("_Element")
 
-TOGETHER: Final = 50
+TOGETHER: Final = 25
 """Commands, or ways, in one message: it is dealt with in one go."""
 
 

@@ -35,7 +35,7 @@ LONGEST: Final = 64 << 20
 
 READ_AT_ONCE: Final = 256 << 10
 SLICE_S: Final = 0.001
-"""How long messages are handed on before packets have a turn, in seconds."""
+"""How long messages are handed on before others have a turn, in seconds."""
 
 SHORT_OF_MEMORY_S: Final = 0.1
 """How long to wait, in seconds, before reading again where there is no memory for what comes."""
@@ -81,6 +81,8 @@ class Wire:
         self.waiting_bytes = 0
         """How much waits to be sent, in bytes."""
         self._is_blocked = False
+        self.slice_s = SLICE_S
+        """How long messages are handed on before others have a turn, in seconds."""
         self.peer: Hello | None = None
         """Who the other end is, once it has said so."""
 
@@ -174,7 +176,7 @@ class Wire:
 
     def _hand_on(self) -> None:
         """Hand on the messages that have come, for a slice of time; the rest comes next turn."""
-        enough = perf_counter() + SLICE_S
+        enough = perf_counter() + self.slice_s
         try:
             for _ in self._handing_on():
                 if self._loop is None:

@@ -33,13 +33,13 @@ from lvsd.engine.messages import (
     Ways,
 )
 from lvsd.engine.questions import Questions
-from lvsd.engine.settling import settle_few, settling
+from lvsd.engine.settling import settling, settling_few
 from lvsd.engine.slices import Slices
 from lvsd.engine.state import RESTS, State
 from lvsd.engine.traffic import Traffic
 from lvsd.errors import ControlError, PluginError
 from lvsd.running.jobs import Job, Jobs
-from lvsd.turns import Turns
+from lvsd.turns import BESIDE_S, Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator
@@ -96,6 +96,8 @@ class Work:
         self._steps: Steps | None = None
         self._finished: list[Steps] = []
         self._is_changed = self._is_news = True
+        self._rested_at = 0.0
+        """When, on the monotonic clock, it is time for another look at everything that can wait."""
         self._latest = 0  # the number of the list of commands that was done last
         self._refused: int | None = None
         self._is_to_settle = self._is_to_start = self._is_to_look = self._is_ready = False
@@ -180,7 +182,8 @@ class Work:
         """Do what follows from a few changes at once, unless all has to be looked at for that."""
         is_all = None
         if self.is_started:
-            is_all = settle_few(self._balancer, self._ways, self._diversions, self._latest, changes)
+            about = self._balancer, self._ways, self._diversions, self._latest, changes
+            is_all = yield from settling_few(*about)
         if is_all is None:
             self._resettle()
         else:
@@ -212,12 +215,15 @@ class Work:
 
     def _follow(self) -> Iterator[None]:
         """Do what follows from changes, a step at a time."""
+        began = time.monotonic()
         while self._finished:
             yield from self._finished.pop().dismantling()
         is_changed, self._is_changed, latest = self._is_changed, False, self._latest
         is_news, self._is_news = self._is_news or is_changed, False
         if is_news and (yield from settling(self._balancer, self._ways, is_changed=is_changed)):
             yield from self._diversions.telling(latest)
+        now = time.monotonic()
+        self._rested_at = now + RESTS * (now - began)
         if self._is_to_start:
             self._is_to_start = False
             self._state.open()
@@ -237,6 +243,7 @@ class Work:
 
     def _start(self) -> None:
         self.is_started = True
+        self._wire.slice_s = BESIDE_S
         self._traffic.start(asyncio.get_running_loop())
         self._run(self._run_timers())
         self._run(self._jobs.run(self._beat_s))
@@ -282,14 +289,14 @@ class Work:
         yield Job("cannot read the statistics of the queue", heart.look, 0.0, heart.beat)
         yield Job("cannot report packets that the queue lost", traffic.pressure.tick)
         yield Job("cannot ask neighbours", traffic.frames.tick)
-        yield Job("cannot look for obstacles", lambda _: self._look())
+        yield Job("cannot look for obstacles", self._look)
         yield self._state.job
         settle = Job(UNSETTLED, lambda _: self._resettle(), SETTLE_S)
         settle.due = time.monotonic() + SETTLE_S
         yield settle
 
-    def _look(self) -> None:
-        if self._is_changed:
+    def _look(self, now: float) -> None:
+        if self._is_changed and now >= self._rested_at:
             self._settle_soon()
         if self._is_ready and not self._settling.busy:  # else half of it is known
             self._looking.soon()

@@ -10,7 +10,7 @@ from time import perf_counter
 import pytest
 import uvloop
 
-from lvsd.turns import Turns
+from lvsd.turns import BESIDE_S, SLICE_S, Turns
 
 
 class Packets:
@@ -93,3 +93,30 @@ def test_what_fails_in_a_slice_gives_way_all_the_same() -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert runner.run(scenario()) > 2
+
+
+def test_slices_are_short_while_packets_come_and_for_a_while_after_that() -> None:
+    packets = 0
+    clock = 100.0
+
+    async def lengths(*times: float) -> list[float]:
+        found = []
+        for at in times:
+            nonlocal clock
+            clock = at
+            async with turns.slice() as deadline:
+                found.append(round(deadline - clock, 6))
+        return found
+
+    async def scenario() -> None:
+        nonlocal packets
+        assert await lengths(100.0, 101.0) == [SLICE_S, SLICE_S]
+        packets += 1
+        assert await lengths(102.0, 102.05) == [BESIDE_S, BESIDE_S]
+        packets += 1
+        assert await lengths(102.14, 102.2, 103.0) == [BESIDE_S, BESIDE_S, SLICE_S]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lvsd.turns.perf_counter", lambda: clock)
+        turns = Turns(lambda: packets)
+        asyncio.run(scenario())

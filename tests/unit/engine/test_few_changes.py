@@ -23,12 +23,15 @@ from lvsd.core.local_pool import LocalPool
 from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey, Way
 from lvsd.engine.diversions import Diversions, Gathered
 from lvsd.engine.messages import Divert, Settled
-from lvsd.engine.settling import FEW, settle_few, settling
+from lvsd.engine.settling import FEW, settling, settling_few
 from lvsd.io.diverting import diverted
 from lvsd.io.ruleset import Diverted
+from schedulers.base import exhaust
 
 if TYPE_CHECKING:
-    from lvsd.core.commands import Command
+    from collections.abc import Generator
+
+    from lvsd.core.commands import Changes, Command
 
 HERE: Final = bytes((10, 0, 0, 1))
 VIPS: Final = [bytes((192, 0, 2, number)) for number in range(1, 5)]
@@ -56,7 +59,7 @@ class Told:
     def change(self, number: int, *commands: Command) -> bool:
         """Do a list, and what follows; return whether that was done at once."""
         changes = self.balancer.apply(commands, 0.0)
-        at_once = settle_few(self.balancer, WAYS, self.diversions, number, changes)
+        at_once = exhaust(self.following(number, changes))
         if not at_once:
             for _ in settling(self.balancer, WAYS):
                 pass
@@ -64,6 +67,10 @@ class Told:
                 pass
         assert self.settled == number
         return bool(at_once)
+
+    def following(self, number: int, changes: Changes) -> Generator[None, None, bool | None]:
+        """Do what follows from a few changes, step by step."""
+        return settling_few(self.balancer, WAYS, self.diversions, number, changes)
 
     def agrees(self) -> bool:
         """Whether that is what a look at everything finds."""
@@ -169,7 +176,7 @@ def test_what_comes_beside_something_that_goes_is_told_at_once() -> None:
         ],
         0.0,
     )
-    assert settle_few(told.balancer, WAYS, told.diversions, 2, changes) is False
+    assert exhaust(told.following(2, changes)) is False
     assert told.settled == 2
     gathered = told.gathered.diverted
     assert gathered.endpoints == {(VIPS[0], 6, 80), (VIPS[1], 6, 81)}
@@ -186,9 +193,24 @@ def test_a_service_that_comes_back_while_everything_is_looked_at_stays_diverted(
         looking = told.diversions.telling(2)
         is_over = len([*islice(looking, step)]) < step
         changes = told.balancer.apply([AddService(ServiceConfig(WEB, "rr"))], 0.0)
-        assert settle_few(told.balancer, WAYS, told.diversions, 3, changes)
+        assert exhaust(told.following(3, changes))
         for _ in looking:
             pass
         assert told.agrees(), step
         step += 1
     assert step > len(Diverted.__slots__)
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_what_comes_is_diverted_though_everything_is_looked_at_half_way(number: int) -> None:
+    told = Told()
+    told.change(1, AddService(ServiceConfig(WEB, "rr")))
+    servers = [AddServer(WEB, ServerConfig(each, 80, Nat())) for each in RIPS[:4]]
+    following = told.following(3, told.balancer.apply(servers, 0.0))
+    assert len([*islice(following, number)]) == number
+    exhaust(settling(told.balancer, WAYS))
+    for _ in told.diversions.telling(2):
+        pass
+    assert exhaust(following)
+    assert told.agrees()
+    assert told.settled == 3
