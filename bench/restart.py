@@ -1,11 +1,15 @@
 """What a restart, or a crash, does to connections: downloads, idle ones, and new ones all the time.
 
-    python -m bench.restart [--downloads 300] [--idle 300] [--rate 300] [--ways nat fullnat]
+    python -m bench.restart [--downloads 300] [--idle 300] [--rate 300] [--pace 4096]
+                            [--ways nat fullnat] [--turns 1]
 
 For each way, each end of lvsd and for a VIP that is an address of the director or not, with IPv4
-and IPv6 in turn: what broke, RSTs that clients got, how long lvsd was away (until the first new
-connection that began after the end was answered), and the slowest new connection. Client, director
-and servers share the machine: at full numbers the load itself takes seconds.
+and IPv6 in turn: what broke, RSTs that clients got, how long no new connection was answered, and
+the slowest one. Each end comes after as long a time of the same load in which nothing happens, in
+turns, and both are told: client, director and servers share the machine, so that what breaks, or
+takes a retransmission, without any end as well is the load's. What the queue lost, and how much of
+a processor the engine took, tell whether lvsd could carry it. A download takes ``--pace`` bytes a
+second: 300 of 4 KB each are some 2,000 packets a second, both ways.
 """
 
 from __future__ import annotations
@@ -15,6 +19,9 @@ import json
 import os
 import signal
 import time
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from lvsd.lab import Lab, program, programs, settings
@@ -22,7 +29,7 @@ from lvsd.lab.load import Load
 from lvsd.lab.wait import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from lvsd.lab.load import Outcome
     from lvsd.lab.programs import Daemon
@@ -30,6 +37,9 @@ if TYPE_CHECKING:
 PORT, RPORT = 80, 8080
 WAYS: Final = ("nat", "fullnat")
 RESETS: Final = "inbound and (tcp[13] & 4 != 0 or (ip6[6] = 6 and ip6[53] & 4 != 0))"
+SLOW_S: Final = 0.9
+"""What takes so long had to send its SYN again, which Linux does after 1 s."""
+
 GOES_ON: Final = '"event": "connections of the lvsd before go on"'
 
 
@@ -78,7 +88,7 @@ ENDS: Final[dict[str, Callable[[Lab, Daemon, str], Daemon]]] = {
 
 
 def measured(lab: Lab, way: str, end: str, options: argparse.Namespace, *, local: bool) -> str:
-    """Return a line about one end of lvsd."""
+    """Return a few lines about one end of lvsd."""
     for state in lab.director.directory.glob("state-*"):
         state.unlink()
     text = configuration(lab, way, local=local)
@@ -90,38 +100,94 @@ def measured(lab: Lab, way: str, end: str, options: argparse.Namespace, *, local
         downloads=options.downloads,
         idle=options.idle,
         rate=options.rate,
+        pace=options.pace,
     )
     file = str(lab.client.directory / "resets.pcap")
     argv = ["tcpdump", "--immediate-mode", "-Uni", "eth0", "-w", file, RESETS]
     tcpdump = program.start(lab.client, argv, "tcpdump")
     until(lambda: "listening on" in tcpdump.log)
     load.start()
-    time.sleep(options.before)
-    ended_at = time.monotonic()
-    daemon = ENDS[end](lab, daemon, text)
-    time.sleep(options.after)
+    quiet, eventful = Phase("without it"), Phase("with it")
+    for _ in range(options.turns):
+        with quiet.window(lab, daemon):
+            time.sleep(options.seconds)
+        with eventful.window(lab, None):
+            began = time.monotonic()
+            daemon = ENDS[end](lab, daemon, text)
+            time.sleep(max(0.0, began + options.seconds - time.monotonic()))
     outcome = load.stop()
     tcpdump.stop()
     load.close()
     resets = lab.client.run(["tcpdump", "-nr", file]).stdout.splitlines()
     daemon.stop()
-    return _line(way, end, outcome, len(resets), ended_at, local=local)
-
-
-def _line(
-    way: str, end: str, outcome: Outcome, resets: int, ended_at: float, *, local: bool
-) -> str:
-    later = [began + wait for began, wait in outcome.waits_s if began + wait > ended_at]
-    answered = sorted(each - ended_at for each in later)
-    gaps = [after - before for before, after in zip([0.0, *answered], answered, strict=False)]
     words = [
         f"{way:8}{'VIP of the host' if local else 'VIP of nobody':17}{end:23}",
-        f"broken {len(outcome.broken)} of {outcome.downloads} downloads, {outcome.idle} idle, ",
-        f"{len(outcome.waits_s)} new; RSTs {resets}; ",
-        f"longest without an answer {max(gaps, default=0.0):.2f} s, ",
-        f"slowest new connection {outcome.longest_s:.2f} s",
+        f"broken {len(outcome.broken)} of {options.downloads} downloads, {options.idle} idle, ",
+        f"{len(outcome.waits_s)} new; RSTs {len(resets)}",
     ]
-    return "\n    ".join(["".join(words), *outcome.broken[:5]])
+    phases = [each.told(outcome) for each in (quiet, eventful)]
+    return "\n    ".join(["".join(words), *phases, *outcome.broken[:5]])
+
+
+class Phase:
+    """Windows of time in which something happens, or nothing, and what was seen in them."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._windows: list[tuple[float, float]] = []
+        self._lost = 0
+        self._worked_s = self._watched_s = 0.0
+
+    @contextmanager
+    def window(self, lab: Lab, daemon: Daemon | None) -> Iterator[None]:
+        """Watch what is done inside; the engine as well, if it is there all the time."""
+        began, lost = time.monotonic(), _lost(lab)
+        worked = _worked_s(daemon.engine) if daemon is not None else 0.0
+        yield
+        ended = time.monotonic()
+        self._windows.append((began, ended))
+        self._lost += max(0, _lost(lab) - lost) if daemon is not None else _lost(lab)
+        if daemon is not None:
+            self._worked_s += _worked_s(daemon.engine) - worked
+            self._watched_s += ended - began
+
+    def told(self, outcome: Outcome) -> str:
+        """Return a line."""
+        waits = [each for each in outcome.waits_s if self._has(each[0])]
+        slow = sum(wait >= SLOW_S for _, wait in waits)
+        words = [
+            f"{self._name:11} broken {sum(map(self._has, outcome.broken_at))}, ",
+            f"slow {slow} of {len(waits)} new, slowest {max((w for _, w in waits), default=0):.2f}",
+            f" s, longest without an answer {self._gap_s(outcome):.2f} s, ",
+            f"queue lost {self._lost}",
+        ]
+        if self._watched_s:
+            words.append(f", engine {100 * self._worked_s / self._watched_s:.0f} %")
+        return "".join(words)
+
+    def _has(self, when: float) -> bool:
+        return any(began <= when < ended for began, ended in self._windows)
+
+    def _gap_s(self, outcome: Outcome) -> float:
+        """Return the longest time in a window in which no new connection had its answer."""
+        longest = 0.0
+        for began, ended in self._windows:
+            times = sorted(at + wait for at, wait in outcome.waits_s if began <= at + wait < ended)
+            gaps = pairwise([began, *times, ended])
+            longest = max(longest, *(after - before for before, after in gaps))
+        return longest
+
+
+def _lost(lab: Lab) -> int:
+    """Return how many packets the director's queue has lost, since it is bound; 0 if it is not."""
+    queues = lab.director.run(["cat", "/proc/net/netfilter/nfnetlink_queue"]).stdout
+    return sum(int(number) for line in queues.splitlines() for number in line.split()[5:7])
+
+
+def _worked_s(process: int) -> float:
+    """Return the seconds of processor time that a process has had."""
+    words = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
@@ -130,8 +196,10 @@ def main() -> None:
     parser.add_argument("--downloads", type=int, default=300)
     parser.add_argument("--idle", type=int, default=300)
     parser.add_argument("--rate", type=float, default=300.0, help="new connections a second")
-    parser.add_argument("--before", type=float, default=2.0, help="seconds of load before")
-    parser.add_argument("--after", type=float, default=2.0, help="and after")
+    parser.add_argument("--pace", type=int, default=4096, help="bytes a second of a download")
+    parser.add_argument("--turns", type=int, default=1, help="times without, and with it")
+    parser.add_argument("--seconds", type=float, default=5.0, help="how long each of them is")
+    parser.add_argument("--ends", nargs="+", type=int, default=list(range(len(ENDS))))
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     options = parser.parse_args()
     with Lab(name="lvsd-bench", ways=tuple(options.ways)) as lab:
@@ -139,7 +207,7 @@ def main() -> None:
             programs.nginx(server, ports=[RPORT])
         for way in options.ways:
             for local in (True, False):
-                for end in ENDS:
+                for end in (list(ENDS)[number] for number in options.ends):
                     print(measured(lab, way, end, options, local=local), flush=True)
 
 

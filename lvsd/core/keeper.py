@@ -184,7 +184,7 @@ class Keeper(Observer):
         yield from self._forgetting()
 
     def keep_drains(self, changes: Iterable[Change]) -> None:
-        """Write down who is drained by some changes; who no longer is follows in its time."""
+        """Write down at once who is drained by some changes, and who no longer is."""
         for change in changes:
             if isinstance(change, DrainChange) and self._all_services.has(change.service):
                 service = self._all_services.get(change.service)
@@ -192,6 +192,9 @@ class Keeper(Observer):
                 server = service.find(*place) if service.has(*place) else None
                 if server is not None and server.drain is not None:
                     self._keep_drain(server, server.drain)
+                elif server is not None and server in self.drains:
+                    at, _ = self.drains.pop(server)
+                    self._give_back(at)
 
     def keeping_memories(self) -> Iterator[None]:
         """Write down what translations have learned since, and which templates are assured."""

@@ -25,8 +25,8 @@ PATIENCE_S: Final = 20.0 * PATIENCE
 """How long a client waits for anything before it counts as broken, in seconds."""
 
 PIECE: Final = 16 << 10
-PIECE_S: Final = 0.25
-"""A download reads so many bytes, so often: it lasts as long as it is wanted."""
+PACE: Final = 64 << 10
+"""A download reads so many bytes a second, a piece at a time: it lasts as long as it is wanted."""
 
 REST: Final = 256 << 10
 """Bytes that a download has to get after everything, to count as whole."""
@@ -40,6 +40,7 @@ _HEAD: Final = b"Host: lab\r\n\r\n"
 class Outcome:
     """What the clients saw. ``broken`` has a line for each connection that did not go on.
 
+    ``broken_at`` says of each of these when that was, or when it began, if it never had an answer.
     ``waits_s`` are how long new connections took, from the SYN to the last byte, with the time on
     the monotonic clock when each began.
     """
@@ -47,6 +48,7 @@ class Outcome:
     downloads: int = 0
     idle: int = 0
     broken: list[str] = field(default_factory=list)
+    broken_at: list[float] = field(default_factory=list)
     waits_s: list[tuple[float, float]] = field(default_factory=list)
 
     @property
@@ -59,7 +61,8 @@ class Load:
     """Clients in a host of the lab, of several virtual addresses in turn.
 
     ``payload`` is the file that the real servers serve as /file. ``downloads`` and ``idle`` are
-    how many there are at the same time, ``rate`` how many new connections there are a second.
+    how many there are at the same time, ``rate`` how many new connections there are a second,
+    ``pace`` how many bytes a second each download takes.
     """
 
     def __init__(
@@ -72,12 +75,14 @@ class Load:
         downloads: int = 10,
         idle: int = 10,
         rate: float = 20.0,
+        pace: int = PACE,
     ) -> None:
         self._client = client
         self._vips = tuple(vips)
         self._port = port
         self._payload = payload.read_bytes()
         self._downloads, self._idle, self._rate = downloads, idle, rate
+        self._piece_s = PIECE / pace
         self._outcome = Outcome()
         self._running = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -125,7 +130,8 @@ class Load:
                 group.create_task(self._noted(f"idle connection {number}", self._keep(number)))
             began, number = time.monotonic(), 0
             while not self._over.is_set():
-                group.create_task(self._noted(f"new connection {number}", self._visit(number)))
+                what = self._noted(f"new connection {number}", self._visit(number), is_new=True)
+                group.create_task(what)
                 number += 1
                 pause_s = began + number / self._rate - time.monotonic()
                 with contextlib.suppress(TimeoutError):
@@ -135,11 +141,13 @@ class Load:
         for writer in self._open_ones:
             writer.close()
 
-    async def _noted(self, who: str, what: object) -> None:
+    async def _noted(self, who: str, what: object, *, is_new: bool = False) -> None:
+        began = time.monotonic()
         try:
             await what  # type: ignore[misc]  # it is a coroutine
         except (OSError, EOFError, ValueError, TimeoutError) as error:
             self._outcome.broken.append(f"{who}: {error!r}")
+            self._outcome.broken_at.append(began if is_new else time.monotonic())
 
     async def _open(self, number: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         vip = self._vips[number % len(self._vips)]
@@ -162,7 +170,7 @@ class Load:
         while not self._over.is_set():
             at = await self._read(reader, at)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._over.wait(), PIECE_S)
+                await asyncio.wait_for(self._over.wait(), self._piece_s)
         enough = min(at + REST, len(self._payload))
         while at < enough:
             at = await self._read(reader, at)

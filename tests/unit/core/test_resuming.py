@@ -283,6 +283,16 @@ def test_a_drain_is_written_down_with_the_change_that_brings_it(version: int) ->
     assert drained(second) == (60, first.now, 0, 0)
 
 
+def test_a_drain_that_is_taken_back_is_over_for_the_next_one_at_once(version: int) -> None:
+    first, second, slots = two_worlds(version, servers=2)
+    server = next(iter(first.balancer.services)).servers[0]
+    place = server.service.key, *server.config.place
+    for command in (Drain(*place, 60), Undrain(*place)):
+        keeper_of(first).keep_drains(first.apply(command).all)
+    resume(second, slots)
+    assert drained(second) is None
+
+
 def test_a_service_that_is_removed_and_added_again_has_one_record_with_its_own_counts(
     version: int,
 ) -> None:
