@@ -15,7 +15,7 @@ import structlog
 
 from lvsd.control.methods import RequestError, call
 from lvsd.control.protocol import Code, encode_error, encode_line
-from lvsd.errors import ControlError
+from lvsd.errors import ControlError, KernelError, PluginError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -39,13 +39,19 @@ async def answers(context: Context, line: bytes, turns: Turns) -> AsyncGenerator
             return
         async for part in _list(result, turns):
             yield part
-    except RequestError as error:
-        yield encode_error(error.code, str(error))
-    except ControlError as error:
-        yield encode_error(Code.REFUSED, str(error))
-    except Exception:  # noqa: BLE001 - the daemon balances on, whatever is wrong here
-        _log.exception("control request failed", request=line[:200])
-        yield encode_error(Code.INTERNAL, "internal error; see lvsd's log")
+    except Exception as error:  # noqa: BLE001 - the daemon balances on, whatever is wrong here
+        yield refusal(error, line)
+
+
+def refusal(error: Exception, line: bytes) -> bytes:
+    """Return the line that answers a request which failed; log what is a fault of lvsd's own."""
+    match error:
+        case RequestError():
+            return encode_error(error.code, str(error))
+        case ControlError() | PluginError() | KernelError():
+            return encode_error(Code.REFUSED, str(error))
+    _log.error("control request failed", request=line[:200], exc_info=error)
+    return encode_error(Code.INTERNAL, "internal error; see lvsd's log")
 
 
 async def _list(items: Iterator[object], turns: Turns) -> AsyncGenerator[bytes]:

@@ -19,7 +19,7 @@ from lvsd.core.commands import Zero
 from lvsd.errors import ControlError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from lvsd.control.describe import DirectorView
     from lvsd.control.protocol import ConnectionEntry, ServiceEntry, StatusEntry, TimeoutsEntry
@@ -144,19 +144,25 @@ def call(context: Context, line: bytes) -> object:
 
     Raise `RequestError` if the line is wrong, `ControlError` if it cannot be done.
     """
-    try:
-        name, params = parse(line)
-    except (ValueError, RecursionError) as error:
-        raise RequestError(Code.BAD_REQUEST, str(error)) from None
-    method = METHODS.get(name)
-    if method is None:
-        known = ", ".join(METHODS)
-        raise RequestError(Code.UNKNOWN_METHOD, f"no method {name!r}; there are: {known}")
+    name, params = requested(line, METHODS)
+    method = METHODS[name]
     try:
         read = method.params(params)
     except ValueError as error:
         raise RequestError(Code.BAD_PARAMS, str(error)) from None
     return method.run(context, read)
+
+
+def requested(line: bytes, known: Collection[str]) -> tuple[str, dict[str, object]]:
+    """Return which of the known methods a line asks for, and its parameters. Raise RequestError."""
+    try:
+        name, params = parse(line)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(Code.BAD_REQUEST, str(error)) from None
+    if name not in known:
+        there = ", ".join(known)
+        raise RequestError(Code.UNKNOWN_METHOD, f"no method {name!r}; there are: {there}")
+    return name, params
 
 
 def parse(line: bytes) -> tuple[str, dict[str, object]]:

@@ -6,20 +6,17 @@ if whoever asks may do that.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-import structlog
-
+from lvsd.control.answers import refusal
 from lvsd.control.changes import written_change
-from lvsd.control.methods import METHODS, parse
-from lvsd.control.protocol import Code, encode_error, encode_line
+from lvsd.control.methods import METHODS, RequestError, requested
+from lvsd.control.protocol import Code, encode_line
 from lvsd.control.requests import in_its_place, read_commands
-from lvsd.control.selecting import shown
 from lvsd.control.server import MAX_CLIENTS
-from lvsd.errors import ControlError, KernelError, PluginError
+from lvsd.errors import ControlError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -34,8 +31,6 @@ CHANGING: Final = frozenset({"zero"})
 
 MOST_LISTENERS: Final = MAX_CLIENTS // 2
 """Who listens keeps its place among the control socket's clients; others want some, too."""
-
-log = structlog.get_logger("lvsd")
 
 
 class Method:
@@ -66,46 +61,39 @@ class Desk:
     async def ask(self, line: bytes, peer: Peer) -> AsyncGenerator[bytes]:
         """Yield the lines that answer one. Never raises for a bad request."""
         try:
-            name, params = parse(line)
-        except (ValueError, RecursionError) as error:
-            yield encode_error(Code.BAD_REQUEST, str(error))
+            method, params = self._asked_for(line, peer)
+        except RequestError as error:
+            yield refusal(error, line)
             return
-        method = self._methods.get(name)
-        if method is None and name not in METHODS:
-            known = ", ".join(sorted([*METHODS, *self._methods]))
-            yield encode_error(Code.UNKNOWN_METHOD, f"no method {name!r}; there are: {known}")
-        elif (name in CHANGING or (method and method.changes)) and not peer.may_change:
-            yield encode_error(Code.FORBIDDEN, "Permission denied (you must be root)")
-        elif method is None:
-            async with aclosing(self._engine(line)) as lines:
-                async for each in lines:
-                    yield each
-        else:
-            async with aclosing(self._answer(name, method, params, peer)) as lines:
-                async for each in lines:
-                    yield each
+        answers = self._engine(line) if method is None else _answer(method, params, peer, line)
+        async with aclosing(answers) as lines:
+            async for each in lines:
+                yield each
 
-    async def _answer(
-        self, name: str, method: Method, params: Params, peer: Peer
-    ) -> AsyncGenerator[bytes]:
+    def _asked_for(self, line: bytes, peer: Peer) -> tuple[Method | None, Params]:
+        """Return the method, None for one of the engine's, and its parameters."""
+        name, params = requested(line, sorted([*METHODS, *self._methods]))
+        method = self._methods.get(name)
+        if (name in CHANGING or (method and method.changes)) and not peer.may_change:
+            raise RequestError(Code.FORBIDDEN, "Permission denied (you must be root)")
+        return method, params
+
+
+async def _answer(method: Method, params: Params, peer: Peer, line: bytes) -> AsyncGenerator[bytes]:
+    try:
         try:
             result = await method.run(params, peer)
-            if not isinstance(result, AsyncGenerator):
-                yield encode_line({"result": result})
-                return
-            async with aclosing(result) as events:
-                async for each in events:
-                    yield encode_line({"result": each, "more": True})
-            yield encode_line({"result": None})
         except ValueError as error:
-            yield encode_error(Code.BAD_PARAMS, str(error))
-        except (ControlError, PluginError, KernelError) as error:
-            yield encode_error(Code.REFUSED, str(error))
-        except asyncio.CancelledError:
-            raise
-        except Exception:
-            log.exception("control request failed", method=name, params=shown(params))
-            yield encode_error(Code.INTERNAL, "internal error; see lvsd's log")
+            raise RequestError(Code.BAD_PARAMS, str(error)) from None
+        if not isinstance(result, AsyncGenerator):
+            yield encode_line({"result": result})
+            return
+        async with aclosing(result) as events:
+            async for each in events:
+                yield encode_line({"result": each, "more": True})
+        yield encode_line({"result": None})
+    except Exception as error:  # noqa: BLE001 - the daemon balances on, whatever is wrong here
+        yield refusal(error, line)
 
 
 def _length(params: Params) -> int:
