@@ -11,22 +11,22 @@ import argparse
 import json
 import re
 import sys
-from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from lvsd.control.client import ControlClient, default_path
+from lvsd.control.client import ControlClient
 from lvsd.control.names import Names, parse_service
+from lvsd.control.own_commands import Parser
 from lvsd.errors import ControlError, UsageError
 from lvsd.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from lvsd.control.protocol import ServerEntry, ServiceEntry, ServiceSelector
 
 UNREACHABLE: Final = 1
-USAGE: Final = 2
 CUT: Final = 3
 TAKEN_BACK: Final = 4
 REFUSED: Final = 255
@@ -78,14 +78,14 @@ class Place(NamedTuple):
 
 
 def main(words: Sequence[str]) -> int:
-    """Carry out a command line that begins with ``drain`` or ``undrain``; return the status."""
+    """Carry out a command line that begins with ``drain`` or ``undrain``; return the status.
+
+    Raise UsageError.
+    """
     name, *rest = words
     given = _parser(name).parse_args(rest)
     try:
         return _run(name, given)
-    except UsageError as error:
-        sys.stderr.write(f"{printable(str(error))}\n")
-        return USAGE
     except _RefusedError as error:
         sys.stderr.write(f"{printable(str(error))}\n")
         return REFUSED
@@ -110,28 +110,36 @@ def seconds(text: str) -> int:
     )
 
 
-def _parser(name: str) -> argparse.ArgumentParser:
+_ABOUT: Final = {
+    "drain": (
+        (
+            "Let a real server have no new connections, and its clients leave it; without a "
+            "server, list those that are drained or begin slowly."
+        ),
+        (
+            "0 done (with --wait: no connection is left); 1 lvsd cannot be reached; 2 usage; "
+            "3 connections were cut at the deadline; 4 the server was taken back or removed "
+            "meanwhile; 255 refused."
+        ),
+    ),
+    "undrain": (
+        "Let a drained real server have new connections again.",
+        "0 done; 1 lvsd cannot be reached; 2 usage; 255 refused.",
+    ),
+}
+"""What each command does, and its exit status."""
+
+
+def _parser(name: str) -> Parser:
     is_drain = name == "drain"
-    parser = argparse.ArgumentParser(
-        f"lvsadm {name}",
-        allow_abbrev=False,
-        description="Let a real server have no new connections, and its clients leave it; without "
-        "a server, list those that are drained or begin slowly."
-        if is_drain
-        else "Let a drained real server have new connections again.",
-        epilog="Exit status: 0 done (with --wait: no connection is left); 1 lvsd cannot be "
-        "reached; 2 usage; 3 connections were cut at the deadline; 4 the server was taken back "
-        "or removed meanwhile; 255 refused."
-        if is_drain
-        else "Exit status: 0 done; 1 lvsd cannot be reached; 2 usage; 255 refused.",
-    )
+    parser = Parser(name, *_ABOUT[name])
     parser.add_argument(
         "server",
         metavar="SERVER",
         nargs="?" if is_drain else None,
         help="ADDRESS:PORT, [IPV6]:PORT, or an address alone for all of its ports",
     )
-    only = parser.add_argument_group("of one service alone").add_mutually_exclusive_group()
+    only = parser.add_argument_group("Of one service alone").add_mutually_exclusive_group()
     for letter, protocol in (("-t", "tcp"), ("-u", "udp"), (None, "sctp")):
         options = [letter] if letter else []
         only.add_argument(*options, f"--{protocol}-service", metavar="VIP:PORT", dest=protocol)
@@ -146,12 +154,11 @@ def _parser(name: str) -> argparse.ArgumentParser:
         )
         parser.add_argument("--wait", action="store_true", help="wait until none is left")
         parser.add_argument("--json", action="store_true", help="list for programs")
-    parser.add_argument("--control", type=Path, default=None, metavar="PATH", help="the socket")
     return parser
 
 
 def _run(name: str, given: argparse.Namespace) -> int:
-    control = given.control or default_path()
+    control = given.control
     selector = _selector(given)
     if given.server is None:
         if given.deadline is not None or given.wait:

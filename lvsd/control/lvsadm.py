@@ -17,10 +17,11 @@ import lvsd
 from lvsd.control import listing, options, saving
 from lvsd.control.client import TIMEOUT_S, ControlClient
 from lvsd.control.grammar import REFUSED, CommandLineError
+from lvsd.control.grammar import USAGE as USAGE_STATUS
 from lvsd.control.names import Names
 from lvsd.control.options import Command, View
 from lvsd.control.usage import USAGE
-from lvsd.errors import ControlError
+from lvsd.errors import ControlError, UsageError
 from lvsd.garbage import without_collections
 from lvsd.printable import printable
 
@@ -77,9 +78,7 @@ def main(
     """
     words = _command_first(sys.argv[1:] if arguments is None else [*arguments])
     if words and words[0] in OWN_COMMANDS:
-        module = import_module(f"lvsd.control.{OWN_COMMANDS[words[0]]}")
-        status: int = module.main(words)
-        return status
+        return _own(words)
     try:
         request = options.parse(words)
         with without_collections():
@@ -104,6 +103,17 @@ def main(
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0
+
+
+def _own(words: list[str]) -> int:
+    """Carry out a command that ipvsadm has nothing like."""
+    module = import_module(f"lvsd.control.{OWN_COMMANDS[words[0]]}")
+    try:
+        status: int = module.main(words)
+    except UsageError as error:
+        _complain(error)
+        return USAGE_STATUS
+    return status
 
 
 def _command_first(words: list[str]) -> list[str]:

@@ -6,17 +6,18 @@ cannot be written; 2 the command line is wrong.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from lvsd.control.client import ControlClient, default_path
+from lvsd.control.client import ControlClient
+from lvsd.control.own_commands import Parser
 from lvsd.errors import LvsdError
 from lvsd.printable import printable
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
 FAILED: Final = 1
@@ -24,7 +25,7 @@ INTERRUPTED: Final = 130
 
 
 def main(words: Sequence[str]) -> int:
-    """Carry out a command line that begins with ``save``; return the status."""
+    """Carry out a command line that begins with ``save``; return the status. Raise UsageError."""
     options = _parser().parse_args(list(words[1:]))
     try:
         _save(options)
@@ -42,17 +43,16 @@ def main(words: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="lvsadm save",
-        description="Write what runs as a configuration; `lvsadm -S` writes ipvsadm's commands.",
-        allow_abbrev=False,
+def _parser() -> Parser:
+    parser = Parser(
+        "save",
+        "Write what runs as a configuration; `lvsadm -S` writes ipvsadm's commands.",
+        "0 done; 1 lvsd cannot be reached, or what runs cannot be written; 2 usage.",
     )
     parser.add_argument("--toml", action="store_true", required=True, help="as lvsd.toml")
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE", help="to this file, not to stdout"
     )
-    parser.add_argument("--control", type=Path, default=default_path(), metavar="PATH")
     return parser
 
 

@@ -6,19 +6,19 @@ Exit status: 0 ended by q or Ctrl-C; 1 the daemon cannot be reached, or textual 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lvsd.control.aio import AsyncControlClient
-from lvsd.control.client import ControlClient, default_path
+from lvsd.control.client import ControlClient
+from lvsd.control.own_commands import Parser
 from lvsd.errors import ControlError
 from lvsd.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from lvsd.control.protocol import ServiceEntry
 
@@ -51,17 +51,13 @@ class Socket:
 
 
 def main(words: Sequence[str]) -> int:
-    """Carry out a command line that begins with ``top``; return the status."""
-    parser = argparse.ArgumentParser(
-        "lvsadm top",
-        allow_abbrev=False,
-        description="Show services and real servers, anew every second.",
-        epilog="Exit status: 0 ended by q; 1 lvsd cannot be reached, or textual is not installed; "
-        "2 usage.",
+    """Carry out a command line that begins with ``top``; return the status. Raise UsageError."""
+    parser = Parser(
+        "top",
+        "Show services and real servers, anew every second.",
+        "0 ended by q; 1 lvsd cannot be reached, or textual is not installed; 2 usage.",
     )
-    parser.add_argument("--control", type=Path, default=None, metavar="PATH", help="the socket")
-    given = parser.parse_args(words[1:])
-    control = given.control or default_path()
+    control: Path = parser.parse_args(words[1:]).control
     try:
         from lvsd.control.top_view import Top  # noqa: PLC0415 - textual is an extra
     except ModuleNotFoundError as error:

@@ -6,14 +6,13 @@ Exit status: 130 Ctrl-C; 1 the daemon cannot be reached, or refused; 2 the comma
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from lvsd.control.client import ControlClient, default_path
+from lvsd.control.client import ControlClient
+from lvsd.control.own_commands import Parser
 from lvsd.control.protocol import LOST
 from lvsd.errors import ControlError
 from lvsd.packet.address import endpoint, pack
@@ -21,6 +20,7 @@ from lvsd.printable import printable, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
 UNREACHABLE: Final = 1
 ENDED: Final = 3
@@ -30,19 +30,16 @@ TIMEOUTS: Final = ("tcp", "tcpfin", "udp")
 
 
 def main(words: Sequence[str]) -> int:
-    """Carry out a command line that begins with ``watch``; return the status."""
-    parser = argparse.ArgumentParser(
-        "lvsadm watch",
-        allow_abbrev=False,
-        description="Print a line for each change of services and real servers, as it happens.",
-        epilog="Exit status: 130 Ctrl-C; 1 lvsd cannot be reached; 2 usage; 3 lvsd has ended.",
+    """Carry out a command line that begins with ``watch``; return the status. Raise UsageError."""
+    parser = Parser(
+        "watch",
+        "Print a line for each change of services and real servers, as it happens.",
+        "130 Ctrl-C; 1 lvsd cannot be reached; 2 usage; 3 lvsd has ended.",
     )
     parser.add_argument("--json", action="store_true", help="an object per line, for programs")
-    parser.add_argument("--control", type=Path, default=None, metavar="PATH", help="the socket")
     given = parser.parse_args(words[1:])
-    control = given.control or default_path()
     try:
-        return _watch(control, to_json if given.json else None)
+        return _watch(given.control, to_json if given.json else None)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
