@@ -113,6 +113,8 @@ def _own(words: list[str]) -> int:
     except UsageError as error:
         _complain(error)
         return USAGE_STATUS
+    except SystemExit:  # argparse has printed the help
+        return 0
     return status
 
 

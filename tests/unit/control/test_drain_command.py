@@ -175,18 +175,21 @@ def test_what_is_not_there_is_refused(
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("undrain", "the following arguments are required: SERVER"),
+        ("undrain", "You need to supply 'SERVER' for the 'undrain' command"),
         ("drain --wait", "--deadline and --wait go with a server"),
         ("drain --deadline 5m", "--deadline and --wait go with a server"),
         (f"drain {FIRST} --json", "--json lists"),
         (f"drain {FIRST} --deadline soon", "'soon' is no time such as 90s, 5m or 2h"),
         (f"drain {FIRST} --deadline 32d", "of 31 days at the most"),
-        (f"drain {FIRST} -t {WEB} -u {DNS}", "not allowed with argument"),
+        (
+            f"drain {FIRST} -t {WEB} -u {DNS}",
+            "The option '--udp-service' conflicts with the '--tcp-service'",
+        ),
         (f"drain {FIRST} -6", "-6 belongs to -f MARK"),
         ("drain [10.0.0.1]:80", "is not [IPV6]:PORT"),
         ("drain 10.0.0.1:99999", "no tcp port"),
-        (f"undrain {FIRST} --deadline 5m", "unrecognized arguments"),
-        (f"drain {FIRST} --dead 5m", "unrecognized arguments"),
+        (f"undrain {FIRST} --deadline 5m", "--deadline: unknown option"),
+        (f"drain {FIRST} --dead 5m", "--dead: unknown option"),
     ],
 )
 def test_a_wrong_command_line_is_told_with_status_2(

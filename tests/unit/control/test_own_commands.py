@@ -58,9 +58,7 @@ def test_a_wrong_command_line_is_told_in_a_line(
 def test_the_help_says_what_the_exit_status_means(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as end:
-        lvsadm.main([command, "--help"])
-    assert end.value.code == 0
+    assert lvsadm.main([command, "--help"]) == 0
     said = capsys.readouterr().out
     assert said.startswith(f"Usage: lvsadm {command} ")
     assert "Exit status: " in said
