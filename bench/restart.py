@@ -1,6 +1,6 @@
 """What a restart, or a crash, does to connections: downloads, idle ones, and new ones all the time.
 
-    python -m bench.restart [--downloads 300] [--idle 300] [--rate 300] [--pace 4096]
+    python -m bench.restart [--downloads 300] [--idle 300] [--rate 300] [--pace 8192]
                             [--ways nat fullnat] [--turns 1]
 
 For each way, each end of lvsd and for a VIP that is an address of the director or not, with IPv4
@@ -9,7 +9,7 @@ the slowest one. Each end comes after as long a time of the same load in which n
 turns, and both are told: client, director and servers share the machine, so that what breaks, or
 takes a retransmission, without any end as well is the load's. What the queue lost, and how much of
 a processor the engine took, tell whether lvsd could carry it. A download takes ``--pace`` bytes a
-second: 300 of 4 KB each are some 2,000 packets a second, both ways.
+second: 300 of 8 KB each are some 3,000 packets a second, both ways.
 """
 
 from __future__ import annotations
@@ -107,6 +107,7 @@ def measured(lab: Lab, way: str, end: str, options: argparse.Namespace, *, local
     tcpdump = program.start(lab.client, argv, "tcpdump")
     until(lambda: "listening on" in tcpdump.log)
     load.start()
+    time.sleep(options.settle)
     quiet, eventful = Phase("without it"), Phase("with it")
     for _ in range(options.turns):
         with quiet.window(lab, daemon):
@@ -196,7 +197,8 @@ def main() -> None:
     parser.add_argument("--downloads", type=int, default=300)
     parser.add_argument("--idle", type=int, default=300)
     parser.add_argument("--rate", type=float, default=300.0, help="new connections a second")
-    parser.add_argument("--pace", type=int, default=4096, help="bytes a second of a download")
+    parser.add_argument("--pace", type=int, default=8192, help="bytes a second of a download")
+    parser.add_argument("--settle", type=float, default=4.0, help="seconds of load before all")
     parser.add_argument("--turns", type=int, default=1, help="times without, and with it")
     parser.add_argument("--seconds", type=float, default=5.0, help="how long each of them is")
     parser.add_argument("--ends", nargs="+", type=int, default=list(range(len(ENDS))))

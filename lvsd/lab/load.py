@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import threading
 import time
 from dataclasses import dataclass, field
@@ -25,8 +26,13 @@ PATIENCE_S: Final = 20.0 * PATIENCE
 """How long a client waits for anything before it counts as broken, in seconds."""
 
 PIECE: Final = 16 << 10
+PIECE_S: Final = 0.25
 PACE: Final = 64 << 10
 """A download reads so many bytes a second, a piece at a time: it lasts as long as it is wanted."""
+
+BUFFER: Final = 16 << 10
+"""What a download's socket holds. With more a server would wait long for each time that there is
+room, and were that lost, ask again later and later (RFC 9293, section 3.8.6.1)."""
 
 REST: Final = 256 << 10
 """Bytes that a download has to get after everything, to count as whole."""
@@ -82,7 +88,7 @@ class Load:
         self._port = port
         self._payload = payload.read_bytes()
         self._downloads, self._idle, self._rate = downloads, idle, rate
-        self._piece_s = PIECE / pace
+        self._piece = max(1, int(pace * PIECE_S))
         self._outcome = Outcome()
         self._running = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -149,10 +155,21 @@ class Load:
             self._outcome.broken.append(f"{who}: {error!r}")
             self._outcome.broken_at.append(began if is_new else time.monotonic())
 
-    async def _open(self, number: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _open(
+        self, number: int, buffer: int = 0
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         vip = self._vips[number % len(self._vips)]
-        async with asyncio.timeout(PATIENCE_S):
-            return await asyncio.open_connection(vip, self._port, limit=_WINDOW)
+        family = socket.AF_INET6 if ":" in vip else socket.AF_INET
+        own = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            if buffer:
+                own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+            async with asyncio.timeout(PATIENCE_S):
+                await asyncio.get_running_loop().sock_connect(own, (vip, self._port))
+                return await asyncio.open_connection(sock=own, limit=buffer or _WINDOW)
+        except BaseException:
+            own.close()
+            raise
 
     def _answered(self) -> None:
         self._left -= 1
@@ -160,7 +177,7 @@ class Load:
             self._running.set()
 
     async def _download(self, number: int) -> None:
-        reader, writer = await self._open(number)
+        reader, writer = await self._open(number, BUFFER)
         self._open_ones.append(writer)
         writer.write(b"GET /file HTTP/1.0\r\n" + _HEAD)
         async with asyncio.timeout(PATIENCE_S):
@@ -168,18 +185,18 @@ class Load:
         self._answered()
         at = 0
         while not self._over.is_set():
-            at = await self._read(reader, at)
+            at = await self._read(reader, at, self._piece)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._over.wait(), self._piece_s)
+                await asyncio.wait_for(self._over.wait(), PIECE_S)
         enough = min(at + REST, len(self._payload))
         while at < enough:
             at = await self._read(reader, at)
         self._outcome.downloads += 1
 
-    async def _read(self, reader: asyncio.StreamReader, at: int) -> int:
+    async def _read(self, reader: asyncio.StreamReader, at: int, most: int = PIECE) -> int:
         """Read a piece of the file, which has to be the next one; return where it ends."""
         async with asyncio.timeout(PATIENCE_S):
-            piece = await reader.read(PIECE)
+            piece = await reader.read(most)
         if not piece:
             raise EOFError(f"it ended after {at} bytes")
         if piece != self._payload[at : at + len(piece)]:
