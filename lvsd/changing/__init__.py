@@ -1,5 +1,5 @@
-"""Commands that change a running lvsd by its configuration, or compare the two: clients of it.
+"""Commands that bring a running lvsd and its configuration together; all are clients of it.
 
-``lvsd reload`` has it read its file again, ``lvsd diff`` says what a file would change, and ``lvsd
-save`` writes a file of what runs.
+``lvsd reload`` makes it read its file again, ``lvsd diff`` shows what a file would change, and
+``lvsd save`` writes the running state to a file.
 """

@@ -1,4 +1,4 @@
-"""The daemon that a command is for: where it listens, and what it answers."""
+"""How these commands reach the daemon, and what they make of its answers."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ PATIENCE_S: Final = 300.0
 
 
 class DaemonError(LvsdError):
-    """There is no daemon, or it does not do what it was asked for."""
+    """The daemon cannot be reached, or refuses."""
 
     exit_status = os.EX_UNAVAILABLE
 
 
 class NotAllowedError(LvsdError):
-    """The daemon does that only for root, and for the group lvsd."""
+    """Only root and the group lvsd may do that."""
 
     exit_status = os.EX_NOPERM
 
 
 def add_control(parser: argparse.ArgumentParser) -> None:
-    """Have a command line say where the daemon listens."""
+    """Add the option that says where the daemon listens."""
     parser.add_argument(
         "--control",
         type=Path,
@@ -46,7 +46,7 @@ def add_control(parser: argparse.ArgumentParser) -> None:
 
 
 def control_of(control: Path | None, config: Path | None) -> Path:
-    """Return where the daemon listens; a broken configuration says that, too."""
+    """Return the path of the control socket; a configuration with errors tells that, too."""
     if control is not None:
         return control
     return default_path() if config is None else place(config).control
@@ -54,7 +54,7 @@ def control_of(control: Path | None, config: Path | None) -> Path:
 
 @contextmanager
 def talking(control: Path) -> Iterator[ControlClient]:
-    """Talk with a daemon in the block. Raise DaemonError or NotAllowedError if that cannot be."""
+    """Connect to the daemon for the block. Raise DaemonError or NotAllowedError if that fails."""
     try:
         with ControlClient(control, PATIENCE_S) as client:
             yield client

@@ -1,6 +1,6 @@
-"""``lvsd diff``: what a reload would change, said without changing anything.
+"""``lvsd diff``: shows what a reload would change, without changing anything.
 
-The file is read here, so it may be any file that the daemon itself could not read.
+The file is read here, so it may be one that the daemon itself cannot read.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 PROG: Final = "lvsd diff"
 DIFFERENT: Final = 1
 DESCRIPTION: Final = (
-    "Say what a reload with a file would change of a running lvsd, a line for each change. What "
-    "lvsadm has changed counts as well: a reload would undo it. Nothing is changed. The exit "
-    "status is 0 when nothing would change, and 1 when something would."
+    "Show what a reload with a file would change in a running lvsd, a line for each change. That "
+    "includes what lvsadm has changed: a reload would undo it. Nothing is changed. The exit status "
+    "is 0 if nothing would change, and 1 if something would."
 )
 
 
 def main(argv: Sequence[str]) -> int:
-    """Say what differs; return 0 where nothing does, else 1. Raise ConfigError or DaemonError."""
+    """Print what differs; return 0 if nothing does, else 1. Raise ConfigError or DaemonError."""
     parser = Parser(prog=PROG, description=DESCRIPTION, allow_abbrev=False)
     parser.add_argument(
         *("-c", "--config"), type=Path, metavar="FILE", required=True, help="the new configuration"

@@ -1,4 +1,4 @@
-"""``lvsd reload``: the daemon reads its configuration again; what came of it is said here."""
+"""``lvsd reload``: makes the daemon read its configuration again, and prints the result."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ if TYPE_CHECKING:
 
 PROG: Final = "lvsd reload"
 DESCRIPTION: Final = (
-    "Have a running lvsd read its configuration again, and make of what runs what it says: "
-    "all of it, or nothing. What lvsadm has changed is undone. Connections go on."
+    "Make a running lvsd read its configuration again and apply all of it, or nothing if there is "
+    "an error. What lvsadm has changed is undone. Connections go on."
 )
 
 
 def main(argv: Sequence[str]) -> int:
-    """Reload and say what changed; return 0. Raise ConfigError with what is wrong with the file.
+    """Reload and print what changed; return 0.
 
-    Raise DaemonError where the daemon cannot be asked, or refuses.
+    Raise ConfigError with the errors of the file, DaemonError if the daemon cannot be reached or
+    refuses.
     """
     parser = Parser(prog=PROG, description=DESCRIPTION, allow_abbrev=False)
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""``lvsd save``: what runs, as a configuration that loads to the same."""
+"""``lvsd save``: writes the running state as a configuration that loads to the same state."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 PROG: Final = "lvsd save"
 DESCRIPTION: Final = (
-    "Write what a running lvsd does as a configuration, all that lvsadm has changed included. "
-    "Comments of the file that it runs with are not in it."
+    "Write the state of a running lvsd as a configuration, including all that lvsadm has changed. "
+    "Comments of the file that it runs with are lost."
 )
 
 
 def main(argv: Sequence[str]) -> int:
     """Write the configuration; return 0.
 
-    Raise DaemonError without a daemon, ConfigError where no file can say what runs, OutputError
-    where it cannot be written: what was there before stays then.
+    Raise DaemonError without a daemon, ConfigError if no configuration can express the state, and
+    OutputError if the file cannot be written; the old file stays then.
     """
     parser = Parser(prog=PROG, description=DESCRIPTION, allow_abbrev=False)
     parser.add_argument(

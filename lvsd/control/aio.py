@@ -60,7 +60,7 @@ class AsyncControlClient:
         return found
 
     async def events(self) -> AsyncGenerator[dict[str, Any]]:
-        """Yield what changes, as it happens, after one event that says that the daemon listens.
+        """Yield changes as they happen, after a first event that says that the daemon listens.
 
         Raise `ControlError` with its refusal, and where it hangs up.
         """

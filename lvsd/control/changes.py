@@ -1,4 +1,4 @@
-"""Services, real servers and their changes as objects of the control protocol, and for the log."""
+"""Services, real servers and changes as objects of the control protocol, and for the log."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def written_server(config: ServerConfig) -> dict[str, object]:
 
 
 def written_change(change: Change) -> dict[str, object]:
-    """Return the object that says what a change was: what it is of, before and after."""
+    """Return the object that describes a change: its subject, before and after."""
     match change:
         case ServiceChange(key, before, after):
             return {"change": _kind("service", before, after), "service": selector(key)} | _both(
@@ -85,7 +85,7 @@ def written_change(change: Change) -> dict[str, object]:
 
 
 def written_empty(server: Emptied) -> dict[str, object]:
-    """Return the object that says that a drained server has no connections any more."""
+    """Return the object that says that a drained server has no connections left."""
     return {
         "change": "server_empty",
         "service": selector(server.service),
@@ -101,7 +101,7 @@ def described_empty(server: Emptied) -> dict[str, object]:
 
 
 def described(change: Change) -> dict[str, object]:
-    """Return a change in a few words for a log: what it is of, and what is other than before."""
+    """Return a change in a few words for the log: its subject, and what is different."""
     match change:
         case ServiceChange(key, before, after):
             told: dict[str, object] = {"what": _kind("service", before, after).replace("_", " ")}

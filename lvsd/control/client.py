@@ -26,7 +26,7 @@ TIMEOUT_S = 30.0
 """How long a daemon under full load may take to accept, and for the next line of its answer."""
 
 MORE: Final = b',"more":true}\n'
-"""How each line of a list ends but the last."""
+"""The end of each line of a list but the last."""
 
 _TIMEVAL: Final = struct.Struct("@ll")
 _UCRED: Final = struct.Struct("@iII")
@@ -107,7 +107,7 @@ class ControlClient:
         return (item for line in lines for item in read(line)["result"] or ())
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """Return what changes from now on, as it happens, for as long as it is asked for.
+        """Return an iterator of changes from now on, as they happen.
 
         The daemon listens for us when this returns. Raise `ControlError` with its refusal, and
         where it hangs up.
@@ -150,7 +150,7 @@ class ControlClient:
 
 
 def joined(results: list[Any]) -> Any:
-    """Return the result of a method that has come in several parts, if it is a list."""
+    """Return the result of a method; a list comes in several parts."""
     if len(results) == 1:
         return results[0]
     return [item for part in results for item in part]
@@ -164,7 +164,7 @@ def refused(code: str, message: str) -> ControlError:
 
 
 def refusal(path: Path, error: OSError, timeout_s: float = TIMEOUT_S) -> str:
-    """Say what is wrong with a daemon that cannot be reached, and what to do about it."""
+    """Say why the daemon cannot be reached, and what to do about it."""
     match error:
         case FileNotFoundError():
             return f"lvsd is not running: no socket {path}; start it, or name its --control"

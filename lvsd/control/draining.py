@@ -1,4 +1,4 @@
-"""``lvsadm drain`` and ``lvsadm undrain``: take real servers out of service, and back.
+"""``lvsadm drain`` and ``lvsadm undrain``: take real servers out of service, and put them back.
 
 Exit status: 0 done, with ``--wait``: no connection is left; 1 the daemon cannot be reached; 2 the
 command line is wrong; 3 with ``--wait``: connections were cut at the deadline; 4 with ``--wait``:
@@ -33,10 +33,10 @@ REFUSED: Final = 255
 INTERRUPTED: Final = 130
 
 ASK_S: Final = 1.0
-"""How often ``--wait`` asks: the daemon itself looks once a second."""
+"""How often ``--wait`` asks: the daemon itself checks once a second."""
 
 PATIENCE: Final = 30
-"""Times in a row that ``--wait`` may get no answer, as while a daemon is restarted."""
+"""How often in a row ``--wait`` may get no answer, as while a daemon restarts."""
 
 MAX_DEADLINE_S: Final = 31 * 86400
 """The longest deadline, in seconds: that of timeouts."""
@@ -58,7 +58,7 @@ class Place(NamedTuple):
 
     @property
     def selector(self) -> ServiceSelector:
-        """What names the service in a request."""
+        """The object that selects the service in a request."""
         service = self.service
         if service["fwmark"]:
             return {"fwmark": service["fwmark"], "family": service["family"]}
@@ -70,7 +70,7 @@ class Place(NamedTuple):
 
     @property
     def key(self) -> dict[str, object]:
-        """What names the server in its service."""
+        """The object that selects the server within its service."""
         return {"address": self.server["address"], "port": self.server["port"]}
 
     def __str__(self) -> str:
@@ -97,7 +97,7 @@ def main(words: Sequence[str]) -> int:
 
 
 class _RefusedError(ControlError):
-    """The daemon was reached, and does not do it."""
+    """The daemon was reached, and refuses."""
 
 
 def seconds(text: str) -> int:
@@ -303,7 +303,7 @@ def _listing(control: Path, selector: dict[str, ServiceSelector], as_json: objec
 
 
 def _state(server: ServerEntry) -> tuple[str, int | None]:
-    """Return a word for what a server is about, and how many seconds are left, if that is known."""
+    """Return a server's state in a word, and the seconds left, if there is an end."""
     if drain := server["drain"]:
         return "empty" if drain["empty"] else "draining", drain["left_s"]
     start = server["slow_start"]

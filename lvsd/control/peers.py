@@ -10,13 +10,13 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 GROUP: Final = "lvsd"
-"""Whose members may change what lvsd does, as root may. It need not exist."""
+"""Members of this group may change what lvsd does, as root may. It need not exist."""
 
 _UCRED: Final = struct.Struct("@iII")
 _PEER_GROUPS: Final = 59
 """SO_PEERGROUPS of Linux 4.13, which Python does not name."""
 _MOST_BYTES: Final = 1024
-"""Python reads no longer option; of somebody with more groups only the first one counts."""
+"""The longest option that Python reads; if somebody has more groups, only the first counts."""
 _GID: Final = struct.Struct("@I")
 
 

@@ -78,7 +78,7 @@ def read_commands(params: dict[str, object]) -> list[Command]:
 
 
 def in_its_place(error: ControlError, number_of_commands: int) -> ControlError:
-    """Return a refusal that says which command of a list it is about, if there are several."""
+    """Return a refusal that names the command of a list, if there are several."""
     if error.at is None or number_of_commands == 1:
         return error
     return ControlError(f"commands[{error.at}]: {error}")
@@ -160,7 +160,7 @@ def _service(reader: Reader) -> ServiceConfig:
 
 
 def _values(reader: Reader, known: Iterable[Key]) -> dict[str, Any]:
-    """Return what a request says of some keys, by their places in the core."""
+    """Return what a request says for some keys, by their places in the core."""
     return {each.at: _read(reader, each) for each in known}
 
 
@@ -187,7 +187,7 @@ def _read(reader: Reader, key: Key) -> object:
 
 
 def _check_scheduler(name: str, flags: frozenset[str]) -> None:
-    """Raise ControlError for a scheduler, or a flag of it, that there is not."""
+    """Raise ControlError for an unknown scheduler, or an unknown flag of one."""
     try:
         scheduler = schedulers.load(name)
     except schedulers.UnknownSchedulerError:
@@ -222,5 +222,5 @@ def _forwarder(reader: Reader) -> Forwarder:
 
 @cache
 def _made(name: str, **values: Any) -> Forwarder:
-    """Return a forwarder: one of each for all servers, as a message to an engine says it once."""
+    """Return a forwarder; servers share equal ones, so a message to an engine has each once."""
     return FORWARDERS[name](**values)

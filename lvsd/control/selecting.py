@@ -1,4 +1,4 @@
-"""Read what a client sent, key by key; what is wrong is said with the key that it stands at."""
+"""Reads what a client sent, key by key; errors name the key."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ SELECTOR: Final = ("protocol", "address", "port", "fwmark", "family")
 """The keys of `lvsd.control.protocol.ServiceSelector`."""
 
 MAX_SHOWN: Final = 60
-"""Characters of what a client sent that an answer repeats."""
+"""How many characters of a request an error repeats."""
 
 
 class Reader:
-    """An object of a request; ``at`` is where it stands in that, ready to have a key behind it.
+    """An object in a request; ``at`` is its place there, such as ``commands[0].service.``.
 
-    All methods raise ValueError, its text fit for whoever wrote the request.
+    All methods raise ValueError with a text for whoever wrote the request.
     """
 
     def __init__(self, given: dict[str, object], at: str) -> None:
@@ -32,7 +32,7 @@ class Reader:
         self.at = at
 
     def want_only(self, known: Collection[str]) -> None:
-        """Refuse keys that nobody knows."""
+        """Refuse unknown keys."""
         for word in self._given:
             if word not in known:
                 there = f"; there are: {', '.join(known)}" if known else ""
@@ -82,21 +82,21 @@ class Reader:
         return value
 
     def word(self, word: str, known: Collection[str], default: str | None) -> str:
-        """Return one of some words; None for no default."""
+        """Return one of the ``known`` words; ``default`` None: it is required."""
         value = self._given.get(word, default)
         if not isinstance(value, str) or value not in known:
             self._fail(word, value, f"is none of {', '.join(known)}")
         return value
 
     def table(self, word: str) -> Reader:
-        """Return an object within this one, which has to be there."""
+        """Return an object within this one; it is required."""
         value = self._given.get(word)
         if not isinstance(value, dict):
             self._fail(word, value, "is no object")
         return Reader(value, f"{self.at}{word}.")
 
     def address(self, word: str) -> bytes:
-        """Return an address, packed, which has to be there."""
+        """Return an address, packed; it is required."""
         value = self._given.get(word)
         if not isinstance(value, str):
             self._fail(word, value, "is no string")

@@ -1,8 +1,8 @@
 """The daemon's end of the control socket.
 
-A line has a length, a client a time to speak and to listen, and there are at most `MAX_CLIENTS` of
-them; one more takes the place of the one that has kept us waiting longest. Who answers is asked for
-the next line when the client has taken the one before.
+Bounded are the length of a line, the time that a client may take to send and to read, and the
+number of clients (`MAX_CLIENTS`): one more takes the place of the one that has kept us waiting
+longest. The next line of an answer is asked for once the client has read the one before.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ if TYPE_CHECKING:
     from lvsd.control.peers import Peer
 
 MAX_CLIENTS = 32
-"""Clients at a time; one more takes an idle one's place, or is told that the daemon is busy."""
+"""The most clients at a time. One more takes an idle one's place, or is told that we are busy."""
 
 CROWD = MAX_CLIENTS // 2
-"""From so many on it is looked who of them has hung up."""
+"""From this many on, clients that have hung up are looked for."""
 
 PLACE_S = 1.0
-"""A client keeps its place for so long while it sends no request, or does not take an answer."""
+"""How long a client that sends no request, or reads no answer, keeps its place."""
 
 IDLE_S = 60.0
-"""A client that has not sent a whole request for so long is let go."""
+"""How long a client may take to send a whole request before it is disconnected."""
 
 STALL_S = 30.0
-"""A client that has not taken what it asked for after so long is cut off, at the end, too."""
+"""How long a client may take to read an answer before it is cut off, at shutdown, too."""
 
 BACKLOG = 128
-"""Clients that may wait until they are accepted, be it to be told that the daemon is busy; one
+"""How many clients may wait to be accepted, be it only to be told that the daemon is busy; one
 more waits in connect(2)."""
 FOR_GROUP, FOR_ALL = 0o660, 0o666
 """The socket's mode; who may connect may read."""
@@ -57,8 +57,8 @@ _log = structlog.get_logger(__name__)
 class ControlServer:
     """Serves the control protocol on a Unix stream socket.
 
-    ``ask`` gives the lines that answer a line of a peer's; an iterator that is left before its end
-    is closed. ``for_all``: everybody may connect, else only root, and the group lvsd if there is
+    ``ask`` returns the lines that answer a peer's line; an iterator that is not read to its end is
+    closed. ``for_all``: everybody may connect, otherwise only root, and the group lvsd if there is
     one.
     """
 
@@ -75,13 +75,13 @@ class ControlServer:
         self._server: asyncio.AbstractServer | None = None
         self._listener: socket.socket | None = None
         self._clients: dict[asyncio.Task[None], float | None] = {}
-        """Since when it keeps us waiting, on the loop's clock; None while we work for it."""
+        """When it began to keep us waiting, on the loop's clock; None while we serve it."""
         self._sockets: dict[asyncio.Task[None], socket.socket] = {}
         self._inode: int | None = None
         self._cut_off = self._gave_way = 0
 
     def counters(self) -> dict[str, int]:
-        """Return how many clients were cut off as they took no answer, and made room for others."""
+        """Return how many clients were cut off: they read no answer, or had to make room."""
         return {"cut_off": self._cut_off, "gave_way": self._gave_way}
 
     @property
@@ -196,7 +196,7 @@ class ControlServer:
             self._sockets.pop(task, None)
 
     def _end_those_who_left(self) -> None:
-        """Where many have a place, end what we do for clients that have hung up.
+        """If there are many clients, drop those that have hung up.
 
         Who listens for changes is written to, and missed, only when there is something to tell.
         """
@@ -207,7 +207,7 @@ class ControlServer:
                 task.cancel()
 
     def _make_room(self) -> bool:
-        """Let the client go that has kept us waiting longest; return whether there was one."""
+        """Disconnect the client that has kept us waiting longest; return whether there was one."""
         latest = asyncio.get_running_loop().time() - PLACE_S
         waited = {
             task: since
@@ -266,7 +266,7 @@ class ControlServer:
         await self._taken(task, writer.drain())
 
     async def _taken(self, task: asyncio.Task[None], taking: Awaitable[None]) -> None:
-        """Wait until a client has taken what it was sent. Raise _StalledError."""
+        """Wait until a client has read what it was sent. Raise _StalledError."""
         try:
             async with self._waiting_for(task, STALL_S):
                 await taking
@@ -284,7 +284,7 @@ def _has_hung_up(connection: socket.socket) -> bool:
 
 
 class _StalledError(Exception):
-    """A client takes no answer."""
+    """A client does not read its answer."""
 
 
 async def _line(reader: asyncio.StreamReader, most: int) -> bytes:

@@ -25,7 +25,7 @@ SELECTOR: Final = ("protocol", "address", "port")
 
 
 class Row(NamedTuple):
-    """A line: ``key`` stays the same from look to look, ``cells`` belong to `TITLES`.
+    """A line: ``key`` stays the same between refreshes, ``cells`` belong to `TITLES`.
 
     ``command`` names service and server in a request, and is empty for a service.
     """
@@ -114,7 +114,7 @@ def _state(server: ServerEntry) -> str:
 
 
 def _seen(evidence: EvidenceEntry) -> str:
-    """Return what speaks against a server, if anything does."""
+    """Return what is wrong with a server, if anything is."""
     if evidence["refused"]:
         return f"refused {evidence['refused']} at port {evidence['refused_port']}"
     if evidence["waiting"]:

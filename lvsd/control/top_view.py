@@ -25,13 +25,13 @@ PERIOD_S: Final = 1.0
 
 
 class Source(Protocol):
-    """Tells what there is, and has it changed. Both raise ControlError."""
+    """Lists what there is, and changes it. Both methods raise ControlError."""
 
     async def services(self) -> list[ServiceEntry]:
         """Return all services with their real servers."""
 
     async def change(self, command: dict[str, Any]) -> None:
-        """Have one command done."""
+        """Carry out one command."""
 
 
 class Confirm(ModalScreen[bool]):  # type: ignore[misc]  # textual may be absent: Any
@@ -61,7 +61,7 @@ class Confirm(ModalScreen[bool]):  # type: ignore[misc]  # textual may be absent
 
 
 class Top(App[None]):  # type: ignore[misc]  # textual may be absent: Any
-    """Shows what a source tells, every second; ``rows`` are what stands in the table."""
+    """Shows what a source lists, every second; ``rows`` are those of the table."""
 
     TITLE = "lvsadm top"
     ENABLE_COMMAND_PALETTE = False
@@ -88,19 +88,19 @@ class Top(App[None]):  # type: ignore[misc]  # textual may be absent: Any
         self._order = "address"
         self.rows: list[Row] = []
         self.said = ""
-        """What stands in the line at the top."""
+        """The text of the line at the top."""
         # Kept, as nothing below a question is found by a query while that is on the screen.
         self._line = Static("", id="said", markup=False)
         self._table = DataTable(cursor_type="row", zebra_stripes=True)
 
     def compose(self) -> Iterator[Any]:
-        """Make a line of news, the table, and the keys."""
+        """Compose the status line, the table and the keys."""
         yield self._line
         yield self._table
         yield Footer()
 
     def on_mount(self) -> None:
-        """Begin to look."""
+        """Start to refresh."""
         self._table.add_columns(*TITLES)
         self.run_worker(self._look())
 
@@ -131,14 +131,14 @@ class Top(App[None]):  # type: ignore[misc]  # textual may be absent: Any
         self.rows = found
 
     def _update(self, table: Any, found: list[Row]) -> None:
-        """Write what is new into a table of the same rows."""
+        """Update the cells of a table whose rows are the same."""
         for number, (old, new) in enumerate(zip(self.rows, found, strict=True)):
             for column, (before, cell) in enumerate(zip(old.cells, new.cells, strict=True)):
                 if before != cell:
                     table.update_cell_at((number, column), _cell(new, cell), update_width=True)
 
     def _fill(self, table: Any, found: list[Row]) -> None:
-        """Fill the table anew; the cursor stays with its row, wherever that is now."""
+        """Refill the table; the cursor stays on its row, wherever that is now."""
         chosen = self.chosen
         table.clear()
         for row in found:
@@ -166,7 +166,7 @@ class Top(App[None]):  # type: ignore[misc]  # textual may be absent: Any
         self._show()
 
     def action_change(self, verb: str) -> None:
-        """Drain the real server at the cursor, or take it back, if that is confirmed."""
+        """Drain or undrain the real server at the cursor, once that is confirmed."""
         row = self.chosen
         if row is None or not row.command:
             self.notify(f"Choose a real server to {verb}.", markup=False)
@@ -188,7 +188,7 @@ class Top(App[None]):  # type: ignore[misc]  # textual may be absent: Any
 
 
 def _cell(row: Row, text: str) -> Text:
-    """Return a cell: a service stands out, and so does what speaks against a server."""
+    """Return a cell: services stand out, and so do problems of a server."""
     if not row.command:
         return Text(text, style="bold")
     return Text(text, style="yellow" if text and text in {row.cells[2], row.cells[-1]} else "")

@@ -68,13 +68,13 @@ def _watch(control: Path, write: Callable[[object], str] | None) -> int:
 
 
 def _names(control: Path) -> dict[str, str]:
-    """Return how services are called that have a name."""
+    """Return the names of the services that have one."""
     with ControlClient(control) as client:
         return {label(each): each["name"] for each in client.items("list") if each["name"]}
 
 
 def label(service: Mapping[str, Any]) -> str:
-    """Return what a service is, without its name."""
+    """Return the protocol and endpoint of a service, or its mark."""
     if service.get("fwmark"):
         return f"mark {service['fwmark']}" + (" IPv6" if service.get("family") == 6 else "")
     return f"{service['protocol']} {_end(service)}"
@@ -85,7 +85,7 @@ def _end(entry: Mapping[str, Any]) -> str:
 
 
 class Teller:
-    """Says what an event is, in a line; ``names`` are those of services by their `label`."""
+    """Puts events into words; ``names`` are those of services by their `label`."""
 
     def __init__(self, names: dict[str, str]) -> None:
         self._names = names
@@ -97,7 +97,7 @@ class Teller:
         return printable(f"{time.strftime('%H:%M:%S')} {self.told(event)}")
 
     def told(self, event: dict[str, Any]) -> str:
-        """Return what an event says."""
+        """Return an event in words."""
         what = str(event["change"])
         self._learn(event)
         told = "".join((*self._place(what, event), *self._rest(what, event)))
@@ -143,7 +143,7 @@ class Teller:
 
 
 def _news(before: object, after: object) -> Iterator[str]:
-    """Yield what an edit has changed, old and new, or what matters of what came."""
+    """Yield what an edit changed, old and new, or the main options of what was added."""
     if not isinstance(after, dict):
         return
     if isinstance(before, dict):

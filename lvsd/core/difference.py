@@ -1,10 +1,10 @@
-"""From what is wanted now to what is wanted next: the commands that lead there.
+"""The commands that lead from one wanted state to another.
 
-Nothing is told of what stays as it is: its connections, counters and scheduler go on. A service is
-the same as long as its key is, a real server as long as its service, address and port are.
+What stays the same gets no command, so its connections, counters and scheduler are untouched. A
+service is identified by its key, a real server by its service, address and port.
 
-The order is one in which packets meet somebody who serves them all the time: what comes is there
-before what goes is gone, and a weight rises before another becomes 0.
+The order keeps every service served: new servers are added before old ones are removed, and
+weights are raised before others become 0.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 
 def difference(now: Wanted, then: Wanted) -> list[Command]:
-    """Return the fewest commands that make of ``now`` what ``then`` has; none if it has the same.
+    """Return the fewest commands that turn ``now`` into ``then``; none if they are equal.
 
-    The order of services and of servers is no difference. What is new comes after what there is,
+    The order of services and servers does not count. New ones are added behind the existing ones,
     in the order of ``then``.
     """
     return [
@@ -53,7 +53,7 @@ def _timeouts(now: tuple[int, int, int], then: tuple[int, int, int]) -> Iterator
 
 
 def _coming(now: Wanted, then: Wanted) -> Iterator[Command]:
-    """Yield what concerns services that there will be."""
+    """Yield the commands for services of ``then``."""
     for key, wanted in then.services.items():
         there = now.services.get(key)
         if there is None:
@@ -64,13 +64,13 @@ def _coming(now: Wanted, then: Wanted) -> Iterator[Command]:
         edit = [EditService(wanted.config)] if there.config != wanted.config else []
         servers = _servers(there, wanted) if there.servers != wanted.servers else ()
         if edit and not _fits(wanted.config, there):
-            yield from (*servers, *edit)  # its servers are first to be such as it allows
+            yield from (*servers, *edit)  # first make its servers fit
         else:
             yield from (*edit, *servers)
 
 
 def _fits(config: ServiceConfig, there: WantedService) -> bool:
-    """Whether a service may be so with the servers that it has."""
+    """Whether a service's new configuration fits the servers that it has."""
     try:
         for server in there.servers.values():
             check_server(config, server)

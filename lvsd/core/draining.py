@@ -1,16 +1,16 @@
-"""Draining: a real server loses its clients, and nobody loses a connection before its time.
+"""Draining: a real server gets no new connections, and the existing ones may finish.
 
-Weight 0 lets nobody new come, but a persistent client's next connection still goes there, and
-nothing ever says that the last one has left. A server that is drained has weight 0 for the
-scheduler, whatever is configured, and
+Weight 0 alone keeps new clients away, but a persistent client's next connection still goes to the
+server, and nothing reports when the last one has left. For the scheduler a drained server has
+weight 0, whatever is configured. Besides,
 
-- no template of persistence holds there: a client's next connection is scheduled anew;
-- a SYN on a connection that is closing or closed is one of those, whatever ``conn_reuse_mode`` is;
-- at its deadline, if it has one, the connections that are left end, so many at a time: where lvsd
-  knows sequence numbers (FULLNAT) both ends get a RST, else their next packet is answered as one of
-  no connection; a datagram opens another one;
-- once it has none, that is told (`lvsd.core.drains.Emptied`); it goes on being drained until it is
-  taken back, or removed.
+- persistence templates do not apply: a client's next connection is scheduled anew;
+- a SYN on a closing or closed connection counts as a new one, whatever ``conn_reuse_mode`` is;
+- at its deadline, if it has one, the remaining connections are ended, a limited number at a time.
+  Where lvsd knows the sequence numbers (FULLNAT), both ends get a RST. Otherwise the next packet is
+  treated as one without a connection; a datagram opens a new one;
+- once it is empty, that is reported (`lvsd.core.drains.Emptied`). It stays drained until it is
+  undrained or removed.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from math import ceil
 
 
 class Draining:
-    """A server that is being drained.
+    """The state of a drained server.
 
-    ``deadline_s`` is how long its connections have, in seconds (None: as long as they like), from
-    ``since`` on, which is on the director's clock (None: not before the list of commands is done).
-    ``ended`` counts the connections that ended then, ``is_empty`` says that there are none now.
+    Its connections have ``deadline_s`` seconds (None: no limit) from ``since`` on, which is on the
+    director's clock (None: until the list of commands is done). ``ended`` counts the connections
+    that the deadline ended. ``is_empty``: it has none left.
     """
 
     __slots__ = ("deadline_s", "ended", "is_empty", "is_over", "since")
@@ -36,18 +36,18 @@ class Draining:
         self.is_over = False
 
     def begin(self, now: float) -> None:
-        """Let its time begin, if it has not."""
+        """Start the clock, unless it is running."""
         if self.since is None:
             self.since = now
 
     @property
     def deadline(self) -> float | None:
-        """When its connections end; None: when they like, or the time has not begun."""
+        """When the remaining connections end; None: no limit, or the clock is not running."""
         if self.deadline_s is None or self.since is None:
             return None
         return self.since + self.deadline_s
 
     def left_s(self, now: float) -> int | None:
-        """Return the whole seconds up to the deadline, rounded up; None if there is none."""
+        """Return the seconds left until the deadline, rounded up; None if there is none."""
         deadline = self.deadline
         return self.deadline_s if deadline is None else max(0, ceil(deadline - now))

@@ -1,4 +1,4 @@
-"""All servers that are being drained: who is empty, and whose deadline is over."""
+"""All drained servers: finds those that are empty, and ends what is left at a deadline."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from lvsd.core.values import ServiceKey
 
 LOOKED_AT_ONCE: Final = 128
-"""Entries that one `Drains.tick` looks at, as `Upkeep.tick` does, for the same reason."""
+"""How many entries one `Drains.tick` looks at; as many as `Upkeep.tick`, for the same reason."""
 
 WATCHED_AT_ONCE: Final = 1000
-"""Drained servers that it looks at."""
+"""How many drained servers it looks at."""
 
 REUSABLE: Final = frozenset(
     {
@@ -31,18 +31,18 @@ REUSABLE: Final = frozenset(
         *(states.TCP_TIME_WAIT, states.TCP_CLOSE),
     }
 )
-"""States of TCP in which a client's SYN says that it begins a new connection."""
+"""States of TCP in which a SYN from the client begins a new connection."""
 
 
 def is_reused(connection: Connection) -> bool:
-    """Whether a packet that opens a connection begins another one here: this one is closing."""
+    """Whether a packet that opens a connection begins a new one, as this one is closing."""
     if connection.protocol == TCP:
         return connection.state in REUSABLE
     return connection.protocol == SCTP and connection.state == states.SCTP_CLOSED
 
 
 class Emptied(NamedTuple):
-    """A drained server has no connections any more; ``ended`` of them ended at the deadline.
+    """A drained server that has no connections left; the deadline ended ``ended`` of them.
 
     ``address`` is packed.
     """
@@ -54,7 +54,7 @@ class Emptied(NamedTuple):
 
 
 class Drains:
-    """The servers. Who was found empty waits to be told by whoever runs the core."""
+    """The drained servers. `told` hands those found empty to whoever runs the core."""
 
     def __init__(self, flows: Flows) -> None:
         self._flows = flows
@@ -68,7 +68,7 @@ class Drains:
         return len(self._draining)
 
     def begin(self, server: RealServer, now: float) -> None:
-        """Let a server's time begin, if it is drained."""
+        """Start the clock of a server, if it is drained."""
         drain = server.drain
         if drain is None:
             return
@@ -76,7 +76,7 @@ class Drains:
         self._draining[server] = drain
 
     def tick(self, now: float) -> bool:
-        """End what is left where a deadline is over, and note who is empty, so many at a time.
+        """End connections past their deadline and note empty servers, a limited number at a time.
 
         Return whether there is more to do.
         """
@@ -91,7 +91,7 @@ class Drains:
         return self._waiting is not None or self._search is not None
 
     def told(self) -> list[Emptied]:
-        """Return who was found empty since this was last asked."""
+        """Return the servers found empty since the last call."""
         emptied, self._emptied = self._emptied, []
         return emptied
 
@@ -107,16 +107,16 @@ class Drains:
         self._note_empty(server, drain)
 
     def _note_empty(self, server: RealServer, drain: Draining) -> None:
-        """Have it told, once, that a server has no connections."""
+        """Note, once, that a server has no connections."""
         if not (server.total or drain.is_empty):
             drain.is_empty = True
             self._emptied.append(Emptied(server.service.key, *server.config.place, drain.ended))
 
     def _search_on(self) -> None:
-        """Look at so many more entries, and end those of servers whose time is over.
+        """Look at more entries, and end those of servers past their deadline.
 
-        A connection whose expiry comes nearer meanwhile may be missed; then the server is not empty
-        at the next tick, and all are looked at again.
+        A connection whose expiry moves closer meanwhile may be missed. Then the server is not empty
+        at the next tick, and the search begins again.
         """
         if self._search is None:
             if not self._is_search_due:
@@ -138,7 +138,7 @@ class Drains:
                     self._note_empty(server, drain)
 
     def _look_at(self, entry: Connection | Template) -> None:
-        """End a connection of a server whose time is over; a template goes with its last one."""
+        """End a connection of a server past its deadline, and its template with the last one."""
         template: Template | None
         if isinstance(entry, Connection):
             drain = entry.path.server.drain

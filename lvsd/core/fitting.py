@@ -1,7 +1,7 @@
-"""What has to fit between a service and a real server of its, whoever asks for them.
+"""Checks a service, and a real server against its service, wherever the change comes from.
 
-A configuration is checked more closely, with the line of each fault (`lvsd.config.rules`). This is
-what the core itself relies on.
+The core relies on these checks. A configuration is checked in more detail, with the line of each
+fault (`lvsd.config.rules`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def check_service(service: ServiceConfig) -> None:
-    """Raise ControlError where a service contradicts itself."""
+    """Raise ControlError if a service contradicts itself."""
     if service.one_packet and not _is_udp(service):
         raise ControlError("One-Packet Scheduling is only for UDP virtual services")
     length = 8 * _address_length(service)
@@ -27,7 +27,7 @@ def check_service(service: ServiceConfig) -> None:
 
 
 def check_server(service: ServiceConfig, server: ServerConfig) -> None:
-    """Raise ControlError where a real server does not fit to its service, or cannot be."""
+    """Raise ControlError if a real server is impossible, or does not fit its service."""
     if server.lower > server.upper:
         raise ControlError("Numerical result out of range: the lower threshold is above the upper")
     if not _is_one_hosts(server.address):
@@ -39,7 +39,7 @@ def check_server(service: ServiceConfig, server: ServerConfig) -> None:
         raise ControlError(
             f"{server.label} is not of the service's family, as {forwarder.name} needs"
         )
-    # A mark's packets have many ports; one of its servers means nothing there, as in the kernel.
+    # A mark's packets have many ports: a server's own port means nothing there, as in the kernel.
     if not (forwarder.maps_port or service.key.fwmark) and server.port != service.key.vport:
         port = service.key.vport
         raise ControlError(
@@ -55,7 +55,7 @@ def check_server(service: ServiceConfig, server: ServerConfig) -> None:
 
 
 def _is_one_hosts(address: bytes) -> bool:
-    """Whether packets to an address go to one host, in the whole Internet."""
+    """Whether an address is unicast, and not link-local."""
     first = address[0]
     if len(address) == 4:
         return 0 < first < 224 or (first >= 240 and address != b"\xff\xff\xff\xff")
@@ -64,11 +64,11 @@ def _is_one_hosts(address: bytes) -> bool:
 
 
 def _is_udp(service: ServiceConfig) -> bool:
-    """Whether there may be UDP: a mark's packets are of any protocol."""
+    """Whether the service may get UDP: a mark's packets are of any protocol."""
     return bool(service.key.fwmark) or service.key.protocol == UDP
 
 
 def _address_length(service: ServiceConfig) -> int:
-    """Return 4 or 16, how many bytes its addresses have."""
+    """Return the length of the service's addresses in bytes, 4 or 16."""
     key = service.key
     return len(key.vip) or (16 if key.family == 6 else 4)

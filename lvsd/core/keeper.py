@@ -1,9 +1,9 @@
-"""Writes a director's state down as it changes, for the one that comes after it.
+"""Records a director's state as it changes, so that the next director can resume from it.
 
-What happens to a connection is written as it happens: a slot when it opens, a byte when it moves,
-a byte when it ends. It is all in memory (`lvsd.io.state_file`), so that a packet waits for about a
-microsecond. What changes with every packet, the counters and what translations note of each
-acknowledgement, is written now and then (`Keeper.keeping`).
+Connections are recorded at once: a slot when one opens, a byte when it changes state, a byte when
+it ends. The file is mapped into memory (`lvsd.io.state_file`), so this delays a packet by about a
+microsecond. What changes with every packet is recorded now and then (`Keeper.keeping`): counters,
+and what translations note of each acknowledgement.
 """
 
 from __future__ import annotations
@@ -32,34 +32,34 @@ if TYPE_CHECKING:
     from lvsd.core.values import ServiceKey
 
 TOGETHER: Final = 32
-"""Things that one step of `Keeper.keeping` looks at; most have not changed."""
+"""How many objects one step of `Keeper.keeping` looks at; most have not changed."""
 
 
 class Slots(Protocol):
-    """Where the records lie."""
+    """Where the records are."""
 
     @property
     def buffer(self) -> Buffer:
-        """All of them: the same object for good, which may grow."""
+        """All slots. It is always the same object; it may grow."""
 
     def take(self) -> int:
-        """Return where a slot begins that is free; 0 where there is no room."""
+        """Return the offset of a free slot, 0 if there is no room."""
 
     def give_back(self, at: int) -> None:
-        """Let a slot be free again."""
+        """Return a slot to the free ones."""
 
     def taking_in(self, at: int) -> None:
-        """Take note that the record at a slot is being taken in; 0: none is.
+        """Note which slot is being restored, 0 for none.
 
-        Whoever ends over that is to have no successor that does, too.
+        So if restoring a record ends this process, the next one does not try it again.
         """
 
 
 class Keeper(Observer):
-    """Writes down what `Flows` tells it, into ``slots``.
+    """Records what `Flows` reports in ``slots``.
 
-    ``servers`` and ``services`` say where the records of those are that have one, ``drains`` those
-    of drained servers, with what they say.
+    ``servers`` and ``services`` have the offsets of their records, ``drains`` those of drained
+    servers together with what is written there.
     """
 
     def __init__(self, flows: Flows, services: ServiceTable, slots: Slots) -> None:
@@ -73,12 +73,12 @@ class Keeper(Observer):
         self.numbers: dict[bytes, int] = {}
         self.drains: dict[RealServer, tuple[int, KeptDrain]] = {}
         self._written: dict[int, tuple[Totals, Totals]] = {}
-        """Slot -> the counters that are there."""
+        """The counters in each slot."""
 
     # --- as it happens ----------------------------------------------------------------------------
 
     def opened(self, connection: Connection) -> None:
-        """Write down a connection, and its template, if that is new."""
+        """Record a connection, and its template if that is new."""
         if connection.kept:
             return
         at = self._slots.take()
@@ -96,7 +96,7 @@ class Keeper(Observer):
             self._keep_template(template, number)
 
     def moved(self, connection: Connection, before: int) -> None:  # noqa: ARG002 - an observer's
-        """Write down the state that a connection has now, and what its translation knows by now."""
+        """Record a connection's new state, and what its translation has learned so far."""
         at = connection.kept
         if at:
             snapshot.write_state(self._buffer, at, connection.state)
@@ -104,20 +104,20 @@ class Keeper(Observer):
                 self.learned(connection)
 
     def learned(self, connection: Connection) -> None:
-        """Write down what a connection's translation knows."""
+        """Record what a connection's translation has learned."""
         at = connection.kept
         if at and connection.translation is not None:
             snapshot.write_memory(self._buffer, at, connection.translation.memory())
 
     def ended(self, connection: Connection) -> None:
-        """Forget a connection."""
+        """Remove the record of a connection."""
         at = connection.kept
         if at:
             connection.kept = 0
             self._give_back(at)
 
     def forgot(self, template: Template) -> None:
-        """Forget a template."""
+        """Remove the record of a template."""
         at = template.kept
         if at:
             template.kept = 0
@@ -131,7 +131,7 @@ class Keeper(Observer):
             template.kept = at
 
     def _keep_server(self, server: RealServer) -> int:
-        """Return where a real server's record is, which is made; 0 where there is no room."""
+        """Make a real server's record; return its offset, 0 if there is no room."""
         at = self._slots.take()
         if at:
             config = server.config
@@ -150,7 +150,7 @@ class Keeper(Observer):
         return at
 
     def note_service(self, service: Service, at: int) -> None:
-        """Take note of the record that a service has; one that had its key before has none now."""
+        """Note the offset of a service's record; an older service of this key no longer has one."""
         self.services[service] = at
         self._of_key[service.key] = service
 
@@ -161,9 +161,9 @@ class Keeper(Observer):
     # --- now and then -----------------------------------------------------------------------------
 
     def keeping(self) -> Iterator[None]:
-        """Write down what has changed of counters, turns and sequence numbers, step by step.
+        """Record, step by step, the counters, positions and sequence numbers that have changed.
 
-        What is over by now is forgotten.
+        Records of what is gone are removed.
         """
         looked_at = 0
         for service in tuple(self._all_services):
@@ -184,7 +184,7 @@ class Keeper(Observer):
         yield from self._forgetting()
 
     def keep_drains(self, changes: Iterable[Change]) -> None:
-        """Write down at once who is drained by some changes, and who no longer is."""
+        """Record at once which servers these changes drain, and which they take back."""
         for change in changes:
             if isinstance(change, DrainChange) and self._all_services.has(change.service):
                 service = self._all_services.get(change.service)
@@ -197,7 +197,7 @@ class Keeper(Observer):
                     self._give_back(at)
 
     def keeping_memories(self) -> Iterator[None]:
-        """Write down what translations have learned since, and which templates are assured."""
+        """Record what translations have learned since, and which templates are assured."""
         for looked_at, entry in enumerate(self._flows.table.walk()):
             if isinstance(entry, Connection):
                 if entry.translation is not None:
@@ -234,7 +234,7 @@ class Keeper(Observer):
             self.drains[server] = at, kept
 
     def _write_counters(self, at: int, meter: Meter) -> bool:
-        """Write down the counters of the record there; return False if it has just these."""
+        """Record counters in a slot; return False if it already has these."""
         counted, zero = meter.raw, meter.zero_totals
         if self._written.get(at) == (counted, zero):
             return False
@@ -249,7 +249,7 @@ class Keeper(Observer):
             snapshot.write_numbers(self._buffer, at, KeptNumbers(pair, last))
 
     def _forgetting(self) -> Iterator[None]:
-        """Forget the services, real servers and drains that are over, and numbers."""
+        """Remove the records of services, servers, drains and sequence numbers that are gone."""
         for pair, at in tuple(self.numbers.items()):
             if not self._flows.numbers.has(pair):
                 del self.numbers[pair]
@@ -280,7 +280,7 @@ class Keeper(Observer):
 
 
 def position(service: Service) -> Position | None:
-    """Return where a service's scheduler stands, None where that is nowhere in particular."""
+    """Return the position of a service's scheduler, None if it has none."""
     try:
         numbers = service.scheduler.position()
     except Exception as error:  # noqa: BLE001 - a plug-in's; the others are written down
@@ -292,7 +292,7 @@ def position(service: Service) -> Position | None:
 
 
 def digest(service: Service) -> int:
-    """Return what tells a service's real servers, in their order and with their weights."""
+    """Return a checksum over a service's real servers, their order and their weights."""
     words = (
         b"%b %d %d" % (each.address.hex().encode(), each.port, each.weight)
         for each in service.servers

@@ -1,4 +1,4 @@
-"""A connection as somebody else knew it: a peer, a file, an engine before this one."""
+"""A connection that another director had: a peer, a state file, the engine before this one."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 class Known(NamedTuple):
-    """What `Flows.adopt` takes in.
+    """A connection for `Flows.adopt`.
 
-    ``key`` and ``reply_key`` as a `Connection` has them, ``state`` an index into its protocol's
-    states, ``expires`` on this director's clock (None: after its state's whole timeout),
-    ``memory`` what its translation had learned, ``template`` the one that promised its server.
-    ``kept`` is where it is written down already. One that ``is_counted`` is among its server's
-    already, and has room in the table; ``local`` is whose port its local end is, if that is
-    claimed.
+    ``key`` and ``reply_key`` are those of a `Connection`, ``state`` is an index into the states of
+    its protocol. ``expires`` is on this director's clock; None gives it the whole timeout of its
+    state. ``memory`` is what its translation had learned, ``template`` the one that picked its
+    server. ``kept`` is the offset of its record, if it has one. If it ``is_counted``, its server
+    already counts it and the table has room for it. ``local`` owns the port of its local end, if
+    that is already claimed.
     """
 
     key: bytes

@@ -1,4 +1,4 @@
-"""All servers that begin slowly, and the time that brings them on."""
+"""All servers in slow start; raises their weights with time."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from lvsd.core.service import RealServer, Service
 
 EASED_AT_ONCE: Final = 250
-"""Servers whose part one `Ramps.tick` works out, which takes a microsecond or two."""
+"""How many servers one `Ramps.tick` reweighs, a microsecond or two each."""
 
 
 class Ramps:
-    """The servers, and which services have some."""
+    """The servers in slow start, and their services."""
 
     def __init__(self) -> None:
         self._ramping: dict[RealServer, Service] = {}
@@ -29,7 +29,7 @@ class Ramps:
         return len(self._ramping)
 
     def begin(self, server: RealServer, now: float) -> None:
-        """Let a server's time begin, if it has a ramp whose time has not."""
+        """Start the clock of a server's ramp, if it has one that is not running."""
         ramp = server.ramp
         if ramp is None or ramp.since is not None:
             return
@@ -40,7 +40,7 @@ class Ramps:
         service.has_ramps = True
 
     def tick(self, now: float) -> bool:
-        """Bring servers on, so many at a time; return whether there are more."""
+        """Reweigh servers, a limited number at a time; return whether there are more."""
         if not self._ramping:
             return False
         waiting = self._waiting or iter(tuple(self._ramping))
@@ -54,7 +54,7 @@ class Ramps:
 
     @staticmethod
     def _is_over(server: RealServer, service: Service, now: float) -> bool:
-        """Give a server what it has of its weight by now; return whether that is all of it."""
+        """Give a server its weight of this moment; return whether that is the whole weight."""
         ramp = server.ramp
         if (
             ramp is None

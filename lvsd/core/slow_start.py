@@ -1,22 +1,22 @@
-"""Slow start: a real server that comes back gets its weight bit by bit.
+"""Slow start: a returning real server gets its weight bit by bit.
 
-A server that is added to a service which has others, or comes back (undrained, or given a weight
-again), has empty caches and no connections. With ``slow_start_s`` it begins with a hundredth of its
-weight, and has all of it after that time; the part that it has grows linearly. How a scheduler is
-to be told of a part of a weight it says itself (`schedulers.base.SlowStart`):
+A server that joins a service with other servers, or returns (undrained, or with a weight again),
+has empty caches and no connections. With ``slow_start_s`` it starts with a hundredth of its weight
+and reaches the whole weight after that time, linearly. Each scheduler says in what way it can deal
+with a part of a weight (`schedulers.base.SlowStart`):
 
 ========  ==========================================================================================
-turns     it sees the whole weight, and the server lets turns pass: of a hundred it takes as many as
-          the part has hundredths (rr, wrr). In the weights, wrr would hide it for whole rounds
+turns     it sees the whole weight, and the server passes on turns: at a part of 30 % it takes 30 of
+          100 (rr, wrr). With small weights instead, wrr would skip the server for whole rounds
 shares    all weights of the service are multiplied by `SCALE`, at all times, so that a weight of 1
-          has parts; nothing else depends on more than how they compare (wlc, sed, nq)
-weights   the weight itself grows, by whole numbers from 1 on: one of 1 has no parts
-none      nothing: no weight is looked at (lc), or it says which clients are whose (sh, mh, dh, fo),
-          and these would go from server to server at each step
+          can grow in steps; only the ratios of the weights matter (wlc, sed, nq)
+weights   the weight itself grows in whole numbers, from 1 on: a weight of 1 cannot grow
+none      there is no slow start: the scheduler ignores weights (lc), or weights decide which
+          clients belong to which server (sh, mh, dh, fo), and each step would move clients
 ========  ==========================================================================================
 
-nginx and Envoy know slow start with round robin and least connections alone, HAProxy with those
-whose weights can change; all of them have it begin anew with each return.
+nginx and Envoy offer slow start for round robin and least connections only, HAProxy for algorithms
+with dynamic weights. In all of them it begins anew with each return.
 """
 
 from __future__ import annotations
@@ -27,21 +27,22 @@ if TYPE_CHECKING:
     from schedulers.base import SlowStart
 
 SCALE: Final = 100
-"""What weights are multiplied by where only their shares count."""
+"""The factor for weights where only their ratios matter."""
 
 LEAST: Final = 0.01
-"""The part of its weight that a server begins with."""
+"""The part of its weight that a server starts with."""
 
 PASSES: Final = 61
-"""Turns that may pass for one connection: then the last one is taken, as all others may be full, or
-begin slowly, too. It is odd, so that two servers that begin together take turns."""
+"""How many turns servers may pass on for one connection. Then the last one has to take it, as all
+others may be full or in slow start, too. It is odd, so that two servers that start together
+alternate."""
 
 
 class Ramp:
-    """How far a server is on its way to its weight.
+    """A server's progress towards its whole weight.
 
-    ``part`` is what it has of it, ``since`` when it began, on the director's clock (None: with the
-    end of the list of commands), ``credit`` what it has of the next turn that it takes.
+    ``part`` is the part of the weight that it has, ``since`` when it started, on the director's
+    clock (None: once the list of commands is done), ``credit`` how much of a turn it has saved up.
     """
 
     __slots__ = ("credit", "part", "since")
@@ -52,7 +53,7 @@ class Ramp:
         self.credit = 0.0
 
     def takes_turn(self) -> bool:
-        """Whether the server takes the turn that it has, or lets it pass."""
+        """Whether the server takes this turn, or passes."""
         self.credit += self.part
         if self.credit < 1.0:
             return False
@@ -61,23 +62,23 @@ class Ramp:
 
 
 class Easing(NamedTuple):
-    """How a service lets a server begin: as its scheduler takes it, over so many seconds."""
+    """A service's slow start: in what way its scheduler can do it, and over how many seconds."""
 
     by: SlowStart
     over_s: int
 
     @property
     def is_wanted(self) -> bool:
-        """Whether it does anything."""
+        """Whether there is any slow start."""
         return self.over_s > 0 and self.by != "none"
 
     @property
     def scale(self) -> int:
-        """What the service's weights are multiplied by."""
+        """The factor for the service's weights."""
         return SCALE if self.over_s and self.by == "shares" else 1
 
     def weight(self, configured: int, ramp: Ramp | None) -> int:
-        """Return the weight that the scheduler is to see; one above 0 stays so."""
+        """Return the weight for the scheduler; one above 0 stays above 0."""
         if ramp is None and not self.over_s:
             return configured
         whole = configured * self.scale
@@ -86,7 +87,7 @@ class Easing(NamedTuple):
         return max(1, int(whole * ramp.part))
 
     def effect(self, weight: int, ramp: Ramp | None) -> float:
-        """Return what a server has of its configured weight, of the one that a scheduler sees."""
+        """Return how much of its weight a server has now; ``weight`` is what the scheduler sees."""
         if not self.over_s:
             return weight
         part = ramp.part if ramp is not None and self.by == "turns" else 1.0

@@ -1,23 +1,23 @@
-"""The state of a director as bytes: what the next one goes on with.
+"""The state of a director as bytes, for the next one to resume from.
 
-All of it is in slots of `SLOT` bytes, one record each, in any order. A record's first byte is its
-kind. It is written last, and cleared before the record changes, so a record that a killed writer
-left half written is not there.
+It is an array of slots of `SLOT` bytes with one record each, in any order. A record's first byte is
+its kind. That byte is written last, and cleared before the record changes, so a record that was
+half written when the writer was killed does not count.
 
 ===========  ====================================================================================
-connection   its keys, its state, which server record it goes to, what its translation has learned
-template     its key and which server record it names
-server       which service has it, its place there, what it has counted
-service      its key, what it has counted, where its scheduler's turn stands
+connection   its keys, its state, its server's record, what its translation has learned
+template     its key, its server's record
+server       its service, its address and port, its counters
+service      its key, its counters, the position of its scheduler
 numbers      the last sequence number between a local and a real address (FULLNAT)
-drain        which server record is drained, up to when, how many connections that has cut
+drain        the drained server's record, the deadline, how many connections it has cut
 ===========  ====================================================================================
 
-Another record is named by where its slot begins. Counters, and the position of a scheduler, change
-all the time; each has a mark of its own that is cleared meanwhile, so that a half-written counter
-costs the counter and not the server's connections.
+Records refer to each other by the offset of a slot. Counters and scheduler positions change all the
+time. Each has a mark that is cleared while it is written, so a half-written counter is lost alone,
+and not the server's connections with it.
 
-Pure: the functions write to and read from any buffer. Any bytes give a record or None.
+Pure: the functions work on any buffer. Any bytes at all read as a record or as None.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ SLOT: Final = 128
 """The bytes of a slot."""
 
 FORMAT: Final = 2
-"""Grows with each change of what is written here."""
+"""Increased whenever the layout of a record changes."""
 
 MOST_POSITIONS: Final = 3
-"""So many numbers tell where a scheduler stands, at most."""
+"""The most numbers that a scheduler's position may have."""
 
 Buffer: TypeAlias = "bytearray | mmap"
-"""What is written to and read from."""
+"""What records are written to and read from."""
 
 
 class Kind(IntEnum):
-    """What a slot has."""
+    """The kinds of records, and a free slot."""
 
     FREE = 0
     CONNECTION = 1
@@ -63,9 +63,9 @@ class Kind(IntEnum):
 
 
 class KeptConnection(NamedTuple):
-    """A connection. ``server`` is where its server's record begins.
+    """A connection. ``server`` is the offset of its server's record.
 
-    ``memory`` is that of its translation, None where it has none or has learned nothing yet.
+    ``memory`` is what its translation has learned, None if it has none or has learned nothing yet.
     """
 
     key: bytes
@@ -97,14 +97,14 @@ class KeptServer(NamedTuple):
 
 
 class Position(NamedTuple):
-    """Where a scheduler stands, among servers that have this ``digest``."""
+    """A scheduler's position. It applies only to servers that have this ``digest``."""
 
     digest: int
     numbers: tuple[int, ...]
 
 
 class KeptService(NamedTuple):
-    """A service, as a `KeptServer`."""
+    """A service, with counters as in `KeptServer`."""
 
     key: ServiceKey
     counted: Totals | None = None
@@ -113,7 +113,7 @@ class KeptService(NamedTuple):
 
 
 class KeptNumbers(NamedTuple):
-    """The last number of a pair of packed addresses, real and local, one after the other."""
+    """The last sequence number of a pair: two packed addresses, the real one and the local one."""
 
     pair: bytes
     last: int
@@ -157,12 +157,12 @@ _TCP_LENGTH, _BEHIND_LENGTH = 8, 12
 
 
 def kind_at(buffer: Buffer, at: int) -> int:
-    """Return what the slot that begins there has: one of `Kind`, or what is none."""
+    """Return the kind of the slot at an offset: one of `Kind`, or any other number."""
     return buffer[at]
 
 
 def clear(buffer: Buffer, at: int) -> None:
-    """Let a slot have nothing."""
+    """Make a slot free."""
     buffer[at] = 0
 
 
@@ -170,7 +170,7 @@ def clear(buffer: Buffer, at: int) -> None:
 
 
 def write_connection(buffer: Buffer, at: int, connection: Connection, server: int) -> None:
-    """Have a free slot hold a connection, without what its translation has learned."""
+    """Write a connection into a free slot, without what its translation has learned."""
     key, reply_key = connection.key, connection.reply_key
     flags = V6 if len(key) == V6_KEY else 0
     if reply_key is key:
@@ -186,19 +186,19 @@ def write_connection(buffer: Buffer, at: int, connection: Connection, server: in
 
 
 def write_state(buffer: Buffer, at: int, state: int) -> None:
-    """Have a connection's slot say that it is in another state."""
+    """Write the new state of a connection into its slot."""
     buffer[at + _STATE_AT] = state
 
 
 def write_memory(buffer: Buffer, at: int, memory: Memory) -> None:
-    """Have a connection's slot hold what its translation has learned, if it is of a known kind."""
+    """Write what a translation has learned into the connection's slot, if it is of a known kind."""
     buffer[at] = 0
     _write_memory(buffer, at + _MEMORY_AT, *_packed(memory))
     buffer[at] = _IS_CONNECTION
 
 
 def read_connection(buffer: Buffer, at: int) -> KeptConnection | None:
-    """Return the connection that a slot has; None where what it says cannot be."""
+    """Return the connection in a slot, None if the values make no sense."""
     state, flags, fwmark, server, key, reply_key, _ = _CONNECTION.unpack_from(buffer, at + 1)
     length = KEY_BYTES[flags & V6]
     key, reply_key = key[:length], reply_key[:length]
@@ -214,7 +214,7 @@ def read_connection(buffer: Buffer, at: int) -> KeptConnection | None:
 
 
 def _packed(memory: Memory) -> tuple[int, ...]:
-    """Return what `_MEMORY` takes; nothing learned for a memory of an unknown kind."""
+    """Return the values for `_MEMORY`; all 0 for a memory of an unknown kind."""
     length = len(memory)
     ahead = header = 0
     if length == 1:
@@ -266,7 +266,7 @@ def _unpacked(found: tuple[int, ...]) -> Memory | None:
 
 
 def write_template(buffer: Buffer, at: int, template: KeptTemplate) -> None:
-    """Have a free slot hold a template."""
+    """Write a template into a free slot."""
     (protocol, network, vip, vport), server, assured = template
     flags = (V6 if len(network) != 4 else 0) | (_ASSURED if assured else 0)
     _TEMPLATE.pack_into(buffer, at + 1, flags, protocol, len(vip), vport, server, network, vip)
@@ -274,12 +274,12 @@ def write_template(buffer: Buffer, at: int, template: KeptTemplate) -> None:
 
 
 def assure_template(buffer: Buffer, at: int) -> None:
-    """Have a template's slot say that one of its connections was established."""
+    """Note in a template's slot that one of its connections was established."""
     buffer[at + 1] |= _ASSURED
 
 
 def read_template(buffer: Buffer, at: int) -> KeptTemplate | None:
-    """Return the template that a slot has; None where what it says cannot be."""
+    """Return the template in a slot, None if the values make no sense."""
     flags, protocol, length, vport, server, network, vip = _TEMPLATE.unpack_from(buffer, at + 1)
     if length not in {4, 16}:
         return None
@@ -291,21 +291,21 @@ def read_template(buffer: Buffer, at: int) -> KeptTemplate | None:
 
 
 def write_service(buffer: Buffer, at: int, key: ServiceKey) -> None:
-    """Have a free slot hold a service that has counted nothing yet."""
+    """Write a service into a free slot, without counters."""
     _write_key(buffer, at, key)
     buffer[at + _POSITION_MARK_AT] = 0
     buffer[at] = Kind.SERVICE
 
 
 def write_server(buffer: Buffer, at: int, key: ServiceKey, address: bytes, port: int) -> None:
-    """Have a free slot hold a service's real server that has counted nothing yet."""
+    """Write a service's real server into a free slot, without counters."""
     _write_key(buffer, at, key)
     _SERVER.pack_into(buffer, at + _SERVER_AT, port, len(address), address)
     buffer[at] = Kind.SERVER
 
 
 def write_counted(buffer: Buffer, at: int, counted: Totals, zero: Totals) -> None:
-    """Have the slot of a service or server hold its counters, and where they count from."""
+    """Write the counters of a service or server, and their zero point, into its slot."""
     buffer[at + _COUNTED_MARK_AT] = 0
     values = (each & _WHOLE_64 for each in (*counted, *zero))
     _COUNTED.pack_into(buffer, at + _COUNTED_AT, *values)
@@ -313,7 +313,7 @@ def write_counted(buffer: Buffer, at: int, counted: Totals, zero: Totals) -> Non
 
 
 def write_position(buffer: Buffer, at: int, position: Position | None) -> None:
-    """Have a service's slot hold where its scheduler stands; None: nowhere in particular."""
+    """Write the position of a service's scheduler into its slot; None: it has none."""
     buffer[at + _POSITION_MARK_AT] = 0
     if position is None:
         return
@@ -326,7 +326,7 @@ def write_position(buffer: Buffer, at: int, position: Position | None) -> None:
 
 
 def read_service(buffer: Buffer, at: int) -> KeptService | None:
-    """Return the service that a slot has; None where what it says cannot be."""
+    """Return the service in a slot, None if the values make no sense."""
     key = _read_key(buffer, at)
     if key is None:
         return None
@@ -339,7 +339,7 @@ def read_service(buffer: Buffer, at: int) -> KeptService | None:
 
 
 def read_server(buffer: Buffer, at: int) -> KeptServer | None:
-    """Return the real server that a slot has; None where what it says cannot be."""
+    """Return the real server in a slot, None if the values make no sense."""
     key = _read_key(buffer, at)
     port, length, address = _SERVER.unpack_from(buffer, at + _SERVER_AT)
     if key is None or length not in {4, 16}:
@@ -373,13 +373,13 @@ def _read_counted(buffer: Buffer, at: int) -> tuple[Totals | None, Totals]:
 
 
 def write_numbers(buffer: Buffer, at: int, numbers: KeptNumbers) -> None:
-    """Have a slot that is free, or has this pair, hold its last number."""
+    """Write a pair's last number into a slot that is free or already has this pair."""
     buffer[at] = 0
     _NUMBERS.pack_into(buffer, at + 1, len(numbers.pair), numbers.last, numbers.pair)
     buffer[at] = Kind.NUMBERS
 
 
 def read_numbers(buffer: Buffer, at: int) -> KeptNumbers | None:
-    """Return the numbers that a slot has; None where what it says cannot be."""
+    """Return the numbers in a slot, None if the values make no sense."""
     length, last, pair = _NUMBERS.unpack_from(buffer, at + 1)
     return KeptNumbers(pair[:length], last) if length in {8, 32} else None

@@ -1,7 +1,7 @@
-"""What is wanted now: services, their real servers and the timeouts, after all changes so far.
+"""The wanted state: services, real servers and timeouts, after all changes so far.
 
-Who tells an engine what to have needs it to be able to tell the next one, to compare it with a
-configuration, and to write it down. Only commands that were done are folded in.
+The supervisor keeps it to tell the next engine, to compare it with a configuration, and to save it.
+Only commands that succeeded are applied to it.
 """
 
 from __future__ import annotations
@@ -44,34 +44,34 @@ if TYPE_CHECKING:
 
 
 class WantedService(NamedTuple):
-    """A service and its real servers by address (packed) and port, oldest first."""
+    """A service, and its real servers by packed address and port, oldest first."""
 
     config: ServiceConfig
     servers: dict[tuple[bytes, int], ServerConfig]
     drained: dict[tuple[bytes, int], Drain]
-    """Those that are drained -> by what command."""
+    """The command that drained each drained server."""
 
 
 class Wanted:
-    """Folds commands into a state; a refusal has the kernel's words for it, as `apply`'s has."""
+    """Applies commands to the wanted state; refuses in the kernel's words, as `apply` does."""
 
     def __init__(self, timeouts: tuple[int, int, int], settings: Settings | None = None) -> None:
         self.timeouts = timeouts
         """In seconds: TCP, TCP after a FIN, UDP."""
         self.settings = settings or Settings()
         self.kept_ports: tuple[Range, ...] = ()
-        """Local ports that are left to the host."""
+        """Local ports that belong to the host."""
         self.services: dict[ServiceKey, WantedService] = {}
         self._reached: dict[str, dict[bytes, int]] = {}
-        """By the name of a mode: real servers' packed addresses, and of how many servers."""
+        """How many servers have each packed address, by the name of the mode."""
         self._undo: list[Callable[[], object]] = []
         self._in_order: set[ServiceKey | None] = set()
-        """Of which services the servers' order is noted for an undo; None: the services' own."""
+        """Services whose servers' order is noted for an undo; None stands for the services' own."""
 
     # --- what there is ------------------------------------------------------------------------
 
     def commands(self) -> Iterator[Command]:
-        """Yield what makes a balancer that has nothing have all of this."""
+        """Yield the commands that give an empty balancer this state."""
         yield SetTimeouts(*self.timeouts)
         for key, service in self.services.items():
             yield AddService(service.config)
@@ -83,7 +83,7 @@ class Wanted:
                 )
 
     def reached(self, mode: str) -> KeysView[bytes]:
-        """Return the packed addresses of the real servers that a mode, by its name, leads to."""
+        """Return the packed addresses of the real servers of a mode, given by its name."""
         return self._reached.get(mode, {}).keys()
 
     def has(self, address: bytes) -> bool:
@@ -104,9 +104,9 @@ class Wanted:
     # --- changes ------------------------------------------------------------------------------
 
     def would_change(self, commands: Iterable[Command]) -> list[Change]:
-        """Return what a list of commands would change; what stays as it was is left out.
+        """Return what a list of commands would change, and change nothing.
 
-        Raise ControlError for the first that cannot be, its number in ``at``.
+        Raise ControlError for the first that is impossible, with its number in ``at``.
         """
         try:
             return self._do(commands)
@@ -114,7 +114,7 @@ class Wanted:
             self._take_back()
 
     def do(self, commands: Iterable[Command]) -> list[Change]:
-        """Fold a list of commands in; return what changed. Raise ControlError: nothing has."""
+        """Apply a list of commands; return the changes. Raise ControlError: nothing has changed."""
         try:
             changes = self._do(commands)
         except BaseException:
@@ -125,10 +125,9 @@ class Wanted:
         return changes
 
     def beginning(self, commands: Iterable[Command]) -> Iterator[Command]:
-        """Do what `do` does where nothing is wanted yet, in a fraction of the time.
+        """Apply the commands of a checked configuration to an empty state, much faster than `do`.
 
-        The commands are those of a configuration that was checked: nothing is refused or told.
-        Yield each of them once it is folded in.
+        Nothing is refused, and no changes are returned. Yield each command once it is applied.
         """
         self.services.clear()
         for command in commands:
@@ -148,7 +147,7 @@ class Wanted:
         self._in_order.clear()
 
     def _keep_order(self, of: ServiceKey | None, entries: dict[Any, Any]) -> None:
-        """Note, before the first removal, in which order entries are to stand after an undo."""
+        """Note the order of entries before the first removal, so that an undo restores it."""
         if of in self._in_order:
             return
         self._in_order.add(of)
@@ -172,7 +171,7 @@ class Wanted:
         return changes
 
     def _singly(self, command: Command) -> Iterable[Single]:
-        """Return the commands that one stands for when it is its turn."""
+        """Return the single commands that a command stands for at this point of the list."""
         return map(RemoveService, tuple(self.services)) if isinstance(command, Clear) else [command]
 
     def _do_one(self, command: Single) -> Change | None:
@@ -227,7 +226,7 @@ class Wanted:
     def _server(
         self, key: ServiceKey, place: tuple[bytes, int]
     ) -> tuple[dict[tuple[bytes, int], ServerConfig], ServerConfig]:
-        """Return a real server, and all of its service."""
+        """Return all real servers of a service, and one of them."""
         servers = self._service(key).servers
         config = servers.get(place)
         if config is None:
