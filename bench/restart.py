@@ -1,4 +1,4 @@
-"""What a restart, or a crash, does to connections: downloads, idle ones, and new ones all the time.
+"""What becomes of connections when lvsd changes: downloads, idle ones, new ones all the time.
 
     python -m bench.restart [--downloads 300] [--idle 300] [--rate 300] [--pace 8192]
                             [--ways nat fullnat] [--turns 1]
@@ -18,6 +18,7 @@ import argparse
 import json
 import os
 import signal
+import sys
 import time
 from contextlib import contextmanager
 from itertools import pairwise
@@ -80,10 +81,32 @@ def restart(lab: Lab, daemon: Daemon, text: str) -> Daemon:
     return programs.lvsd(lab.director, text)
 
 
+def upgrade(lab: Lab, daemon: Daemon, _: str) -> Daemon:
+    """Have lvsd go on as a new process image of the same code, and say how long that paused."""
+    argv = [sys.executable, "-m", "lvsd", "upgrade", "--control", str(daemon.control)]
+    print("   ", lab.director.run(argv).stdout.strip(), flush=True)
+    return daemon
+
+
+def reload(lab: Lab, daemon: Daemon, text: str) -> Daemon:
+    """Have lvsd read another file: the scheduler and a timeout are others, a service is new."""
+    service = '[[service]]\nname = "more"\naddress = "203.0.113.1:81"\nprotocol = "tcp"\n'
+    changed = text.replace('protocol = "tcp"', 'protocol = "tcp"\nscheduler = "rr"')
+    written = daemon.config_file.read_text(encoding="utf-8").split("[[service]]", 1)[0]
+    tables = changed.split("[[service]]", 1)[1]
+    more = f"[timeouts]\nudp_s = 60\n[[service]]{tables}{service}"
+    daemon.config_file.write_text(f"{written}{more}", encoding="utf-8")
+    argv = [sys.executable, "-m", "lvsd", "reload", "--control", str(daemon.control)]
+    lab.director.run(argv)
+    return daemon
+
+
 ENDS: Final[dict[str, Callable[[Lab, Daemon, str], Daemon]]] = {
     "kill -9 of the engine": kill_engine,
     "kill -9 of all, start": kill_all,
     "stop, start": restart,
+    "upgrade": upgrade,
+    "reload": reload,
 }
 
 
