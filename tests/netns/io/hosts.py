@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import socket
 import struct
@@ -20,11 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lvsd.lab.wait import PATIENCE
+from lvsd.net import namespaces
 from lvsd.packet.address import pack
 from tests.netns.listed_ruleset import listed_ruleset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 MTU: Final = 1500
 PATIENCE_S: Final = 10.0 * PATIENCE
@@ -32,10 +33,7 @@ CLIENT4, CLIENT6 = "192.0.2.2", "2001:db8:1::2"
 SERVER4, SERVER6 = "10.0.0.2", "2001:db8:2::2"
 TCP, UDP, SCTP = socket.IPPROTO_TCP, socket.IPPROTO_UDP, socket.IPPROTO_SCTP
 
-_NETNS = Path("/run/netns")
-_CLONE_NEWNET = 0x40000000
 _SIOCSIFMTU = 0x8922  # linux/sockios.h
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True)
@@ -53,18 +51,9 @@ class Host:
         batch = "\n".join(commands)
         subprocess.run(["ip", "-n", self.name, "-batch", "-"], input=batch, text=True, check=True)
 
-    @contextmanager
-    def entered(self) -> Iterator[None]:
+    def entered(self) -> AbstractContextManager[None]:
         """Put this thread inside; sockets opened there stay there."""
-        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-        there = os.open(_NETNS / self.name, os.O_RDONLY)
-        try:
-            _setns(there)
-            yield
-        finally:
-            _setns(home)
-            os.close(there)
-            os.close(home)
+        return namespaces.entered(self.name)
 
     @contextmanager
     def udp(self, address: str, port: int = 0) -> Iterator[socket.socket]:
@@ -164,9 +153,3 @@ def _connect(director: Host, interface: str, host: Host, ipv4: str, ipv6: str) -
             "link set lo up",
         )
     host.ips(f"route add default via {ipv4}.1", f"route add default via {ipv6}::1")
-
-
-def _setns(descriptor: int) -> None:
-    if _libc.setns(descriptor, _CLONE_NEWNET):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
