@@ -57,6 +57,8 @@ class Desk:
     ) -> None:
         self._engine = engine
         self._methods = methods
+        self.busy = ""
+        """Why nothing may be changed for a moment."""
 
     async def ask(self, line: bytes, peer: Peer) -> AsyncGenerator[bytes]:
         """Yield the lines that answer one. Never raises for a bad request."""
@@ -74,8 +76,11 @@ class Desk:
         """Return the method, None for one of the engine's, and its parameters."""
         name, params = requested(line, sorted([*METHODS, *self._methods]))
         method = self._methods.get(name)
-        if (name in CHANGING or (method and method.changes)) and not peer.may_change:
+        changes = name in CHANGING or (method is not None and method.changes)
+        if changes and not peer.may_change:
             raise RequestError(Code.FORBIDDEN, "Permission denied (you must be root)")
+        if changes and self.busy:
+            raise RequestError(Code.BUSY, self.busy)
         return method, params
 
 

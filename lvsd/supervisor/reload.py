@@ -187,7 +187,8 @@ class Reloads:
         self._state = state
         self._lock = asyncio.Lock()
         self._is_ready = False
-        self._is_wanted = False
+        self.is_wanted = False
+        """A signal has asked for one that is not begun."""
         self._tasks: set[asyncio.Task[Outcome]] = set()
         before = before or {}
         counted = before.get("reloads", {})
@@ -209,7 +210,7 @@ class Reloads:
     def ready(self) -> None:
         """Take note that lvsd has started; do what was asked for before."""
         self._is_ready = True
-        if self._is_wanted:
+        if self.is_wanted:
             self._begin(HANGUP)
 
     def signalled(self) -> None:
@@ -217,7 +218,7 @@ class Reloads:
 
         All that come while one waits for its turn are that one.
         """
-        is_waiting, self._is_wanted = self._is_wanted, True
+        is_waiting, self.is_wanted = self.is_wanted, True
         if self._is_ready and not is_waiting:
             self._begin(HANGUP)
 
@@ -243,7 +244,7 @@ class Reloads:
     async def _in_turn(self, by: str) -> Outcome:
         async with self._lock:
             if by == HANGUP:
-                self._is_wanted = False
+                self.is_wanted = False
             self._manager.send(notify.RELOADING, notify.monotonic_now())
             at = datetime.now(UTC)
             try:

@@ -129,7 +129,7 @@ class Supervisor:
             upgrade.Parts(
                 *(beginning.began, beginning.queue, self._reloads, self.door, self._control),
                 *(self._divert, self._engine, forker, self._own_ports, self._manager),
-                beginning.counters,
+                *(desk, beginning.counters),
             )
         )
         answered.update(upgrade.methods(self._upgrades))

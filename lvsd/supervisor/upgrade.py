@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from lvsd.io.divert import Divert
     from lvsd.notify import Notifier
     from lvsd.supervisor.conversation import Conversation
-    from lvsd.supervisor.desk import Params
+    from lvsd.supervisor.desk import Desk, Params
     from lvsd.supervisor.door import Door
     from lvsd.supervisor.forker import Forker
     from lvsd.supervisor.handover import Handover
@@ -49,9 +49,6 @@ if TYPE_CHECKING:
 PROBE_S: Final = 60.0
 """How long the new code may take to load and to look at what it would be handed over."""
 
-TRIES: Final = 3
-"""So often the new code is asked, where what it was asked about has changed meanwhile."""
-
 QUIET_S: Final = 1.0
 """How long clients may take to get what they have asked for before."""
 
@@ -59,6 +56,7 @@ BLOCKED: Final = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
 """They wait until the new code has handlers."""
 
 _UPGRADE: Final = "upgrade"
+_ASK_AGAIN: Final = "lvsd is just being upgraded: ask again"
 _LOOK_S: Final = 0.005
 _LONGEST: Final = 300
 
@@ -78,6 +76,7 @@ class Parts(NamedTuple):
     forker: Forker
     ports: OwnPorts
     manager: Notifier
+    desk: Desk
     counters: dict[str, Any]
     """What of the lvsd before goes on: how many upgrades there were."""
 
@@ -115,19 +114,29 @@ class Upgrades:
     async def _upgrade(self, by: str, client: int) -> None:
         try:
             program = command()
-            for _ in range(TRIES):
-                self._look_for_obstacles()
-                known = await self._known(by)
-                await probe([*program.prefix, *program.probe], handover.written(known))
-                parts = self._parts
-                async with parts.reloads.still(), parts.door.still():
-                    if await self._described(by) == known:
-                        await self._quiet()
-                        self._execute(program, known, client)
-            raise BusyError("what runs changes all the time: ask again")
+            self._look_for_obstacles()
+            known = await self._known(by)
+            await probe(program, known)
+            await self._when_still(program, known, client)
         finally:
+            self._parts.desk.busy = ""
             os.close(client)
             self._is_under_way = False
+
+    async def _when_still(self, program: Program, known: Handover, client: int) -> None:
+        """Execute the new code; where what it was asked about has changed, it is asked once more.
+
+        What is under way is waited for. Who asks for a change after that is told to ask again: he
+        would be cut off, and not know whether it was done.
+        """
+        parts = self._parts
+        parts.desk.busy = _ASK_AGAIN
+        async with parts.reloads.still(), parts.door.still():
+            now = await self._described(known.by)
+            if now != known:
+                await probe(program, now)
+            await self._quiet()
+            self._execute(program, now, client)
 
     def _look_for_obstacles(self) -> None:
         """Raise KernelError or BusyError where it cannot be now."""
@@ -196,6 +205,8 @@ class Upgrades:
             log.info("upgrading", by=known.by, version=__version__, program=program.prefix[0])
             parts.manager.send(notify.RELOADING, notify.monotonic_now())
             parts.manager.send(notify.WATCHDOG)
+            if parts.reloads.is_wanted:  # it waits for us, and is to be done after that
+                signal.raise_signal(signal.SIGHUP)
             for stream in (sys.stdout, sys.stderr):
                 stream.flush()
             try:
@@ -238,8 +249,13 @@ def command(argv: Sequence[str] | None = None, original: Sequence[str] | None = 
     raise ControlError("nobody knows how this lvsd was started: restart it")
 
 
-async def probe(program: Sequence[str], data: bytes) -> None:
+async def probe(program: Program, known: Handover) -> None:
     """Ask the new code whether it takes what it would be handed over. Raise ControlError if not."""
+    await ask([*program.prefix, *program.probe], handover.written(known))
+
+
+async def ask(program: Sequence[str], data: bytes) -> None:
+    """Ask a program whether it takes what it is given. Raise ControlError if not."""
     pipe = asyncio.subprocess.PIPE
     try:
         process = await asyncio.create_subprocess_exec(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lvsd.control.client import ControlClient
+from lvsd.errors import ControlError
 from lvsd.lab import Lab, programs
 from lvsd.lab.director import Daemon
 from lvsd.lab.load import Load
 from lvsd.lab.notify import start_and_wait
+from lvsd.lab.traffic import Visitor
 from lvsd.lab.wait import until
 from tests.netns.modes.site import MAPPED, captured
 from tests.netns.modes.test_connections_go_on import (
@@ -28,6 +31,7 @@ from tests.netns.modes.test_connections_go_on import (
     WEB,
     config,
     forget,
+    other_engine,
     serving,
 )
 from tests.netns.traffic.site import complaints
@@ -332,6 +336,62 @@ def test_a_reload_that_comes_in_the_midst_is_done_by_the_new_code(lab: Lab) -> N
         os.kill(daemon.process.pid, signal.SIGHUP)
         assert waiting.wait(120) == 0
         assert until(lambda: asked(daemon, "timeouts")["udp_s"] == 55)
+
+
+def test_reloads_all_the_time_beside_upgrades_are_done_or_refused_with_a_reason(lab: Lab) -> None:
+    with serving(lab, config(lab, "nat", local=True)) as daemon:
+        argv = [sys.executable, "-m", "lvsd", "upgrade", "--control", str(daemon.control)]
+        text, udp_s, refusals = daemon.config_file.read_text(), 60, list[str]()
+        for _ in range(2):
+            waiting = lab.director.spawn(argv)
+            while waiting.poll() is None:
+                udp_s += 1
+                daemon.config_file.write_text(f"{text}[timeouts]\nudp_s = {udp_s}\n")
+                try:
+                    told, timeouts = asked(daemon, "reload"), asked(daemon, "timeouts")
+                except ControlError as error:
+                    refusals.append(str(error))
+                else:
+                    assert told["good"]
+                    assert timeouts["udp_s"] == udp_s
+            assert waiting.returncode == 0
+        assert [each for each in refusals if not re.search("ask again|hung up", each)] == []
+        assert asked(daemon, "reload")["good"]
+        assert asked(daemon, "timeouts")["udp_s"] == udp_s
+        assert complaints(daemon.log_file) == []
+
+
+def fill(file: Path) -> None:
+    """Write until there is no room left."""
+    with file.open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+        while filler.write(bytes(4096)):
+            pass
+    free = os.statvfs(file)
+    assert not free.f_bavail
+
+
+def test_a_full_disk_is_no_obstacle_and_an_engine_that_dies_after_it_is_replaced(
+    lab: Lab, tmp_path: Path
+) -> None:
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m,mode=755", "lvsd-test", str(tmp_path)]
+    subprocess.run(mount, check=True)
+    try:
+        text = config(lab, "fullnat", local=True)
+        text = text.replace("[daemon]", f'[daemon]\ncontrol = "{tmp_path}/control.sock"', 1)
+        with serving(lab, text) as daemon:
+            fill(tmp_path / "filler")
+            visitor = Visitor(lab.client, lab.vip.v4, WEB)
+            held = visitor.open(lab.client.addresses.v4)
+            assert json.loads(upgraded(daemon).stdout)["connections"] == 1
+            assert held.ask_again() == held.answer.server
+            engine = daemon.engine
+            os.kill(engine, signal.SIGKILL)
+            assert until(lambda: other_engine(daemon, engine))
+            assert until(lambda: daemon.log.count(GOES_ON) == 2)
+            assert held.ask_again() == held.answer.server
+            held.close()
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
 
 
 def test_an_upgrade_is_refused_while_somebody_has_the_other_queue(lab: Lab) -> None:

@@ -211,6 +211,17 @@ def test_a_living_writer_keeps_others_out(tmp_path: Path) -> None:
             intrude(path)
 
 
+def test_the_process_that_wrote_it_goes_on_with_it_by_another_program(tmp_path: Path) -> None:
+    path = tmp_path / "journal.json"
+    Machine(path, {"kept": "for whoever comes after"})
+    before = path.stat()
+    Machine(path, is_own=True)
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    found = Journal.read(path)
+    assert found is not None
+    assert found.settings == {"kept": "for whoever comes after"}
+
+
 def test_without_descriptors_no_other_place_is_taken_for_the_journals(tmp_path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))

@@ -61,6 +61,18 @@ def test_a_start_that_fails_leaves_what_it_found(
     assert found == (10 if was_left else 0, was_left, was_left)
 
 
+def test_an_upgrade_that_fails_leaves_connections_and_holds_their_packets(
+    ends: Ends, tmp_path: Path
+) -> None:
+    there: Any = ends
+    state_path(tmp_path).touch()
+    pause = Pause(10, there, there)
+    pause.go_on(tmp_path)
+    pause.stop_diverting()
+    asyncio.run(pause.end_engine())
+    assert (ends.held, ends.kept, state_path(tmp_path).exists()) == ([10], [True], True)
+
+
 def test_a_stop_keeps_and_an_error_does_not(
     ends: Ends, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

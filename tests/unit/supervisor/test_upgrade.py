@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 import time
@@ -10,21 +11,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lvsd.control.peers import Peer
 from lvsd.engine.wire import frame
 from lvsd.errors import ControlError
 from lvsd.supervisor import predecessor as predecessor_module
 from lvsd.supervisor.beginning import next_queue
+from lvsd.supervisor.desk import Desk, Method
 from lvsd.supervisor.engines import Engine
 from lvsd.supervisor.forker import Forker
 from lvsd.supervisor.handover import Handover
 from lvsd.supervisor.own_ports import OwnPorts
 from lvsd.supervisor.predecessor import Predecessor
-from lvsd.supervisor.upgrade import command, probe
+from lvsd.supervisor.upgrade import ask, command
 from tests.unit.supervisor.an_engine import Did, Do, deaf, obedient
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
 
@@ -63,12 +66,12 @@ def test_who_was_forked_by_another_program_is_run_as_the_module_that_it_is() -> 
 )
 def test_code_that_does_not_start_or_refuses_is_not_executed(code: str, why: str) -> None:
     with pytest.raises(ControlError, match=why):
-        asyncio.run(probe([sys.executable, "-c", code], b"{}"))
+        asyncio.run(ask([sys.executable, "-c", code], b"{}"))
 
 
 def test_code_that_is_gone_is_said_to_be() -> None:
     with pytest.raises(ControlError, match="/no/such/lvsd cannot be executed: No such file"):
-        asyncio.run(probe(["/no/such/lvsd", "upgrade", "--probe"], b"{}"))
+        asyncio.run(ask(["/no/such/lvsd", "upgrade", "--probe"], b"{}"))
 
 
 def test_code_that_answers_gets_all_of_what_it_is_asked_about() -> None:
@@ -78,7 +81,7 @@ def test_code_that_answers_gets_all_of_what_it_is_asked_about() -> None:
         f"right = len(sys.stdin.buffer.read()) == {len(data)}\n"
         "print(json.dumps({'refusal': '' if right else 'cut off'}))\n"
     )
-    asyncio.run(probe([sys.executable, "-c", code], data))
+    asyncio.run(ask([sys.executable, "-c", code], data))
 
 
 def test_two_queues_are_used_in_turn() -> None:
@@ -157,3 +160,33 @@ def test_an_engine_that_has_ended_by_itself_keeps_nobody_waiting() -> None:
 
     for process in run(ending, frame(Do("exit"))):
         assert is_gone(process)
+
+
+def test_nothing_is_changed_any_more_once_the_new_code_is_about_to_run() -> None:
+    done: list[str] = []
+
+    async def change(_: object, peer: Peer) -> None:
+        done.append(str(peer))
+
+    async def engine(line: bytes) -> AsyncGenerator[bytes]:
+        yield line
+
+    async def asked(desk: Desk, method: str) -> list[bytes]:
+        line = json.dumps({"method": method}).encode()
+        root = Peer(1, 0, frozenset())
+        return [each async for each in desk.ask(line, root)]
+
+    async def scenario() -> None:
+        desk = Desk(engine, {"change": Method(change)})
+        desk.busy = "being upgraded: ask again"
+        for method in ("change", "zero"):
+            (answer,) = await asked(desk, method)
+            error = json.loads(answer)["error"]
+            assert (error["code"], error["message"]) == ("busy", "being upgraded: ask again")
+        assert await asked(desk, "list") == [b'{"method": "list"}']
+        assert done == []
+        desk.busy = ""
+        await asked(desk, "change")
+        assert len(done) == 1
+
+    asyncio.run(scenario())
