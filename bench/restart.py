@@ -130,7 +130,7 @@ def measured(lab: Lab, way: str, end: str, options: argparse.Namespace, *, local
     tcpdump = program.start(lab.client, argv, "tcpdump")
     until(lambda: "listening on" in tcpdump.log)
     load.start()
-    time.sleep(options.settle)
+    time.sleep(options.warm_up)
     quiet, eventful = Phase("without it"), Phase("with it")
     for _ in range(options.turns):
         with quiet.window(lab, daemon):
@@ -221,7 +221,7 @@ def main() -> None:
     parser.add_argument("--idle", type=int, default=300)
     parser.add_argument("--rate", type=float, default=300.0, help="new connections a second")
     parser.add_argument("--pace", type=int, default=8192, help="bytes a second of a download")
-    parser.add_argument("--settle", type=float, default=4.0, help="seconds of load before all")
+    parser.add_argument("--warm-up", type=float, default=4.0, help="seconds of load before all")
     parser.add_argument("--turns", type=int, default=1, help="times without, and with it")
     parser.add_argument("--seconds", type=float, default=5.0, help="how long each of them is")
     parser.add_argument("--ends", nargs="+", type=int, default=list(range(len(ENDS))))
