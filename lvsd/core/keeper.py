@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 from zlib import crc32
 
 from lvsd.core import snapshot
-from lvsd.core.commands import DrainChange
+from lvsd.core.commands import DrainChange, ServerChange
 from lvsd.core.connection import Connection
 from lvsd.core.kept_drains import KeptDrain, write_drain
+from lvsd.core.kept_ramps import KeptRamp, write_ramp
 from lvsd.core.observers import Observer
 from lvsd.core.snapshot import KeptNumbers, KeptTemplate, Position
 
@@ -59,7 +60,7 @@ class Keeper(Observer):
     """Records what `Flows` reports in ``slots``.
 
     ``servers`` and ``services`` have the offsets of their records, ``drains`` those of drained
-    servers together with what is written there.
+    servers together with what is written there, ``ramps`` those of servers that start slowly.
     """
 
     def __init__(self, flows: Flows, services: ServiceTable, slots: Slots) -> None:
@@ -72,6 +73,7 @@ class Keeper(Observer):
         self._of_key: dict[ServiceKey, Service] = {}
         self.numbers: dict[bytes, int] = {}
         self.drains: dict[RealServer, tuple[int, KeptDrain]] = {}
+        self.ramps: dict[RealServer, tuple[int, KeptRamp]] = {}
         self._written: dict[int, tuple[Totals, Totals]] = {}
         """The counters in each slot."""
 
@@ -170,8 +172,8 @@ class Keeper(Observer):
             self._keep_counters(service)
             for server in tuple(service.servers):
                 self._keep_server_counters(server)
-                if server.drain is not None:
-                    self._keep_drain(server, server.drain)
+                if server.drain is not None or server.ramp is not None:
+                    self._keep_transition(server)
                 looked_at += 1
                 if not looked_at % TOGETHER:
                     yield
@@ -183,18 +185,31 @@ class Keeper(Observer):
             yield
         yield from self._forgetting()
 
-    def keep_drains(self, changes: Iterable[Change]) -> None:
-        """Record at once which servers these changes drain, and which they take back."""
+    def keep_transitions(self, changes: Iterable[Change]) -> None:
+        """Record at once which servers these changes drain or start slowly, or no longer do.
+
+        Records of servers that go are freed later.
+        """
         for change in changes:
-            if isinstance(change, DrainChange) and self._all_services.has(change.service):
+            if not isinstance(change, DrainChange | ServerChange):
+                continue
+            if self._all_services.has(change.service):
                 service = self._all_services.get(change.service)
                 place = change.address, change.port
-                server = service.find(*place) if service.has(*place) else None
-                if server is not None and server.drain is not None:
-                    self._keep_drain(server, server.drain)
-                elif server is not None and server in self.drains:
-                    at, _ = self.drains.pop(server)
-                    self._give_back(at)
+                if service.has(*place):
+                    self._keep_transition(service.find(*place))
+
+    def _keep_transition(self, server: RealServer) -> None:
+        """Record whether a server is drained, or starts slowly."""
+        drain, ramp = server.drain, server.ramp
+        if drain is not None:
+            self._keep_drain(server, drain)
+        elif server in self.drains:
+            self._give_back(self.drains.pop(server)[0])
+        if ramp is not None and ramp.since is not None:
+            self._keep_ramp(server, ramp.since)
+        elif server in self.ramps:
+            self._give_back(self.ramps.pop(server)[0])
 
     def keeping_memories(self) -> Iterator[None]:
         """Record what translations have learned since, and which templates are assured."""
@@ -233,6 +248,16 @@ class Keeper(Observer):
             write_drain(self._buffer, at, kept)
             self.drains[server] = at, kept
 
+    def _keep_ramp(self, server: RealServer, since: float) -> None:
+        number = self.servers.get(server) or self._keep_server(server)
+        if not number:
+            return
+        kept = KeptRamp(number, since)
+        at, before = self.ramps.get(server, (0, None))
+        if kept != before and (at := at or self._slots.take()):
+            write_ramp(self._buffer, at, kept)
+            self.ramps[server] = at, kept
+
     def _write_counters(self, at: int, meter: Meter) -> bool:
         """Record counters in a slot; return False if it already has these."""
         counted, zero = meter.raw, meter.zero_totals
@@ -249,17 +274,8 @@ class Keeper(Observer):
             snapshot.write_numbers(self._buffer, at, KeptNumbers(pair, last))
 
     def _forgetting(self) -> Iterator[None]:
-        """Remove the records of services, servers, drains and sequence numbers that are gone."""
-        for pair, at in tuple(self.numbers.items()):
-            if not self._flows.numbers.has(pair):
-                del self.numbers[pair]
-                self._give_back(at)
-            yield
-        for server, (at, _) in tuple(self.drains.items()):
-            if server.drain is None or not server.available:
-                del self.drains[server]
-                self._give_back(at)
-            yield
+        """Free the records of everything that is gone."""
+        yield from self._forgetting_transitions()
         for service, at in tuple(self.services.items()):
             if not (
                 self._all_services.has(service.key)
@@ -275,6 +291,24 @@ class Keeper(Observer):
             if not (server.available or server.total or server.templates):
                 del self.servers[server]
                 self._written.pop(at, None)
+                self._give_back(at)
+            yield
+
+    def _forgetting_transitions(self) -> Iterator[None]:
+        """Free the records of drains and slow starts that are over, and of stale numbers."""
+        for pair, at in tuple(self.numbers.items()):
+            if not self._flows.numbers.has(pair):
+                del self.numbers[pair]
+                self._give_back(at)
+            yield
+        for server, (at, _) in tuple(self.drains.items()):
+            if server.drain is None or not server.available:
+                del self.drains[server]
+                self._give_back(at)
+            yield
+        for server, (at, _) in tuple(self.ramps.items()):
+            if server.ramp is None or not server.available:
+                del self.ramps[server]
                 self._give_back(at)
             yield
 

@@ -6,7 +6,7 @@ from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from lvsd.core.slow_start import LEAST
+from lvsd.core.slow_start import LEAST, Ramp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +38,13 @@ class Ramps:
         service = self._ramping[server] = server.service
         self._in_services[service] += 1
         service.has_ramps = True
+
+    def go_on(self, server: RealServer, since: float, now: float) -> None:
+        """Let a server go on that began slowly with a director before this one, at ``since``."""
+        server.ramp = Ramp()
+        self.begin(server, since)
+        if self._is_over(server, server.service, now):
+            self._forget(server)
 
     def tick(self, now: float) -> bool:
         """Reweigh servers, a limited number at a time; return whether there are more."""

@@ -15,6 +15,7 @@ from lvsd.core.commands import Drain
 from lvsd.core.intake import Intake
 from lvsd.core.keeper import digest
 from lvsd.core.kept_drains import read_drain
+from lvsd.core.kept_ramps import read_ramp
 from lvsd.core.snapshot import Kind
 from lvsd.core.template import Template
 from lvsd.errors import ControlError, PluginError
@@ -64,6 +65,7 @@ class Resumption:
             (Kind.SERVER, self._server),
             (Kind.NUMBERS, self._numbers),
             (Kind.DRAIN, lambda at: self._drain(at, now)),
+            (Kind.RAMP, lambda at: self._ramp(at, now)),
         ):
             for at in records.pop(kind, ()):
                 self._unless(at, take(at))
@@ -138,6 +140,19 @@ class Resumption:
         if server.drain is not None and server.drain.since == kept.since:
             server.drain.ended = kept.ended
         self._keeper.drains[server] = at, kept
+        return True
+
+    def _ramp(self, at: int, now: float) -> bool:
+        """Let a server begin slowly on, unless it has no such beginning any more."""
+        kept = read_ramp(self._buffer, at)
+        server = self._servers.get(kept.server) if kept is not None else None
+        if kept is None or server is None or server in self._keeper.ramps:
+            return False
+        if server.ramp is None and server.drain is None and server.config.weight:
+            self._balancer.transitions.ramps.go_on(server, kept.since, now)
+        if server.ramp is None or server.ramp.since != kept.since:
+            return False
+        self._keeper.ramps[server] = at, kept
         return True
 
     def _numbers(self, at: int) -> bool:

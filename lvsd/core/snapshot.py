@@ -11,6 +11,7 @@ server       its service, its address and port, its counters
 service      its key, its counters, the position of its scheduler
 numbers      the last sequence number between a local and a real address (FULLNAT)
 drain        the drained server's record, the deadline, how many connections it has cut
+ramp         the record of a server that starts slowly, when that began
 ===========  ====================================================================================
 
 Records refer to each other by the offset of a slot. Counters and scheduler positions change all the
@@ -41,7 +42,7 @@ SLOT: Final = 128
 """The bytes of a slot."""
 
 FORMAT: Final = 2
-"""Increased whenever the layout of a record changes."""
+"""Increased whenever the layout of a record changes; records of an unknown kind are dropped."""
 
 MOST_POSITIONS: Final = 3
 """The most numbers that a scheduler's position may have."""
@@ -60,6 +61,7 @@ class Kind(IntEnum):
     SERVICE = 4
     NUMBERS = 5
     DRAIN = 6
+    RAMP = 7
 
 
 class KeptConnection(NamedTuple):

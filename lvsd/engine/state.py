@@ -178,9 +178,9 @@ class State:
             raise KernelError(f"grow {self._path}", error, remedy) from error
 
     def changed(self, changes: Changes) -> None:
-        """Write down at once what cannot wait of changes: who is drained, until when."""
+        """Write down at once what cannot wait of changes: who is drained, who begins slowly."""
         if self._keeper is not None:
-            self._keeper.keep_drains(changes.all)
+            self._keeper.keep_transitions(changes.all)
 
     def _steps(self) -> Iterator[None]:
         """Write down what changes all the time, step by step."""

@@ -9,7 +9,7 @@ import pytest
 
 from forwarders import Dr, Fullnat, Nat, Tun
 from lvsd.core import snapshot
-from lvsd.core.commands import Drain, Undrain
+from lvsd.core.commands import Drain, EditServer, Undrain
 from lvsd.core.gathering import GONE, HALF, NO_ROOM, OTHERWISE
 from lvsd.core.keeper import Keeper
 from lvsd.core.local_pool import LocalPool
@@ -278,7 +278,7 @@ def test_a_drain_is_written_down_with_the_change_that_brings_it(version: int) ->
     first.establish()
     server = next(iter(first.balancer.services)).servers[0]
     changes = first.apply(Drain(server.service.key, *server.config.place, 60))
-    keeper_of(first).keep_drains(changes.all)
+    keeper_of(first).keep_transitions(changes.all)
     resume(second, slots)
     assert drained(second) == (60, first.now, 0, 0)
 
@@ -288,9 +288,65 @@ def test_a_drain_that_is_taken_back_is_over_for_the_next_one_at_once(version: in
     server = next(iter(first.balancer.services)).servers[0]
     place = server.service.key, *server.config.place
     for command in (Drain(*place, 60), Undrain(*place)):
-        keeper_of(first).keep_drains(first.apply(command).all)
+        keeper_of(first).keep_transitions(first.apply(command).all)
     resume(second, slots)
     assert drained(second) is None
+
+
+@pytest.mark.parametrize("scheduler", ["rr", "wlc", "mh", "fo"])
+@pytest.mark.parametrize("passed_s", [0, 30, 99, 130])
+def test_a_server_that_begins_slowly_goes_on_with_that(
+    version: int, scheduler: str, passed_s: int
+) -> None:
+    first, second, slots = two_worlds(version, scheduler=scheduler, servers=2, slow_start_s=100)
+    for world in (first, second):
+        world.wait(200)  # the first ones have begun by then
+    (service,) = first.balancer.services
+    for server in service.servers:
+        first.edit_server(server, weight=1000)
+    first.remove_server(service, 2)
+    again = first.add_server(service, 2, weight=1000)
+    write_the_rest(keeper_of(first))
+    first.wait(passed_s)
+    for server in next(iter(second.balancer.services)).servers:
+        second.edit_server(server, weight=1000)
+    second.now = first.now
+    resume(second, slots)
+    came = next(iter(second.balancer.services)).find(*again.config.place)
+    assert (came.weight, came.last_weight) == (again.weight, again.last_weight)
+    assert (came.ramp is None) == (again.ramp is None)
+    first.wait(200)
+    second.wait(200)
+    assert came.weight == again.weight
+    write_the_rest(keeper_of(second))
+    assert Kind.RAMP not in slots.records()
+
+
+def test_a_slow_beginning_is_written_down_with_the_change_that_brings_it(version: int) -> None:
+    first, _, slots = two_worlds(version, scheduler="wlc", servers=2, slow_start_s=100)
+    first.wait(200)
+    server = next(iter(first.balancer.services)).servers[0]
+    keeper = keeper_of(first)
+    for weight, kept in ((0, 0), (5, 1), (0, 0)):
+        change = EditServer(server.service.key, replace(server.config, weight=weight))
+        keeper.keep_transitions(first.apply(change).all)
+        assert len(slots.records().get(Kind.RAMP, ())) == kept
+
+
+def test_a_server_that_is_not_to_begin_slowly_any_more_does_not(version: int) -> None:
+    first, second, slots = two_worlds(version, scheduler="wlc", servers=2, slow_start_s=100)
+    for world in (first, second):
+        world.wait(200)  # the first ones have begun by then
+    (service,) = first.balancer.services
+    first.edit_server(service.servers[0], weight=0)
+    first.edit_server(service.servers[0], weight=5)
+    write_the_rest(keeper_of(first))
+    (other,) = second.balancer.services
+    second.edit(other, slow_start_s=0)
+    second.now = first.now
+    resume(second, slots)
+    assert [each.ramp for each in other.servers] == [None, None]
+    assert Kind.RAMP not in slots.records()
 
 
 def test_a_service_that_is_removed_and_added_again_has_one_record_with_its_own_counts(
