@@ -29,7 +29,6 @@ class Connection:
     __slots__ = (
         "due",
         "expires",
-        "fwmark",
         "kept",
         "key",
         "local",
@@ -47,7 +46,6 @@ class Connection:
         self.template: Template | None = None
         self.translation: Translation | None = None
         self.local: FreePorts | None = None
-        self.fwmark = 0
         self.kept = 0
         self.state = 0
         self.expires = 0.0
@@ -57,6 +55,11 @@ class Connection:
     def protocol(self) -> int:
         """The IP protocol number."""
         return self.path.protocol.number
+
+    @property
+    def fwmark(self) -> int:
+        """The mark that its service is found by, 0 for none."""
+        return self.path.server.service.key.fwmark
 
     @property
     def active(self) -> bool:

@@ -225,7 +225,7 @@ class Director:
             return self._strays.reply(packet, hook, now)
         if service is None or flow.source_port == FTP_DATA_PORT or not self._may_open(packet):
             return self._strays.leave(packet, mark, now)
-        return self._open(service, flow, packet, mark, indev, now)
+        return self._open(service, flow, packet, indev, now)
 
     def _may_open(self, packet: Packet) -> bool:
         """Whether a packet is one that opens a connection (the kernel's conn_schedule)."""
@@ -239,7 +239,7 @@ class Director:
         return True
 
     def _open(
-        self, service: Service, flow: Flow, packet: Packet, mark: int, indev: int, now: float
+        self, service: Service, flow: Flow, packet: Packet, indev: int, now: float
     ) -> bytes | Verdict:
         """Open a connection to a real server of the service, and forward its first packet."""
         flows, key = self._flows, service.key
@@ -251,7 +251,7 @@ class Director:
         if isinstance(connection, Reason):
             return self._leave(service, packet, connection, now)
         event = packet.flags if packet.protocol != SCTP else packet.chunk & 0xFF
-        failed = flows.bind(connection, packet.key, flow, event, mark, now)
+        failed = flows.bind(connection, packet.key, flow, event, now)
         if failed is not None:
             return self._leave(service, packet, failed, now)
         path = connection.path

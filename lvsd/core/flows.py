@@ -168,7 +168,7 @@ class Flows:
         return connection
 
     def bind(
-        self, connection: Connection, key: bytes, flow: Flow, event: int, mark: int, now: float
+        self, connection: Connection, key: bytes, flow: Flow, event: int, now: float
     ) -> Reason | None:
         """Give a reserved connection its client; return None, or why that failed: then it is ended.
 
@@ -179,7 +179,6 @@ class Flows:
         path = connection.path
         service = path.server.service
         connection.key = key
-        connection.fwmark = mark
         try:
             if connection.local is not None:
                 self._translations.begin(connection, connection.local, flow, now)
@@ -237,7 +236,7 @@ class Flows:
         if isinstance(connection, Reason):
             return connection
         connection.key, connection.reply_key = known.key, known.reply_key
-        connection.fwmark, connection.kept = known.fwmark, known.kept
+        connection.kept = known.kept
         if connection.local is not None:
             try:
                 flow = Flow(*client, *virtual)

@@ -153,7 +153,6 @@ class Intake:
             server,
             kept.state,
             None,
-            kept.fwmark,
             kept.memory or (),
             self._template_of(kept, server) if kept.has_template else None,
             at,

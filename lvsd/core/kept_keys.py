@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lvsd.core.snapshot import Buffer
 
 _KEYS: Final = Struct("<x11s37s37s2xH")
-_COMMON: Final = Struct("<BBxII")
+_COMMON: Final = Struct("<BB5xI")
 
 
 class KeptKeys(NamedTuple):
@@ -37,20 +37,18 @@ class Common(NamedTuple):
     bypasses: bool
     is_translated: bool
     has_template: bool
-    fwmark: int
     server: int
 
     @classmethod
     def of(cls, common: bytes) -> Common:
         """Take it apart."""
-        state, flags, fwmark, server = _COMMON.unpack(common)
+        state, flags, server = _COMMON.unpack(common)
         return cls(
             state,
             bool(flags & V6),
             bool(flags & BYPASSES),
             bool(flags & TRANSLATED),
             bool(flags & HAS_TEMPLATE),
-            fwmark,
             server,
         )
 

@@ -27,7 +27,6 @@ class Known(NamedTuple):
     server: RealServer
     state: int
     expires: float | None
-    fwmark: int = 0
     memory: Memory = ()
     template: Template | None = None
     kept: int = 0

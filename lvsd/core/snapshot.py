@@ -74,7 +74,6 @@ class KeptConnection(NamedTuple):
     reply_key: bytes
     state: int
     server: int
-    fwmark: int = 0
     is_translated: bool = False
     has_template: bool = False
     memory: Memory | None = None
@@ -122,7 +121,7 @@ class KeptNumbers(NamedTuple):
 
 
 # By where they stand in a slot; its first byte is the kind.
-_CONNECTION: Final = Struct("<BBxII37s37s2xH")  # at 1: state, flags, fwmark, server, keys, memory
+_CONNECTION: Final = Struct("<BB5xI37s37s2xH")  # at 1: state, flags, server, keys, memory
 _STATE_AT: Final = 1
 _MEMORY: Final = Struct("<HIIIIIHH")
 _MEMORY_AT: Final = 88
@@ -181,9 +180,7 @@ def write_connection(buffer: Buffer, at: int, connection: Connection, server: in
         flags |= TRANSLATED
     if connection.template is not None:
         flags |= HAS_TEMPLATE
-    _write_connection(
-        buffer, at + 1, connection.state, flags, connection.fwmark, server, key, reply_key, 0
-    )
+    _write_connection(buffer, at + 1, connection.state, flags, server, key, reply_key, 0)
     buffer[at] = _IS_CONNECTION
 
 
@@ -201,7 +198,7 @@ def write_memory(buffer: Buffer, at: int, memory: Memory) -> None:
 
 def read_connection(buffer: Buffer, at: int) -> KeptConnection | None:
     """Return the connection in a slot, None if the values make no sense."""
-    state, flags, fwmark, server, key, reply_key, _ = _CONNECTION.unpack_from(buffer, at + 1)
+    state, flags, server, key, reply_key, _ = _CONNECTION.unpack_from(buffer, at + 1)
     length = KEY_BYTES[flags & V6]
     key, reply_key = key[:length], reply_key[:length]
     if flags & BYPASSES:
@@ -210,9 +207,7 @@ def read_connection(buffer: Buffer, at: int) -> KeptConnection | None:
         return None
     memory = _unpacked(_MEMORY.unpack_from(buffer, at + _MEMORY_AT))
     is_translated, has_template = bool(flags & TRANSLATED), bool(flags & HAS_TEMPLATE)
-    return KeptConnection(
-        key, reply_key, state, server, fwmark, is_translated, has_template, memory
-    )
+    return KeptConnection(key, reply_key, state, server, is_translated, has_template, memory)
 
 
 def _packed(memory: Memory) -> tuple[int, ...]:

@@ -73,11 +73,10 @@ def around(buffer: bytearray) -> bytes:
     return bytes(buffer[:AT] + buffer[AT + SLOT :])
 
 
-@given(keys(), st.integers(0, 13), numbers, numbers, memories, st.booleans())
+@given(keys(), st.integers(0, 13), numbers, memories, st.booleans())
 def test_a_connection_is_read_as_it_was_written(
     both: tuple[bytes, bytes],
     state: int,
-    fwmark: int,
     server: int,
     memory: Memory | None,
     has_template: bool,  # noqa: FBT001 - drawn
@@ -87,7 +86,6 @@ def test_a_connection_is_read_as_it_was_written(
         key=both[0],
         reply_key=both[1],
         state=0,
-        fwmark=fwmark,
         local=None if memory is None else object(),
         template=object() if has_template else None,
     )
@@ -97,9 +95,7 @@ def test_a_connection_is_read_as_it_was_written(
         snapshot.write_memory(buffer, AT, memory)
     assert snapshot.kind_at(buffer, AT) == Kind.CONNECTION
     found = snapshot.read_connection(buffer, AT)
-    assert found == KeptConnection(
-        *both, state, server, fwmark, memory is not None, has_template, memory
-    )
+    assert found == KeptConnection(*both, state, server, memory is not None, has_template, memory)
     assert found is not None
     assert (found.reply_key is found.key) == (both[1] is both[0])
     assert around(buffer) == b"\xa5" * 2 * SLOT

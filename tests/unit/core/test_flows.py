@@ -234,7 +234,6 @@ def _known(world: World, service: Service) -> Known:
         service.servers[0],
         connection.state,
         connection.expires,
-        connection.fwmark,
         () if translation is None else translation.memory(),
     )
 

@@ -163,6 +163,15 @@ def test_a_marked_packet_goes_to_the_servers_port_if_it_has_one(
     assert world.handle(request, mark=7) == raw(world.to_server(request))
 
 
+def test_a_connection_has_the_mark_that_its_service_was_found_by(version: int) -> None:
+    world = World(version)
+    world.serve(vport=80)
+    world.serve(fwmark=7, rport=8080)
+    for vip, mark in ((1, 9), (2, 7)):
+        world.handle(world.from_client(vip=vip, vport=80), mark=mark)
+    assert sorted(each.fwmark for each in world.balancer.connections()) == [0, 7]
+
+
 def test_a_server_without_a_port_gets_the_one_asked_for(version: int) -> None:
     world = World(version)
     world.serve(fwmark=7, rport=0)
