@@ -124,6 +124,11 @@ def reload(systemd: Manager) -> None:
     assert systemd.systemctl("reload", "lvsd").returncode == 0, systemd.said()
 
 
+def upgrade(systemd: Manager) -> None:
+    done = systemd.run("lvsd", "upgrade", "-c", "/etc/lvsd/lvsd.toml")
+    assert done.returncode == 0, (done.stderr, systemd.said())
+
+
 def kill(systemd: Manager) -> None:
     before = systemd.shows("lvsd", "MainPID")
     systemd.systemctl("kill", "--signal=KILL", "lvsd")
@@ -137,7 +142,7 @@ def test_a_connection_goes_on_whatever_systemd_does(hosts: Manager, mode: str) -
     hosts.start("lvsd")
     with echoing(hosts), ExitStack() as stack:
         old: list[socket.socket] = []
-        for event in (reload, restart, stop_and_start, kill):
+        for event in (reload, upgrade, restart, upgrade, stop_and_start, kill):
             new = stack.enter_context(opened(hosts, "client"))
             new.connect(VIP)
             old.append(new)

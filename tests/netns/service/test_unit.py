@@ -134,6 +134,22 @@ def test_a_signal_alone_brings_the_unit_back_from_reloading(systemd: Manager) ->
     assert until(lambda: systemd.shows("lvsd", "SubState") == "running", TIMEOUT_S)
 
 
+def test_an_upgrade_is_a_reload_to_systemd_and_the_main_process_stays(systemd: Manager) -> None:
+    systemd.configure(GOOD)
+    systemd.start("lvsd")
+    before = systemd.shows("lvsd", "MainPID"), systemd.shows("lvsd", "NRestarts")
+    done = systemd.run("lvsd", "upgrade")
+    assert (done.returncode, done.stderr) == (0, ""), systemd.said()
+    assert done.stdout.endswith(" ms\n")
+    assert until(lambda: systemd.shows("lvsd", "SubState") == "running", TIMEOUT_S)
+    assert systemd.shows("lvsd", "ActiveState") == "active"
+    assert (systemd.shows("lvsd", "MainPID"), systemd.shows("lvsd", "NRestarts")) == before
+    assert services(systemd) == ['"web"']
+    assert systemd.systemctl("reload", "lvsd").returncode == 0
+    assert systemd.systemctl("stop", "lvsd").returncode == 0
+    assert left(systemd) == []
+
+
 def test_a_program_that_is_not_there_is_not_tried_again(systemd: Manager) -> None:
     systemd.configure(GOOD)
     systemd.run("mount", "--bind", "/dev/null", "/usr/bin/lvsd")
