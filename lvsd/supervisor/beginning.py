@@ -153,8 +153,8 @@ class Succession(Beginning):
 
     async def divert(self, divert: Divert, engine: Conversation, diverting: Diverting) -> None:
         """Have packets go to the new engine, and the one before end."""
-        await engine.settled()
         await to_thread(divert.prepare)
+        await engine.settled()  # right before: what is to be diverted is forgotten with an engine
         began = time.monotonic()
         diverting.up()
         await self._before.leave()

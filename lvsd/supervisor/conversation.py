@@ -169,7 +169,8 @@ class Conversation:
         """
         self._is_to_settle = True
         self._engines.send(Settle())
-        await self._unless_given_up(self._first_settled, self._started)
+        while not self._first_settled.done():  # one that ends just then has told it for nothing
+            await self._unless_given_up(self._first_settled, self._started)
 
     def start(self) -> None:
         """Have it take packets, with what was `learned`, as soon as it has worked that out."""
@@ -372,6 +373,8 @@ class Conversation:
     def _lose(self) -> None:
         """Take note that the engine ended: what it was asked has no answer any more."""
         self._gathered = Gathered()
+        if self._first_settled.done():
+            self._first_settled = asyncio.get_running_loop().create_future()
         self._questions.lose()
         for number, (_, done) in self._lists.items():
             done.set_exception(LostError(GONE))

@@ -219,6 +219,22 @@ def test_what_has_to_be_diverted_is_known_before_any_packet_is_taken() -> None:
     run(scenario)
 
 
+def test_what_an_engine_has_settled_that_ended_since_is_waited_for_again() -> None:
+    async def scenario(talk: Conversation, _: Owner) -> None:
+        await talk.open()
+        talk.configure(Wanted((0, 0, 0)), wanted())
+        await talk.settled()
+        os.kill(talk.working.process, signal.SIGKILL)
+        await until(lambda: talk.replaced == 1)
+        assert not talk.diverted.endpoints
+        await talk.settled()
+        assert talk.diverted.endpoints == {(WEB.vip, TCP, 80)}
+        talk.start()
+        await talk.started()
+
+    run(scenario)
+
+
 def test_who_waits_until_all_is_settled_hears_what_cannot_be() -> None:
     async def scenario(talk: Conversation, _: Owner) -> None:
         await talk.open()
