@@ -112,7 +112,7 @@ class Flows:
         mapped = template is None or vport == service.key.vport
         rport = (chosen.port or vport) if mapped else vport
         connection = self._reserve(chosen, flow, protocol, rport, owned)
-        if not isinstance(connection, Reason):
+        if template is not None and not isinstance(connection, Reason):
             _control(connection, template)
         return connection
 
@@ -125,7 +125,7 @@ class Flows:
         owned: Container[bytes] | None,
     ) -> Connection | Reason:
         """Return a connection to a certain server that has no client yet, or why there is none."""
-        if not has_way(server):
+        if server.way.source is None and not has_way(server):
             return Reason.NO_ROUTE
         taken = None
         if server.config.forwarder.per_connection:
@@ -198,8 +198,9 @@ class Flows:
         path.service_stats.connections += 1
         state = connection.state = path.request_states[event << 4]
         connection.expires = now + path.timeouts[state]
-        self._count(connection, path, 0, state)
-        if not path.protocol.active[state]:  # else the scheduler has been told
+        if path.protocol.active[state]:
+            self._count(connection, path, 0, state)
+        else:
             server = path.server
             server.service.changed(server)  # another one's, by a template that both found
         if not (service.config.one_packet and path.protocol.number == UDP):
