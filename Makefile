@@ -74,7 +74,8 @@ test: venv ## everything that CI runs, lint beside docs, netns beside kernel (ro
 	status=0; $(MAKE) netns || status=$$?; trap - EXIT; wait $$kernel || status=$$?; \
 	cat build/kernel.log; exit $$status
 
-check: lint unit ## what every change should pass: quick, no root
+check: lint ## lint, and unit with fewer examples: what every change should pass; no root
+	@$(MAKE) unit PROFILE=quick
 
 # Does nothing where all is there; without root it names what is missing, and tests are skipped.
 test-packages:
@@ -85,8 +86,9 @@ lint: venv ## ruff and mypy --strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --num-workers auto
 
-unit: venv test-packages ## tests that move no packet and need no root
-	$(PYTEST) -n auto --dist worksteal tests/unit tests/property tests/golden
+unit: venv test-packages ## tests that move no packet and need no root; PROFILE=quick
+	$(PYTEST) -n auto --dist worksteal $(if $(PROFILE),--hypothesis-profile=$(PROFILE)) \
+		tests/unit tests/property tests/golden
 
 thorough: venv test-packages ## tests/property, each with four times the examples; PROFILE=random
 	$(PYTEST) -n auto --hypothesis-profile=$(or $(PROFILE),thorough) tests/property

@@ -37,6 +37,7 @@ signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
 settings.register_profile(
     "everyday", deadline=None, derandomize=True, database=None, max_examples=25
 )
+settings.register_profile("quick", settings.get_profile("everyday"), max_examples=10)
 settings.register_profile("thorough", settings.get_profile("everyday"), max_examples=100)
 settings.register_profile(
     "random", settings.get_profile("thorough"), derandomize=False, print_blob=True
