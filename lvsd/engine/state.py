@@ -138,7 +138,7 @@ class State:
 
     def _say(self, file: StateFile, resumption: Resumption) -> None:
         if file.was_fatal:
-            log.warning("dropped the connection that the engine before took in when it ended")
+            log.warning("dropped a connection: two engines in a row ended while they took it in")
         if file.is_foreign:
             log.warning("the state of an earlier lvsd was dropped", why=file.why_empty)
         elif file.why_empty:

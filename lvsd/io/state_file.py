@@ -7,7 +7,7 @@ what it is, and slots (`lvsd.core.snapshot`); it grows by a megabyte.
 Space is allocated before it is mapped: to touch a page of a full file system would end the process
 by SIGBUS. A file that is not exactly what this lvsd writes, of this boot and network namespace, is
 not believed, and one begins anew. So is one that two engines in a row began to read and did not
-come to the end of. A single record that an engine ended over, as it took that in, is dropped.
+come to the end of. A single record that two engines in a row ended over is dropped.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ _HEAD: Final = Struct("<8sHH64s32s")  # magic, format, bytes of a slot, namespac
 _TRIES_AT: Final = _HEAD.size
 _AT: Final = Struct("<I")
 _AT_AT: Final = _TRIES_AT + 4
+_LAST_AT: Final = _TRIES_AT + 8
 _OTHERS: Final = 0o077
 _NO_STATE: Final = "no lvsd left a state"
 
@@ -57,8 +58,8 @@ class StateFile:
 
     ``buffer`` is the whole file, and grows in place. ``why_empty`` says why nothing is in it from
     before, "" where something may be; ``is_foreign`` if there was something, which was dropped.
-    ``refusal`` is what the system said when it last did not let it grow. ``was_fatal`` if the
-    engine before ended while it took in one of the records, which is dropped for that.
+    ``refusal`` is what the system said when it last did not let it grow. ``was_fatal`` if
+    two engines in a row ended while they took in the same record, which is dropped for that.
     """
 
     def __init__(self, descriptor: int, size: int) -> None:
@@ -156,16 +157,26 @@ class StateFile:
     def begin_reading(self) -> dict[int, list[int]]:
         """Return by kind where there are records. `end_reading` is to follow, or an end by it."""
         self.buffer[_TRIES_AT] += 1
-        (fatal,) = _AT.unpack_from(self.buffer, _AT_AT)
-        self.was_fatal = HEADER <= fatal < len(self.buffer) and not (fatal - HEADER) % SLOT
-        if self.was_fatal:
-            self.buffer[fatal] = Kind.FREE
-        self.taking_in(0)
+        self._drop_fatal()
         kinds = self.buffer[HEADER::SLOT]
         slots = range(HEADER, len(self.buffer), SLOT)
         records = {kind: list(compress(slots, kinds.translate(_is(kind)))) for kind in set(kinds)}
         self._free = records.pop(Kind.FREE, [])[::-1]
         return records
+
+    def _drop_fatal(self) -> None:
+        """Drop the record that both engines before took in when they ended.
+
+        One engine may just have been killed meanwhile.
+        """
+        (at,) = _AT.unpack_from(self.buffer, _AT_AT)
+        (before,) = _AT.unpack_from(self.buffer, _LAST_AT)
+        is_slot = HEADER <= at < len(self.buffer) and not (at - HEADER) % SLOT
+        self.was_fatal = is_slot and at == before
+        if self.was_fatal:
+            self.buffer[at] = Kind.FREE
+        _AT.pack_into(self.buffer, _LAST_AT, at)
+        self.taking_in(0)
 
     def taking_in(self, at: int) -> None:
         """Take note that the record at a slot is being taken in; 0: none is."""

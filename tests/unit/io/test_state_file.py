@@ -128,17 +128,25 @@ def test_a_file_that_engines_die_of_is_read_no_more(written: Path) -> None:
     assert (found, why) == ([], f"{TRIES} engines in a row ended while they read it")
 
 
-def test_the_one_record_that_an_engine_died_over_is_dropped(path: Path) -> None:
+def test_the_one_record_that_two_engines_in_a_row_died_over_is_dropped(path: Path) -> None:
     file = opened(path)
     first, second = file.take(), file.take()
     for at in (first, second):
         write_numbers(file.buffer, at, NUMBERS)
-    file.taking_in(second)
     file.close()
-    for was_fatal in (True, False):
+    for fatal, left in (
+        (second, [first, second]),
+        (first, [first, second]),
+        (0, [first, second]),
+        (first, [first, second]),
+        (first, [first, second]),
+        (0, [second]),
+    ):
         file = StateFile.open(path)
-        assert (file.begin_reading(), file.was_fatal) == ({Kind.NUMBERS: [first]}, was_fatal)
+        assert file.begin_reading() == {Kind.NUMBERS: left}
+        assert file.was_fatal == (len(left) == 1)
         file.end_reading()
+        file.taking_in(fatal)
         file.close()
 
 
