@@ -72,6 +72,8 @@ class Door:
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[list[Change]]] = set()
         self._listeners: set[Listener] = set()
+        self.tried = 0
+        """How many changes there were, be they done or refused."""
 
     @asynccontextmanager
     async def still(self) -> AsyncIterator[None]:
@@ -93,6 +95,7 @@ class Door:
 
     async def _change(self, given: Sequence[Command] | Maker, by: str) -> list[Change]:
         async with self._lock:
+            self.tried += 1
             made = await given(self.wanted) if callable(given) else given
             commands = [_at(each, self._clock()) for each in made]
             changes = self.wanted.would_change(commands)

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from lvsd import __version__
@@ -90,13 +90,14 @@ class Handover:
 
 def described(wanted: Wanted, config: model.Config, **more: Any) -> Handover:
     """Return what there is to know of what is wanted, and of the configuration in force."""
-    drains = [each for each in wanted.commands() if isinstance(each, Drain)]
-    return Handover(
-        document=whole(wanted_of(config), config),
-        commands=list(_written(wanted)),
-        drains=[[_drain(each), each.since] for each in drains],
-        **more,
-    )
+    with without_collections():
+        drains = [each for each in wanted.commands() if isinstance(each, Drain)]
+        return Handover(
+            document=whole(wanted_of(config), config),
+            commands=list(_written(wanted)),
+            drains=[[_drain(each), each.since] for each in drains],
+            **more,
+        )
 
 
 def _written(wanted: Wanted) -> Iterator[dict[str, object]]:
@@ -132,13 +133,15 @@ def _drain(drain: Drain) -> dict[str, object]:
 def written(handover: Handover) -> bytes:
     """Return it as it is handed over."""
     formats = {"handover": _MAGIC, "format": FORMAT, "state_format": [STATE_FORMAT, SLOT]}
-    return json.dumps(formats | asdict(handover)).encode()
+    content = {word: getattr(handover, word) for word in _KINDS}  # asdict() copies all of it
+    return json.dumps(formats | content).encode()
 
 
 def read(data: bytes) -> Handover:
     """Return what was handed over. Raise HandoverError where it is not for this version."""
     try:
-        content = json.loads(data)
+        with without_collections():
+            content = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise HandoverError(f"what is handed over is no JSON, or cut off: {error}") from error
     if not isinstance(content, dict) or content.pop("handover", None) != _MAGIC:

@@ -171,6 +171,7 @@ class Supervisor:
             self._beginning.tell(self._engine)
             self._pause.ready()
             undo.then("stop reloading", self._reloads.stop)
+            undo.then("stop upgrading", self._upgrades.stop)
             self._reloads.ready()
             both = self._engine.ended(), self._jobs.run(TICK_S)
             running = [asyncio.create_task(each) for each in both]

@@ -111,20 +111,30 @@ class Upgrades:
             log.error("not upgraded: nothing has changed", by=by, why=str(error))  # noqa: TRY400 - it says all
             raise
 
+    def stop(self) -> None:
+        """Begin nothing any more, and give up what is under way: lvsd is about to end."""
+        self._is_under_way = True
+        if self._task is not None:
+            self._task.cancel()
+
     async def _upgrade(self, by: str, client: int) -> None:
         try:
             program = command()
             self._look_for_obstacles()
-            known = await self._known(by)
+            parts = self._parts
+            async with parts.reloads.still(), parts.door.still():
+                known, tried = await self._described(by), parts.door.tried
             await probe(program, known)
-            await self._when_still(program, known, client)
+            await self._when_still(program, known, tried, client)
         finally:
             self._parts.desk.busy = ""
             os.close(client)
             self._is_under_way = False
 
-    async def _when_still(self, program: Program, known: Handover, client: int) -> None:
+    async def _when_still(self, program: Program, known: Handover, tried: int, client: int) -> None:
         """Execute the new code; where what it was asked about has changed, it is asked once more.
+
+        It was asked after so many changes were ``tried``.
 
         What is under way is waited for. Who asks for a change after that is told to ask again: he
         would be cut off, and not know whether it was done.
@@ -132,10 +142,11 @@ class Upgrades:
         parts = self._parts
         parts.desk.busy = _ASK_AGAIN
         async with parts.reloads.still(), parts.door.still():
-            now = await self._described(known.by)
-            if now != known:
-                await probe(program, now)
+            if parts.door.tried != tried:
+                known = await self._described(known.by)
+                await probe(program, known)
             await self._quiet()
+            now = replace(known, ports=parts.ports.state(), counters=self._counted())
             self._execute(program, now, client)
 
     def _look_for_obstacles(self) -> None:
@@ -150,9 +161,8 @@ class Upgrades:
             )
         parts.engine.working  # noqa: B018 - there has to be one
 
-    async def _known(self, by: str) -> Handover:
-        async with self._parts.door.still():
-            return await self._described(by)
+    def _counted(self) -> dict[str, Any]:
+        return self._parts.reloads.counters() | self.counters()
 
     async def _described(self, by: str) -> Handover:
         """Return what is to be handed over, but what is open. Nothing is to change meanwhile."""
@@ -164,7 +174,7 @@ class Upgrades:
             began=parts.began,
             queue=parts.queue,
             ports=parts.ports.state(),
-            counters=parts.reloads.counters() | self.counters(),
+            counters=self._counted(),
             by=by,
         )
 

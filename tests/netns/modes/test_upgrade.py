@@ -22,7 +22,7 @@ from lvsd.lab.director import Daemon
 from lvsd.lab.load import Load
 from lvsd.lab.notify import start_and_wait
 from lvsd.lab.traffic import Visitor
-from lvsd.lab.wait import until
+from lvsd.lab.wait import PATIENCE, until
 from tests.netns.modes.site import MAPPED, captured
 from tests.netns.modes.test_connections_go_on import (
     GOES_ON,
@@ -115,6 +115,10 @@ HANGING = """    if handed_over:
         import time
         time.sleep(3600)
 """
+SLOWLY = """    import time
+    time.sleep(3600)
+    from lvsd.daemon"""
+SLOW = ("lvsd/changing/upgrade.py", "    from lvsd.daemon", SLOWLY)
 HANGS = ("lvsd/preparing.py", "    if handed_over:\n", HANGING)
 
 
@@ -240,7 +244,7 @@ def test_code_that_fails_once_it_runs_ends_with_a_line_and_a_start_goes_on(
             refused = upgraded(daemon, check=False)
             assert refused.returncode == os.EX_UNAVAILABLE
             assert "could not go on and has ended: go on: it fails" in refused.stderr
-            assert daemon.process.wait(30) == os.EX_OSERR
+            assert daemon.process.wait(60 * PATIENCE) == os.EX_OSERR
             assert "it fails" in daemon.log.splitlines()[-1]
             other = stack.enter_context(serving(lab, text))
             outcome = load.stop()
@@ -266,7 +270,7 @@ def test_one_that_is_killed_between_the_two_leaves_what_a_start_takes_over(
             assert until(lambda: "second" in _loaded(daemon.process.pid))
             daemon.process.kill()
             daemon.process.wait()
-            assert waiting.wait(30) == os.EX_UNAVAILABLE
+            assert waiting.wait(60 * PATIENCE) == os.EX_UNAVAILABLE
             other = stack.enter_context(serving(lab, text))
             outcome = load.stop()
         load.close()
@@ -317,7 +321,7 @@ def test_of_two_upgrades_at_once_each_is_done_or_refused_with_a_reason(lab: Lab)
             lab.director.spawn(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             for _ in range(2)
         ]
-        said = [each.communicate(timeout=120) for each in both]
+        said = [each.communicate(timeout=120 * PATIENCE) for each in both]
         statuses = [each.returncode for each in both]
         assert os.EX_OK in statuses
         for status, (_, error) in zip(statuses, said, strict=True):
@@ -334,7 +338,7 @@ def test_a_reload_that_comes_in_the_midst_is_done_by_the_new_code(lab: Lab) -> N
         text = daemon.config_file.read_text()
         daemon.config_file.write_text(text + "[timeouts]\nudp_s = 55\n")
         os.kill(daemon.process.pid, signal.SIGHUP)
-        assert waiting.wait(120) == 0
+        assert waiting.wait(120 * PATIENCE) == 0
         assert until(lambda: asked(daemon, "timeouts")["udp_s"] == 55)
 
 
@@ -392,6 +396,34 @@ def test_a_full_disk_is_no_obstacle_and_an_engine_that_dies_after_it_is_replaced
             held.close()
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_a_stop_in_the_midst_of_it_is_a_stop(lab: Lab, installed: Installed) -> None:
+    with installed.serving(lab.director, config(lab, "nat", local=True)) as daemon:
+        installed.install("second", NEXT_VERSION, SLOW)
+        argv = [sys.executable, "-m", "lvsd", "upgrade", "--control", str(daemon.control)]
+        waiting = lab.director.spawn(argv, stderr=subprocess.PIPE)
+        assert until(lambda: len(processes(daemon)) > 3)  # the new code is being asked
+        daemon.process.send_signal(signal.SIGTERM)
+        assert daemon.process.wait(60 * PATIENCE) == 0
+        assert waiting.wait(60 * PATIENCE) == os.EX_UNAVAILABLE
+        assert '"event": "upgrading"' not in daemon.log
+        assert '"event": "stopped"' in daemon.log
+
+
+def test_a_stop_that_comes_while_the_new_code_starts_is_a_stop_too(
+    lab: Lab, installed: Installed
+) -> None:
+    with installed.serving(lab.director, config(lab, "nat", local=True)) as daemon:
+        argv = [sys.executable, "-m", "lvsd", "upgrade", "--control", str(daemon.control)]
+        waiting = lab.director.spawn(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert until(lambda: '"event": "upgrading"' in daemon.log)
+        daemon.process.send_signal(signal.SIGTERM)
+        assert daemon.process.wait(60 * PATIENCE) == 0
+        waiting.communicate(timeout=60 * PATIENCE)
+        assert waiting.returncode in {os.EX_OK, os.EX_UNAVAILABLE}
+        assert "stopping" in daemon.log
+        assert complaints(daemon.log_file) == []
 
 
 def test_an_upgrade_is_refused_while_somebody_has_the_other_queue(lab: Lab) -> None:

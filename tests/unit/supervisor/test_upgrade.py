@@ -7,13 +7,15 @@ import json
 import os
 import sys
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from lvsd.control.peers import Peer
 from lvsd.engine.wire import frame
-from lvsd.errors import ControlError
+from lvsd.errors import BusyError, ControlError
+from lvsd.lab.wait import PATIENCE
 from lvsd.supervisor import predecessor as predecessor_module
 from lvsd.supervisor.beginning import next_queue
 from lvsd.supervisor.desk import Desk, Method
@@ -22,7 +24,7 @@ from lvsd.supervisor.forker import Forker
 from lvsd.supervisor.handover import Handover
 from lvsd.supervisor.own_ports import OwnPorts
 from lvsd.supervisor.predecessor import Predecessor
-from lvsd.supervisor.upgrade import ask, command
+from lvsd.supervisor.upgrade import Upgrades, ask, command
 from tests.unit.supervisor.an_engine import Did, Do, deaf, obedient
 
 if TYPE_CHECKING:
@@ -130,7 +132,7 @@ def run(work: Callable[[socket.socket], int], farewell: bytes) -> tuple[int, int
         return engine.process
 
     process = forker.parting()[0]
-    engine = asyncio.run(asyncio.wait_for(scenario(), 60))
+    engine = asyncio.run(asyncio.wait_for(scenario(), 60 * PATIENCE))
     return process, engine
 
 
@@ -188,5 +190,18 @@ def test_nothing_is_changed_any_more_once_the_new_code_is_about_to_run() -> None
         desk.busy = ""
         await asked(desk, "change")
         assert len(done) == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_stop_gives_up_an_upgrade_and_begins_none() -> None:
+    async def scenario() -> None:
+        upgrades = Upgrades(SimpleNamespace(counters={}))  # type: ignore[arg-type]  # asked nothing
+        upgrades._task = task = asyncio.create_task(asyncio.sleep(3600))
+        upgrades.stop()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        with pytest.raises(BusyError, match="ask again"):
+            await upgrades.upgrade("somebody")
 
     asyncio.run(scenario())
