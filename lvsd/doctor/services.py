@@ -48,7 +48,8 @@ def _configured(entry: model.Service) -> Service:
 def _configured_server(service: model.Service, server: model.Server) -> Server:
     forwarder = service.forwarder(server)
     tunnel = forwarder if isinstance(forwarder, Tun) else Tun()
-    return Server(server.address.address, server.address.port, forwarder.name, tunnel)
+    endpoint = server.address
+    return Server(endpoint.address, endpoint.port, forwarder.name, tunnel, weight=server.weight)
 
 
 def _running(entry: ServiceEntry, known: Service | None) -> Service:
@@ -77,6 +78,8 @@ def _running_server(entry: ServerEntry) -> Server:
         entry["forward"],
         tunnel,
         _counts(entry),
+        entry["weight"],
+        entry["drain"] is not None,
     )
 
 

@@ -75,13 +75,18 @@ class Counts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A real server. ``mode`` is nat, dr, tun or fullnat; ``counts`` None without a daemon."""
+    """A real server. ``mode`` is nat, dr, tun or fullnat; ``counts`` None without a daemon.
+
+    ``weight`` is the configured one, which a drained server keeps.
+    """
 
     address: bytes
     port: int
     mode: str
     tunnel: Tun = field(default_factory=Tun)
     counts: Counts | None = None
+    weight: int = 1
+    is_drained: bool = False
 
     @property
     def name(self) -> str:

@@ -135,10 +135,9 @@ class Conversation:
             raise BusyError(GONE)
         return self._engines.working
 
-    @property
-    def replaced(self) -> int:
-        """How many engines ended and were replaced."""
-        return self._engines.replaced
+    def counters(self) -> dict[str, int]:
+        """Return what is counted of engines."""
+        return self._engines.counters()
 
     # --- start and end --------------------------------------------------------------------------
 

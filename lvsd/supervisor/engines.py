@@ -190,6 +190,10 @@ class Engines:
         """The engine that has the packets, if there is one now."""
         return self._working
 
+    def counters(self) -> dict[str, int]:
+        """Return how many were replaced, and 1 if no other can be made any more."""
+        return {"replaced": self.replaced, "forker_ended": int(self._forker.has_ended)}
+
     async def start(self) -> None:
         """Start an engine. Raise KernelError."""
         engine = Engine(self._classes, self._receive, self._ended)

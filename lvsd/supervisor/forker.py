@@ -82,6 +82,8 @@ class Forker:
         self._asked: list[asyncio.Future[int]] = []
         self._ends: dict[int, asyncio.Future[int | None]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.has_ended = False
+        """It is gone, and nobody ended it: no process can be made any more."""
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Listen to it on ``loop``."""
@@ -149,6 +151,7 @@ class Forker:
             self._hear(json.loads(line))
             return
         self._leave()
+        self.has_ended = True
         for each in self._asked:
             if not each.done():
                 each.set_exception(_gone())

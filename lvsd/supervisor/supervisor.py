@@ -301,7 +301,7 @@ class Supervisor:
         return {
             "virtual_addresses": self._addresses.counters(),
             "ruleset": {"put_up_again": self._ruleset.mended},
-            "engine": {"replaced": self._engine.replaced},
+            "engine": self._engine.counters(),
             "control": self._control.counters(),
             **self._reloads.counters(),
             **self._upgrades.counters(),

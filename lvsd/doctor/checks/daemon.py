@@ -41,6 +41,13 @@ def look(snapshot: Snapshot) -> Iterator[Finding]:
             where=f"nftables table inet {TABLE}",
             remedy="systemctl restart lvsd",
         )
+    if snapshot.daemon is not None and snapshot.daemon.count("engine", "forker_ended"):
+        yield Finding(
+            Level.WARNING,
+            "the process that forks engines has ended: should the engine end, so does lvsd",
+            where="process lvsd-forker",
+            remedy="systemctl restart lvsd",
+        )
     if snapshot.answers.unasked:
         yield Finding(
             Level.WARNING,

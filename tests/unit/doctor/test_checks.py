@@ -126,6 +126,14 @@ def test_questions_that_were_left_out_are_a_warning() -> None:
     assert said(daemon.CHECK, given) == [("warning", expected)]
 
 
+def test_a_forker_that_has_ended_is_a_warning() -> None:
+    given = replace(snapshot(), daemon=Daemon(groups={"engine": {"forker_ended": 1}}))
+    [finding] = daemon.CHECK.look(given)
+    what = "the process that forks engines has ended: should the engine end, so does lvsd"
+    assert (finding.level.name, finding.what) == ("WARNING", what)
+    assert finding.remedy == "systemctl restart lvsd"
+
+
 def test_errors_in_handling_packets_are_a_problem() -> None:
     given = replace(snapshot(), daemon=Daemon(groups={"queue": {"handler_errors": 2}}))
     expected = "2 packets were lost to an error in lvsd, or in a scheduler, since it began"

@@ -225,7 +225,7 @@ def test_what_an_engine_has_settled_that_ended_since_is_waited_for_again() -> No
         talk.configure(Wanted((0, 0, 0)), wanted())
         await talk.settled()
         os.kill(talk.working.process, signal.SIGKILL)
-        await until(lambda: talk.replaced == 1)
+        await until(lambda: talk.counters()["replaced"] == 1)
         assert not talk.diverted.endpoints
         await talk.settled()
         assert talk.diverted.endpoints == {(WEB.vip, TCP, 80)}
@@ -332,7 +332,7 @@ def test_the_engine_after_the_one_that_ended_is_told_everything_anew() -> None:
         working = talk._engines.working
         assert working is not None
         os.kill(working.process, signal.SIGKILL)
-        await until(lambda: talk.replaced and len(owner.diverted) > told)
+        await until(lambda: talk.counters()["replaced"] and len(owner.diverted) > told)
         assert await weights(talk) == [5]
         for diverted in owner.diverted[told:]:  # never less in between
             assert diverted.endpoints == {(WEB.vip, TCP, 80)}

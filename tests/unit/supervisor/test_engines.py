@@ -183,7 +183,7 @@ def test_an_engine_that_does_not_end_when_asked_is_killed(
 def test_without_the_process_that_forks_an_engine_works_on_and_is_not_replaced() -> None:
     async def scenario(pool: Pool) -> None:
         os.kill(pool.forker._process, signal.SIGKILL)
-        await until(lambda: pool.forker._loop is None)
+        await until(lambda: pool.engines.counters() == {"replaced": 0, "forker_ended": 1})
         pool.engines.send(Do("more"))
         await until(lambda: Did("more", pool.begun[0]) in pool.heard)
         pool.engines.send(Do("exit"))
