@@ -155,7 +155,8 @@ def _slow_start(server: RealServer, now: float) -> SlowStartEntry | None:
     if ramp is None:
         return None
     since = now if ramp.since is None else ramp.since
-    left_s = max(0, ceil(since + server.service.easing.over_s - now))
+    # In this order: a float rounds `since + over_s - now` up beyond the whole time.
+    left_s = max(0, ceil(server.service.easing.over_s - (now - since)))
     return {"percent": int(ramp.part * 100), "left_s": left_s}
 
 

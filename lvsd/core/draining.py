@@ -49,5 +49,7 @@ class Draining:
 
     def left_s(self, now: float) -> int | None:
         """Return the seconds left until the deadline, rounded up; None if there is none."""
-        deadline = self.deadline
-        return self.deadline_s if deadline is None else max(0, ceil(deadline - now))
+        if self.deadline_s is None or self.since is None:
+            return self.deadline_s
+        # In this order: a float rounds `deadline - now` up beyond the whole time.
+        return max(0, ceil(self.deadline_s - (now - self.since)))

@@ -147,6 +147,22 @@ def test_a_drained_server_has_its_weight_its_deadline_and_whether_it_is_empty() 
     assert entry_of(balancer, 3.0)["drain"] is None
 
 
+@pytest.mark.parametrize("now", [0.0, 4.001, 6.036, 86401.7])
+def test_what_has_just_begun_has_its_whole_time_left_and_no_second_more(now: float) -> None:
+    balancer = Balancer(make_scheduler)
+    balancer.apply([AddService(ServiceConfig(KEY, "wlc", slow_start_s=60))], now)
+    for number in (11, 12):
+        server = ServerConfig(pack(f"10.0.0.{number}"), 80, Nat())
+        balancer.apply([AddServer(KEY, server)], now)
+    balancer.tick(now)
+    start = entry_of(balancer, now)["slow_start"]
+    balancer.apply([Drain(KEY, pack("10.0.0.12"), 80, 60)], now)
+    drain = entry_of(balancer, now)["drain"]
+    assert start is not None
+    assert drain is not None
+    assert (start["left_s"], drain["left_s"]) == (60, 60)
+
+
 def test_the_page_on_lvsadm_names_keys_that_entries_have() -> None:
     section = PAGE.partition("\n## JSON\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| ?(\w*) \| (`[^|]+) \|", section, re.MULTILINE)
