@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from lvsd.arguments import Parser
-from lvsd.errors import KernelError, PrivilegeError, UsageError
+from lvsd.errors import KernelError, LvsdError, PrivilegeError, UsageError
 from lvsd.lab import hosts, introduction, modes, programs, real_server, registry, settings, shell
 from lvsd.lab.lab import Lab
 from lvsd.lab.plan import WAYS, check_count
@@ -41,11 +41,39 @@ daemon's log. The lab is removed when you leave it.
 """
 
 
+class LvsdEndedError(LvsdError):
+    """The daemon of a lab has ended, and the lab ends with it."""
+
+    exit_status = os.EX_OSERR
+
+    def __init__(self, daemon: Daemon) -> None:
+        status = daemon.process.returncode
+        if status == os.EX_OK:
+            how = "was stopped (status 0)"
+            more = "with --shell a lab stays when its lvsd ends"
+        else:
+            how = f"ended with status {status}"
+            more = f"it said last: {_last_event(daemon.log) or 'nothing'}"
+        super().__init__(f"the lab's lvsd {how}; the lab is removed; {more}")
+
+
+def _last_event(log: str) -> str:
+    """Return the last line of a log; of one of JSON its event, and its error if it has one."""
+    line = log.rstrip().rpartition("\n")[2]
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return line
+    if not isinstance(entry, dict):
+        return line
+    return ": ".join(str(entry[key]) for key in ("event", "error") if entry.get(key))
+
+
 def main(argv: list[str]) -> int:
     """Do what ``lvsd lab`` is asked for and return the exit status.
 
     Raise UsageError for a wrong command line, PrivilegeError without root, KernelError where
-    the machine lacks something or the daemon ends.
+    the machine lacks something, LvsdEndedError where the daemon ends.
     """
     words, command = _divide(argv)
     options = parse(words)
@@ -228,13 +256,9 @@ def _sit_down(lab: Lab, daemon: Daemon | None, seconds: float | None, *, as_json
 
 
 def _stay(daemon: Daemon | None, seconds: float | None) -> None:
-    """Return after ``seconds``. Raise KernelError when the daemon ends before."""
+    """Return after ``seconds``. Raise LvsdEndedError when the daemon ends before."""
     deadline = time.monotonic() + (MAX_STAY_S if seconds is None else seconds)
     while (left := deadline - time.monotonic()) > 0:
         if daemon is not None and daemon.process.poll() is not None:
-            raise KernelError(
-                "run lvsd in the lab",
-                f"it ended with status {daemon.process.returncode}",
-                f"it said: {daemon.log[-2000:]}",
-            )
+            raise LvsdEndedError(daemon)
         time.sleep(min(LOOK_S, left))

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import os
 import tempfile
+from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
 
 from lvsd.errors import KernelError, PrivilegeError, UsageError
 from lvsd.lab import cli, demo, shell
+from lvsd.lab.director import Daemon
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+REMOVED = "the lab is removed"
 
 
 @pytest.mark.parametrize(
@@ -53,6 +62,43 @@ def test_without_tmux_the_shell_says_what_to_install(monkeypatch: pytest.MonkeyP
         shell.check()
 
     assert str(caught.value) == ("start tmux: it is not installed; on Debian: apt-get install tmux")
+
+
+@pytest.mark.parametrize(
+    ("status", "log", "said"),
+    [
+        (
+            0,
+            '{"event": "stopping"}\n{"event": "stopped", "connections": 3}\n',
+            f"was stopped (status 0); {REMOVED}; with --shell a lab stays when its lvsd ends",
+        ),
+        (
+            70,
+            '{"event": "serving"}\n{"event": "the engine ended", "error": "no memory", "a": "b"}\n',
+            f"ended with status 70; {REMOVED}; it said last: the engine ended: no memory",
+        ),
+        (-9, "", f"ended with status -9; {REMOVED}; it said last: nothing"),
+        (
+            1,
+            "Traceback\nno module\n",
+            f"ended with status 1; {REMOVED}; it said last: no module",
+        ),
+    ],
+)
+def test_a_lab_whose_daemon_has_ended_says_in_one_line_how(
+    status: int, log: str, said: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "lvsd.log"
+    file.write_text(log)
+    ended = Mock(returncode=status)
+    ended.poll.return_value = status
+    daemon = Daemon("lvsd", ended, Mock(), file, tmp_path / "lvsd.sock", tmp_path / "lvsd.toml")
+
+    with pytest.raises(cli.LvsdEndedError) as caught:
+        cli._stay(daemon, 60.0)
+
+    assert str(caught.value) == f"the lab's lvsd {said}"
+    assert caught.value.exit_status == os.EX_OSERR
 
 
 @pytest.mark.parametrize(
