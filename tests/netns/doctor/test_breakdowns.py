@@ -6,13 +6,14 @@ import contextlib
 import os
 import signal
 import socket
+from pathlib import Path
 
 import pytest
 
 from lvsd.lab import Lab, programs
-from lvsd.lab.wait import PATIENCE
+from lvsd.lab.wait import PATIENCE, until
 from tests.netns.doctor.site import PORTS, Clinic, clinic, of
-from tests.netns.modes.site import forwarded
+from tests.netns.modes.site import MAPPED, forwarded
 from tests.netns.traffic.site import Site, running
 
 BURST = 5000
@@ -78,6 +79,36 @@ def test_packets_that_came_too_fast_are_a_warning() -> None:
 
     assert level == "warning"
     assert what.startswith("packets came faster than lvsd took them: ")
+
+
+def test_a_service_with_all_servers_drained_is_a_problem_until_one_is_taken_back() -> None:
+    with clinic(("nat",), families=("v6",)) as standing:
+        server = f"[{standing.lab.servers[0].addresses.v6}]:{MAPPED}"
+        standing.site.lvsadm("drain", server)
+        [drained] = standing.findings()
+        program, *words = drained.remedy.split()
+        standing.site.lvsadm(*words)
+        taken_back = standing.findings()
+
+    assert (drained.check, drained.level, program) == ("no server", "problem", "lvsadm")
+    assert drained.what.endswith("no server takes connections (1 drained)")
+    assert taken_back == []
+
+
+def test_a_killed_forker_is_a_warning() -> None:
+    with Lab(name="lvsd-doctor", servers=1) as lab:
+        daemon = programs.lvsd(lab.director, forwarded(lab, "nat", 81, rport=8080))
+        standing = Clinic(Site(lab, daemon))
+        parent = daemon.process.pid
+        children = Path(f"/proc/{parent}/task/{parent}/children").read_text("ascii")
+        os.kill(int(children), signal.SIGKILL)
+        assert until(lambda: standing.findings() != [])
+        found = standing.findings()
+        status = standing.site.lvsadm("--status")
+
+    what = "the process that forks engines has ended: should the engine end, so does lvsd"
+    assert of(found, "daemon") == [("warning", what)]
+    assert "forker_ended" in status
 
 
 def test_a_director_that_serves_needs_the_virtual_address_of_either_family() -> None:
