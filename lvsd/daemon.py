@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -80,29 +80,30 @@ def _run(
 ) -> int:
     gc.freeze()  # first, so that what was loaded and read stays shared with engines
     name_process("lvsd")
-    forker = Forker(_be_an_engine, ours_alone)
-    try:
-        reserve = Reserve()
-    except BaseException:
-        forker.close()
-        raise
-    runner = asyncio.Runner()
     beginning = begin(config)
     try:
-        origin = partial(_origin, config)
-        supervisor = Supervisor(file.absolute(), config, stop, forker, origin, beginning)
-        runner.run(supervisor.serve(reserve))
+        with ExitStack() as stack:
+            runner = asyncio.Runner()
+            stack.callback(_close, runner)
+            forker = Forker(_be_an_engine, ours_alone)
+            stack.callback(forker.close)
+            reserve = Reserve()
+            stack.callback(reserve.release)
+            origin = partial(_origin, config)
+            supervisor = Supervisor(file.absolute(), config, stop, forker, origin, beginning)
+            runner.run(supervisor.serve(reserve))
     except Exception as error:
+        beginning.abandon()
         beginning.fail(str(error) or type(error).__name__)
         if isinstance(error, OSError | MemoryError):
             raise environment_error("run lvsd", error) from error
         raise
-    finally:
-        reserve.release()
-        forker.close()
-        with suppress(Exception):  # everything is undone; what ended the daemon is to be told
-            runner.close()
     return os.EX_OK
+
+
+def _close(runner: asyncio.Runner) -> None:
+    with suppress(Exception):  # everything is undone; what ended the daemon is to be told
+        runner.close()
 
 
 def _be_an_engine(end: socket.socket) -> int:

@@ -98,14 +98,20 @@ class ControlServer:
         """Return the connection of the client whose request is being answered by this task."""
         return self._sockets[asyncio.current_task()]  # type: ignore[index]  # a client's task
 
-    async def start(self, descriptor: int | None = None) -> None:
-        """Listen. A socket that a dead daemon left is replaced; one may be open already.
+    def take_over(self, descriptor: int) -> None:
+        """Have a socket that is open already: `start` serves it, and `stop` removes it."""
+        with suppress(OSError):  # somebody removed it: nobody new can connect
+            self._inode = self.path.stat().st_ino
+        self._listener = socket.socket(fileno=descriptor)
+
+    async def start(self) -> None:
+        """Listen. A socket that a dead daemon left is replaced.
 
         Raise KernelError if another daemon lives there or the path cannot be had, its kind
         `PrivilegeError` without permission.
         """
         try:
-            listener = self._bind() if descriptor is None else self._taken_over(descriptor)
+            listener = self._listener or self._bind()
         except PermissionError as error:
             raise PrivilegeError(
                 f"listen on {self.path}", error, "start lvsd as root or set daemon.control"
@@ -130,7 +136,10 @@ class ControlServer:
                 client.cancel()
             await asyncio.gather(*self._clients, return_exceptions=True)
             await self._server.wait_closed()
-            self._server = self._listener = None
+            self._server = None
+        elif self._listener is not None:
+            self._listener.close()
+        self._listener = None
         if self._inode is None:
             return
         try:
@@ -161,11 +170,6 @@ class ControlServer:
         finally:
             os.umask(umask)
         return listener
-
-    def _taken_over(self, descriptor: int) -> socket.socket:
-        with suppress(FileNotFoundError):  # somebody removed it: nobody new can connect
-            self._inode = self.path.stat().st_ino
-        return socket.socket(fileno=descriptor)
 
     # --- clients ----------------------------------------------------------------------------
 

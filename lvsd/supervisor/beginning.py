@@ -10,36 +10,54 @@ and with the packets that wait. Only that is a pause.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 from asyncio import to_thread
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
 
 from lvsd import __version__
 from lvsd.assembly import commands, local_ranges, nothing_of
 from lvsd.control.protocol import Code, encode_error, encode_line
+from lvsd.control.server import ControlServer
+from lvsd.errors import KernelError
+from lvsd.io import leftovers
+from lvsd.io.divert import Divert
+from lvsd.io.journal import journal_path
 from lvsd.io.machine import Machine, Unfinished, take_over
-from lvsd.supervisor import orphans
+from lvsd.supervisor import one_thread, orphans
+from lvsd.supervisor.pause import NoEngine, Pause
 from lvsd.supervisor.predecessor import Predecessor
+from lvsd.supervisor.unwinding import Unwinding, raise_limits, remedy
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
     from pathlib import Path
 
     from lvsd.config import model
+    from lvsd.control.peers import Peer
     from lvsd.core.commands import Command
-    from lvsd.io.divert import Divert
     from lvsd.supervisor.conversation import Conversation
     from lvsd.supervisor.diverting import Diverting
     from lvsd.supervisor.handover import Handover
     from lvsd.supervisor.own_ports import OwnPorts
-    from lvsd.supervisor.pause import Pause
 
     Then = Callable[[str, Callable[[], Awaitable[None] | None]], None]
+
+
+class Ground(NamedTuple):
+    """What a start stands on, and how that is undone."""
+
+    pause: Pause
+    divert: Divert
+    control: ControlServer
+    stop_diverting: Callable[[], None]
+    finish: Callable[[Machine], None]
+
 
 HIGHEST: Final = 65535
 """The last NFQUEUE."""
@@ -58,39 +76,33 @@ class Beginning:
         self.began = time.monotonic()
         self.counters: dict[str, Any] = {}
         """What of an earlier lvsd's counters goes on."""
-        self.control: int | None = None
-        """The control socket, if it is open."""
 
     def commands(self) -> Iterable[Command]:
         """Return what is wanted at first."""
         return commands(self._config)
 
-    async def clear_up(self, journal: Path, check: Callable[[], None]) -> None:
-        """Clear up after an lvsd that was killed; ``check`` may raise what ends that.
+    def inherit(self, ground: Ground, then: Then) -> None:
+        """Say how all that was handed over is undone, before anything can fail."""
 
-        Raise KernelError.
+    async def take_over(self, ground: Ground, then: Then, check: Callable[[], None]) -> Machine:
+        """Clear up after an lvsd that was killed; return what changes this host.
+
+        ``check`` may raise what ends that, and so may ``then``. Raise KernelError, OSError.
         """
+        directory = ground.control.path.parent
         await to_thread(orphans.outlive, _say_orphan, check)
-        said = await to_thread(take_over, journal)
+        said = await to_thread(take_over, journal_path(directory))
         say(said, log.warning, "cleaned up what a killed lvsd left")
-
-    def pause(self, pause: Pause, directory: Path) -> None:
-        """Find out what there is to go on with. Raise KernelError, OSError."""
-        pause.begin(directory)
-
-    def machine(self, journal: Path) -> Machine:
-        """Return what changes this host. Raise KernelError."""
-        return Machine(journal)
+        then("let go of the guard", leftovers.remove_guard)
+        ground.pause.begin(directory)
+        changes = Machine(journal_path(directory))
+        then("put everything back", lambda: to_thread(ground.finish, changes))
+        return changes
 
     def share_ports(self, ports: OwnPorts, changes: Machine) -> None:
         """Share the host's ports."""
         is_on = self._config.sysctl.reserve_local_ports
         ports.start(local_ranges(self._config), changes, is_on=is_on)
-
-    def inherit(
-        self, divert: Divert, then: Then, stop_diverting: Callable[[], Awaitable[None] | None]
-    ) -> None:
-        """Take over what holds packets, with how it is undone."""
 
     async def divert(self, divert: Divert, engine: Conversation, diverting: Diverting) -> None:
         """Have the engine take packets, and packets diverted to it. Raise LvsdError."""
@@ -101,6 +113,9 @@ class Beginning:
 
     def tell(self, engine: Conversation) -> None:
         """Tell who waits for it that all is up."""
+
+    def abandon(self) -> None:
+        """Undo what was handed over, where nobody has inherited it. Never raises."""
 
     def fail(self, why: str) -> None:
         """Tell who waits for it that nothing came of it."""
@@ -120,36 +135,52 @@ class Succession(Beginning):
         self.queue = next_queue(config.daemon.queue, handover.queue)
         self.began = handover.began
         self.counters = handover.counters
-        self.control = ends["control"]
+        self._control = ends["control"]
+        self._is_inherited = False
+        self._machine: Machine | None = None
         self._pause_s = 0.0
 
     def commands(self) -> Iterable[Command]:
         """Return what was wanted when it was handed over."""
         return self._handed
 
-    async def clear_up(self, journal: Path, check: Callable[[], None]) -> None:
-        """Nobody was killed."""
+    def inherit(self, ground: Ground, then: Then) -> None:
+        """Say how all that was handed over is undone, before anything can fail.
 
-    def pause(self, pause: Pause, directory: Path) -> None:
-        """Go on with the connections, and have a start that fails leave them to the next."""
-        pause.go_on(directory)
+        What ends it from now on is as any stop: packets are held back, the virtual addresses go,
+        and the engine before leaves its connections to the next start. Raise KernelError.
+        """
+        self._is_inherited = True
+        directory = ground.control.path.parent
+        ground.pause.go_on(directory)
+        ground.control.take_over(self._control)
+        then("let go of the guard", leftovers.remove_guard)
+        try:
+            changes = self._machine = Machine(journal_path(directory), is_own=True)
+            then("put everything back", lambda: one_thread.run(ground.finish, changes))
+        finally:
+            then("end what is kept of the engine", ground.pause.end_engine)
+            then("end the engine before", self._before.end)
+            then("close the control socket", ground.control.stop)
+            then("stop diverting packets", ground.stop_diverting)
+        then("put back what was changed", lambda: one_thread.run(undone, changes))
+        ground.divert.go_on(self._table)
 
-    def machine(self, journal: Path) -> Machine:
-        """Go on with what this process has changed on this host."""
-        return Machine(journal, is_own=True)
+    async def take_over(
+        self,
+        ground: Ground,  # noqa: ARG002 - all of it is taken over
+        then: Then,  # noqa: ARG002
+        check: Callable[[], None],  # noqa: ARG002
+    ) -> Machine:
+        """Return what has changed this host."""
+        if self._machine is None:
+            raise RuntimeError("inherit() comes first")
+        return self._machine
 
     def share_ports(self, ports: OwnPorts, changes: Machine) -> None:
         """Go on with the ports that are shared."""
         is_on = self._config.sysctl.reserve_local_ports
         ports.go_on(self._handover.ports, changes, is_on=is_on)
-
-    def inherit(
-        self, divert: Divert, then: Then, stop_diverting: Callable[[], Awaitable[None] | None]
-    ) -> None:
-        """Take over the table. Where the start fails packets are held back, and then all ends."""
-        then("end the engine before", self._before.end)
-        divert.go_on(self._table)
-        then("stop diverting packets", stop_diverting)
 
     async def divert(self, divert: Divert, engine: Conversation, diverting: Diverting) -> None:
         """Have packets go to the new engine, and the one before end."""
@@ -179,6 +210,25 @@ class Succession(Beginning):
         self.counters["last_upgrade"] = {"at": at, "by": by, **told}
         self._answer(encode_line({"result": told}))
 
+    def abandon(self) -> None:
+        """Undo all of it as a stop does, in a loop of its own."""
+        if self._is_inherited:
+            return
+        raise_limits()
+        with suppress(Exception):  # each step has said what it could not do
+            asyncio.run(self._abandoned())
+
+    async def _abandoned(self) -> None:
+        daemon = self._config.daemon
+        divert = Divert(self.queue, on_crash=daemon.on_crash)
+        pause = Pause(daemon.hold_s, divert, NoEngine())
+        ground = Ground(
+            *(pause, divert, ControlServer(_unanswered, daemon.control), pause.stop_diverting),
+            lambda changes: finish(changes, divert, daemon.control),
+        )
+        async with Unwinding(None, daemon.control) as undo:
+            self.inherit(ground, undo.then)
+
     def fail(self, why: str) -> None:
         """Tell who asked for it."""
         text = f"lvsd {__version__} could not go on and has ended: {why}"
@@ -189,6 +239,28 @@ class Succession(Beginning):
             self._client.settimeout(0)
             self._client.sendall(line)
         self._client.close()
+
+
+def undone(changes: Machine) -> None:
+    """Put back what was changed, and log it; the journal stays."""
+    say(changes.undo(), log.info, "put back")
+
+
+def finish(changes: Machine, divert: Divert, control: Path) -> None:
+    """Try again what could not be undone; only when nothing is left let the journal go.
+
+    Raise KernelError when something is left.
+    """
+    divert.down()
+    say(changes.restore(), log.info, "put back")
+    if not changes.is_as_it_was:
+        raise KernelError("put everything back", "something is left", remedy(control))
+
+
+async def _unanswered(_line: bytes, _peer: Peer) -> AsyncGenerator[bytes]:
+    nothing: tuple[bytes, ...] = ()
+    for each in nothing:
+        yield each
 
 
 def next_queue(configured: int, used: int) -> int:

@@ -6,7 +6,7 @@ that an error brings about is for good, too: what was kept may be what caused it
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -17,15 +17,28 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lvsd.io.divert import Divert
-    from lvsd.supervisor.conversation import Conversation
 
 log = structlog.get_logger("lvsd")
+
+
+class Ending(Protocol):
+    """What can be ended."""
+
+    async def stop(self, *, keep: bool = False) -> None:
+        """End the engine; with ``keep`` its connections are to go on."""
+
+
+class NoEngine:
+    """There is none of ours."""
+
+    async def stop(self, *, keep: bool = False) -> None:
+        """Do nothing."""
 
 
 class Pause:
     """The end of what ``divert`` and ``engine`` do; ``hold_s`` is the operator's, in seconds."""
 
-    def __init__(self, hold_s: int, divert: Divert, engine: Conversation) -> None:
+    def __init__(self, hold_s: int, divert: Divert, engine: Ending) -> None:
         self.hold_s = hold_s
         self._divert = divert
         self._engine = engine

@@ -25,10 +25,8 @@ from lvsd.control.server import ControlServer
 from lvsd.core.commands import KeepPorts
 from lvsd.engine.messages import Begin
 from lvsd.errors import KernelError
-from lvsd.io import leftovers
 from lvsd.io.announcer import Announcer
 from lvsd.io.divert import Divert
-from lvsd.io.journal import journal_path
 from lvsd.io.nft import KilledError
 from lvsd.io.ruleset_watch import RulesetWatch
 from lvsd.log import set_level
@@ -38,7 +36,7 @@ from lvsd.running.errand import Errand
 from lvsd.running.jobs import Job, Jobs
 from lvsd.signals import StoppedError
 from lvsd.supervisor import obstacles, one_thread, own_ports, reload, upgrade
-from lvsd.supervisor.beginning import say
+from lvsd.supervisor.beginning import Ground, finish, say, undone
 from lvsd.supervisor.conversation import Conversation
 from lvsd.supervisor.desk import Desk, methods
 from lvsd.supervisor.diverting import Diverting
@@ -46,7 +44,7 @@ from lvsd.supervisor.door import Door
 from lvsd.supervisor.neighbours import Neighbours
 from lvsd.supervisor.pause import Pause
 from lvsd.supervisor.reach import Reach
-from lvsd.supervisor.unwinding import Unwinding, remedy
+from lvsd.supervisor.unwinding import Unwinding
 from lvsd.supervisor.virtual_addresses import ASTRAY, VirtualAddresses
 
 if TYPE_CHECKING:
@@ -197,17 +195,15 @@ class Supervisor:
             undo.then(what, step)
             self._stop.check()
 
-        daemon = self.config.daemon
-        journal = journal_path(daemon.control.parent)
-        then("end the process that forks", self._forker.close)
+        undo.then("end the process that forks", self._forker.close)
+        ground = Ground(
+            *(self._pause, self._divert, self._control, self._stop_diverting, self._finish)
+        )
+        self._beginning.inherit(ground, undo.then)  # all of it, before anything can fail
+        self._stop.check()
         self._forker.start(loop)
         await one_thread.ready(loop)
-        await self._beginning.clear_up(journal, self._stop.check)
-        then("let go of the guard", leftovers.remove_guard)
-        self._beginning.pause(self._pause, daemon.control.parent)
-        changes = self._beginning.machine(journal)
-        then("put everything back", lambda: to_thread(self._finish, changes))
-        self._beginning.inherit(self._divert, then, self._stop_diverting)
+        changes = await self._beginning.take_over(ground, then, self._stop.check)
         self._beginning.share_ports(self._own_ports, changes)
         self.door.wanted.do([KeepPorts(self._own_ports.kept)])
         then("end the engine", self._pause.end_engine)
@@ -222,7 +218,7 @@ class Supervisor:
         await self._neighbours.start()
         await self._reach.learn()
         then("close the control socket", self._control.stop)
-        await self._control.start(self._beginning.control)
+        await self._control.start()
         then("stop diverting packets", self._stop_diverting)
         await self._beginning.divert(self._divert, self._engine, self._diverting)
         then("stop watching the ruleset", self._ruleset.close)
@@ -231,7 +227,7 @@ class Supervisor:
             log.warning("flushing the ruleset will lose packets: this kernel is older than 5.12")
         # Last to come and first to go: while the VIP is one of our addresses and packets are not
         # diverted, our own TCP would answer established connections with a RST.
-        then("put back what was changed", lambda: to_thread(_undo, changes))
+        then("put back what was changed", lambda: to_thread(undone, changes))
         then("stop keeping virtual addresses", lambda: to_thread(self._addresses.stop))
         then("stop looking after virtual addresses", self._addressing.stop)
         await to_thread(self._change_machine, changes)
@@ -250,16 +246,8 @@ class Supervisor:
         self._pause.stop_diverting()
 
     def _finish(self, changes: Machine) -> None:
-        """Try again what could not be undone; only when nothing is left let the journal go.
-
-        Raise KernelError when something is left.
-        """
         self._manager.close()
-        self._divert.down()
-        say(changes.restore(), log.info, "put back")
-        if not changes.is_as_it_was:
-            how = remedy(self.config.daemon.control)
-            raise KernelError("put everything back", "something is left", how)
+        finish(changes, self._divert, self.config.daemon.control)
 
     # --- the engine -----------------------------------------------------------------------------
 
@@ -385,10 +373,6 @@ class Supervisor:
 
     def _summary(self) -> str:
         return "services: {services}, real servers: {servers}".format(**self._facts())
-
-
-def _undo(changes: Machine) -> None:
-    say(changes.undo(), log.info, "put back")
 
 
 def _cancel(task: asyncio.Task[None]) -> None:

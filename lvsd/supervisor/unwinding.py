@@ -58,15 +58,20 @@ class Reserve:
 
     def release(self) -> None:
         """Give everything up, and soft limits with it. Harmless when done twice. Never raises."""
-        for limit in (resource.RLIMIT_NOFILE, resource.RLIMIT_AS):
-            with contextlib.suppress(OSError, ValueError):
-                _, hard = resource.getrlimit(limit)
-                resource.setrlimit(limit, (hard, hard))
+        raise_limits()
         while self._descriptors:
             os.close(self._descriptors.pop())
         if self._memory is not None:
             self._memory.close()
             self._memory = None
+
+
+def raise_limits() -> None:
+    """Give up soft limits of descriptors and memory. Never raises."""
+    for limit in (resource.RLIMIT_NOFILE, resource.RLIMIT_AS):
+        with contextlib.suppress(OSError, ValueError):
+            _, hard = resource.getrlimit(limit)
+            resource.setrlimit(limit, (hard, hard))
 
 
 def remedy(control: Path) -> str:
@@ -78,10 +83,10 @@ class Unwinding:
     """Runs steps when the ``async with`` block is left, latest first, every one of them.
 
     Raise KernelError when one failed, unless the block raised an error of its own. ``control`` is
-    lvsd's control socket.
+    lvsd's control socket; ``reserve`` is None where there is nothing to give up.
     """
 
-    def __init__(self, reserve: Reserve, control: Path) -> None:
+    def __init__(self, reserve: Reserve | None, control: Path) -> None:
         self._reserve = reserve
         self._control = control
         self._steps: list[tuple[str, Callable[[], Awaitable[None] | None]]] = []
@@ -99,7 +104,8 @@ class Unwinding:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        self._reserve.release()
+        if self._reserve is not None:
+            self._reserve.release()
         failed = []
         while self._steps:
             what, step = self._steps.pop()

@@ -426,6 +426,59 @@ def test_a_stop_that_comes_while_the_new_code_starts_is_a_stop_too(
         assert complaints(daemon.log_file) == []
 
 
+STOPPED = """upgrade.unblock()
+        __import__("os").kill(__import__("os").getpid(), 15)
+"""
+STOPPED_AT_ONCE = ("lvsd/supervisor/supervisor.py", "upgrade.unblock()\n", STOPPED)
+TOO_FEW = """raise KernelError("keep a reserve", "too few", "raise it")
+            runner = """
+FAILS_AT_ONCE = ("lvsd/daemon.py", "runner = ", TOO_FEW)
+NO_RESERVE = ("lvsd/daemon.py", "reserve = Reserve()\n", "reserve = Reserve(1 / 0)\n")
+
+
+@pytest.mark.parametrize(
+    ("edit", "status"),
+    [(STOPPED_AT_ONCE, os.EX_OK), (FAILS_AT_ONCE, os.EX_OSERR), (NO_RESERVE, os.EX_SOFTWARE)],
+    ids=["a stop", "before there is anything", "before there is a loop"],
+)
+@pytest.mark.parametrize("hold_s", [30, 0])
+def test_what_ends_the_new_code_first_thing_leaves_what_a_stop_does(
+    lab: Lab, installed: Installed, edit: tuple[str, str, str], status: int, hold_s: int
+) -> None:
+    text = config(lab, "fullnat", local=True, hold_s=hold_s)
+    text += "[sysctl]\nforwarding = true\nreserve_local_ports = true\n"
+    before = _changed(lab)
+    with installed.serving(lab.director, text) as daemon:
+        assert _changed(lab) != before
+        visitor = Visitor(lab.client, lab.vip.v4, WEB)
+        held = visitor.open(lab.client.addresses.v4)
+        installed.install("second", NEXT_VERSION, edit)
+        assert upgraded(daemon, check=False).returncode == os.EX_UNAVAILABLE
+        assert daemon.process.wait(60 * PATIENCE) == status
+        assert '"event": "upgrading"' in daemon.log
+        held_back = ["table inet lvsd_hold"] if hold_s else []
+        assert _changed(lab, daemon) == (*before[:-1], held_back)
+        if hold_s:
+            with serving(lab, text) as other:
+                assert held.ask_again() == held.answer.server
+                assert GOES_ON in other.log
+        held.close()
+
+
+def _changed(lab: Lab, daemon: Daemon | None = None) -> tuple[object, ...]:
+    """Return what of the director an lvsd changes, and the files that it has besides the state."""
+    director = lab.director
+    sysctls = ["net.ipv4.ip_forward", "net.ipv4.ip_local_reserved_ports"]
+    left = sorted({each.name for each in director.directory.glob("*.sock")} if daemon else [])
+    return (
+        director.run(["sysctl", *sysctls]).stdout,
+        director.run(["ip", "-brief", "address"]).stdout,
+        left,
+        sorted(each.name for each in director.directory.glob("*journal*")),
+        sorted(director.run(["nft", "list tables"]).stdout.splitlines()),
+    )
+
+
 def test_an_upgrade_is_refused_while_somebody_has_the_other_queue(lab: Lab) -> None:
     with serving(lab, config(lab, "nat", local=True)) as daemon:
         code = (
