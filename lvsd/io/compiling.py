@@ -7,9 +7,8 @@ says by errno what is missing.
 
 from __future__ import annotations
 
-import errno
 import struct
-from contextlib import suppress
+import time
 from typing import TYPE_CHECKING, Final
 
 from lvsd.errors import KernelError
@@ -32,38 +31,70 @@ XT_INFO: Final = struct.Struct("=HHHxx")
 _CHANGE: Final = f"change nftables table inet {TABLE}"
 _START_S: Final = 30.0
 """How long nft may take, which may have the kernel load modules."""
-_TRIES: Final = 20
+_TRIES: Final = 150
 """How often the rules are compiled while others change the ruleset all the time."""
+_LONGEST_S: Final = 0.1
+"""The longest pause between two tries; they take 15 s in all, and nft its time."""
 
 
 def compiled(link: Link, queue: int, flags: int, *, guarded: bool, owner: int) -> dict[str, Table]:
     """Return the tables, still without elements, that lead to a queue.
 
-    ``owner`` are the flags of our own. Raise KernelError, or OSError: ENOENT if the kernel cannot
-    queue packets to a program.
+    ``owner`` are the flags of our own. Somebody's ``nft flush ruleset`` takes the draft away, too:
+    then it is compiled again. Raise KernelError, also where that happens all the time, or OSError:
+    ENOENT if the kernel cannot queue packets to a program.
     """
+    draft_table = None
     try:
-        for _ in range(_TRIES):
-            before = nf_tables.generation(link)
+        for number in range(_TRIES):
             _have_nft_compile(guarded=guarded)
-            try:
-                nf_tables.transact(link, [_queueing(native_queue(queue, flags))])
-            except FileNotFoundError:  # no such expression, or somebody flushed the ruleset
-                with suppress(FileNotFoundError):
-                    nf_tables.transact(link, [_queueing(xt_queue(queue, flags))])
-            draft_table = nf_tables.read(link, DRAFT)
-            if nf_tables.generation(link) == before + 2:  # nobody else's change was between
+            draft_table = _completed(link, queue, flags)
+            if draft_table is not None:
                 break
+            time.sleep(min(0.005 * 2 ** min(number, 5), _LONGEST_S))
     finally:
         # Without its flag it would wake up before it goes, and its hooks go with it: of a hook that
         # goes the kernel drops every packet that waits in whatever queue (nf_queue_nf_hook_drop).
         nf_tables.transact(link, nf_tables.gone(DRAFT, nf_tables.DORMANT))
-    if draft_table is None or QUEUE_CHAIN not in draft_table.rules:
-        raise FileNotFoundError(errno.ENOENT, "no rule that queues")
+    if draft_table is None:
+        raise KernelError(
+            _CHANGE,
+            f"others flush or change the nftables ruleset all the time, {_TRIES} tries long",
+            "find who does it by `nft monitor`, end it, and try again",
+        )
     tables = {TABLE: guarded_of(draft_table, owner)}
     if guarded:
         tables[GUARD] = guard_of(draft_table)
     return tables
+
+
+def _completed(link: Link, queue: int, flags: int) -> Table | None:
+    """Return the draft with the rule that queues; None if somebody changed something meanwhile.
+
+    Raise OSError: ENOENT if the kernel has no expression that queues.
+    """
+    before = nf_tables.generation(link)
+    try:
+        _add_queueing(link, queue, flags)
+    except FileNotFoundError:  # no such expression, or no draft to add it to
+        if nf_tables.stands(link, DRAFT) and nf_tables.generation(link) == before:
+            raise
+        return None
+    try:
+        found = nf_tables.read(link, DRAFT)
+    except InterruptedError:  # it changes faster than it can be read
+        return None
+    if found is None or QUEUE_CHAIN not in found.rules:
+        return None
+    return found if nf_tables.generation(link) == before + 1 else None
+
+
+def _add_queueing(link: Link, queue: int, flags: int) -> None:
+    """Add the rule that queues to the draft, by whichever expression the kernel has."""
+    try:
+        nf_tables.transact(link, [_queueing(native_queue(queue, flags))])
+    except FileNotFoundError:
+        nf_tables.transact(link, [_queueing(xt_queue(queue, flags))])
 
 
 def native_queue(queue: int, flags: int) -> bytes:

@@ -20,6 +20,8 @@ import pytest
 import uvloop
 
 from lvsd.errors import KernelError
+from lvsd.io import compiling
+from lvsd.io import nft as nft_program
 from lvsd.io.divert import Divert, Diverted
 from lvsd.io.leftovers import remove_leftovers, standing, table_stands
 from lvsd.io.ruleset import REASSEMBLY, draft
@@ -362,3 +364,42 @@ def test_a_kernel_that_refuses_ends_nothing_and_is_asked_again(
         watched.watch.close()
 
     run(main())
+
+
+@pytest.mark.usefixtures("row")
+@pytest.mark.parametrize("flushes", [1, 25])
+def test_a_draft_that_others_flush_is_compiled_again(
+    monkeypatch: pytest.MonkeyPatch, flushes: int
+) -> None:
+    flush_after_each_compilation(monkeypatch, flushes)
+    divert = Divert(7)
+    try:
+        divert.up(DIVERTED)
+        assert table_stands()
+    finally:
+        divert.down()
+
+
+@pytest.mark.usefixtures("row")
+def test_flushes_without_an_end_are_named_and_not_taken_for_a_kernel_that_cannot_queue(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flush_after_each_compilation(monkeypatch, 10_000)
+    monkeypatch.setattr(compiling, "_TRIES", 3)
+    with pytest.raises(KernelError) as caught:
+        Divert(7).up(DIVERTED)
+    assert "others flush or change the nftables ruleset" in str(caught.value)
+    assert not standing()
+
+
+def flush_after_each_compilation(monkeypatch: pytest.MonkeyPatch, flushes: int) -> None:
+    """Have somebody flush the ruleset, so often, as soon as nft has compiled the draft."""
+    left = iter(range(flushes))
+    run_nft = nft_program.run
+
+    def run_and_flush(operation: str, script: str, timeout_s: float | None = None) -> None:
+        run_nft(operation, script, timeout_s)
+        if next(left, None) is not None:
+            nft("flush ruleset")
+
+    monkeypatch.setattr(nft_program, "run", run_and_flush)
