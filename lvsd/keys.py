@@ -19,8 +19,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+MAX_INT: Final = 0x7FFFFFFF
+"""The most that ipvsadm reads as a number."""
+
 _SOME: Final = range(1 << 32)
 _PORTS: Final = range(1 << 16)
+_COUNTS: Final = range(MAX_INT + 1)
 _TUNNELS: Final = ("ipip", "gue", "gre")
 _TOLD: Final = ("toa", "proxy-v2", "none")
 _ANSWERED: Final = "udp-answered-timeout"
@@ -112,8 +116,8 @@ SERVICE: Final = OF_IPVS + OF_LVSD
 
 SERVER: Final = (
     Key("weight", Kind.NUMBER, "weight", "w", default=1, allowed=_PORTS),
-    Key("upper", Kind.NUMBER, "u-threshold", "x", "upper_threshold", allowed=_SOME),
-    Key("lower", Kind.NUMBER, "l-threshold", "y", "lower_threshold", allowed=_SOME),
+    Key("upper", Kind.NUMBER, "u-threshold", "x", "upper_threshold", allowed=_COUNTS),
+    Key("lower", Kind.NUMBER, "l-threshold", "y", "lower_threshold", allowed=_COUNTS),
 )
 """A real server's keys, whichever way it is forwarded to."""
 

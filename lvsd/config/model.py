@@ -23,8 +23,9 @@ MAX_TIMEOUT_S = 31 * 86400
 """The longest timeout, in seconds: ipvsadm's bound."""
 
 _SOME = 0xFFFFFFFF
+_MAX_INT = 0x7FFFFFFF
 _seconds = whole(1, MAX_TIMEOUT_S, f"a whole number of seconds from 1 to {MAX_TIMEOUT_S}")
-_connections = whole(0, _SOME, "a whole number of connections from 0 (no bound) to 4294967295")
+_threshold = whole(0, _MAX_INT, f"a whole number of connections from 0 (no bound) to {_MAX_INT}")
 _entries = whole(1, _SOME, "a whole number from 1 to 4294967295")
 _tunnel = choice(*get_args(TunnelKind))
 _tunnel_port = whole(1, 65535, "a port, a whole number from 1 to 65535")
@@ -97,8 +98,8 @@ class Server(Table):
     tunnel_checksum: bool | None = key(boolean, None)
     client_address: ClientAddress | None = key(choice(*get_args(ClientAddress)), None)
     toa_kind: int | None = key(fields.toa_kind, None)
-    upper_threshold: int = key(_connections, 0)
-    lower_threshold: int = key(_connections, 0)
+    upper_threshold: int = key(_threshold, 0)
+    lower_threshold: int = key(_threshold, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,6 @@ Change: TypeAlias = "dict[str, Any]"
 """A command of the method ``change``."""
 
 MAX_FWMARK: Final = 0xFFFFFFFF
-MAX_INT: Final = 0x7FFFFFFF
 MAX_WEIGHT: Final = 0xFFFF
 PERSISTENCE_S: Final = 360
 FULL_LENGTHS: Final = {4: 32, 6: 128}
@@ -142,7 +141,7 @@ def _seconds(text: str | None) -> int:
 
 def _weight(text: str | None) -> int:
     illegal = "illegal weight specified"
-    weight = _within(text or "", 0, MAX_INT, illegal)
+    weight = _within(text or "", 0, keys.MAX_INT, illegal)
     if weight > MAX_WEIGHT:
         raise CommandLineError(f"{illegal}: lvsd takes up to {MAX_WEIGHT}")
     return weight
@@ -195,8 +194,8 @@ def _reader(key: Key) -> Callable[[str | None], object]:
 _READERS: Final[dict[str, Callable[[str | None], object]]] = {
     "persistent": _seconds,
     "weight": _weight,
-    "u-threshold": _number(0, MAX_INT, "u_threshold"),
-    "l-threshold": _number(0, MAX_INT, "l_threshold"),
+    "u-threshold": _number(0, keys.MAX_INT, "u_threshold"),
+    "l-threshold": _number(0, keys.MAX_INT, "l_threshold"),
     "tun-type": _choice([*_OF_TUNNEL], "tunnel type"),
     "tun-port": _number(1, 0xFFFF, "tunnel port"),
     **{each.option: _reader(each) for each in (*keys.OF_LVSD, *keys.FULLNAT)},

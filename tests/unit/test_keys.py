@@ -142,6 +142,36 @@ def test_a_key_of_a_server_is_asked_for_listed_told_and_saved_under_its_names(
 
 
 @pytest.mark.parametrize(
+    ("way", "key"),
+    [
+        (way, key)
+        for way, own in {"nat": keys.SERVER, **keys.FORWARDING}.items()
+        for key in own
+        if key.kind is Kind.NUMBER
+    ],
+    ids=lambda each: each if isinstance(each, str) else each.word,
+)
+def test_the_largest_number_of_a_server_is_the_same_wherever_it_is_told(way: str, key: Key) -> None:
+    largest = key.allowed[-1]
+    beside = {"upper": largest} if key.word == "lower" else BESIDE.get(key.word, {})
+    said = SERVER | {"forward": way} | beside | {key.word: largest}
+    service = {"command": "add_service", "service": SERVICE}
+    add = {"command": "add_server", "service": SERVICE, "server": said}
+    config, wanted = done(service, add)
+    assert wanted is not None
+    _, again = done(*typed(listed(config, wanted)))
+    assert again is not None
+    assert key.of(again if key in keys.SERVER else again.forwarder) == largest
+    read_toml = fields_of(model.Server)[key.key].metadata["reader"]
+    assert read_toml(largest) == largest
+
+    with pytest.raises(ValueError, match="is no number that it can be"):
+        done(service, {**add, "server": said | {key.word: largest + 1}})
+    with pytest.raises(ValueError, match="too large"):
+        read_toml(largest + 1)
+
+
+@pytest.mark.parametrize(
     "key",
     [*keys.SERVICE, *keys.SERVER, *keys.TUNNEL, *keys.FULLNAT],
     ids=lambda each: each.word,
