@@ -71,7 +71,7 @@ class OutputError(LvsdError):
 
     exit_status = os.EX_CANTCREAT
 
-    def __init__(self, path: Path, error: OSError) -> None:
+    def __init__(self, path: Path | str, error: OSError) -> None:
         super().__init__(f"{path}: cannot be written: {error.strerror or error}")
 
 

@@ -32,9 +32,7 @@ def main(argv: Sequence[str]) -> int:
         "-c", "--config", type=Path, metavar="FILE", help="the file that the daemon runs with"
     )
     add_control(parser)
-    parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="write to this file, not to stdout"
-    )
+    parser.add_argument("-o", "--output", metavar="FILE", help="write to this file, not to stdout")
     options = parser.parse_args(argv)
     text = checked_text(running(control_of(options.control, options.config)))
     if options.output is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -54,13 +55,15 @@ def _at(content: Mapping[str, Any], key: tuple[str | int, ...]) -> str:
     return dotted(key)
 
 
-def put(text_of_file: str, path: Path) -> None:
+def put(text_of_file: str, path: Path | str) -> None:
     """Put a text into a file, all of it or, where that cannot be, nothing. Raise OutputError.
+
+    ``path`` is as it was typed: one that ends as a directory's does is refused, and none is made.
 
     A file that was there keeps its mode; a link still leads where it led. What is no file, such as
     a pipe, is written to.
     """
-    target = path.resolve()
+    target = _file_of(path)
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         if target.exists() and not target.is_file():
@@ -78,3 +81,17 @@ def put(text_of_file: str, path: Path) -> None:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
         raise OutputError(path, error) from error
+
+
+def _file_of(path: Path | str) -> Path:
+    """Return where a path leads that is to be a file's. Raise OutputError."""
+    typed = str(path)
+    if not typed:
+        raise OutputError("''", OSError(errno.ENOENT, "it is empty, and names no file"))
+    try:
+        target = Path(typed).resolve()
+    except RuntimeError:  # links that lead to each other
+        raise OutputError(typed, OSError(errno.ELOOP, os.strerror(errno.ELOOP))) from None
+    if typed.rpartition("/")[2] in {"", ".", ".."} or target.is_dir():
+        raise OutputError(typed, OSError(errno.EISDIR, "it names a directory, not a file"))
+    return target

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from lvsd.control.client import ControlClient
@@ -50,9 +49,7 @@ def _parser() -> Parser:
         "0 done; 1 lvsd cannot be reached, or what runs cannot be written; 2 usage.",
     )
     parser.add_argument("--toml", action="store_true", required=True, help="as lvsd.toml")
-    parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="to this file, not to stdout"
-    )
+    parser.add_argument("-o", "--output", metavar="FILE", help="to this file, not to stdout")
     return parser
 
 

@@ -226,6 +226,16 @@ def test_what_is_saved_is_what_a_diff_finds_nothing_in(
     assert main(["diff", "-c", str(tmp_path / "saved")]) == os.EX_OK
 
 
+@pytest.mark.parametrize("typed", ["/", "", "new/"])
+def test_an_output_that_names_no_file_is_refused_as_what_was_typed(
+    there: Daemon, capsys: pytest.CaptureFixture[str], tmp_path: Path, typed: str
+) -> None:
+    given = f"{tmp_path}/new/" if typed == "new/" else typed
+    assert main(["save", "-c", str(there.file), "-o", given]) == os.EX_CANTCREAT
+    assert capsys.readouterr().err.startswith(f"lvsd: {given or repr(given)}: cannot be written: ")
+    assert [each.name for each in tmp_path.iterdir()] == [there.file.name]
+
+
 def test_a_place_that_cannot_be_written_is_said(
     there: Daemon, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

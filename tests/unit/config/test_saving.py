@@ -143,3 +143,27 @@ def test_what_is_no_file_is_written_to(tmp_path: Path) -> None:
     finally:
         os.close(reader)
     assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("", "'': cannot be written: it is empty, and names no file"),
+        ("/", "/: cannot be written: it names a directory, not a file"),
+        (".", ".: cannot be written: it names a directory, not a file"),
+        ("there", "there: cannot be written: it names a directory, not a file"),
+        ("new/", "new/: cannot be written: it names a directory, not a file"),
+        ("new/.", "new/.: cannot be written: it names a directory, not a file"),
+        ("loop", "loop: cannot be written: Too many levels of symbolic links"),
+    ],
+)
+def test_what_names_no_file_is_refused_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str, told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OutputError) as refused:
+        put("after", typed)
+    assert str(refused.value) == told
+    assert sorted(each.name for each in tmp_path.rglob("*")) == ["loop", "there"]
