@@ -15,7 +15,7 @@ import structlog
 
 from lvsd.control.methods import RequestError, call
 from lvsd.control.protocol import Code, encode_error, encode_line
-from lvsd.errors import ControlError, KernelError, PluginError
+from lvsd.errors import BusyError, ControlError, KernelError, PluginError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -48,6 +48,8 @@ def refusal(error: Exception, line: bytes) -> bytes:
     match error:
         case RequestError():
             return encode_error(error.code, str(error))
+        case BusyError():
+            return encode_error(Code.BUSY, str(error))
         case ControlError() | PluginError() | KernelError():
             return encode_error(Code.REFUSED, str(error))
     _log.error("control request failed", request=line[:200], exc_info=error)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -38,6 +38,7 @@ from lvsd.engine.messages import (
 )
 from lvsd.errors import BusyError, ControlError, LostError, PluginError
 from lvsd.supervisor.engines import Engines, silent_s
+from lvsd.supervisor.gate import Gate
 from lvsd.supervisor.host import NOTHING, difference
 from lvsd.supervisor.questions import GONE, Questions
 
@@ -48,12 +49,12 @@ if TYPE_CHECKING:
     from lvsd.core.commands import Command
     from lvsd.core.values import Way
     from lvsd.core.wanted import Wanted
-    from lvsd.engine.messages import Begin
     from lvsd.io.leads import Lead
     from lvsd.io.ruleset import Diverted
     from lvsd.supervisor.engines import Engine
     from lvsd.supervisor.forker import Forker
     from lvsd.supervisor.host import Host
+    from lvsd.supervisor.owner import Owner
 
 LOOK_S: Final = 1.0
 """How often to look for that while a start waits for an engine."""
@@ -62,34 +63,6 @@ SETTLES_S: Final = 10.0
 """How long a change waits at most for what follows from it: for packets to be diverted."""
 
 log = structlog.get_logger("lvsd")
-
-
-class Owner(Protocol):
-    """Who wants to know what an engine says."""
-
-    def begin(self) -> Begin:
-        """Return what an engine is to begin with."""
-
-    def divert(self, more: Diverted | None) -> None:
-        """Divert this as well; None: all of `Conversation.diverted`, as something went, too."""
-
-    def left(self, addresses: frozenset[bytes]) -> None:
-        """Take note of the removed real servers, packed addresses, that still have connections."""
-
-    def ask(self, addresses: Iterable[bytes]) -> None:
-        """Look for neighbours, packed addresses, or make sure that they are where they were."""
-
-    def beat(self) -> None:
-        """Take note that the engine is well."""
-
-    def emptied(self, server: Emptied) -> None:
-        """Take note that a drained server has no connections any more."""
-
-    def counters(self) -> Mapping[str, Mapping[str, int | str]]:
-        """Return what is counted outside the engine, by group."""
-
-    def check(self) -> None:
-        """Raise StoppedError where a start is not to wait for an engine any longer."""
 
 
 class Conversation:
@@ -109,7 +82,9 @@ class Conversation:
         self._host = NOTHING
         self._leads: dict[bytes, Lead] = {}
         self._gathered = Gathered()
-        self._questions = Questions(self._engines, owner.counters)
+        self.gate = Gate(GONE)
+        """Open while an engine takes packets, with all that the one before knew."""
+        self._questions = Questions(self._engines, self.gate, owner.counters)
         self._lists: dict[int, tuple[Sequence[Command], asyncio.Future[None]]] = {}
         self._settling: dict[int, asyncio.Future[None]] = {}
         self._opened: asyncio.Future[None]
@@ -258,11 +233,12 @@ class Conversation:
     async def apply(self, wanted: Sequence[Command], *, until_met: bool = True) -> None:
         """Have a list of commands done: all of them, or none.
 
-        Returns when packets meet all that follows, too, unless not ``until_met``. Raise
-        ControlError or PluginError where one cannot be, BusyError while there is no engine, and
-        LostError when it ends meanwhile: then the next one does not have them.
+        They wait for the `gate`. Returns when packets meet all that follows, too, unless not
+        ``until_met``. Raise ControlError or PluginError where one cannot be, BusyError where no
+        engine comes to take packets, and LostError when it ends meanwhile: then the next one does
+        not have them.
         """
-        self.working  # noqa: B018 - it may raise
+        await self.gate.passed()
         number = next(self._numbers)
         loop = asyncio.get_running_loop()
         done = loop.create_future()
@@ -340,6 +316,7 @@ class Conversation:
         if self._engines.replaced:
             log.warning("another engine is at work", replaced=self._engines.replaced)
         _done(self._started)
+        self.gate.open()
 
     def _applied(self, applied: Applied) -> None:
         wanted, done = self._lists.pop(applied.number, ((), None))
@@ -371,6 +348,7 @@ class Conversation:
 
     def _lose(self) -> None:
         """Take note that the engine ended: what it was asked has no answer any more."""
+        self.gate.close()
         self._gathered = Gathered()
         if self._first_settled.done():
             self._first_settled = asyncio.get_running_loop().create_future()

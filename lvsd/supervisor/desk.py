@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from lvsd.control.peers import Peer
     from lvsd.supervisor.door import Door
+    from lvsd.supervisor.gate import Gate
 
 Params: TypeAlias = "dict[str, object]"
 
@@ -99,6 +100,19 @@ async def _answer(method: Method, params: Params, peer: Peer, line: bytes) -> As
         yield encode_line({"result": None})
     except Exception as error:  # noqa: BLE001 - the daemon balances on, whatever is wrong here
         yield refusal(error, line)
+
+
+def behind(gate: Gate, methods: Mapping[str, Method]) -> dict[str, Method]:
+    """Return methods of which those that change something wait until a gate is open."""
+
+    def waiting(method: Method) -> Method:
+        async def run(params: Params, peer: Peer) -> object:
+            await gate.passed()
+            return await method.run(params, peer)
+
+        return Method(run) if method.changes else method
+
+    return {name: waiting(method) for name, method in methods.items()}
 
 
 def _length(params: Params) -> int:

@@ -8,31 +8,42 @@ from typing import TYPE_CHECKING, Final
 
 from lvsd.control.protocol import Code, encode_error
 from lvsd.engine.messages import Enough, Next, Question
+from lvsd.errors import BusyError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
 
     from lvsd.engine.messages import Answer
     from lvsd.supervisor.engines import Engines
+    from lvsd.supervisor.gate import Gate
 
 GONE: Final = "the engine ended and is being replaced: ask again"
 
 
 class Questions:
-    """Asks the engine at work; ``counters`` are told of what is counted outside of it."""
+    """Asks the engine at work, once the ``gate`` is open.
+
+    ``counters`` are told of what is counted outside of it.
+    """
 
     def __init__(
-        self, engines: Engines, counters: Callable[[], Mapping[str, Mapping[str, int | str]]]
+        self,
+        engines: Engines,
+        gate: Gate,
+        counters: Callable[[], Mapping[str, Mapping[str, int | str]]],
     ) -> None:
         self._engines = engines
+        self._gate = gate
         self._counters = counters
         self._numbers = count(1)
         self._waiting: dict[int, asyncio.Queue[Answer | None]] = {}
 
     async def ask(self, line: bytes) -> AsyncGenerator[bytes]:
         """Yield the lines that answer a client's, as the engine gives them."""
-        if self._engines.working is None:
-            yield encode_error(Code.BUSY, GONE)
+        try:
+            await self._gate.passed()
+        except BusyError as error:
+            yield encode_error(Code.BUSY, str(error))
             return
         number = next(self._numbers)
         answers: asyncio.Queue[Answer | None] = asyncio.Queue()

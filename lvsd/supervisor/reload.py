@@ -28,7 +28,7 @@ from lvsd.config.doubts import of_file
 from lvsd.config.load import check, located
 from lvsd.core.difference import difference
 from lvsd.documents import services, tables
-from lvsd.errors import BusyError, ControlError, KernelError, LostError, PluginError
+from lvsd.errors import ControlError, KernelError, LostError, PluginError
 from lvsd.garbage import without_collections
 from lvsd.supervisor.desk import Method
 
@@ -49,10 +49,6 @@ if TYPE_CHECKING:
 
 SERVICES_TOGETHER: Final = 50
 """Services that are described in one go."""
-
-TRIES: Final = 50
-TRY_AGAIN_S: Final = 0.2
-"""A reload waits so often, and so long each time, for an engine that is being replaced."""
 
 MOST_TOLD: Final = 1000
 """Changes that an answer and the log tell one by one; of more they say how many."""
@@ -286,29 +282,23 @@ class Reloads:
 
         try:
             await self._prepare(in_force(self.config, then))
-            await self._change_soon(commands, f"reload by {outcome.by}")
+            await self._change_twice(commands, f"reload by {outcome.by}")
         except (ControlError, PluginError, KernelError) as error:
             return replace(outcome, refusal=str(error))
         self.config = in_force(self.config, then)
         unfinished = await self._follow(self.config)
         return replace(outcome, changes=tuple(changes), unfinished=unfinished)
 
-    async def _change_soon(self, commands: Maker, by: str) -> None:
-        """Have it changed as soon as there is an engine. Raise what `_change` does.
+    async def _change_twice(self, commands: Maker, by: str) -> None:
+        """Have it changed. Raise what `_change` does.
 
-        One that ends in the middle of it may have ended for that, and so it is tried once more.
+        An engine that ends in the middle of it may have ended for that, and so it is tried once
+        more, by the next one.
         """
-        is_lost = False
-        for left in reversed(range(TRIES)):
-            try:
-                await self._change(commands, by)
-            except BusyError as error:
-                if not left or (is_lost and isinstance(error, LostError)):
-                    raise
-                is_lost |= isinstance(error, LostError)
-                await asyncio.sleep(TRY_AGAIN_S)
-            else:
-                return
+        try:
+            await self._change(commands, by)
+        except LostError:
+            await self._change(commands, by)
 
     def _say(self, outcome: Outcome, seconds: float) -> None:
         """Log what came of it: a line for each change or error, and one for the whole."""

@@ -38,9 +38,10 @@ from lvsd.signals import StoppedError
 from lvsd.supervisor import obstacles, one_thread, own_ports, reload, upgrade
 from lvsd.supervisor.beginning import Ground, finish, say, undone
 from lvsd.supervisor.conversation import Conversation
-from lvsd.supervisor.desk import Desk, methods
+from lvsd.supervisor.desk import Desk, behind, methods
 from lvsd.supervisor.diverting import Diverting
 from lvsd.supervisor.door import Door
+from lvsd.supervisor.gate import Gate, turn_away
 from lvsd.supervisor.neighbours import Neighbours
 from lvsd.supervisor.pause import Pause
 from lvsd.supervisor.reach import Reach
@@ -119,7 +120,9 @@ class Supervisor:
             *(file, config, self._manager, self.door.change),
             *(self._prepare_for, self._follow, self._summary, beginning.counters),
         )
-        answered = methods(self.door) | reload.methods(self._reloads, self.door)
+        self._ready = Gate("lvsd is starting: ask again")
+        answered = methods(self.door)
+        answered |= behind(self._ready, reload.methods(self._reloads, self.door))
         desk = Desk(self._engine.ask, answered)
         for_all = config.daemon.control_readers == "all"
         self._control = ControlServer(desk.ask, config.daemon.control, for_all=for_all)
@@ -130,7 +133,7 @@ class Supervisor:
                 *(desk, beginning.counters),
             )
         )
-        answered.update(upgrade.methods(self._upgrades))
+        answered.update(behind(self._ready, upgrade.methods(self._upgrades)))
         self._diverting = Diverting(self._divert, self._ruleset, lambda: self._engine.diverted)
         self._learning = Errand(self._reach.learn, self._complaints, COMPLAINT, rests=1)
         self._addressing = Errand(self._readdress, self._complaints, ASTRAY, rests=1)
@@ -171,10 +174,11 @@ class Supervisor:
             undo.then("stop reloading", self._reloads.stop)
             undo.then("stop upgrading", self._upgrades.stop)
             self._reloads.ready()
+            self._ready.open()
             both = self._engine.ended(), self._jobs.run(TICK_S)
             running = [asyncio.create_task(each) for each in both]
             for task in running:
-                undo.then("end a task", partial(_cancel, task))
+                undo.cancel("end a task", task)
                 task.add_done_callback(lambda _: stopped.set())
             await stopped.wait()
             self._manager.send(notify.STOPPING)
@@ -219,6 +223,8 @@ class Supervisor:
         await self._reach.learn()
         then("close the control socket", self._control.stop)
         await self._control.start()
+        gates = self._ready, self._engine.gate
+        then("answer those who wait", partial(turn_away, gates, self._control, self.door))
         then("stop diverting packets", self._stop_diverting)
         await self._beginning.divert(self._divert, self._engine, self._diverting)
         then("stop watching the ruleset", self._ruleset.close)
@@ -307,6 +313,7 @@ class Supervisor:
 
     async def _prepare(self, changes: Sequence[Change]) -> Sequence[Command]:
         """Do what has to be done before changes; return commands that are to come first."""
+        await self._engine.gate.passed()
         await self._reach.prepare(changes)
         return await self._own_ports.prepare(changes, self.door.wanted.kept_ports)
 
@@ -373,7 +380,3 @@ class Supervisor:
 
     def _summary(self) -> str:
         return "services: {services}, real servers: {servers}".format(**self._facts())
-
-
-def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()

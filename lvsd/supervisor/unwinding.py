@@ -19,6 +19,7 @@ import structlog
 from lvsd.errors import KernelError
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Awaitable, Callable
     from pathlib import Path
     from types import TracebackType
@@ -97,6 +98,14 @@ class Unwinding:
         ``what`` says what it does, such as "close the queue".
         """
         self._steps.append((what, step))
+
+    def cancel(self, what: str, task: asyncio.Task[None]) -> None:
+        """Have a task cancelled, likewise."""
+
+        def step() -> None:
+            task.cancel()
+
+        self.then(what, step)
 
     async def __aenter__(self) -> Self:
         return self

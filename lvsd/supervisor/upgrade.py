@@ -120,8 +120,9 @@ class Upgrades:
     async def _upgrade(self, by: str, client: int) -> None:
         try:
             program = command()
-            self._look_for_obstacles()
             parts = self._parts
+            await parts.engine.gate.passed()  # one that has not read the state cannot hand it on
+            self._look_for_obstacles()
             async with parts.reloads.still(), parts.door.still():
                 known, tried = await self._described(by), parts.door.tried
             await probe(program, known)
@@ -150,7 +151,7 @@ class Upgrades:
             self._execute(program, now, client)
 
     def _look_for_obstacles(self) -> None:
-        """Raise KernelError or BusyError where it cannot be now."""
+        """Raise KernelError where it cannot be now."""
         parts = self._parts
         other = next_queue(parts.reloads.config.daemon.queue, parts.queue)
         if holder := queue_statistics(other):
@@ -159,7 +160,6 @@ class Upgrades:
                 f"it is taken by netlink port {holder.port}{program_of(holder.port)}",
                 "an upgrade needs it for the new engine: end that program, or restart lvsd",
             )
-        parts.engine.working  # noqa: B018 - there has to be one
 
     def _counted(self) -> dict[str, Any]:
         return self._parts.reloads.counters() | self.counters()
@@ -187,7 +187,7 @@ class Upgrades:
             await asyncio.sleep(_LOOK_S)
         await to_thread(int)  # what the one thread does is done
         for _ in range(round(QUIET_S / _LOOK_S)):
-            if not parts.engine.working.waiting_bytes:
+            if parts.engine.gate.is_open and not parts.engine.working.waiting_bytes:
                 return
             await asyncio.sleep(_LOOK_S)
         raise BusyError("the engine takes long over what it was told: ask again")

@@ -211,7 +211,7 @@ def test_what_has_to_be_diverted_is_known_before_any_packet_is_taken() -> None:
         await talk.settled()
         assert owner.diverted[-1].endpoints == {(WEB.vip, TCP, 80)}
         started = asyncio.ensure_future(talk.started())
-        assert (await asked(talk, "list"))[0]["result"]
+        await until(lambda: owner.beats > 1)
         assert not started.done()
         talk.start()
         await started

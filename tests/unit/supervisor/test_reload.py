@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from lvsd.config.load import load
 from lvsd.errors import BusyError, ControlError, LostError
-from lvsd.supervisor.reload import TRIES, Reloads, in_force, read
+from lvsd.supervisor.reload import Reloads, in_force, read
 from tests.unit.supervisor.waiting import until
 
 if TYPE_CHECKING:
@@ -38,7 +38,10 @@ BAD = WEB.replace("weight = 1", "weight = -1").replace('"rr"', '"rrr"')
 
 
 class World:
-    """Stands for lvsd around its reloads; a ``refusal`` is raised in place of a change."""
+    """Stands for lvsd around its reloads.
+
+    A ``refusal`` is raised in place of each change, ``refusals`` one by one.
+    """
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -48,6 +51,7 @@ class World:
         assert found.wanted is not None
         self.wanted: Wanted = found.wanted
         self.refusal: Exception | None = None
+        self.refusals: list[Exception] = []
         self.said: list[str] = []
         self.done: list[list[str]] = []
         self.followed: list[model.Config] = []
@@ -72,6 +76,8 @@ class World:
         if self.hold is not None:
             await self.hold.wait()
         commands = await make(self.wanted)
+        if self.refusals:
+            raise self.refusals.pop(0)
         if self.refusal is not None:
             raise self.refusal
         self.wanted.do(commands)
@@ -162,48 +168,23 @@ def test_what_the_engine_refuses_is_said_and_the_file_before_is_in_force(world: 
     assert world.followed == []
 
 
-def test_a_reload_waits_for_an_engine_that_is_being_replaced(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    waited: list[float] = []
+def test_a_reload_that_waited_in_vain_for_an_engine_is_refused(world: World) -> None:
+    world.refusals = [BusyError("the engine ended and is being replaced: ask again")]
+    assert "ask again" in world.reload(MORE).refusal
+    assert world.done == []
 
-    async def sleep(seconds: float) -> None:
-        waited.append(seconds)
-        if len(waited) == 3:
-            world.refusal = None
 
-    monkeypatch.setattr(asyncio, "sleep", sleep)
-    world.refusal = BusyError("the engine ended and is being replaced: ask again")
+def test_a_reload_that_an_engine_has_lost_is_done_by_the_next_one(world: World) -> None:
+    world.refusals = [LostError("the engine ended and is being replaced: ask again")]
     assert world.reload(MORE).result == "changed"
     assert world.done == [["reload by me", "AddServer", "EditServer"]]
 
 
-def test_a_reload_does_not_wait_for_an_engine_for_ever(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    waited: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        waited.append(seconds)
-
-    monkeypatch.setattr(asyncio, "sleep", sleep)
-    world.refusal = BusyError("the engine ended and is being replaced: ask again")
-    assert world.reload(MORE).refusal == str(world.refusal)
-    assert len(waited) == TRIES - 1
-
-
-def test_commands_that_engines_end_for_are_given_up_after_the_second_one(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    waited: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        waited.append(seconds)
-
-    monkeypatch.setattr(asyncio, "sleep", sleep)
-    world.refusal = LostError("the engine ended and is being replaced: ask again")
+def test_commands_that_engines_end_for_are_given_up_after_the_second_one(world: World) -> None:
+    lost = LostError("the engine ended and is being replaced: ask again")
+    world.refusals = [lost] * 5
     assert not world.reload(MORE).is_good
-    assert len(waited) == 1
+    assert len(world.refusals) == 3
 
 
 def test_an_error_of_lvsd_itself_leaves_it_running_and_ready(world: World) -> None:
