@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import lvsd
 from lvsd.control.describe import connection_entry, service_entry, timeouts_entry
-from lvsd.control.protocol import Code, decode
+from lvsd.control.protocol import Code, decode_once
 from lvsd.control.selecting import SELECTOR, Reader, selected, shown
 from lvsd.core.commands import Zero
 from lvsd.errors import ControlError
@@ -168,7 +168,7 @@ def requested(line: bytes, known: Collection[str]) -> tuple[str, dict[str, objec
 def parse(line: bytes) -> tuple[str, dict[str, object]]:
     """Return the method's name and its parameters. Raise ValueError."""
     try:
-        request = decode(line)
+        request = decode_once(line)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"it is no JSON: {error}") from None
     if not isinstance(request, dict):

@@ -245,6 +245,7 @@ class StatusEntry(TypedDict):
 
 _compact = json.JSONEncoder(separators=(",", ":")).encode
 
+_SHOWN: Final = 60
 LONG: Final = 1 << 16
 """From so many bytes on a line is decoded by orjson, which takes longer to load than to do it."""
 
@@ -257,6 +258,25 @@ def encode(value: object) -> bytes:
 def decode(line: bytes) -> Any:
     """Return the value of a line of any length. Raise ValueError."""
     return json.loads(line.decode()) if len(line) < LONG else decode_quickly(line)
+
+
+def decode_once(line: bytes) -> Any:
+    """Return the value of a line that is short, or long. Raise ValueError, also for a key twice.
+
+    A long line is not looked through for keys: that takes longer than to decode it.
+    """
+    if len(line) >= LONG:
+        return decode_quickly(line)
+    return json.loads(line.decode(), object_pairs_hook=_each_once)
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in found if keys.count(key) > 1)
+        raise ValueError(f"the key {encode(twice).decode()[:_SHOWN]} stands there twice")
+    return found
 
 
 def decode_quickly(line: bytes) -> Any:

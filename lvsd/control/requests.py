@@ -32,6 +32,7 @@ from lvsd.core.commands import (
     Undrain,
     Zero,
 )
+from lvsd.core.fitting import local_fault
 from lvsd.core.values import ServerConfig, service_config
 from lvsd.errors import ControlError
 from lvsd.keys import Kind
@@ -156,6 +157,10 @@ def _service(reader: Reader) -> ServiceConfig:
         raise ValueError(f"{reader.at}local_ports: {low} to {high} is no range of ports")
     if len(config.name) > _NAME_LENGTH or not config.name.isprintable():
         raise ValueError(f"{reader.at}name: expected up to {_NAME_LENGTH} printable characters")
+    if config.prefix is not None and not config.persistence_s:
+        raise ValueError(f"{reader.at}prefix: only with persistence_s")
+    if fault := local_fault(config):
+        raise ValueError(f"{reader.at}local_addresses: {fault}")
     return config
 
 

@@ -130,9 +130,12 @@ def selected(reader: Reader) -> ServiceKey:
     fwmark = reader.number("fwmark", range(1 << 32), 0)
     family = reader.number("family", (4, 6), 4)
     protocol = reader.word("protocol", SELECTABLE, None) if reader.has("protocol") else None
-    if (protocol is not None and reader.has("address")) == bool(fwmark):
+    given = (protocol is not None, reader.has("address"))
+    if given != (not fwmark, not fwmark) or (fwmark and port):
         raise ValueError(f"{reader.at[:-1]}: give protocol, address and port, or a fwmark")
-    if protocol is None:
+    if fwmark:
         return ServiceKey(fwmark=fwmark, family=family)
     vip = reader.address("address")
-    return ServiceKey(NUMBERS[protocol], vip, port, family=4 if len(vip) == 4 else 6)
+    if reader.has("family") and family != (4 if len(vip) == 4 else 6):
+        raise ValueError(f"{reader.at}family: the address is not of IPv{family}")
+    return ServiceKey(NUMBERS[str(protocol)], vip, port, family=4 if len(vip) == 4 else 6)

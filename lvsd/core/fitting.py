@@ -6,10 +6,12 @@ fault (`lvsd.config.rules`).
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from lvsd.core.states import SCTP, UDP
 from lvsd.errors import ControlError
+from lvsd.packet.address import text
 
 if TYPE_CHECKING:
     from lvsd.core.values import ServerConfig, ServiceConfig
@@ -24,6 +26,23 @@ def check_service(service: ServiceConfig) -> None:
         raise ControlError(f"a persistence prefix of {service.prefix} bits: expected 1 to {length}")
     if any(len(each) * 8 != length for each in service.local.addresses):
         raise ControlError("a local address is not of the service's family")
+
+
+def local_fault(service: ServiceConfig) -> str:
+    """Return what is wrong with the addresses that a service is to send from, nothing if all is.
+
+    A configuration wants the same of them (`lvsd.config.modes`).
+    """
+    seen = set()
+    for each in service.local.addresses:
+        if each in seen:
+            return f"{text(each)} a second time"
+        seen.add(each)
+        if not _is_reachable(each):
+            return f"{text(each)} is not an address that other hosts reach"
+        if each == service.key.vip:
+            return f"{text(each)} is the service's own"
+    return ""
 
 
 def check_server(service: ServiceConfig, server: ServerConfig) -> None:
@@ -61,6 +80,13 @@ def _is_one_hosts(address: bytes) -> bool:
         return 0 < first < 224 or (first >= 240 and address != b"\xff\xff\xff\xff")
     is_link_local = first == 0xFE and address[1] & 0xC0 == 0x80
     return first != 0xFF and not is_link_local and any(address)
+
+
+def _is_reachable(address: bytes) -> bool:
+    """Whether other hosts reach an address, as a configuration wants it."""
+    found = ip_address(address)
+    is_strange = found.is_reserved if found.version == 4 else found.ipv4_mapped is not None
+    return _is_one_hosts(address) and not (found.is_loopback or found.is_link_local or is_strange)
 
 
 def _is_udp(service: ServiceConfig) -> bool:

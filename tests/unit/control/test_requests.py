@@ -125,6 +125,31 @@ def test_what_is_written_of_a_service_and_a_server_is_read_as_the_same() -> None
             {"command": "add_service", "service": WEB | {"local_ports": [9, 5]}},
             "commands[0].service.local_ports",
         ),
+        *(
+            (
+                {"command": "add_service", "service": WEB | {"local_addresses": each}},
+                "commands[0].service.local_addresses: ",
+            )
+            for each in (
+                ["10.0.1.5", "10.0.1.5"],
+                ["0.0.0.0"],  # noqa: S104 - refused
+                ["224.0.0.1"],
+                ["255.255.255.255"],
+                ["240.0.0.1"],
+                ["127.0.0.1"],
+                ["169.254.0.1"],
+                ["192.0.2.1"],
+                ["::"],
+                ["::1"],
+                ["fe80::1"],
+                ["ff02::1"],
+                ["::ffff:10.0.1.5"],
+            )
+        ),
+        (
+            {"command": "add_service", "service": WEB | {"prefix": 24}},
+            "commands[0].service.prefix: only with persistence_s",
+        ),
         (
             {"command": "add_service", "service": WEB | {"name": "a\nb"}},
             "commands[0].service.name",
