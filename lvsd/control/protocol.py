@@ -32,9 +32,10 @@ MAX_CHANGE = 64 * 1024 * 1024
 PROTOCOL_NAMES = {0: "ip", 6: "tcp", 17: "udp", 132: "sctp"}
 """IP protocol numbers as this protocol spells them; 0 is a fwmark service's."""
 
-LISTENING, NOTHING, LOST = "listening", "nothing", "lost"
+LISTENING, NOTHING, LOST, UPGRADING = "listening", "nothing", "lost", "upgrading"
 """What else ``subscribe`` tells, as a ``change``: that it has begun, that nothing has changed for a
-while, and that somebody was too slow for so many events."""
+while, that somebody was too slow for so many events, and that lvsd is about to hang up, as it goes
+on with other code."""
 
 
 class Code(StrEnum):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lvsd.control.client import ControlClient
 from lvsd.control.own_commands import Parser
-from lvsd.control.protocol import LOST
+from lvsd.control.protocol import LOST, UPGRADING
 from lvsd.errors import ControlError
 from lvsd.packet.address import endpoint, pack
 from lvsd.printable import printable, to_json
@@ -57,12 +57,16 @@ def _watch(control: Path, write: Callable[[object], str] | None) -> int:
         events = client.events()
         if write is None:
             write = Teller(_names(control)).line
+        is_upgraded = False
         try:
             for event in events:
+                is_upgraded = event["change"] == UPGRADING
                 sys.stdout.write(f"{write(event)}\n")
                 sys.stdout.flush()
         except ControlError as error:
             ended = f"lvsd has ended, or hung up: no more changes are told ({error})"
+            if is_upgraded:
+                ended = "lvsd goes on with other code, and has hung up: begin anew to see more"
             sys.stderr.write(f"{printable(ended)}\n")
     return ENDED
 
@@ -136,6 +140,8 @@ class Teller:
                 )
             case "zeroed" if "service" not in event:
                 yield ": all counters"
+            case _ if what == UPGRADING:
+                yield ": lvsd goes on with the code that is installed now, and hangs up"
             case _ if what == LOST:
                 yield f": {event.get('count')} changes came faster than they were taken"
             case _:

@@ -23,6 +23,7 @@ import structlog
 
 from lvsd import __version__, notify
 from lvsd.arguments import HANDOVER
+from lvsd.control.protocol import UPGRADING
 from lvsd.engine.messages import Farewell
 from lvsd.engine.wire import frame
 from lvsd.errors import BusyError, ControlError, KernelError
@@ -146,6 +147,7 @@ class Upgrades:
             if parts.door.tried != tried:
                 known = await self._described(known.by)
                 await probe(program, known)
+            parts.door.tell({"change": UPGRADING})
             await self._quiet()
             now = replace(known, ports=parts.ports.state(), counters=self._counted())
             self._execute(program, now, client)
@@ -153,6 +155,9 @@ class Upgrades:
     def _look_for_obstacles(self) -> None:
         """Raise KernelError where it cannot be now."""
         parts = self._parts
+        if parts.forker.has_ended:
+            gone = "the process that forks engines has ended"
+            raise KernelError("hand over what runs", gone, "restart lvsd")
         other = next_queue(parts.reloads.config.daemon.queue, parts.queue)
         if holder := queue_statistics(other):
             raise KernelError(
@@ -181,6 +186,7 @@ class Upgrades:
     async def _quiet(self) -> None:
         """Wait until the engine has all that it was told, and clients what they asked for."""
         parts = self._parts
+        await asyncio.sleep(_LOOK_S)  # those that listen have what was told just now
         for _ in range(round(QUIET_S / _LOOK_S)):
             if parts.control.busy <= 1 + parts.door.listeners:
                 break

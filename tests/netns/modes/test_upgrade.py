@@ -217,6 +217,19 @@ def _steady(listed: Any) -> Any:
     return [_steady(each) for each in listed] if isinstance(listed, list) else listed
 
 
+def test_those_that_listen_are_told_of_an_upgrade_before_lvsd_hangs_up(lab: Lab) -> None:
+    told: list[str] = []
+    with (
+        serving(lab, config(lab, "nat", local=True)) as daemon,
+        ControlClient(daemon.control) as client,
+    ):
+        events = client.events()
+        upgraded(daemon)
+        with pytest.raises(ControlError):
+            told.extend(each["change"] for each in events)
+    assert told == ["upgrading"]
+
+
 def test_code_that_does_not_start_changes_nothing(lab: Lab, installed: Installed) -> None:
     with installed.serving(lab.director, config(lab, "nat", local=True)) as daemon:
         engine, before = daemon.engine, processes(daemon)

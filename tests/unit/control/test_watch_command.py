@@ -79,6 +79,16 @@ def test_the_daemons_end_is_told_and_is_a_status(daemon: Daemon) -> None:
     assert errors.count("\n") == 1
 
 
+def test_an_upgrade_is_told_apart_from_an_end(daemon: Daemon) -> None:
+    process = watch(daemon)
+    daemon.do(lambda: daemon.door.tell({"change": "upgrading"}))
+    assert line_of(process)[9:].startswith("upgrading: ")
+    daemon.stop()
+    output, errors = process.communicate()
+    assert (output, process.returncode) == ("", ENDED)
+    assert errors == "lvsd goes on with other code, and has hung up: begin anew to see more\n"
+
+
 def test_without_a_daemon_one_line_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -141,6 +151,10 @@ def test_without_a_daemon_one_line_says_so(
         ),
         ({"change": "zeroed"}, "zeroed: all counters"),
         ({"change": "lost", "count": 9}, "lost: 9 changes came faster than they were taken"),
+        (
+            {"change": "upgrading"},
+            "upgrading: lvsd goes on with the code that is installed now, and hangs up",
+        ),
         ({"change": "of_tomorrow"}, "of tomorrow"),
     ],
     ids=lambda each: each["change"] if isinstance(each, dict) else "",

@@ -14,7 +14,7 @@ import pytest
 
 from lvsd.control.peers import Peer
 from lvsd.engine.wire import frame
-from lvsd.errors import BusyError, ControlError
+from lvsd.errors import BusyError, ControlError, KernelError
 from lvsd.lab.wait import PATIENCE
 from lvsd.supervisor import predecessor as predecessor_module
 from lvsd.supervisor.beginning import next_queue
@@ -205,3 +205,9 @@ def test_a_stop_gives_up_an_upgrade_and_begins_none() -> None:
             await upgrades.upgrade("somebody")
 
     asyncio.run(scenario())
+
+
+def test_without_the_process_that_forks_an_upgrade_is_refused_and_says_why() -> None:
+    parts = SimpleNamespace(forker=SimpleNamespace(has_ended=True))
+    with pytest.raises(KernelError, match="forks engines has ended; restart lvsd"):
+        Upgrades(parts)._look_for_obstacles()  # type: ignore[arg-type]  # asked nothing else
