@@ -49,7 +49,10 @@ class AsyncControlClient:
         self._writer.close()
 
     async def call(self, method: str, **params: object) -> Any:
-        """Return the result of a method. Raise `ControlError` with the daemon's refusal."""
+        """Return the result of a method, a list whole. Raise `ControlError` with a refusal.
+
+        ``subscribe`` never ends: see `events`.
+        """
         return joined([each["result"] async for each in self._answers(method, params)])
 
     async def items(self, method: str, **params: object) -> list[Any]:
@@ -60,7 +63,7 @@ class AsyncControlClient:
         return found
 
     async def events(self) -> AsyncGenerator[dict[str, Any]]:
-        """Yield changes as they happen, after a first event that says that the daemon listens.
+        """Yield changes as they happen, after a ``listening`` that says that the daemon listens.
 
         Raise `ControlError` with its refusal, and where it hangs up.
         """

@@ -91,7 +91,10 @@ class ControlClient:
         return pid
 
     def call(self, method: str, **params: object) -> Any:
-        """Return the result of a method, a list whole. Raise `ControlError` with a refusal."""
+        """Return the result of a method, a list whole. Raise `ControlError` with a refusal.
+
+        ``subscribe`` never ends: see `events`.
+        """
         return joined([each["result"] for each in self._answers(method, params)])
 
     def items(self, method: str, **params: object) -> Iterator[Any]:
@@ -107,10 +110,10 @@ class ControlClient:
         return (item for line in lines for item in read(line)["result"] or ())
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """Return an iterator of changes from now on, as they happen.
+        """Return an iterator of changes from now on, as they happen, and of ``lost`` ones.
 
-        The daemon listens for us when this returns. Raise `ControlError` with its refusal, and
-        where it hangs up.
+        The daemon listens for us when this returns; that is what ``listening`` would tell. Raise
+        `ControlError` with its refusal, and where it hangs up.
         """
         answers = self._answers("subscribe", {})
         next(answers)
@@ -150,10 +153,10 @@ class ControlClient:
 
 
 def joined(results: list[Any]) -> Any:
-    """Return the result of a method; a list comes in several parts."""
+    """Return the result of a method; a list comes in parts, of which the last may be None."""
     if len(results) == 1:
         return results[0]
-    return [item for part in results for item in part]
+    return [item for part in results for item in part or ()]
 
 
 def refused(code: str, message: str) -> ControlError:
