@@ -37,6 +37,8 @@ class Difference(NamedTuple):
     key: str
     before: Any
     after: Any
+    place: str = ""
+    """Where the service is, if another one has its name."""
 
     @property
     def what(self) -> str:
@@ -56,6 +58,8 @@ class Difference(NamedTuple):
     def text(self) -> str:
         """The line."""
         where = [f"service {self.service}" if self.service else f"[{self.table}]"]
+        if self.place:
+            where = [f"{where[0]} ({self.place})"]
         if self.server:
             where.append(f"server {self.server}")
         if self.key:
@@ -77,22 +81,27 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator
     """Yield in what a document differs from the one before, in its own order; what is gone last."""
     for table in (each for each in after if each != "service"):
         yield from _of_keys(before.get(table, {}), after[table], table)
-    yield from _of_services(before.get("service", ()), after.get("service", ()))
+    was, there = (_by(_identity, each.get("service", ())) for each in (before, after))
+    bearers: dict[str, set[Any]] = {}
+    for identity, service in (*was.items(), *there.items()):
+        bearers.setdefault(service["name"], set()).add(identity)
+    for identity in {**there, **was}:
+        for each in _of_services(was.get(identity), there.get(identity)):
+            is_double = len(bearers[each.service]) > 1
+            yield each._replace(place=_place(identity)) if is_double else each
 
 
-def _of_services(before: Iterable[Table], after: Iterable[Table]) -> Iterator[Difference]:
-    was, there = _by(_identity, before), _by(_identity, after)
-    for identity, service in there.items():
-        name = service["name"]
-        if identity in was:
-            yield from _of_service(was[identity], service)
-            continue
-        yield Difference("service", name, "", "", None, _alone(service))
-        for server in service.get("server", ()):
+def _of_services(before: Table | None, after: Table | None) -> Iterator[Difference]:
+    """Yield in what a service differs; None where there is none."""
+    if after is None and before is not None:
+        yield Difference("service", before["name"], "", "", _alone(before), None)
+    elif before is None and after is not None:
+        name = after["name"]
+        yield Difference("service", name, "", "", None, _alone(after))
+        for server in after.get("server", ()):
             yield Difference("service", name, server["address"], "", None, server)
-    for identity, service in was.items():
-        if identity not in there:
-            yield Difference("service", service["name"], "", "", _alone(service), None)
+    elif before is not None and after is not None:
+        yield from _of_service(before, after)
 
 
 def _of_service(before: Table, after: Table) -> Iterator[Difference]:
@@ -125,6 +134,12 @@ def _alone(service: Table) -> Table:
 
 def _identity(service: Table) -> tuple[Any, ...]:
     return tuple(service.get(word) for word in ("address", "protocol", "fwmark", "family"))
+
+
+def _place(identity: tuple[Any, ...]) -> str:
+    """Return what tells a service from others of its name."""
+    address, protocol, mark, family = identity
+    return f"mark {mark} IPv{family or 4}" if mark else f"{protocol} {address}"
 
 
 def _address(server: Table) -> str:

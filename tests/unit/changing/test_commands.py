@@ -13,6 +13,7 @@ import pytest
 from lvsd.assembly import wanted_of
 from lvsd.changing import daemon
 from lvsd.cli import main
+from lvsd.config.differences import differences
 from lvsd.config.load import load
 from lvsd.control.client import DEFAULT_PATH
 from lvsd.documents import tables, whole
@@ -205,6 +206,24 @@ def test_a_diff_says_what_a_reload_would_change(
     assert main(["diff", "--json", "-c", str(there.file)]) == 1
     changes = json.loads(capsys.readouterr().out)["changes"]
     assert [each["what"] for each in changes] == ["changed", "added", "removed"]
+
+
+def test_services_of_one_name_are_told_apart_by_their_place() -> None:
+    web, mark = (
+        {"name": "web", **each}
+        for each in (
+            {"address": "192.0.2.10:80", "protocol": "tcp", "weight": 1},
+            {"fwmark": 7, "family": 6},
+        )
+    )
+    dns = {"name": "dns", "address": "192.0.2.10:53", "protocol": "udp"}
+    before = {"service": [web, mark, dns]}
+    after = {"service": [web | {"weight": 2}]}
+    assert [each.text for each in differences(before, after)] == [
+        "service web (tcp 192.0.2.10:80): weight: 1 -> 2",
+        "service web (mark 7 IPv6): removed",
+        "service dns: removed",
+    ]
 
 
 def test_a_diff_with_a_bad_file_says_every_error(
