@@ -170,7 +170,10 @@ def refusal(path: Path, error: OSError, timeout_s: float = TIMEOUT_S) -> str:
     """Say why the daemon cannot be reached, and what to do about it."""
     match error:
         case FileNotFoundError():
-            return f"lvsd is not running: no socket {path}; start it, or name its --control"
+            return (
+                f"lvsd is not running: no socket {path}; "
+                "start it, or give its socket with --control PATH"
+            )
         case ConnectionRefusedError():
             return f"lvsd is not running: nobody listens on {path}; start it"
         case PermissionError():

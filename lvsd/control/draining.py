@@ -15,7 +15,8 @@ from time import sleep
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from lvsd.control.client import ControlClient
-from lvsd.control.names import Names, parse_service
+from lvsd.control.edits import MAX_FWMARK
+from lvsd.control.names import Names, parse_service, whole
 from lvsd.control.own_commands import Parser
 from lvsd.errors import ControlError, UsageError
 from lvsd.printable import printable
@@ -110,6 +111,14 @@ def seconds(text: str) -> int:
     )
 
 
+def _mark(text: str) -> int:
+    """Return a firewall mark. Raise ArgumentTypeError."""
+    mark = whole(text, 1, MAX_FWMARK)
+    if mark is None:
+        raise argparse.ArgumentTypeError(f"invalid fwmark value `{text}' specified")
+    return mark
+
+
 _ABOUT: Final = {
     "drain": (
         (
@@ -143,7 +152,7 @@ def _parser(name: str) -> Parser:
     for letter, protocol in (("-t", "tcp"), ("-u", "udp"), (None, "sctp")):
         options = [letter] if letter else []
         only.add_argument(*options, f"--{protocol}-service", metavar="VIP:PORT", dest=protocol)
-    only.add_argument("-f", "--fwmark-service", type=int, metavar="MARK", dest="fwmark")
+    only.add_argument("-f", "--fwmark-service", type=_mark, metavar="MARK", dest="fwmark")
     parser.add_argument("-6", "--ipv6", action="store_true", help="the mark's IPv6 service")
     if is_drain:
         parser.add_argument(
@@ -197,6 +206,8 @@ def _selector(given: argparse.Namespace) -> dict[str, ServiceSelector]:
 
 def _server(text: str) -> tuple[str, int | None]:
     """Return a server's address, and its port: None for all of them."""
+    if text.startswith("[") and text.endswith("]") and ":" in text:
+        text = text[1:-1]
     address, port = parse_service(text, "tcp")
     is_alone = not text.startswith("[") and text.count(":") != 1
     return address, None if is_alone else port

@@ -15,8 +15,9 @@ from lvsd.control.client import default_path
 from lvsd.control.grammar import CommandLineError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
+_BELOW_0: Final = re.compile(r"-[0-9]")
 _OPTION: Final = r"argument (?:-\w/)?(\S+): "
 _WORDS: Final = (
     (r"unrecognized arguments: (-\S+).*", r"\1: unknown option"),
@@ -72,6 +73,22 @@ class Parser(argparse.ArgumentParser):
             metavar="PATH",
             help="the daemon's socket; default %(default)s",
         )
+
+    def parse_args(self, words: Sequence[str]) -> argparse.Namespace:  # type: ignore[override]
+        """Return what a command line says. Raise CommandLineError.
+
+        A number below 0 behind an option that takes an argument is that argument, and not an
+        option: so it is said what is wrong with it.
+        """
+        joined: list[str] = []
+        for word in words:
+            action = self._option_string_actions.get(joined[-1]) if joined else None
+            is_argument = action is not None and action.nargs is None
+            if is_argument and _BELOW_0.match(word) and word not in self._option_string_actions:
+                joined[-1] += f"={word}" if joined[-1].startswith("--") else word
+            else:
+                joined.append(word)
+        return super().parse_args(joined)
 
     def error(self, message: str) -> NoReturn:
         """Raise CommandLineError."""

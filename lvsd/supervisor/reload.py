@@ -357,7 +357,8 @@ def methods(reloads: Reloads, door: Door) -> dict[str, Method]:
             raise ValueError("reload has one parameter: file, a string")
         if not _is_same(file, reloads.file):
             raise ControlError(
-                f"lvsd runs with {reloads.file}, and not with {file}: write it there"
+                f"the daemon runs with {reloads.file}, not with {file}: "
+                f"copy {file} over {reloads.file}, then reload"
             )
         return (await reloads.reload(str(peer))).as_json()
 

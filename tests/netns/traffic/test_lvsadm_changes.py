@@ -124,6 +124,7 @@ def test_those_who_may_not_are_told_in_one_line(site: Site) -> None:
 
 def test_where_nobody_listens_a_change_says_so(tmp_path: Path) -> None:
     control = tmp_path / "control.sock"
-    why = f"lvsd is not running: no socket {control}; start it, or name its --control\n"
+    remedy = "start it, or give its socket with --control PATH"
+    why = f"lvsd is not running: no socket {control}; {remedy}\n"
     assert typed(control, "-A -f 9") == (255, "", why)
     assert typed(control, "-S") == (1, "", why)

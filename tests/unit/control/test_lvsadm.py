@@ -237,10 +237,9 @@ def test_no_socket_says_that_lvsd_is_not_running(
 ) -> None:
     path = tmp_path / "control.sock"
     assert lvsadm.main(["-Ln", "--control", str(path)]) == 1
-    assert capsys.readouterr() == (
-        "",
-        f"lvsd is not running: no socket {path}; start it, or name its --control\n",
-    )
+    remedy = "start it, or give its socket with --control PATH"
+    told = f"lvsd is not running: no socket {path}; {remedy}\n"
+    assert capsys.readouterr() == ("", told)
 
 
 def test_a_dead_socket_says_that_lvsd_is_not_running(tmp_path: Path) -> None:

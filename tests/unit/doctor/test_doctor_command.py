@@ -32,5 +32,6 @@ def test_with_neither_a_daemon_nor_a_configuration_it_says_what_to_name(
 ) -> None:
     socket = tmp_path / "no.sock"
     assert main(["doctor", "--control", str(socket)]) == 64
-    complaint = f"lvsd: lvsd is not running: no socket {socket}; start it, or name its --control"
+    remedy = "start it, or give its socket with --control PATH"
+    complaint = f"lvsd: lvsd is not running: no socket {socket}; {remedy}"
     assert capsys.readouterr().err == f"{complaint}; or say which configuration with -c FILE\n"

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from lvsd.config.load import load
 from lvsd.errors import BusyError, ControlError, LostError
-from lvsd.supervisor.reload import Reloads, in_force, read
+from lvsd.supervisor.reload import Reloads, in_force, methods, read
 from tests.unit.supervisor.waiting import until
 
 if TYPE_CHECKING:
@@ -107,6 +107,20 @@ def test_a_reload_of_the_same_file_changes_nothing(world: World) -> None:
     outcome = world.reload(WEB)
     assert (outcome.result, outcome.is_good, outcome.changes) == ("no change", True, ())
     assert world.done == [["reload by me"]]
+
+
+def test_a_reload_with_another_file_is_told_what_to_do_instead(
+    world: World, tmp_path: Path
+) -> None:
+    run = methods(world.reloads, None)["reload"].run  # type: ignore[arg-type]  # never asked
+    other = tmp_path / "other.toml"
+    with pytest.raises(ControlError) as refused:
+        asyncio.run(run({"file": str(other)}, None))  # type: ignore[arg-type]  # nor who asks
+    assert str(refused.value) == (
+        f"the daemon runs with {world.file}, not with {other}: "
+        f"copy {other} over {world.file}, then reload"
+    )
+    assert world.done == []
 
 
 def test_what_differs_is_changed_and_said_line_by_line(world: World) -> None:
