@@ -61,8 +61,9 @@ def _sentence(told: dict[str, Any]) -> str:
 
 def _probe() -> int:
     """Answer the lvsd that is to be upgraded."""
-    from lvsd.daemon import examine  # noqa: PLC0415 - it is what is to be tried
+    from lvsd import preparing  # noqa: F401, PLC0415 - a start needs it, too
+    from lvsd.daemon import examine, lacking  # noqa: PLC0415 - it is what is to be tried
 
-    refusal = examine(sys.stdin.buffer.read())
+    refusal = examine(sys.stdin.buffer.read()) or lacking()
     sys.stdout.write(to_json({"version": __version__, "refusal": refusal}) + "\n")
     return os.EX_OK

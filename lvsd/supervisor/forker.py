@@ -92,7 +92,13 @@ class Forker:
         loop.add_reader(self._socket.fileno(), self._readable)
 
     def parting(self) -> tuple[int, int]:
-        """Return its process, and our end of the socket pair, for a program in our place."""
+        """Return its process, and our end of the socket pair, for a program in our place.
+
+        Where it has ended that is the end of a pair that nobody has the other end of.
+        """
+        if self._socket.fileno() < 0:
+            self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            theirs.close()
         return self._process, self._socket.fileno()
 
     async def fork(self, end: socket.socket) -> tuple[int, asyncio.Future[int | None]]:

@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 from asyncio import to_thread
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -50,6 +51,12 @@ if TYPE_CHECKING:
 PROBE_S: Final = 60.0
 """How long the new code may take to load and to look at what it would be handed over."""
 
+KILLED_S: Final = 5.0
+"""How long to wait for it after it was killed."""
+
+TRIES: Final = 3
+"""How often the new code is asked while something may be changed; then it may not."""
+
 QUIET_S: Final = 1.0
 """How long clients may take to get what they have asked for before."""
 
@@ -58,6 +65,7 @@ BLOCKED: Final = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
 
 _UPGRADE: Final = "upgrade"
 _ASK_AGAIN: Final = "lvsd is just being upgraded: ask again"
+_RAISE: Final = "raise the limits of open files and of memory (`ulimit -n`, `ulimit -v`)"
 _LOOK_S: Final = 0.005
 _LONGEST: Final = 300
 
@@ -103,7 +111,10 @@ class Upgrades:
         """
         if self._is_under_way:
             raise BusyError("an upgrade is under way already: ask again when that is done")
-        client = os.dup(self._parts.control.asking().fileno())
+        try:
+            client = os.dup(self._parts.control.asking().fileno())
+        except OSError as error:
+            raise KernelError("hand over to the new lvsd", error, _RAISE) from error
         self._is_under_way = True
         self._task = asyncio.get_running_loop().create_task(self._upgrade(by, client))
         try:
@@ -121,36 +132,52 @@ class Upgrades:
     async def _upgrade(self, by: str, client: int) -> None:
         try:
             program = command()
-            parts = self._parts
-            await parts.engine.gate.passed()  # one that has not read the state cannot hand it on
-            self._look_for_obstacles()
-            async with parts.reloads.still(), parts.door.still():
-                known, tried = await self._described(by), parts.door.tried
-            await probe(program, known)
-            await self._when_still(program, known, tried, client)
+            see_whether_found(program, self._parts.reloads.file)
+            await self._parts.engine.gate.passed()
+            for _ in range(TRIES):
+                await self._unless_changed(program, by, client)
+            await self._whatever_comes(program, by, client)
         finally:
             self._parts.desk.busy = ""
             os.close(client)
             self._is_under_way = False
 
-    async def _when_still(self, program: Program, known: Handover, tried: int, client: int) -> None:
-        """Execute the new code; where what it was asked about has changed, it is asked once more.
-
-        It was asked after so many changes were ``tried``.
+    async def _unless_changed(self, program: Program, by: str, client: int) -> None:
+        """Ask the new code and execute it; return where something has changed meanwhile.
 
         What is under way is waited for. Who asks for a change after that is told to ask again: he
         would be cut off, and not know whether it was done.
         """
         parts = self._parts
+        self._look_for_obstacles()
+        async with parts.reloads.still(), parts.door.still():
+            known, tried = await self._described(by), parts.door.tried
+        await probe(program, known)
+        if parts.door.tried != tried:
+            return
         parts.desk.busy = _ASK_AGAIN
         async with parts.reloads.still(), parts.door.still():
-            if parts.door.tried != tried:
-                known = await self._described(known.by)
-                await probe(program, known)
-            parts.door.tell({"change": UPGRADING})
-            await self._quiet()
-            now = replace(known, ports=parts.ports.state(), counters=self._counted())
-            self._execute(program, now, client)
+            if parts.door.tried == tried:
+                await self._go(program, known, client)
+        parts.desk.busy = ""
+
+    async def _whatever_comes(self, program: Program, by: str, client: int) -> None:
+        """Do the same while nothing may be changed: changes come all the time."""
+        parts = self._parts
+        parts.desk.busy = _ASK_AGAIN
+        async with parts.reloads.still(), parts.door.still():
+            known = await self._described(by)
+            await probe(program, known)
+            await self._go(program, known, client)
+
+    async def _go(self, program: Program, known: Handover, client: int) -> None:
+        parts = self._parts
+        await parts.engine.gate.passed()  # one that has not read the state cannot hand it on
+        self._look_for_obstacles()  # much time may have gone by since
+        parts.door.tell({"change": UPGRADING})
+        await self._quiet()
+        now = replace(known, ports=parts.ports.state(), counters=self._counted())
+        self._execute(program, now, client)
 
     def _look_for_obstacles(self) -> None:
         """Raise KernelError where it cannot be now."""
@@ -202,10 +229,10 @@ class Upgrades:
         """Execute the new code. Raise KernelError where the kernel does not."""
         parts = self._parts
         engine, farewell = parts.engine.working, frame(Farewell(keep=True))
-        forker_process, forker = parts.forker.parting()
         pid_descriptor = -1
         before = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
         try:
+            forker_process, forker = parts.forker.parting()
             pid_descriptor = os.pidfd_open(engine.process)
             ends = {
                 "control": parts.control.descriptor,
@@ -227,11 +254,14 @@ class Upgrades:
                 stream.flush()
             try:
                 os.execve(program.prefix[0], [*program.prefix, *program.arguments], environment)  # noqa: S606
+            except OSError as error:
+                what, remedy = "execute the new lvsd", "see that it is installed"
+                raise KernelError(what, error, remedy) from error
             finally:
                 handover.kept_back(whole, descriptor)
                 parts.manager.send(notify.READY)
         except OSError as error:
-            raise KernelError("execute the new lvsd", error, "see that it is installed") from error
+            raise KernelError("hand over to the new lvsd", error, _RAISE) from error
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             if pid_descriptor >= 0:
@@ -265,6 +295,19 @@ def command(argv: Sequence[str] | None = None, original: Sequence[str] | None = 
     raise ControlError("nobody knows how this lvsd was started: restart it")
 
 
+def see_whether_found(program: Program, file: Path) -> None:
+    """Raise ControlError where the new code would not find the configuration's ``file``.
+
+    The working directory is that of the start, and may be gone.
+    """
+    try:
+        Path.cwd()
+    except OSError as error:
+        if not any(each.endswith(str(file)) for each in program.arguments):
+            why = f"the working directory, which {file.name} was named in: {error.strerror}"
+            raise ControlError(f"{why}; restart lvsd") from error
+
+
 async def probe(program: Program, known: Handover) -> None:
     """Ask the new code whether it takes what it would be handed over. Raise ControlError if not."""
     await ask([*program.prefix, *program.probe], handover.written(known))
@@ -273,21 +316,27 @@ async def probe(program: Program, known: Handover) -> None:
 async def ask(program: Sequence[str], data: bytes) -> None:
     """Ask a program whether it takes what it is given. Raise ControlError if not."""
     pipe = asyncio.subprocess.PIPE
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *program, stdin=pipe, stdout=pipe, stderr=pipe
+    starting = asyncio.create_task(  # asyncio waits for ever for one that is given up half-way
+        asyncio.create_subprocess_exec(
+            *program, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
         )
+    )
+    try:
+        process = await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await _kill(await starting)
+        raise
     except OSError as error:
         raise ControlError(f"{program[0]} cannot be executed: {error.strerror}") from error
     try:
         async with asyncio.timeout(PROBE_S):
             said, complaints = await process.communicate(data)
     except TimeoutError:
+        await _kill(process)
         raise ControlError(f"the new code has not answered within {PROBE_S:.0f} s") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+    except BaseException:
+        await _kill(process)
+        raise
     try:
         answer = json.loads(said)
         refusal = str(answer["refusal"])
@@ -295,6 +344,15 @@ async def ask(program: Sequence[str], data: bytes) -> None:
         raise ControlError(f"the new code does not start: {_last(complaints)}") from None
     if refusal:
         raise ControlError(refusal)
+
+
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    """End a program, and those that it has started: as long as one has its pipes it goes on."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(KILLED_S):
+            await process.wait()
 
 
 def _last(complaints: bytes) -> str:

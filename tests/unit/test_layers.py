@@ -214,7 +214,7 @@ LAZY: dict[str, tuple[str, ...]] = {
     ),
     "lvsd.control": ("lvsd.config",),
     "lvsd.preparing": ("lvsd.daemon", "lvsd.log"),
-    "lvsd.changing": ("lvsd.daemon",),
+    "lvsd.changing": ("lvsd.daemon", "lvsd.preparing"),
 }
 """What a layer may import inside a function only."""
 

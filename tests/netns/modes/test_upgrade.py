@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -490,6 +491,38 @@ def _changed(lab: Lab, daemon: Daemon | None = None) -> tuple[object, ...]:
         sorted(each.name for each in director.directory.glob("*journal*")),
         sorted(director.run(["nft", "list tables"]).stdout.splitlines()),
     )
+
+
+def test_code_that_could_not_be_executed_is_found_out_by_asking_it(
+    lab: Lab, installed: Installed
+) -> None:
+    unloadable = ("lvsd/preparing.py", "from __future__", "from nowhere import")
+    with installed.serving(lab.director, config(lab, "nat", local=True)) as daemon:
+        process, engine = daemon.process.pid, daemon.engine
+        few = resource.prlimit(process, resource.RLIMIT_NOFILE)
+        resource.prlimit(process, resource.RLIMIT_NOFILE, (64, few[1]))
+        refused = upgraded(daemon, check=False)
+        resource.prlimit(process, resource.RLIMIT_NOFILE, few)
+        assert "keep a reserve for the end: Too many open files" in refused.stderr
+        installed.install("second", NEXT_VERSION, unloadable)
+        assert "the new code does not start" in upgraded(daemon, check=False).stderr
+        assert (daemon.process.poll(), daemon.engine) == (None, engine)
+
+
+def test_an_upgrade_needs_no_forker_of_the_version_before(lab: Lab) -> None:
+    with serving(lab, config(lab, "fullnat", local=True)) as daemon:
+        children = Path(f"/proc/{daemon.process.pid}/task/{daemon.process.pid}/children")
+        (forker,) = map(int, children.read_text().split())
+        os.kill(forker, signal.SIGKILL)
+        assert until(lambda: "the forker ended" in daemon.log)
+        held = Visitor(lab.client, lab.vip.v4, WEB).open(lab.client.addresses.v4)
+        assert json.loads(upgraded(daemon).stdout)["connections"] == 1
+        assert held.ask_again() == held.answer.server
+        held.close()
+        engine = daemon.engine
+        os.kill(engine, signal.SIGKILL)  # there is one again that forks
+        assert until(lambda: other_engine(daemon, engine))
+        assert until(lambda: processes(daemon) == ["lvsd", "lvsd-engine", "lvsd-forker"])
 
 
 def test_an_upgrade_is_refused_while_somebody_has_the_other_queue(lab: Lab) -> None:

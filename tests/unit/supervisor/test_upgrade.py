@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import json
 import os
+import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from lvsd.arguments import HANDOVER
 from lvsd.control.peers import Peer
 from lvsd.engine.wire import frame
 from lvsd.errors import BusyError, ControlError, KernelError
-from lvsd.lab.wait import PATIENCE
+from lvsd.lab.wait import PATIENCE, until
 from lvsd.supervisor import predecessor as predecessor_module
+from lvsd.supervisor import upgrade as upgrade_module
 from lvsd.supervisor.beginning import next_queue
 from lvsd.supervisor.desk import Desk, Method
 from lvsd.supervisor.engines import Engine
@@ -24,13 +31,12 @@ from lvsd.supervisor.forker import Forker
 from lvsd.supervisor.handover import Handover
 from lvsd.supervisor.own_ports import OwnPorts
 from lvsd.supervisor.predecessor import Predecessor
-from lvsd.supervisor.upgrade import Upgrades, ask, command
+from lvsd.supervisor.upgrade import Program, Upgrades, ask, command, see_whether_found
 from tests.unit.supervisor.an_engine import Did, Do, deaf, obedient
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncGenerator, Callable
-    from pathlib import Path
 
 
 def test_a_script_that_can_be_executed_says_itself_which_python_it_needs(tmp_path: Path) -> None:
@@ -84,6 +90,138 @@ def test_code_that_answers_gets_all_of_what_it_is_asked_about() -> None:
         "print(json.dumps({'refusal': '' if right else 'cut off'}))\n"
     )
     asyncio.run(ask([sys.executable, "-c", code], data))
+
+
+def test_a_program_that_hangs_behind_a_shell_is_ended_with_it(tmp_path: Path) -> None:
+    note = tmp_path / "process"
+    script = f"sleep 3600 & echo $! > {note}.new; mv {note}.new {note}; wait"
+
+    async def scenario() -> None:
+        asking = asyncio.create_task(ask(["/bin/sh", "-c", script], b"{}"))
+        assert await asyncio.to_thread(until, note.exists)
+        asking.cancel()
+        ended, _ = await asyncio.wait([asking], timeout=10 * PATIENCE)
+        hung = int(note.read_text())
+        try:
+            assert ended
+            assert await asyncio.to_thread(until, lambda: is_gone(hung))
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(hung, signal.SIGKILL)
+
+    asyncio.run(scenario())
+
+
+def test_a_probe_loads_all_that_a_start_loads() -> None:
+    start = (
+        "from pathlib import Path\n"
+        "from lvsd.entry import _lvsd\n"
+        "from lvsd.preparing import prepared\n"
+        "prepared(Path('no.toml'))\n"
+    )
+    probe = (
+        "from lvsd.entry import lvsd\n"
+        "sys.argv = ['lvsd', 'upgrade', '--probe']\n"
+        "sys.stdin.close()\n"
+        "sys.stdin = open('/dev/null')\n"
+        "lvsd()\n"
+    )
+    missing = _loaded(start, **{HANDOVER: "3"}) - _loaded(probe)
+    assert missing == set()
+
+
+def _loaded(code: str, **environment: str) -> set[str]:
+    """Return the modules of lvsd's that some code loads."""
+    end = "\nprint('LOADED', *(each for each in sys.modules if each.startswith('lvsd')))"
+    told = subprocess.run(
+        [sys.executable, "-c", f"import sys\n{code}{end}"],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(told.stdout.rpartition("LOADED")[2].split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_found"),
+    [(["-c", "a.toml"], False), (["-c", "/x/a.toml"], True), (["--config=/x/a.toml"], True)],
+)
+def test_a_file_that_was_named_in_a_directory_that_is_gone_is_said_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], *, is_found: bool
+) -> None:
+    program = Program(["lvsd"], arguments)
+    see_whether_found(program, Path("/x/a.toml"))
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    if is_found:
+        see_whether_found(program, Path("/x/a.toml"))
+    else:
+        with pytest.raises(ControlError, match=r"working directory, which a\.toml was named in"):
+            see_whether_found(program, Path("/x/a.toml"))
+
+
+class Changing:
+    """A supervisor's parts, as much of them as an upgrade asks while things change."""
+
+    def __init__(self) -> None:
+        self.desk = SimpleNamespace(busy="")
+        self.door = SimpleNamespace(tried=0, still=self.still)
+        self.reloads = SimpleNamespace(still=self.still, file=Path("/x/a.toml"))
+        self.control = SimpleNamespace(asking=lambda: SimpleNamespace(fileno=lambda: 0))
+        self.engine = SimpleNamespace(gate=SimpleNamespace(passed=self.passed))
+        self.asked: list[str] = []
+
+    async def passed(self) -> None:
+        """Have a gate that is open."""
+
+    @contextlib.asynccontextmanager
+    async def still(self) -> AsyncGenerator[None]:
+        """Do without locks."""
+        yield
+
+
+@pytest.mark.parametrize(("changes", "asked"), [(0, 1), (2, 3), (9, 4)])
+def test_changes_are_refused_while_the_new_code_is_asked_only_when_they_never_end(
+    monkeypatch: pytest.MonkeyPatch, changes: int, asked: int
+) -> None:
+    parts = Changing()
+    upgrades = Upgrades(parts)  # type: ignore[arg-type]  # as much as is asked
+
+    async def probed(*_: object) -> None:
+        parts.asked.append(parts.desk.busy)
+        parts.door.tried += parts.door.tried < changes
+
+    async def described(_: str) -> None:
+        pass
+
+    async def executed(*_: object) -> None:
+        assert parts.desk.busy
+        raise KernelError("execute", "no", "none")
+
+    monkeypatch.setattr(upgrade_module, "probe", probed)
+    monkeypatch.setattr(upgrade_module, "command", lambda: Program(["lvsd"], ["-c", "/x/a.toml"]))
+    for name, stand_in in (("_described", described), ("_go", executed)):
+        monkeypatch.setattr(upgrades, name, stand_in)
+    monkeypatch.setattr(upgrades, "_look_for_obstacles", lambda: None)
+    with pytest.raises(KernelError, match="execute"):
+        asyncio.run(upgrades.upgrade("somebody"))
+    assert len(parts.asked) == asked
+    assert [bool(busy) for busy in parts.asked] == [False] * min(asked, 3) + [True] * (asked > 3)
+    assert parts.desk.busy == ""
+
+
+def test_an_upgrade_without_a_descriptor_left_is_refused_with_a_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def none_left(_: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "dup", none_left)
+    with pytest.raises(KernelError, match="hand over to the new lvsd: Too many open files"):
+        asyncio.run(Upgrades(Changing()).upgrade("somebody"))  # type: ignore[arg-type]  # as above
 
 
 def test_two_queues_are_used_in_turn() -> None:
