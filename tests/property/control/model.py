@@ -210,6 +210,7 @@ def _check_words(command: dict[str, Any]) -> None:
         or "colour" in json.dumps(command)
         or command.get("deadline_s") == -1
         or service.get("prefix") == 129
+        or (service.get("prefix") and not service.get("persistence_s"))
         or scheduler not in SCHEDULERS
         or flags - FLAGS.get(scheduler, set())
         or not 0 <= server.get("weight", 1) <= 65535

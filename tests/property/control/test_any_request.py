@@ -31,7 +31,7 @@ WEB: Final = {"protocol": "tcp", "address": "192.0.2.10", "port": 80}
 SERVER: Final = {"address": "10.0.0.11", "port": 80, "forward": "tun", "tunnel": "gre"}
 GOOD: Final[list[dict[str, Any]]] = [
     {"command": "add_service", "service": WEB | {"flags": [], "local_ports": [1025, 2000]}},
-    {"command": "edit_service", "service": WEB | {"prefix": 24, "name": "web"}},
+    {"command": "edit_service", "service": WEB | {"prefix": 24, "persistence_s": 5}},
     {"command": "add_server", "service": WEB, "server": SERVER},
     {"command": "drain", "service": WEB, "server": {"address": "10.0.0.11", "port": 80}},
     {"command": "set_timeouts", "tcp_s": 5},

@@ -58,6 +58,12 @@ def keys(draw: Draw) -> ServiceKey:
     return ServiceKey(protocol, draw(addresses(family)), draw(PORTS | OR_NONE), family=family)
 
 
+def local_addresses(family: int) -> st.SearchStrategy[bytes]:
+    """Draw addresses of 10.0.0.0/8 or of fd00::/8, which a service may send from."""
+    first, rest = (b"\x0a", 3) if family == 4 else (b"\xfd", 15)
+    return st.binary(min_size=rest, max_size=rest).map(lambda each: first + each)
+
+
 @st.composite
 def services(draw: Draw, key: ServiceKey) -> ServiceConfig:
     scheduler = draw(st.sampled_from(sorted(BUILT_IN)))
@@ -65,7 +71,8 @@ def services(draw: Draw, key: ServiceKey) -> ServiceConfig:
     persistence_s = draw(SECONDS if needs_persistence else SECONDS | OR_NONE)
     whole = 32 if key.family == 4 else 128  # which is written as if it were not said
     ports = sorted(draw(st.tuples(PORTS, PORTS)))
-    pool = tuple(draw(st.lists(addresses(key.family), max_size=2)))
+    others = local_addresses(key.family).filter(lambda each: each != key.vip)
+    pool = tuple(draw(st.lists(others, max_size=2, unique=True)))
     may_be_one_packet = key.fwmark or key.protocol == UDP
     return ServiceConfig(
         key,
