@@ -195,9 +195,12 @@ class State:
     # --- at the end -------------------------------------------------------------------------------
 
     def finish(self) -> bool:
-        """Write down all of it, but for what takes too long; return whether there is a file."""
+        """Write down all of it, but for what takes too long; return whether the next one has it.
+
+        So it has what is still being read: the records stay where they are.
+        """
         if self._keeper is None:
-            return False
+            return self._is_reading
         enough = time.monotonic() + FINISH_S
         for steps in (self._keeper.keeping(), self._keeper.keeping_memories()):
             for _ in steps:

@@ -47,6 +47,22 @@ def test_an_engine_that_ends_in_order_while_it_reads_did_not_die_of_it(tmp_path:
     assert "ended while they read it" not in why_empty(path)
 
 
+def test_a_stop_while_it_is_read_leaves_it_to_the_next_engine(tmp_path: Path) -> None:
+    state = opened(tmp_path / "state")
+    reading = state.resuming()
+    next(reading)
+    assert state.finish()
+    state.close()
+
+
+def test_without_a_file_a_stop_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    state = opened(tmp_path / "state")
+    list(state.resuming())
+    assert not state.finish()
+    state.close()
+
+
 def test_engines_that_fail_at_reading_it_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
