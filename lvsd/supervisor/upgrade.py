@@ -182,9 +182,6 @@ class Upgrades:
     def _look_for_obstacles(self) -> None:
         """Raise KernelError where it cannot be now."""
         parts = self._parts
-        if parts.forker.has_ended:
-            gone = "the process that forks engines has ended"
-            raise KernelError("hand over what runs", gone, "restart lvsd")
         other = next_queue(parts.reloads.config.daemon.queue, parts.queue)
         if holder := queue_statistics(other):
             raise KernelError(

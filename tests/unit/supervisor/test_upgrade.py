@@ -343,9 +343,3 @@ def test_a_stop_gives_up_an_upgrade_and_begins_none() -> None:
             await upgrades.upgrade("somebody")
 
     asyncio.run(scenario())
-
-
-def test_without_the_process_that_forks_an_upgrade_is_refused_and_says_why() -> None:
-    parts = SimpleNamespace(forker=SimpleNamespace(has_ended=True))
-    with pytest.raises(KernelError, match="forks engines has ended; restart lvsd"):
-        Upgrades(parts)._look_for_obstacles()  # type: ignore[arg-type]  # asked nothing else
