@@ -173,6 +173,7 @@ class Changing:
         self.control = SimpleNamespace(asking=lambda: SimpleNamespace(fileno=lambda: 0))
         self.engine = SimpleNamespace(gate=SimpleNamespace(passed=self.passed))
         self.asked: list[str] = []
+        self.queue = 0
 
     async def passed(self) -> None:
         """Have a gate that is open."""
@@ -211,6 +212,32 @@ def test_changes_are_refused_while_the_new_code_is_asked_only_when_they_never_en
     assert len(parts.asked) == asked
     assert [bool(busy) for busy in parts.asked] == [False] * min(asked, 3) + [True] * (asked > 3)
     assert parts.desk.busy == ""
+
+
+def test_a_queue_that_is_taken_while_the_new_code_is_asked_is_seen_before_it_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parts = Changing()
+    parts.reloads.config = SimpleNamespace(daemon=SimpleNamespace(queue=5))
+    parts.queue = 5
+    upgrades = Upgrades(parts)  # type: ignore[arg-type]  # as much as is asked
+
+    async def probed(*_: object) -> None:
+        parts.asked.append("asked")
+
+    async def described(_: str) -> None:
+        pass
+
+    def reader(_: int) -> object:
+        return SimpleNamespace(port=7) if parts.asked else None
+
+    monkeypatch.setattr(upgrade_module, "probe", probed)
+    monkeypatch.setattr(upgrade_module, "queue_statistics", reader)
+    monkeypatch.setattr(upgrade_module, "command", lambda: Program(["lvsd"], ["-c", "/x/a.toml"]))
+    monkeypatch.setattr(upgrades, "_described", described)
+    with pytest.raises(KernelError, match="take NFQUEUE 6: it is taken by netlink port 7"):
+        asyncio.run(upgrades.upgrade("somebody"))
+    assert parts.asked == ["asked"]
 
 
 def test_an_upgrade_without_a_descriptor_left_is_refused_with_a_reason(
