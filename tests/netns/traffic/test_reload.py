@@ -136,7 +136,7 @@ def test_another_file_than_the_daemons_is_not_loaded(site: Site) -> None:
     other.write_text("")
     done = command(site, "reload", "-c", str(other))
     assert done.returncode == os.EX_UNAVAILABLE
-    assert f"lvsd runs with {site.daemon.config_file}" in done.stderr
+    assert f"the daemon runs with {site.daemon.config_file}, not with {other}" in done.stderr
 
 
 def test_what_lvsadm_changed_is_in_a_diff_and_undone_by_a_reload(site: Site) -> None:
