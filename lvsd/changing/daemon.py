@@ -45,6 +45,20 @@ def add_control(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_options(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
+    """Add the options of a command that has the daemon do something; return how it may answer."""
+    parser.add_argument(
+        "-c", "--config", type=Path, metavar="FILE", help="the file that the daemon runs with"
+    )
+    add_control(parser)
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="as JSON")
+    how.add_argument(
+        *("-q", "--quiet"), action="store_true", help="say nothing that the daemon's log says, too"
+    )
+    return how
+
+
 def control_of(control: Path | None, config: Path | None) -> Path:
     """Return the path of the control socket; a configuration with errors tells that, too."""
     if control is not None:

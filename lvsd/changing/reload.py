@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lvsd.arguments import Parser
-from lvsd.changing.daemon import DaemonError, add_control, control_of, say, talking
+from lvsd.changing.daemon import DaemonError, add_options, control_of, say, talking
 from lvsd.errors import ConfigError
 from lvsd.printable import printable, to_json
 
@@ -29,15 +29,7 @@ def main(argv: Sequence[str]) -> int:
     refuses.
     """
     parser = Parser(prog=PROG, description=DESCRIPTION, allow_abbrev=False)
-    parser.add_argument(
-        "-c", "--config", type=Path, metavar="FILE", help="the file that the daemon runs with"
-    )
-    add_control(parser)
-    how = parser.add_mutually_exclusive_group()
-    how.add_argument("--json", action="store_true", help="as JSON")
-    how.add_argument(
-        *("-q", "--quiet"), action="store_true", help="say nothing that the daemon's log says, too"
-    )
+    add_options(parser)
     options = parser.parse_args(argv)
     params = {} if options.config is None else {"file": str(options.config.absolute())}
     with talking(control_of(options.control, options.config)) as client:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lvsd import __version__
 from lvsd.arguments import Parser
-from lvsd.changing.daemon import add_control, control_of, say, talking
+from lvsd.changing.daemon import add_options, control_of, say, talking
 from lvsd.printable import to_json
 
 if TYPE_CHECKING:
@@ -26,15 +25,7 @@ DESCRIPTION: Final = (
 def main(argv: Sequence[str]) -> int:
     """Upgrade and say what came of it; return 0. Raise DaemonError where nothing did."""
     parser = Parser(prog=PROG, description=DESCRIPTION, allow_abbrev=False)
-    parser.add_argument(
-        "-c", "--config", type=Path, metavar="FILE", help="the file that the daemon runs with"
-    )
-    add_control(parser)
-    how = parser.add_mutually_exclusive_group()
-    how.add_argument("--json", action="store_true", help="as JSON")
-    how.add_argument(
-        *("-q", "--quiet"), action="store_true", help="say nothing that the daemon's log says, too"
-    )
+    how = add_options(parser)
     how.add_argument(
         "--probe",
         action="store_true",

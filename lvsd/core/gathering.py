@@ -1,7 +1,7 @@
-"""Sorts the records of connections, at about half a microsecond each, so that packets can come.
+"""Sorts the records of connections, at a microsecond or two each, so that packets can come.
 
 What is found out of a record here is enough to count it, and to find it by its keys; whether all of
-it can be true shows when it is taken in (`lvsd.core.resuming`).
+it can be true shows when it is taken in (`lvsd.core.intake`).
 """
 
 from __future__ import annotations

@@ -122,9 +122,12 @@ class Intake:
 
     def _local_of(self, at: int, server: RealServer) -> FreePorts:
         """Return whose port is claimed for the connection at a slot."""
-        keys, is_v6 = read_keys(self._buffer, at), len(server.address) != 4
-        reply_key = keys.reply_key[: snapshot.KEY_BYTES[is_v6]]
-        return self._flows.local_ports.list_of(server.service.config.local, reply_key)
+        pool = server.service.config.local
+        return self._flows.local_ports.list_of(pool, self._reply_key(at, server))
+
+    def _reply_key(self, at: int, server: RealServer) -> bytes:
+        is_v6 = len(server.address) != 4
+        return read_keys(self._buffer, at).reply_key[: snapshot.KEY_BYTES[is_v6]]
 
     def _uncount(self, server: RealServer, batch: Batch) -> None:
         """Count a connection that was counted no longer."""
@@ -168,8 +171,7 @@ class Intake:
     def _unclaim(self, at: int, server: RealServer, local: FreePorts | None) -> None:
         """Give back a local port that is claimed for a connection, unless another one has it."""
         if local is not None:
-            is_v6 = len(server.address) != 4
-            reply_key = read_keys(self._buffer, at).reply_key[: snapshot.KEY_BYTES[is_v6]]
+            reply_key = self._reply_key(at, server)
             if reply_key not in self._flows.table.by_key:
                 self._flows.local_ports.give_back(local, split_key(reply_key)[1][1])
 
