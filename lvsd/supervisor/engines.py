@@ -107,9 +107,9 @@ class Engine:
         return self._wire.descriptor if self._wire is not None else -1
 
     @property
-    def waiting_bytes(self) -> int:
-        """How much it was sent that has not gone out yet."""
-        return self._wire.waiting_bytes if self._wire is not None else 0
+    def has_all(self) -> bool:
+        """Whether it has all that it was sent. One that has just ended has not."""
+        return self.descriptor >= 0 and self._wire is not None and not self._wire.waiting_bytes
 
     def kill(self) -> None:
         """End it at once."""

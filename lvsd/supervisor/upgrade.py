@@ -217,7 +217,7 @@ class Upgrades:
             await asyncio.sleep(_LOOK_S)
         await to_thread(int)  # what the one thread does is done
         for _ in range(round(QUIET_S / _LOOK_S)):
-            if parts.engine.gate.is_open and not parts.engine.working.waiting_bytes:
+            if parts.engine.gate.is_open and parts.engine.working.has_all:
                 return
             await asyncio.sleep(_LOOK_S)
         raise BusyError("the engine takes long over what it was told: ask again")

@@ -97,7 +97,10 @@ def test_what_a_reload_is_not_about_goes_on_to_the_pick(site: Site, family: Fami
         before = site.service(f"tcp-{PORT}-{family}")["stats"]
         configure(site, both(lab, PORT, RPORT), both(lab, OTHER, RPORT))
         assert command(site, "reload").returncode == 0
-        assert site.service(f"tcp-{PORT}-{family}")["stats"] == before
+        after = site.service(f"tcp-{PORT}-{family}")["stats"]
+        assert after["connections"] == before["connections"] == 3
+        assert after["in_packets"] >= before["in_packets"]  # a last ACK may have come meanwhile
+        assert after["out_bytes"] >= before["out_bytes"]
         assert held.ask_again() == held.answer.server == picks[0]
         assert site.visits(family, PORT, 2) == [picks[1], picks[0]]
         assert command(site, "reload").returncode == 0

@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -278,8 +277,13 @@ def handed_over(forker: Forker, engine: Engine, farewell: bytes) -> Handover:
     )
 
 
-def run(work: Callable[[socket.socket], int], farewell: bytes) -> tuple[int, int]:
-    """End an engine and its forker as who comes after would; return their processes."""
+def run(
+    work: Callable[[socket.socket], int], farewell: bytes, before: Callable[[int], object] = id
+) -> tuple[int, int]:
+    """End an engine and its forker as who comes after would; return their processes.
+
+    ``before`` is called with the engine's before that, while it is in reach.
+    """
     forker = Forker(work)
 
     async def scenario() -> int:
@@ -287,6 +291,7 @@ def run(work: Callable[[socket.socket], int], farewell: bytes) -> tuple[int, int
         engine = Engine([Did], lambda *_: None, lambda *_: None)
         await engine.start(forker)
         left = Predecessor(handed_over(forker, engine, farewell))
+        await asyncio.to_thread(before, engine.process)
         if engine._wire is not None:
             engine._wire.close()
         forker._leave()
@@ -321,12 +326,55 @@ def test_an_engine_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_an_engine_that_has_ended_by_itself_keeps_nobody_waiting() -> None:
-    def ending(_: socket.socket) -> int:
-        time.sleep(0)
-        return 0
+    told, telling = os.pipe()
 
-    for process in run(ending, frame(Do("exit"))):
-        assert is_gone(process)
+    def ending(_: socket.socket) -> int:
+        return len(os.read(told, 1)) - 1
+
+    def let_it_end(process: int) -> None:
+        os.write(telling, b"x")
+        assert until(lambda: is_gone(process))
+
+    try:
+        for process in run(ending, frame(Do("exit")), let_it_end):
+            assert is_gone(process)
+    finally:
+        os.close(told)
+        os.close(telling)
+
+
+def test_an_engine_that_has_just_ended_is_not_handed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks: list[bool] = []
+
+    def has_all(_: object) -> bool:
+        looks.append(len(looks) >= 3)  # another one has begun by then
+        return looks[-1]
+
+    monkeypatch.setattr(Engine, "has_all", property(has_all))
+    parts = Changing()
+    parts.engine.gate.is_open = True
+    parts.engine.working = Engine([Did], lambda *_: None, lambda *_: None)
+    parts.control.busy = parts.door.listeners = 0
+    asyncio.run(Upgrades(parts)._quiet())  # type: ignore[arg-type]  # as much as is asked
+    assert looks == [False] * 3 + [True]
+
+
+def test_an_engine_has_not_all_as_soon_as_its_wire_has_ended() -> None:
+    async def scenario() -> list[bool]:
+        forker = Forker(obedient)
+        forker.start(asyncio.get_running_loop())
+        engine = Engine([Did], lambda *_: None, lambda *_: None)
+        seen = [engine.has_all]
+        await engine.start(forker)
+        seen.append(engine.has_all)
+        os.kill(engine.process, signal.SIGKILL)
+        await engine.stop()
+        forker.close()
+        return [*seen, engine.has_all]
+
+    assert asyncio.run(asyncio.wait_for(scenario(), 60 * PATIENCE)) == [False, True, False]
 
 
 def test_nothing_is_changed_any_more_once_the_new_code_is_about_to_run() -> None:
