@@ -2,6 +2,7 @@
 
     python -m bench.restart [--downloads 300] [--idle 300] [--rate 300] [--pace 8192]
                             [--ways nat fullnat] [--turns 1]
+                            [--ends kill-engine kill-all restart upgrade reload]
 
 For each way, each end of lvsd and for a VIP that is an address of the director or not, with IPv4
 and IPv6 in turn: what broke, RSTs that clients got, how long no new connection was answered, and
@@ -102,9 +103,9 @@ def reload(lab: Lab, daemon: Daemon, text: str) -> Daemon:
 
 
 ENDS: Final[dict[str, Callable[[Lab, Daemon, str], Daemon]]] = {
-    "kill -9 of the engine": kill_engine,
-    "kill -9 of all, start": kill_all,
-    "stop, start": restart,
+    "kill-engine": kill_engine,
+    "kill-all": kill_all,
+    "restart": restart,
     "upgrade": upgrade,
     "reload": reload,
 }
@@ -135,7 +136,7 @@ def measured(lab: Lab, way: str, end: str, options: argparse.Namespace, *, local
     for _ in range(options.turns):
         with quiet.window(lab, daemon):
             time.sleep(options.seconds)
-        with eventful.window(lab, None):
+        with eventful.window(lab, None):  # another engine may be there after it
             began = time.monotonic()
             daemon = ENDS[end](lab, daemon, text)
             time.sleep(max(0.0, began + options.seconds - time.monotonic()))
@@ -145,7 +146,7 @@ def measured(lab: Lab, way: str, end: str, options: argparse.Namespace, *, local
     resets = lab.client.run(["tcpdump", "-nr", file]).stdout.splitlines()
     daemon.stop()
     words = [
-        f"{way:8}{'VIP of the host' if local else 'VIP of nobody':17}{end:23}",
+        f"{way:8}{'VIP of the host' if local else 'VIP of nobody':17}{end:12}",
         f"broken {len(outcome.broken)} of {options.downloads} downloads, {options.idle} idle, ",
         f"{len(outcome.waits_s)} new; RSTs {len(resets)}",
     ]
@@ -170,7 +171,8 @@ class Phase:
         yield
         ended = time.monotonic()
         self._windows.append((began, ended))
-        self._lost += max(0, _lost(lab) - lost) if daemon is not None else _lost(lab)
+        now = _lost(lab)
+        self._lost += now - lost if now >= lost else now  # of a queue that is bound anew, all
         if daemon is not None:
             self._worked_s += _worked_s(daemon.engine) - worked
             self._watched_s += ended - began
@@ -224,7 +226,7 @@ def main() -> None:
     parser.add_argument("--warm-up", type=float, default=4.0, help="seconds of load before all")
     parser.add_argument("--turns", type=int, default=1, help="times without, and with it")
     parser.add_argument("--seconds", type=float, default=5.0, help="how long each of them is")
-    parser.add_argument("--ends", nargs="+", type=int, default=list(range(len(ENDS))))
+    parser.add_argument("--ends", nargs="+", choices=ENDS, default=list(ENDS))
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     options = parser.parse_args()
     with Lab(name="lvsd-bench", ways=tuple(options.ways)) as lab:
@@ -232,7 +234,7 @@ def main() -> None:
             programs.nginx(server, ports=[RPORT])
         for way in options.ways:
             for local in (True, False):
-                for end in (list(ENDS)[number] for number in options.ends):
+                for end in options.ends:
                     print(measured(lab, way, end, options, local=local), flush=True)
 
 
