@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.kernel.conftest import Agreement
     from tests.kernel.court import Answer
 
-EACH, EACH_IN_PART = 200, 6
+EACH, EACH_IN_PART = 200, 4
 PATIENT, PATIENT_IN_PART = 20, 1
 BOOTS, BOOTS_IN_PART = 4, 1
 """The histories without waits are shared out to so many, which may run at the same time."""
