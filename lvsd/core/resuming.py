@@ -47,6 +47,8 @@ class Resumption:
         self._positions: list[tuple[Service, Position]] = []
         self._intake = Intake(balancer.flows, self._servers, slots)
         self.templates = 0
+        self.drains: list[Drain] = []
+        """The drains that go on and were not wanted here before."""
 
     @property
     def connections(self) -> int:
@@ -131,12 +133,13 @@ class Resumption:
         if kept is None or server is None or server in self._keeper.drains:
             return False
         if server.drain is None:
-            place = server.service.key, *server.config.place
+            command = Drain(server.service.key, *server.config.place, kept.deadline_s, kept.since)
             try:
-                self._balancer.apply([Drain(*place, kept.deadline_s, kept.since)], now)
+                self._balancer.apply([command], now)
             except (ControlError, PluginError) as error:
                 server.service.fault = error
                 return False
+            self.drains.append(command)
         if server.drain is not None and server.drain.since == kept.since:
             server.drain.ended = kept.ended
         self._keeper.drains[server] = at, kept

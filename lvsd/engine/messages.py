@@ -147,6 +147,15 @@ class Started(NamedTuple):
     """Packets are taken."""
 
 
+class GoOn(NamedTuple):
+    """What an lvsd before was told goes on, and nobody has wanted otherwise since: want it, too.
+
+    Sent before `Started`, as often as it takes.
+    """
+
+    drains: tuple[commands.Drain, ...]
+
+
 class Ready(NamedTuple):
     """All is up, this host's virtual addresses, too: say what is amiss from now on."""
 
@@ -234,7 +243,7 @@ TO_ENGINE: Final = (
 
 TO_SUPERVISOR: Final = (
     *(Opened, Refused, Applied, Divert, Settled, Started, Answer, Ask, Beat),
-    *(Emptied, ServiceKey),
+    *(Emptied, GoOn, commands.Drain, ServiceKey),
 )
 """The classes that it may send."""
 

@@ -22,10 +22,10 @@ from lvsd.io.state_file import StateFile
 from lvsd.running.jobs import Job
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from lvsd.core.balancer import Balancer
-    from lvsd.core.commands import Changes
+    from lvsd.core.commands import Changes, Drain
     from lvsd.running.complaints import Complaints
     from lvsd.turns import Turns
 
@@ -124,6 +124,11 @@ class State:
         self._keeper, self._resumption = keeper, resumption
         self._say(file, resumption)
         self._taking_in.soon()
+
+    @property
+    def drains(self) -> Sequence[Drain]:
+        """Those that the file had, and nobody wanted here before; there until all is taken in."""
+        return self._resumption.drains if self._resumption is not None else ()
 
     def _rest(self) -> Iterator[None]:
         """Take in what is pending, step by step."""

@@ -22,6 +22,7 @@ from lvsd.engine.messages import (
     Beat,
     Enough,
     Farewell,
+    GoOn,
     Here,
     Leads,
     Next,
@@ -31,6 +32,7 @@ from lvsd.engine.messages import (
     Start,
     Started,
     Ways,
+    portions,
 )
 from lvsd.engine.questions import Questions
 from lvsd.engine.settling import settling, settling_few
@@ -230,6 +232,8 @@ class Work:
             yield from self._state.resuming()
             self._start()
             self._beat()  # the supervisor knows how many connections go on
+            for drains in portions(self._state.drains):
+                self._wire.send(GoOn(drains))
             self._wire.send(Started())
         if self._is_to_look:
             self._is_to_look = False

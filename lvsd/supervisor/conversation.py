@@ -22,6 +22,7 @@ from lvsd.engine.messages import (
     Beat,
     Divert,
     Farewell,
+    GoOn,
     Here,
     Leads,
     LogLevel,
@@ -280,8 +281,8 @@ class Conversation:
                 self._questions.answered(message)
             case Applied():
                 self._applied(message)
-            case Ask() | Beat() | Emptied():
-                self._tell_owner(message)
+            case Ask() | Beat() | Emptied() | GoOn():
+                self._note(message)
             case Divert():
                 self._gathered.take(message)
             case Opened():
@@ -293,7 +294,7 @@ class Conversation:
             case Started():
                 self._say_started()
 
-    def _tell_owner(self, message: Ask | Beat | Emptied) -> None:
+    def _note(self, message: Ask | Beat | Emptied | GoOn) -> None:
         match message:
             case Ask(addresses):
                 self._owner.ask(addresses)
@@ -302,6 +303,9 @@ class Conversation:
                 self._owner.beat()
             case Emptied():
                 self._owner.emptied(message)
+            case GoOn(drains):
+                if self._wanted is not None:
+                    self._wanted.do(drains)
 
     def _settled(self, number: int, left: frozenset[bytes] | None) -> None:
         self._owner.divert(self._gathered.news())

@@ -169,7 +169,10 @@ def test_a_drain_outlives_a_restart_with_its_deadline_and_its_connections(
             others = {visitor.get(site.source(family)).server for _ in range(4)}
             assert held.answer.server not in others
             assert held.ask_again() == held.answer.server
-            assert lvsadm(restarted, "undrain", server).wait(60 * PATIENCE) == 0
+            with ControlClient(restarted.daemon.control) as listener:
+                events = listener.events()
+                assert lvsadm(restarted, "undrain", server).wait(60 * PATIENCE) == 0
+                assert next(events)["change"] == "server_undrained"
             assert entry(restarted, server, PORTS["nat"])["drain"] is None
         finally:
             status = restarted.daemon.stop()

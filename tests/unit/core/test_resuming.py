@@ -242,13 +242,15 @@ def test_a_drained_server_is_drained_on_up_to_the_same_deadline(
     first, second, slots = two_worlds(version, servers=2, persistence_s=300)
     first.establish()
     server = next(iter(first.balancer.services)).servers[0]
-    first.apply(Drain(server.service.key, *server.config.place, deadline_s))
+    place = server.service.key, *server.config.place
+    first.apply(Drain(*place, deadline_s))
     began = first.now
     first.establish(cport=40001)
     first.wait(30)
     write_the_rest(keeper_of(first))
     second.now = first.now + 5
-    resume(second, slots)
+    resumption, _ = resume(second, slots)
+    assert resumption.drains == [Drain(*place, deadline_s, began)]
     assert drained(second) == (deadline_s, began, 0, 0)
     assert second.chosen(second.from_client(cport=40002)) == second.rip(1)
     second.wait(40)
@@ -262,7 +264,7 @@ def test_a_drain_that_was_taken_back_or_is_wanted_otherwise_is_not_kept(version:
     first.apply(Drain(*place, 60))
     write_the_rest(keeper_of(first))
     second.apply(Drain(*place, 7))
-    resume(second, slots)
+    assert resume(second, slots)[0].drains == []
     assert drained(second) == (7, second.now, 0, 0)
     second.apply(Undrain(*place))
     write_the_rest(keeper_of(second))
