@@ -51,7 +51,7 @@ class Manager:
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command in systemd's machine, whatever its exit status."""
         return subprocess.run(
-            ["nsenter", "--target", str(self._init), "--all", "--root", *command],
+            ["nsenter", "--target", str(self._init), "--all", "--root", "--wd", *command],
             capture_output=True,
             text=True,
             check=False,

@@ -14,7 +14,7 @@ from lvsd.lab.wait import PATIENCE
 from tests.netns.traffic.site import of, running
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from lvsd.lab import Lab
@@ -22,12 +22,11 @@ if TYPE_CHECKING:
 
 RPORT = 8080
 
-AS_NOBODY = """
-import os, sys
-os.setgroups([]); os.setgid(65534); os.setuid(65534)
-from lvsd.control import lvsadm
-sys.exit(lvsadm.main())
-"""
+AS_NOBODY = (
+    *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
+    *("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"),
+)
+"""Nobody in particular, who may read the code, wherever it lies, but not write to a socket."""
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +36,12 @@ def site(web_lab: Lab) -> Iterator[Site]:
         yield site
 
 
-def typed(control: Path, line: str, text: str = "", *, program: str = "") -> tuple[int, str, str]:
-    """Run lvsadm; return its status, and what it printed where."""
-    started = ["-c", program] if program else ["-m", "lvsd.control.lvsadm"]
+def typed(
+    control: Path, line: str, text: str = "", *, by: Sequence[str] = ()
+) -> tuple[int, str, str]:
+    """Run lvsadm, ``by`` what makes it another user's; return its status, and what it printed."""
     done = subprocess.run(
-        [sys.executable, *started, *shlex.split(line)],
+        [*by, sys.executable, "-m", "lvsd.control.lvsadm", *shlex.split(line)],
         input=text,
         env={**os.environ, "LVSD_CONTROL": str(control)},
         capture_output=True,
@@ -114,12 +114,12 @@ def test_those_who_may_not_are_told_in_one_line(site: Site) -> None:
     for each in (control.parent, control.parent.parent):
         each.chmod(0o755)
     refused = (255, "", "Permission denied (you must be root)\n")
-    assert typed(control, "-A -f 9", program=AS_NOBODY) == refused
-    assert typed(control, "-Z", program=AS_NOBODY) == refused
-    assert typed(control, "-L --timeout", program=AS_NOBODY)[0] == 0
+    assert typed(control, "-A -f 9", by=AS_NOBODY) == refused
+    assert typed(control, "-Z", by=AS_NOBODY) == refused
+    assert typed(control, "-L --timeout", by=AS_NOBODY)[0] == 0
     control.chmod(0o600)
     why = f"Permission denied (you must be root) to use {control}\n"
-    assert typed(control, "-C", program=AS_NOBODY) == (255, "", why)
+    assert typed(control, "-C", by=AS_NOBODY) == (255, "", why)
 
 
 def test_where_nobody_listens_a_change_says_so(tmp_path: Path) -> None:
