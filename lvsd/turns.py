@@ -35,8 +35,9 @@ class Turns:
 
     def __init__(self, packets: Callable[[], int] = lambda: 0) -> None:
         self._packets = packets
-        self._seen = 0
-        self._seen_at = float("-inf")
+        self._latest = 0
+        self._latest_at = float("-inf")
+        """When the number of packets was last another one than before."""
         self._lock = asyncio.Lock()
 
     @asynccontextmanager
@@ -47,19 +48,21 @@ class Turns:
         """
         async with self._lock:
             began = perf_counter()
+            is_beside, seen = self.is_beside(began), self._latest
             try:
-                yield began + self._length_s(began)
+                yield began + (BESIDE_S if is_beside else SLICE_S)
             finally:
-                await self._give_way(perf_counter() - began)
+                await self._give_way(perf_counter() - began, seen)
 
-    def _length_s(self, now: float) -> float:
-        seen = self._packets()
-        if seen != self._seen:
-            self._seen, self._seen_at = seen, now
-        return min(BESIDE_S, SLICE_S) if now - self._seen_at < RECENTLY_S else SLICE_S
+    def is_beside(self, now: float) -> bool:
+        """Whether packets come, or came a moment before ``now``, by ``perf_counter``."""
+        packets = self._packets()
+        if packets != self._latest:
+            self._latest, self._latest_at = packets, now
+        return now - self._latest_at < RECENTLY_S
 
-    async def _give_way(self, worked_s: float) -> None:
+    async def _give_way(self, worked_s: float, seen: int) -> None:
         for _ in range(LOOKS):
             await asyncio.sleep(0)
-        if self._packets() != self._seen:  # nobody handles any in a slice
+        if self._packets() != seen:  # nobody handles any in a slice
             await asyncio.sleep(SHARE * worked_s)

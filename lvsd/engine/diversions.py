@@ -9,7 +9,7 @@ from lvsd.io.diverting import diverting
 from lvsd.io.ruleset import Diverted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from typing import Any
 
     from lvsd.core.service_table import ServiceTable
@@ -63,8 +63,8 @@ class Diversions:
         left = frozenset(each.address for each in self._services.removed())
         self._tell(Settled(number, left))
 
-    def tell_also(self, number: int, new: Elements) -> bool:
-        """Tell what has to be diverted besides; return whether that was all there was to do."""
+    def telling_also(self, number: int, new: Elements) -> Generator[None, None, bool]:
+        """Tell, step by step, what has to be diverted besides; return whether that was all."""
         if not new.addresses.isdisjoint(self._told["not_forwarded"]):
             return False
         new.addresses |= self._addresses & new.vips
@@ -77,6 +77,7 @@ class Diversions:
             told |= elements
             if field in self._since:
                 self._since[field] |= elements
+            yield
         self._tell(Settled(number))
         return True
 

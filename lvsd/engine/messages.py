@@ -43,7 +43,10 @@ if TYPE_CHECKING:
 _Element = TypeVar("_Element")
 
 TOGETHER: Final = 25
-"""Commands, or ways, in one message: it is dealt with in one go."""
+"""Commands, or ways, in one message: it is read in one go."""
+
+TOGETHER_BESIDE: Final = 8
+"""Commands in one while packets come, which wait for that."""
 
 
 class Begin(NamedTuple):
@@ -255,9 +258,9 @@ def portions(elements: Iterable[_Element], most: int = TOGETHER) -> Iterator[tup
         yield some
 
 
-def parts(number: int, wanted: Iterable[Command]) -> Iterator[Commands]:
-    """Yield a list of commands as messages; one without commands, too."""
-    left = portions(wanted)
+def parts(number: int, wanted: Iterable[Command], most: int = TOGETHER) -> Iterator[Commands]:
+    """Yield a list of commands as messages, so many in one; one without commands, too."""
+    left = portions(wanted, most)
     some = next(left, ())
     for after in left:
         yield Commands(number, some, is_last=False)

@@ -79,7 +79,7 @@ def settling_few(
             if not _take(change, service, ways, balancer, found):
                 return None
             yield
-    return is_all if diversions.tell_also(number, found) else None
+    return is_all if (yield from diversions.telling_also(number, found)) else None
 
 
 def _take(

@@ -81,8 +81,8 @@ class Wire:
         self.waiting_bytes = 0
         """How much waits to be sent, in bytes."""
         self._is_blocked = False
-        self.slice_s = SLICE_S
-        """How long messages are handed on before others have a turn, in seconds."""
+        self.slice_s: Callable[[], float] = lambda: SLICE_S
+        """How long messages are handed on before others have a turn, in seconds, each time."""
         self.peer: Hello | None = None
         """Who the other end is, once it has said so."""
 
@@ -176,7 +176,7 @@ class Wire:
 
     def _hand_on(self) -> None:
         """Hand on the messages that have come, for a slice of time; the rest comes next turn."""
-        enough = perf_counter() + self.slice_s
+        enough = perf_counter() + self.slice_s()
         try:
             for _ in self._handing_on():
                 if self._loop is None:

@@ -41,7 +41,7 @@ from lvsd.engine.state import RESTS, State
 from lvsd.engine.traffic import Traffic
 from lvsd.errors import ControlError, PluginError
 from lvsd.running.jobs import Job, Jobs
-from lvsd.turns import BESIDE_S, Turns
+from lvsd.turns import SLICE_S, Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator
@@ -55,6 +55,12 @@ if TYPE_CHECKING:
     from lvsd.running.complaints import Complaints
 
 TICK_S: Final = 1.0
+
+COMMANDS_S: Final = 0.00005
+"""How long commands are done at a time while packets come: these wait for that, in seconds.
+
+Shorter than other slices (`lvsd.turns`): the next one follows after one turn of packets.
+"""
 
 SETTLE_S: Final = 600.0
 """How often to work out what is to be diverted without a change: connections that removed servers
@@ -247,10 +253,14 @@ class Work:
 
     def _start(self) -> None:
         self.is_started = True
-        self._wire.slice_s = BESIDE_S
+        self._wire.slice_s = self._slice_s
         self._traffic.start(asyncio.get_running_loop())
         self._run(self._run_timers())
         self._run(self._jobs.run(self._beat_s))
+
+    def _slice_s(self) -> float:
+        """Return how long to do what the supervisor says, at a time."""
+        return COMMANDS_S if self._turns.is_beside(time.perf_counter()) else SLICE_S
 
     # --- what has its time ----------------------------------------------------------------------
 

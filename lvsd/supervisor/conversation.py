@@ -16,6 +16,7 @@ from lvsd.core.drains import Emptied
 from lvsd.engine.diversions import Gathered
 from lvsd.engine.messages import (
     TO_SUPERVISOR,
+    TOGETHER_BESIDE,
     Answer,
     Applied,
     Ask,
@@ -246,7 +247,7 @@ class Conversation:
         self._lists[number] = wanted, done
         settled = self._settling[number] = loop.create_future()
         try:
-            for message in parts(number, wanted):
+            for message in parts(number, wanted, TOGETHER_BESIDE):
                 self._engines.send(message)
             await done
             async with asyncio.timeout(SETTLES_S):

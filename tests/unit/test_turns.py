@@ -95,6 +95,24 @@ def test_what_fails_in_a_slice_gives_way_all_the_same() -> None:
         assert runner.run(scenario()) > 2
 
 
+def test_who_asks_meanwhile_whether_packets_come_takes_no_turn_from_them() -> None:
+    packets = Packets()
+    turns = Turns(lambda: packets.handled)
+
+    async def scenario() -> int:
+        packets.turn()
+        async with turns.slice() as deadline:
+            _work_until(deadline)
+            before = packets.handled
+            asyncio.get_running_loop().call_soon(lambda: turns.is_beside(perf_counter()))
+            asyncio.get_running_loop().call_later(0, lambda: turns.is_beside(perf_counter()))
+        packets.ended = True
+        return packets.handled - before
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(scenario()) > 2
+
+
 def test_slices_are_short_while_packets_come_and_for_a_while_after_that() -> None:
     packets = 0
     clock = 100.0

@@ -172,6 +172,26 @@ def test_others_have_their_turns_while_many_messages_come(
     run(scenario)
 
 
+def test_how_long_messages_are_handed_on_is_asked_each_time(
+    run: Callable[[Scenario], None],
+) -> None:
+    asked: list[int] = []
+
+    async def scenario(ends: Ends) -> None:
+        def slice_s() -> float:
+            asked.append(len(ends.other.heard))
+            return 0.0 if len(asked) <= 3 else 1.0
+
+        ends.other.wire.slice_s = slice_s
+        for number in range(100):
+            ends.one.wire.send(Said(number))
+        ends.start_other()
+        await _until(lambda: len(ends.other.heard) == 100)
+        assert asked == [0, 0, 1, 2]  # the first is the greeting
+
+    run(scenario)
+
+
 def test_an_end_that_closes_is_heard_and_sending_to_it_does_no_harm(
     run: Callable[[Scenario], None],
 ) -> None:
