@@ -172,7 +172,8 @@ class Flows:
         (``one_packet``) is not put into the table.
         """
         path = connection.path
-        service = path.server.service
+        server, protocol = path.server, path.protocol
+        service = server.service
         connection.key = key
         try:
             if connection.local is not None:
@@ -180,10 +181,11 @@ class Flows:
             elif path.reply is None:
                 connection.reply_key = key
             else:
-                server, ends = path.server, path.ends
-                rport = flow.destination_port if ends.rport is None else ends.rport
+                rport = path.ends.rport
+                if rport is None:
+                    rport = flow.destination_port
                 connection.reply_key = make_key(
-                    path.protocol.number, server.address, rport, flow.source, flow.source_port
+                    protocol.number, server.address, rport, flow.source, flow.source_port
                 )
         except BaseException as error:  # noqa: BLE001 - a forwarder's; it costs this connection
             self.end(connection)
@@ -193,12 +195,12 @@ class Flows:
         path.service_stats.connections += 1
         state = connection.state = path.request_states[event << 4]
         connection.expires = now + path.timeouts[state]
-        if path.protocol.active[state]:
-            self._count(connection, path, 0, state)
-        else:
-            server = path.server
-            server.service.changed(server)  # another one's, by a template that both found
-        if not (service.config.one_packet and path.protocol.number == UDP):
+        if protocol.active[state]:
+            server.activate()
+        service.changed(server)  # one that is not active is another one's, by a template of both
+        if state == protocol.established:
+            _answered(connection, path)
+        if not (service.config.one_packet and protocol.number == UDP):
             self.table.add(connection)
             if self.observers.present:
                 self.observers.opened(connection)
@@ -288,9 +290,7 @@ class Flows:
                 server.deactivate()
             server.service.changed(server)
         if state == protocol.established:
-            note_answered(path)
-            if connection.template is not None:
-                connection.template.assured = True
+            _answered(connection, path)
 
     # --- and ends -----------------------------------------------------------------------------
 
@@ -382,3 +382,10 @@ def _control(connection: Connection, template: Template | None) -> None:
     if template is not None:
         connection.template = template
         template.controlled += 1
+
+
+def _answered(connection: Connection, path: Path) -> None:
+    """Take note that the client has an answer."""
+    note_answered(path)
+    if connection.template is not None:
+        connection.template.assured = True
