@@ -12,6 +12,7 @@ import pytest
 
 from lvsd.lab.wait import PATIENCE
 from tests.netns.traffic.site import of, running
+from tests.netns.traffic.test_without_rights import AS_NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,10 +23,8 @@ if TYPE_CHECKING:
 
 RPORT = 8080
 
-AS_NOBODY = (
-    *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
-    *("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"),
-)
+MAY_READ = "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"
+BY_NOBODY = *AS_NOBODY, *MAY_READ
 """Nobody in particular, who may read the code, wherever it lies, but not write to a socket."""
 
 
@@ -114,12 +113,12 @@ def test_those_who_may_not_are_told_in_one_line(site: Site) -> None:
     for each in (control.parent, control.parent.parent):
         each.chmod(0o755)
     refused = (255, "", "Permission denied (you must be root)\n")
-    assert typed(control, "-A -f 9", by=AS_NOBODY) == refused
-    assert typed(control, "-Z", by=AS_NOBODY) == refused
-    assert typed(control, "-L --timeout", by=AS_NOBODY)[0] == 0
+    assert typed(control, "-A -f 9", by=BY_NOBODY) == refused
+    assert typed(control, "-Z", by=BY_NOBODY) == refused
+    assert typed(control, "-L --timeout", by=BY_NOBODY)[0] == 0
     control.chmod(0o600)
     why = f"Permission denied (you must be root) to use {control}\n"
-    assert typed(control, "-C", by=AS_NOBODY) == (255, "", why)
+    assert typed(control, "-C", by=BY_NOBODY) == (255, "", why)
 
 
 def test_where_nobody_listens_a_change_says_so(tmp_path: Path) -> None:
