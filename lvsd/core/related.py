@@ -80,15 +80,13 @@ class Related:
 
     def _icmp(self, packet: Packet, mark: int, indev: int, now: float) -> bytes | Verdict:
         inner = self._inner
-        if not icmp.is_error(packet):
-            return self._strays.leave(packet, mark, now)
         fault = icmp.embedded(packet, inner)
         if fault is Fault.BAD_CHECKSUM:
             return self._tally.drop(Reason.BAD_CHECKSUM)
         if fault is Fault.FRAGMENTED:
             return self._tally.drop(Reason.FRAGMENT)
         if fault is not None:
-            # Not ours: what it quotes is no packet of a connection.
+            # Not ours: it is no error, or what it quotes is no packet of a connection.
             return self._strays.leave(packet, mark, now)
         about = reversed_key(inner.key)
         connection = self._find(about)

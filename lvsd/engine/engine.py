@@ -23,6 +23,7 @@ from lvsd.engine.messages import (
     Opened,
     Refused,
 )
+from lvsd.engine.priority import go_first
 from lvsd.engine.wire import Wire
 from lvsd.engine.work import Work
 from lvsd.errors import KernelError, PrivilegeError, environment_error
@@ -45,6 +46,7 @@ log = structlog.get_logger("lvsd")
 def run(end: socket.socket, make_scheduler: SchedulerFactory) -> int:
     """Be an engine until the wire at ``end`` ends; return the exit status of the process."""
     look_at_the_young()
+    go_first()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(Engine(end, make_scheduler).serve())
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from lvsd import __version__
 from lvsd.errors import WireError
+from lvsd.turns import SLICE_S
 
 if TYPE_CHECKING:
     import asyncio
@@ -34,8 +35,6 @@ LONGEST: Final = 64 << 20
 """A frame of more bytes than this is none of our messages."""
 
 READ_AT_ONCE: Final = 256 << 10
-SLICE_S: Final = 0.001
-"""How long messages are handed on before others have a turn, in seconds."""
 
 SHORT_OF_MEMORY_S: Final = 0.1
 """How long to wait, in seconds, before reading again where there is no memory for what comes."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from lvsd.engine.priority import NICENESS
 from lvsd.io.journal import journal_path
 from lvsd.lab.wait import PATIENCE
 
@@ -81,6 +82,12 @@ def test_the_sandbox_is_tight_by_systemds_own_measure(unit: Path) -> None:
     assert exposure is not None, done.stderr
     assert float(exposure[1]) <= MAX_EXPOSURE
     assert done.returncode == 0
+
+
+def test_an_engine_may_be_as_little_nice_as_it_asks_for() -> None:
+    service = settings()
+    assert service["LimitNICE"] == [str(NICENESS)]
+    assert service["SystemCallFilter"][-1] == "setpriority"
 
 
 def test_only_two_capabilities_are_left() -> None:

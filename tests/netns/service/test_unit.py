@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from lvsd.engine.priority import NICENESS
 from lvsd.lab.wait import until
 from tests.netns.service.manager import TIMEOUT_S
 
@@ -73,6 +74,15 @@ def test_a_daemon_killed_over_a_broken_configuration_leaves_nothing(systemd: Man
     assert systemd.systemctl("kill", "--signal=KILL", "lvsd").returncode == 0
     systemd.settled("lvsd", "failed")
     assert left(systemd) == []
+
+
+def test_the_engine_goes_before_other_programs(systemd: Manager) -> None:
+    systemd.configure(GOOD)
+    systemd.start("lvsd")
+    script = "ps -o ni= --ppid $(ps -o pid= --ppid $1); ps -o ni= -p $1"
+    supervisor = systemd.shows("lvsd", "MainPID")
+    niceness = systemd.run("sh", "-c", script, "sh", supervisor).stdout.split()
+    assert niceness == [str(NICENESS), "0"]
 
 
 def services(systemd: Manager) -> list[str]:

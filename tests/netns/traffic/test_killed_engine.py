@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lvsd.engine.priority import NICENESS
 from lvsd.errors import KernelError
 from lvsd.lab import Lab, programs
 from lvsd.lab.wait import until
@@ -52,6 +53,11 @@ def has_ended(process: int) -> bool:
         return True
 
 
+def niceness(process: int) -> int:
+    """Return how nice a process is to others (sched(7))."""
+    return os.getpriority(os.PRIO_PROCESS, process)
+
+
 def answers(site: Site, family: Family) -> bool:
     """Whether a client gets a page."""
     try:
@@ -66,9 +72,11 @@ def test_another_engine_takes_over_and_clients_are_served(
 ) -> None:
     assert answers(site, family)
     first = site.daemon.engine
+    assert niceness(first) - niceness(site.daemon.process.pid) == NICENESS
     os.kill(first, number)
     assert until(lambda: _other_engine(site, first))
     assert until(lambda: answers(site, family))
+    assert niceness(site.daemon.engine) - niceness(site.daemon.process.pid) == NICENESS
     assert site.call("status")["groups"]["engine"]["replaced"] == 1
     assert f"by {number.name}" in site.daemon.log
     assert site.daemon.stop() == 0
