@@ -9,6 +9,7 @@ from lvsd import keys
 from lvsd.control.protocol import PROTOCOL_NAMES
 from lvsd.core.commands import (
     DrainChange,
+    HealthChange,
     ServerChange,
     ServiceChange,
     SettingsChange,
@@ -76,6 +77,13 @@ def written_change(change: Change) -> dict[str, object]:
                 "service": selector(key),
                 "server": {"address": text(address), "port": port},
             } | ({} if deadline_s is None else {"deadline_s": deadline_s})
+        case HealthChange(key, address, port, _, health):
+            return {
+                "change": "health",
+                "service": selector(key),
+                "server": {"address": text(address), "port": port},
+                "health": health.value,
+            }
         case TimeoutsChange(before, after):
             return {"change": "timeouts_edited", "before": [*before], "after": [*after]}
         case SettingsChange(old_settings, new_settings):
@@ -111,15 +119,8 @@ def described(change: Change) -> dict[str, object]:
                 told["name"] = named.name
             if before is not None and after is not None:
                 told |= _news(written_service(before), written_service(after))
-        case ServerChange(key, address, port, old, new):
-            told = {"what": _kind("server", old, new).replace("_", " ")}
-            told |= {"service": _label(key), "server": endpoint(address, port)}
-            if old is not None and new is not None:
-                told |= _news(written_server(old), written_server(new))
-        case DrainChange(key, address, port, is_drained, deadline_s):
-            told = {"what": "server drained" if is_drained else "server undrained"}
-            told |= {"service": _label(key), "server": endpoint(address, port)}
-            told |= {} if deadline_s is None else {"deadline_s": deadline_s}
+        case ServerChange() | DrainChange() | HealthChange():
+            told = _described_server(change)
         case TimeoutsChange():
             told = {"what": "timeouts edited", **dict(zip(TIMEOUTS, change.after, strict=True))}
         case SettingsChange():
@@ -127,6 +128,22 @@ def described(change: Change) -> dict[str, object]:
         case Zeroed(key):
             told = {"what": "counters zeroed", "service": _label(key) if key else "all"}
     return told
+
+
+def _described_server(change: ServerChange | DrainChange | HealthChange) -> dict[str, object]:
+    news: dict[str, object] = {}
+    match change:
+        case ServerChange(before=old, after=new):
+            what = _kind("server", old, new).replace("_", " ")
+            if old is not None and new is not None:
+                news = _news(written_server(old), written_server(new))
+        case DrainChange(is_drained=is_drained, deadline_s=deadline_s):
+            what = "server drained" if is_drained else "server undrained"
+            news = {} if deadline_s is None else {"deadline_s": deadline_s}
+        case HealthChange(before=before, after=after):
+            what, news = "health", {"health": f"{before.value} -> {after.value}"}
+    server = endpoint(change.address, change.port)
+    return {"what": what, "service": _label(change.service), "server": server} | news
 
 
 def _label(key: ServiceKey) -> str:

@@ -22,7 +22,6 @@ from lvsd.core.commands import (
     Changes,
     Clear,
     Drain,
-    DrainChange,
     EditServer,
     EditService,
     KeepPorts,
@@ -30,13 +29,15 @@ from lvsd.core.commands import (
     RemoveService,
     ServerChange,
     ServiceChange,
+    SetHealth,
     Undrain,
     Zero,
 )
-from lvsd.core.draining import Draining
+from lvsd.core.duties import Duties
 from lvsd.core.service import RealServer, Service
-from lvsd.core.slow_start import Easing, Ramp
+from lvsd.core.slow_start import Easing
 from lvsd.core.succession import Succession, tell
+from lvsd.core.values import Health
 from lvsd.core.whole import Whole
 from lvsd.errors import ControlError
 from schedulers.base import exhaust
@@ -81,16 +82,16 @@ class Steps:
         self._admission = admission
         self._transitions = transitions
         self._undo: list[Callable[[], object]] = []
-        self._new: set[Service] = set()
         self._schedulers = Succession(make_scheduler, self._undo)
         self._changes: list[Change] = []
+        self._duties = Duties(services, self._schedulers, self._undo, self._changes)
+        self._new = self._duties.new
+        """The services that the list has added."""
         self._whole = Whole(services, timeouts, settings, local_ports, self._undo, self._changes)
         self._came: dict[Service, None] = {}
         """The services that came, or have another bound."""
         self._went: dict[Service, None] = {}
         self._gone: list[RealServer] = []
-        self._begun: dict[RealServer, None] = {}
-        """The servers whose drain or slow start begins with the end of the list."""
 
     def doing(self, command: Command) -> Generator[None, None, None]:
         """Do one command, step by step: one that concerns ten thousand servers takes its time.
@@ -114,7 +115,7 @@ class Steps:
         """End the list, step by step; return what changed."""
         yield from self._schedulers.settling()
         yield from self._admission.following(self._came, self._went)
-        for server in self._begun:
+        for server in self._duties.begun:
             if server.available:
                 self._transitions.begin(server, now)
                 yield
@@ -146,7 +147,7 @@ class Steps:
                 key = config.key
             case RemoveService(key) | EditServer(key) | RemoveServer(key):
                 pass
-            case Drain(key) | Undrain(key):
+            case Drain(key) | Undrain(key) | SetHealth(key):
                 pass
             case _:
                 return pending.taking_in()
@@ -163,8 +164,8 @@ class Steps:
                 self._edit_server(command)
             case RemoveServer():
                 self._remove_server(command)
-            case Drain() | Undrain():
-                self._drain(command)
+            case Drain() | Undrain() | SetHealth():
+                self._duties.do(command)
             case EditService():
                 return self._editing_service(command)
             case RemoveService():
@@ -267,7 +268,7 @@ class Steps:
         if removed is not None:
             self._return(service, removed, wanted)
         server = removed or RealServer(wanted, service)
-        self._begin_slowly(service, server)
+        self._duties.begin_slowly(service, server)
         tell(service, server, "take in", service.scheduler.add)
         service.enlist(server)
         if removed is not None or not is_new:
@@ -289,6 +290,7 @@ class Steps:
         self._undo.append(undo)
         server.service = service
         server.drain = server.ramp = None
+        server.set_health(Health.UP)
         server.settle(wanted)
         server.last_weight = server.weight
         if owner is not service:
@@ -305,7 +307,7 @@ class Steps:
         if not wanted.weight:
             server.ramp = None
         elif not settled.config.weight:
-            self._begin_slowly(service, server)
+            self._duties.begin_slowly(service, server)
         tell(service, server, "notice the change of", service.scheduler.edit)
         if wanted != settled.config:
             self._changes.append(ServerChange(service.key, *wanted.place, settled.config, wanted))
@@ -333,42 +335,6 @@ class Steps:
         except BaseException as error:  # noqa: BLE001 - a plug-in's; the server is gone all the same
             service.fault = error
         self._note_removal(service, server)
-
-    def _drain(self, command: Drain | Undrain) -> None:
-        """Drain a server from now on, or no longer."""
-        service = self._services.get(command.service)
-        server = service.find(command.address, command.port)
-        drain = None
-        if isinstance(command, Drain):
-            drain = Draining(command.deadline_s, command.since)
-        if drain is server.drain:  # None, both
-            return
-        self._schedulers.fork(service, is_new=service in self._new)
-        self._undo.append(partial(server.resettle, server.settled))
-        server.drain, server.ramp = drain, None
-        server.reweigh()
-        self._begin_slowly(service, server)
-        self._begun[server] = None
-        tell(service, server, "notice the change of", service.scheduler.edit)
-        deadline_s = None if drain is None else drain.deadline_s
-        place = server.config.place
-        self._changes.append(DrainChange(service.key, *place, drain is not None, deadline_s))
-
-    def _begin_slowly(self, service: Service, server: RealServer) -> None:
-        """Give a server that comes back a part of its weight, if others can bear the rest.
-
-        A new service has nobody who comes back.
-        """
-        if (
-            service.easing.is_wanted
-            and service not in self._new
-            and server.drain is None
-            and server.config.weight
-            and any(other.weight for other in service.servers if other is not server)
-        ):
-            server.ramp = Ramp()
-            server.reweigh()
-            self._begun[server] = None
 
     def _keep(self, service: Service, server: RealServer) -> None:
         """Keep a server that is removed for as long as it has connections."""

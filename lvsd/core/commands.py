@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     from lvsd.core.local_pool import Range
     from lvsd.core.settings import Settings
-    from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey
+    from lvsd.core.values import Health, ServerConfig, ServiceConfig, ServiceKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,20 @@ class Undrain:
 
 
 @dataclass(frozen=True, slots=True)
+class SetHealth:
+    """Let a real server be what health checks make of it (`lvsd.core.values.Health`).
+
+    One that was quiesced or removed comes back up slowly, if its service says so. ``address`` is
+    packed.
+    """
+
+    service: ServiceKey
+    address: bytes
+    port: int
+    health: Health
+
+
+@dataclass(frozen=True, slots=True)
 class SetTimeouts:
     """Change the timeouts of all services, in seconds; 0 leaves one as it is."""
 
@@ -133,6 +147,7 @@ Single: TypeAlias = (
     | RemoveServer
     | Drain
     | Undrain
+    | SetHealth
     | SetTimeouts
     | Zero
     | SetSettings
@@ -199,6 +214,21 @@ class DrainChange(NamedTuple):
         return False
 
 
+class HealthChange(NamedTuple):
+    """Health checks make something else of a real server. ``address`` is packed."""
+
+    service: ServiceKey
+    address: bytes
+    port: int
+    before: Health
+    after: Health
+
+    @property
+    def is_of_the_network(self) -> bool:
+        """No."""
+        return False
+
+
 class TimeoutsChange(NamedTuple):
     """The timeouts of all services, in seconds: TCP, TCP after a FIN, UDP."""
 
@@ -235,7 +265,13 @@ class SettingsChange(NamedTuple):
 
 
 Change: TypeAlias = (
-    ServiceChange | ServerChange | DrainChange | TimeoutsChange | Zeroed | SettingsChange
+    ServiceChange
+    | ServerChange
+    | DrainChange
+    | HealthChange
+    | TimeoutsChange
+    | Zeroed
+    | SettingsChange
 )
 
 

@@ -1,6 +1,7 @@
 """The commands that lead from one wanted state to another.
 
-What stays the same gets no command, so its connections, counters and scheduler are untouched. A
+What stays the same gets no command, so its connections, counters and scheduler are untouched. Who
+is drained and what health checks make of servers is not compared: it is no part of a file. A
 service is identified by its key, a real server by its service, address and port.
 
 The order keeps every service served: new servers are added before old ones are removed, and
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
     from lvsd.core.commands import Command
     from lvsd.core.values import ServiceConfig
-    from lvsd.core.wanted import Wanted, WantedService
+    from lvsd.core.wanted import Wanted
+    from lvsd.core.wanted_service import WantedService
 
 
 def difference(now: Wanted, then: Wanted) -> list[Command]:

@@ -88,7 +88,7 @@ class Director:
             if (
                 packet.flags & states.SYN
                 or packet.protocol == SCTP
-                or not (connection.path.server.available)
+                or not (connection.path.server.is_serving)
             ):
                 return self._reconsider(connection, packet, mark, indev, now)
             return self._forward(connection, packet, indev, now)
@@ -101,13 +101,17 @@ class Director:
     ) -> bytes | Verdict:
         """Handle a client's packet that may put an end to the connection it belongs to.
 
-        That is one which opens a connection, or one to a server that was removed.
+        That is one which opens a connection, or one to a server that was removed or is not well.
         """
         if not (_opens(packet) and self._is_stale(connection)):
-            if connection.path.server.available:
+            server = connection.path.server
+            if server.is_serving or not (server.is_gone or packet.protocol == UDP):
                 note_repeated(connection, packet)
                 return self._forward(connection, packet, indev, now)
-            if not self._settings.expire_nodest_conn:
+            if not server.is_gone:
+                return self._move_on(connection, packet, mark, indev, now)
+            leaves = server.available and packet.protocol == UDP
+            if not (leaves or self._settings.expire_nodest_conn):
                 return self._tally.drop(Reason.SERVER_GONE)
         if connection.local is not None:
             self._flows.end(connection)  # its local port is needed
@@ -119,6 +123,18 @@ class Director:
         finally:
             self._forwarding.replaced = None
             self._flows.end(connection)
+
+    def _move_on(
+        self, connection: Connection, packet: Packet, mark: int, indev: int, now: float
+    ) -> bytes | Verdict:
+        """Handle a datagram to a quiesced server: another one gets it, if there is one for it."""
+        key = packet.key
+        (source, source_port), (destination, destination_port) = split_key(key)
+        service = self._services.lookup(UDP, destination, destination_port, mark)
+        if service is None or packet.fragment:
+            return self._forward(connection, packet, indev, now)
+        flow = Flow(source, source_port, destination, destination_port)
+        return self._open(service, flow, packet, indev, now, instead_of=connection)
 
     def _forward(
         self, connection: Connection, packet: Packet, indev: int, now: float
@@ -182,7 +198,7 @@ class Director:
         server = connection.path.server
         if settings.expire_nodest_conn and server.weight == 0:
             return True
-        if server.drain is not None and is_reused(connection):
+        if server.leaving and is_reused(connection):
             return True
         mode = settings.conn_reuse_mode
         if not mode:
@@ -239,15 +255,28 @@ class Director:
         return True
 
     def _open(
-        self, service: Service, flow: Flow, packet: Packet, indev: int, now: float
+        self,
+        service: Service,
+        flow: Flow,
+        packet: Packet,
+        indev: int,
+        now: float,
+        instead_of: Connection | None = None,
     ) -> bytes | Verdict:
-        """Open a connection to a real server of the service, and forward its first packet."""
+        """Open a connection to a real server of the service, and forward its first packet.
+
+        The one that it is opened ``instead_of`` goes on where there can be no other.
+        """
         flows, key = self._flows, service.key
-        if not (key.fwmark or service.config.persistence_s or flow.destination_port == key.vport):
-            return self._leave(service, packet, Reason.NO_SERVER, now)
-        connection = flows.reserve(
-            service, flow, packet.protocol, self._network.local_addresses, now
-        )
+        connection: Connection | Reason = Reason.NO_SERVER
+        if key.fwmark or service.config.persistence_s or flow.destination_port == key.vport:
+            connection = flows.reserve(
+                service, flow, packet.protocol, self._network.local_addresses, now
+            )
+        if instead_of is not None and instead_of.due:  # it was not ended to make room
+            if isinstance(connection, Reason):
+                return self._forward(instead_of, packet, indev, now)
+            flows.end(instead_of)
         if isinstance(connection, Reason):
             return self._leave(service, packet, connection, now)
         event = packet.flags if packet.protocol != SCTP else packet.chunk & 0xFF

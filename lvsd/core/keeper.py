@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from zlib import crc32
 
 from lvsd.core import snapshot
-from lvsd.core.commands import DrainChange, ServerChange
+from lvsd.core.commands import DrainChange, HealthChange, ServerChange
 from lvsd.core.connection import Connection
 from lvsd.core.kept_drains import KeptDrain, write_drain
 from lvsd.core.kept_ramps import KeptRamp, write_ramp
@@ -191,7 +191,7 @@ class Keeper(Observer):
         Records of servers that go are freed later.
         """
         for change in changes:
-            if not isinstance(change, DrainChange | ServerChange):
+            if not isinstance(change, DrainChange | HealthChange | ServerChange):
                 continue
             if self._all_services.has(change.service):
                 service = self._all_services.get(change.service)

@@ -77,7 +77,7 @@ def adopt(template: Template, table: ConnectionTable, settings: Settings, now: f
 def holds(template: Template, settings: Settings) -> bool:
     """Whether a template's server may still be used (ip_vs_check_template)."""
     server = template.server
-    if not server.available or server.drain is not None:
+    if not server.available or server.leaving:
         return False
     return not (settings.expire_quiescent_template and server.weight == 0)
 

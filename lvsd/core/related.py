@@ -186,7 +186,7 @@ class Related:
         if connection is None or connection.path.exit is Exit.TRANSLATED:
             return self._strays.leave(packet, mark, now)
         server = connection.path.server
-        if not server.available:
+        if not server.available or (server.is_gone and connection.key == exchange):
             return self._tally.drop(Reason.SERVER_GONE)
         connection.expires = now + connection.path.timeouts[connection.state]
         try:

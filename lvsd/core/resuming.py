@@ -151,7 +151,7 @@ class Resumption:
         server = self._servers.get(kept.server) if kept is not None else None
         if kept is None or server is None or server in self._keeper.ramps:
             return False
-        if server.ramp is None and server.drain is None and server.config.weight:
+        if server.ramp is None and server.config.weight and not server.leaving:
             self._balancer.transitions.ramps.go_on(server, kept.since, now)
         if server.ramp is None or server.ramp.since != kept.since:
             return False

@@ -17,6 +17,7 @@ from lvsd.core.local_pool import Turn
 from lvsd.core.nobody import Nobody
 from lvsd.core.shares import Share
 from lvsd.core.slow_start import PASSES, Easing
+from lvsd.core.standing import Standing
 from lvsd.core.stats import Meter
 from lvsd.core.values import UNKNOWN_WAY
 from lvsd.core.verdict import Reason
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from lvsd.core.compiled import Compiled
     from lvsd.core.draining import Draining
     from lvsd.core.slow_start import Ramp
-    from lvsd.core.values import ServerConfig, ServiceConfig, Way
+    from lvsd.core.values import Health, ServerConfig, ServiceConfig, Way
     from schedulers.base import Flow, Scheduler
 
 FTP_PORT = 21
@@ -54,6 +55,7 @@ class Settled(NamedTuple):
 
     config: ServerConfig
     drain: Draining | None
+    health: Health
     ramp: Ramp | None
     weight: int
     last_weight: int
@@ -62,24 +64,21 @@ class Settled(NamedTuple):
     overloaded: bool
 
 
-class RealServer(Server):
+class RealServer(Standing):
     """A real server of one service: what the scheduler sees, and what the packet path needs.
 
     ``config`` is what the operator wants of it, ``way`` what the network says of the way to it.
     ``mtu`` is how long packets may be, in bytes: what the way takes, or less, since an ICMP error
-    said so. ``available`` is True while its service has it; connections may point at it longer.
-    ``drain`` says that it is being drained, ``ramp`` what it has of its weight as yet.
-    ``rank`` is its place in the list, smaller the nearer to its head. ``paths`` holds what was
-    compiled for its connections, one per virtual endpoint, or per virtual address where the port
-    stays. ``templates`` counts persistence templates that point here, ``unanswered`` the clients'
-    SYNs that were sent again although replies bypass the director, since a client was last seen to
-    have an answer: nobody there seems to give any. ``refusals`` are those that we see, since then.
+    said so. ``ramp`` says what it has of its weight as yet. ``rank`` is its place in the list,
+    smaller the nearer to its head. ``paths`` holds what was compiled for its connections, one per
+    virtual endpoint, or per virtual address where the port stays. ``templates`` counts persistence
+    templates that point here, ``unanswered`` the clients' SYNs that were sent again although
+    replies bypass the director, since a client was last seen to have an answer: nobody there seems
+    to give any. ``refusals`` are those that we see, since then.
     """
 
     __slots__ = (
-        "available",
         "config",
-        "drain",
         "meter",
         "mtu",
         "paths",
@@ -97,8 +96,6 @@ class RealServer(Server):
         super().__init__(config.address, config.port, weight, config.upper, config.lower)
         self.config = config
         self.service = service
-        self.available = False
-        self.drain: Draining | None = None
         self.ramp: Ramp | None = None
         self.rank = 0
         self.way = UNKNOWN_WAY
@@ -113,15 +110,10 @@ class RealServer(Server):
 
     @property
     def effective_weight(self) -> int:
-        """The weight that the scheduler is to see: the configured one, drain, slow start."""
-        if self.drain is not None:
+        """The weight that the scheduler is to see: configured, drain, health, slow start."""
+        if self.leaving:
             return 0
         return self.service.easing.weight(self.config.weight, self.ramp)
-
-    @property
-    def leaving(self) -> bool:
-        """Whether it is being drained."""
-        return self.drain is not None
 
     def settle(self, config: ServerConfig) -> None:
         """Have this wanted from now on, and let the scheduler see it, once it is told.
@@ -140,7 +132,7 @@ class RealServer(Server):
     @property
     def settled(self) -> Settled:
         """What `settle` made of it, for `resettle`."""
-        wanted = self.config, self.drain, self.ramp
+        wanted = self.config, self.drain, self.health, self.ramp
         return Settled(
             *wanted, self.weight, self.last_weight, self.upper, self.lower, self.overloaded
         )
@@ -148,8 +140,9 @@ class RealServer(Server):
     def resettle(self, settled: Settled) -> None:
         """Be as it was: the same wish may settle otherwise now, as its connections decide."""
         self.service.forget_bypasses()
-        self.config, self.drain, self.ramp, self.weight, self.last_weight = settled[:5]
-        self.upper, self.lower, self.overloaded = settled[5:]
+        self.set_health(settled.health)
+        self.config, self.drain, self.ramp = settled.config, settled.drain, settled.ramp
+        self.weight, self.last_weight, self.upper, self.lower, self.overloaded = settled[4:]
 
     def retime(self) -> None:
         """Let connections have the timeouts that there are now, each from its next packet on."""
@@ -305,14 +298,14 @@ class Service:
     def reinstate(self, server: RealServer) -> None:
         """Let connections to a real server of the list count for it and the service."""
         self.forget_bypasses()
-        server.available = True
+        server.set_available(True)
         for path in server.paths.values():
             path.bind()
 
     def dismiss(self, server: RealServer) -> None:
         """Let a real server's connections count for nobody."""
         self.forget_bypasses()
-        server.available = False
+        server.set_available(False)
         for path in server.paths.values():
             path.unbind()
 

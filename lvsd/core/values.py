@@ -1,13 +1,15 @@
 """What is known of services and real servers without looking at one packet.
 
 Two kinds of frozen values, and nobody changes or copies one: what the operator wants
-(`ServiceConfig`, `ServerConfig`), and what the network says (`Way`). What happens at run time is
-in the objects that have them, `lvsd.core.service.Service` and `RealServer`.
+(`ServiceConfig`, `ServerConfig`), and what the network says (`Way`). What health checks make of a
+server is a word (`Health`). What happens at run time is in the objects that have them,
+`lvsd.core.service.Service` and `RealServer`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from lvsd.core.local_pool import LocalPool
@@ -105,6 +107,30 @@ class ServerConfig:
     def label(self) -> str:
         """Its endpoint as people write it."""
         return endpoint(self.address, self.port)
+
+
+class Health(Enum):
+    """What health checks make of a real server. All but `UP` keep new connections away.
+
+    For the scheduler such a server has weight 0, and persistence templates to it do not apply.
+    """
+
+    UP = "up"
+    """As it is configured."""
+    STANDBY = "standby"
+    """Existing connections go on: it is a sorry server that is not needed."""
+    QUIESCED = "quiesced"
+    """They go on, but for UDP: the next datagram leaves it, if another server takes that."""
+    REMOVED = "removed"
+    """Clients' packets are treated as those to a removed server, and UDP leaves it.
+
+    Replies still get to the clients. Once it is up again, what is left of its connections goes on.
+    """
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[type[Health], tuple[str]]:
+        """Be pickled by this class alone, as the wire wants; Python 3.11.2 needs getattr."""
+        del protocol
+        return Health, (self.value,)
 
 
 class Way(NamedTuple):

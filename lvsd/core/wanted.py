@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from lvsd.core.commands import (
     AddServer,
     AddService,
     Clear,
     Drain,
-    DrainChange,
     EditServer,
     EditService,
     KeepPorts,
@@ -23,6 +22,7 @@ from lvsd.core.commands import (
     RemoveService,
     ServerChange,
     ServiceChange,
+    SetHealth,
     SetSettings,
     SetTimeouts,
     SettingsChange,
@@ -33,6 +33,7 @@ from lvsd.core.commands import (
 )
 from lvsd.core.fitting import check_server, check_service
 from lvsd.core.settings import Settings
+from lvsd.core.wanted_service import WantedService
 from lvsd.errors import ControlError
 
 if TYPE_CHECKING:
@@ -41,15 +42,6 @@ if TYPE_CHECKING:
     from lvsd.core.commands import Change, Command, Single
     from lvsd.core.local_pool import Range
     from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey
-
-
-class WantedService(NamedTuple):
-    """A service, and its real servers by packed address and port, oldest first."""
-
-    config: ServiceConfig
-    servers: dict[tuple[bytes, int], ServerConfig]
-    drained: dict[tuple[bytes, int], Drain]
-    """The command that drained each drained server."""
 
 
 class Wanted:
@@ -73,14 +65,8 @@ class Wanted:
     def commands(self) -> Iterator[Command]:
         """Yield the commands that give an empty balancer this state."""
         yield SetTimeouts(*self.timeouts)
-        for key, service in self.services.items():
-            yield AddService(service.config)
-            for server in service.servers.values():
-                yield AddServer(key, server)
-            if service.drained:
-                yield from (
-                    service.drained[each] for each in service.servers if each in service.drained
-                )
+        for service in self.services.values():
+            yield from service.commands()
 
     def reached(self, mode: str) -> KeysView[bytes]:
         """Return the packed addresses of the real servers of a mode, given by its name."""
@@ -136,7 +122,7 @@ class Wanted:
                     self.services[key].servers[server.place] = server
                     self._reach(server, 1)
                 case AddService(config):
-                    self.services[config.key] = WantedService(config, {}, {})
+                    self.services[config.key] = WantedService(config, {}, {}, {})
                 case _:
                     self.do([command])
             yield command
@@ -188,7 +174,7 @@ class Wanted:
                 return self._do_of_server(command)
 
     def _do_of_server(
-        self, command: AddServer | EditServer | RemoveServer | Drain | Undrain
+        self, command: AddServer | EditServer | RemoveServer | Drain | Undrain | SetHealth
     ) -> Change | None:
         match command:
             case AddServer(key, server):
@@ -197,10 +183,8 @@ class Wanted:
                 return self._set_server(key, server, is_new=False)
             case RemoveServer(key, address, port):
                 return self._remove_server(key, (address, port))
-            case Drain():
-                return self._drain(command)
-            case Undrain(key, address, port):
-                return self._undrain(key, (address, port))
+            case Drain() | Undrain() | SetHealth():
+                return self._service(command.service).do(command, self._undo)
 
     def _do_of_all(self, command: SetTimeouts | SetSettings | KeepPorts | Zero) -> Change | None:
         match command:
@@ -223,22 +207,12 @@ class Wanted:
             raise ControlError("No such service")
         return found
 
-    def _server(
-        self, key: ServiceKey, place: tuple[bytes, int]
-    ) -> tuple[dict[tuple[bytes, int], ServerConfig], ServerConfig]:
-        """Return all real servers of a service, and one of them."""
-        servers = self._service(key).servers
-        config = servers.get(place)
-        if config is None:
-            raise ControlError("No such destination")
-        return servers, config
-
     def _add_service(self, config: ServiceConfig) -> Change:
         key = config.key
         if key in self.services:
             raise ControlError("Service already exists")
         check_service(config)
-        self.services[key] = WantedService(config, {}, {})
+        self.services[key] = WantedService(config, {}, {}, {})
         self._undo.append(lambda: self.services.pop(key))
         return ServiceChange(key, None, config)
 
@@ -295,8 +269,9 @@ class Wanted:
         return None if before == config else ServerChange(key, *place, before, config)
 
     def _remove_server(self, key: ServiceKey, place: tuple[bytes, int]) -> Change:
-        self._undrain(key, place)
-        servers, config = self._server(key, place)
+        service = self._service(key)
+        servers, config = service.servers, service.find(place)
+        service.forget(place, self._undo)
         self._keep_order(key, servers)
         del servers[place]
         self._reach(config, -1)
@@ -307,36 +282,6 @@ class Wanted:
 
         self._undo.append(undo)
         return ServerChange(key, *place, config, None)
-
-    def _drain(self, command: Drain) -> Change:
-        key, place = command.service, (command.address, command.port)
-        self._server(key, place)
-        drained = self._service(key).drained
-        self._restore_later(drained, place)
-        drained[place] = command
-        return DrainChange(key, *place, is_drained=True, deadline_s=command.deadline_s)
-
-    def _undrain(self, key: ServiceKey, place: tuple[bytes, int]) -> Change | None:
-        self._server(key, place)
-        drained = self._service(key).drained
-        if place not in drained:
-            return None
-        self._restore_later(drained, place)
-        del drained[place]
-        return DrainChange(key, *place, is_drained=False, deadline_s=None)
-
-    def _restore_later(
-        self, drained: dict[tuple[bytes, int], Drain], place: tuple[bytes, int]
-    ) -> None:
-        before = drained.get(place)
-
-        def undo() -> None:
-            if before is None:
-                del drained[place]
-            else:
-                drained[place] = before
-
-        self._undo.append(undo)
 
     def _set_timeouts(self, seconds: tuple[int, int, int]) -> Change | None:
         before = self.timeouts

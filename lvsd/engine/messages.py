@@ -30,7 +30,7 @@ from lvsd.core.local_pool import LocalPool
 from lvsd.core.sequence_numbers import Origin
 from lvsd.core.settings import Settings
 from lvsd.core.timeouts import Timing
-from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey, Way
+from lvsd.core.values import Health, ServerConfig, ServiceConfig, ServiceKey, Way
 from lvsd.errors import ControlError, KernelError, PluginError, PrivilegeError
 from lvsd.io.leads import Lead
 
@@ -239,8 +239,8 @@ TO_ENGINE: Final = (
     *FORWARDERS.values(),
     *(commands.AddService, commands.EditService, commands.RemoveService, commands.Clear),
     *(commands.AddServer, commands.EditServer, commands.RemoveServer),
-    *(commands.Drain, commands.Undrain, commands.SetTimeouts, commands.Zero),
-    *(commands.SetSettings, commands.KeepPorts),
+    *(commands.Drain, commands.Undrain, commands.SetHealth, Health),
+    *(commands.SetTimeouts, commands.Zero, commands.SetSettings, commands.KeepPorts),
 )
 """The classes that an engine may be sent."""
 

@@ -1,8 +1,8 @@
 """Services, real servers and timeouts change by `Balancer.apply` and in no other way.
 
-`lvsd.core.apply`, with its part `lvsd.core.whole`, uses what `INNER` names, and makes what `MADE`
-names. Nobody else does: not the daemon, not the benchmarks, and not the tests, but for those in
-`EXEMPT`.
+`lvsd.core.apply`, with its parts `lvsd.core.whole` and `lvsd.core.duties`, uses what `INNER` names,
+and makes what `MADE` names. Nobody else does: not the daemon, not the benchmarks, and not the
+tests, but for those in `EXEMPT`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from tests.unit.test_layers import ROOT, imports
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DOOR = ("lvsd/core/apply.py", "lvsd/core/whole.py")
+DOOR = ("lvsd/core/apply.py", "lvsd/core/duties.py", "lvsd/core/whole.py")
 
 INNER: dict[type, tuple[str, ...]] = {
-    RealServer: ("resettle", "retime", "settle"),
+    RealServer: ("resettle", "retime", "set_health", "settle"),
     Service: (
         "delist",
         "dismiss",

@@ -11,11 +11,19 @@ from scapy.layers.inet import ICMP, IP
 from scapy.packet import Raw
 
 from forwarders import Dr, Fullnat, Nat
-from lvsd.core.commands import Clear, Drain, KeepPorts, RemoveServer, SetSettings, Undrain
+from lvsd.core.commands import (
+    Clear,
+    Drain,
+    KeepPorts,
+    RemoveServer,
+    SetHealth,
+    SetSettings,
+    Undrain,
+)
 from lvsd.core.local_pool import LocalPool
 from lvsd.core.settings import Settings
 from lvsd.core.timeouts import Timing
-from lvsd.core.values import ServiceKey
+from lvsd.core.values import Health, ServiceKey
 from lvsd.errors import ControlError
 from lvsd.packet.address import pack
 from lvsd.packet.numbers import TcpFlag
@@ -41,6 +49,7 @@ commands = st.tuples(
     st.sampled_from(
         [
             *("drain", "drain at once", "undrain", "remove server", "add server", "weight 0"),
+            *("up", "quiesced", "removed"),
             *("forward otherwise", "timing", "timeouts", "remove", "clear", "settings", "ports"),
         ]
     ),
@@ -144,6 +153,8 @@ def _change(world: Served, what: str, vip: int, number: int) -> object:
             world.apply(KeepPorts(((5000, 5001),)))
         case "undrain":
             world.apply(Undrain(*place))
+        case "up" | "quiesced" | "removed":
+            world.apply(SetHealth(*place, Health(what)))
         case "drain" | "drain at once":
             world.apply(Drain(*place, 0 if what == "drain at once" else None))
         case _:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from forwarders.base import Ends, Forwarder
     from forwarders.plan import Plan
     from lvsd.core.service import RealServer, Service
+    from lvsd.core.values import Health
     from schedulers.base import Flow, Scheduler
 
 CALLS = ("start", "add", "remove", "edit", "changed", "tick", "pick", "plan")
@@ -175,6 +176,14 @@ class FailingWays(Ways):
             super()._undrain(server)
         except PluginError:
             assert (server.drain, server.weight) == before
+
+    def _set_health(self, server: RealServer, health: Health) -> None:
+        """Let a server be up or not, unless the scheduler fails at it."""
+        before = server.health, server.is_serving, server.weight
+        try:
+            super()._set_health(server, health)
+        except PluginError:
+            assert (server.health, server.is_serving, server.weight) == before
 
     # --- what happens besides ------------------------------------------------------------
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from forwarders import Dr, Fullnat, Nat, Tun
-from lvsd.core.commands import Drain, Undrain
+from lvsd.core.commands import Drain, SetHealth, Undrain
 from lvsd.core.local_pool import LocalPool
 from lvsd.core.settings import Settings
-from lvsd.core.values import Way
+from lvsd.core.values import Health, Way
 from lvsd.core.verdict import Departure, Hook, Verdict
 from lvsd.packet.address import pack, text
 from lvsd.packet.view import Packet, split_key
@@ -64,6 +64,8 @@ class Ways(RuleBasedStateMachine):
         self.sent: list[Departure] = []
         self.drained: dict[RealServer, int] = {}
         """Those that were drained, with the connections that they had got by then."""
+        self.unwell: dict[RealServer, int] = {}
+        """Those that checks found something about, likewise."""
         for name in ("tcp", "udp", "sctp", "persistent", "one packet"):
             self._serve(name)
 
@@ -231,6 +233,17 @@ class Ways(RuleBasedStateMachine):
         if server is not None:
             self._undrain(server)
 
+    @rule(name=SERVICES, number=SERVERS, health=st.sampled_from(Health))
+    def checks_make_something_of_a_server(self, name: str, number: int, health: Health) -> None:
+        """Let a server be up, or not."""
+        server = self._server(name, number)
+        if server is not None:
+            self._set_health(server, health)
+
+    def _set_health(self, server: RealServer, health: Health) -> None:
+        self.world.apply(SetHealth(server.service.key, *server.config.place, health))
+        self.unwell[server] = server.meter.stats.connections
+
     @rule(name=SERVICES)
     def a_service_goes_and_comes_back(self, name: str) -> None:
         """Remove a service, and add it again with the same servers."""
@@ -285,6 +298,18 @@ class Ways(RuleBasedStateMachine):
                 if server.drain is not None:
                     assert server.weight == 0
                     assert server.meter.stats.connections == self.drained[server]
+
+    @invariant()
+    def a_server_that_is_not_up_gets_no_new_connection(self) -> None:
+        """Count what each one got since it is not."""
+        for service in self.services.values():
+            for server in service.servers:
+                simple = server.health in {Health.UP, Health.STANDBY}
+                assert server.is_serving == simple
+                if server.health is not Health.UP:
+                    assert server.weight == 0
+                    assert server.meter.stats.connections == self.unwell[server]
+            assert not any(each.is_serving for each in service.removed.values())
 
     @invariant()
     def as_many_ports_are_given_as_connections_have(self) -> None:

@@ -26,8 +26,10 @@ from lvsd.core.commands import (
     EditService,
     RemoveServer,
     RemoveService,
+    SetHealth,
     SetTimeouts,
 )
+from lvsd.core.values import Health
 from lvsd.documents import whole
 from lvsd.errors import ControlError
 from lvsd.notify import Notifier
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lvsd.core.commands import Command
+    from lvsd.core.values import ServiceKey
     from lvsd.core.wanted import Wanted
     from lvsd.supervisor.door import Maker
     from lvsd.supervisor.reload import Outcome
@@ -65,8 +68,19 @@ def lists(draw: st.DrawFn) -> list[Command]:
             found += draw(_one_of(AddServer(key, server), EditServer(key, server)))
             if draw(st.booleans()):
                 found += draw(_one_of(RemoveServer(key, *server.place), Drain(key, *server.place)))
+            health = draw(st.sampled_from(Health))
+            found += draw(st.sampled_from(([], [SetHealth(key, *server.place, health)])))
     found += draw(st.lists(st.sampled_from([*map(RemoveService, KEYS), SetTimeouts(1, 2, 3)])))
     return draw(st.permutations(found))[: draw(st.integers(1, 4))]
+
+
+def health_of(wanted: Wanted) -> dict[tuple[ServiceKey, tuple[bytes, int]], Health]:
+    """Return the health of the servers that are not up."""
+    return {
+        (key, place): service.health(place)
+        for key, service in wanted.services.items()
+        for place in service.unwell
+    }
 
 
 class AnyReloads(RuleBasedStateMachine):
@@ -118,8 +132,11 @@ class AnyReloads(RuleBasedStateMachine):
     def reload_a_good_file(self, wanted: Wanted) -> None:
         """Have what a file says."""
         self.file.write_text(checked_text(whole(wanted, model.Config())))
+        before = health_of(self.wanted)
         outcome = self.reload()
         assert outcome.is_good
+        stay = {(key, each) for key, every in wanted.services.items() for each in every.servers}
+        assert health_of(self.wanted) == {each: before[each] for each in before if each in stay}
         assert without_names(self.wanted) == without_names(wanted)
         assert self.reload().changes == ()
 
@@ -168,6 +185,12 @@ class AnyReloads(RuleBasedStateMachine):
     def the_director_has_what_is_wanted(self) -> None:
         """Compare the two."""
         assert had_by(self.world.balancer) == all_of(self.wanted)
+        assert health_of(self.wanted) == {
+            (service.key, each.config.place): each.health
+            for service in self.world.balancer.services
+            for each in service.servers
+            if each.health is not Health.UP
+        }
 
 
 TestAnyReloads = AnyReloads.TestCase

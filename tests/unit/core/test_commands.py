@@ -18,6 +18,7 @@ from lvsd.core.commands import (
     KeepPorts,
     RemoveServer,
     RemoveService,
+    SetHealth,
     SetSettings,
     SetTimeouts,
     Undrain,
@@ -27,7 +28,7 @@ from lvsd.core.local_pool import LocalPool
 from lvsd.core.service import server_name
 from lvsd.core.settings import Settings
 from lvsd.core.timeouts import Timing
-from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey
+from lvsd.core.values import Health, ServerConfig, ServiceConfig, ServiceKey
 from lvsd.errors import ControlError, LvsdError, PluginError
 from lvsd.packet.address import pack
 from schedulers import BUILT_IN
@@ -165,7 +166,7 @@ def _server_state(server: RealServer) -> Any:
         id(server.service),
         server.settled[1:],
         repr(server.config),
-        (server.active, server.total, server.templates, server.available),
+        (server.active, server.total, server.templates, server.available, server.is_serving),
         server.way,
         server.mtu,
         repr(server.meter),
@@ -203,6 +204,8 @@ def _world() -> World:
     marked = world.balancer.services.get(ServiceKey(fwmark=7, family=4))
     world.apply(Drain(slow.key, *slow.servers[1].config.place, 900))
     world.add_server(slow, 3, weight=4)
+    world.add_server(slow, 4)
+    world.apply(SetHealth(slow.key, *slow.servers[0].config.place, Health.REMOVED))
     world.edit_server(first.servers[0], upper=2)
     world.remove_server(first, 1)
     world.remove_server(second, 1, 80)
@@ -229,6 +232,7 @@ def _commands(world: World) -> dict[str, list[Command]]:
     new = ServerConfig(pack(world.rip(9)), 8080, Nat(), weight=5)
     newest = web.servers[0].config
     overloaded = replace(newest, upper=1)
+    known = web, plugin, mark
     return {
         "a service is added": [
             AddService(ServiceConfig(ServiceKey(6, pack(world.vip(9)), 0), "rr"))
@@ -286,7 +290,25 @@ def _commands(world: World) -> dict[str, list[Command]]:
             *(Drain(each.key, *each.servers[0].config.place, 60) for each in (web, plugin, slow)),
             *(Drain(each.key, *each.servers[0].config.place) for each in (web, plugin, slow)),
         ],
-        "a server is drained no longer": [Undrain(slow.key, *slow.servers[2].config.place)],
+        "a server is drained no longer": [Undrain(slow.key, *slow.servers[3].config.place)],
+        "servers are not up": [
+            *(SetHealth(each.key, *each.servers[0].config.place, Health.STANDBY) for each in known),
+            *(
+                SetHealth(each.key, *each.servers[0].config.place, Health.QUIESCED)
+                for each in known
+            ),
+            SetHealth(mark.key, *mark.servers[1].config.place, Health.REMOVED),
+        ],
+        "a server is up again": [SetHealth(slow.key, *slow.servers[0].config.place, Health.UP)],
+        "a server is not up, goes and comes back": [
+            SetHealth(web.key, *newest.place, Health.REMOVED),
+            RemoveServer(web.key, *newest.place),
+            AddServer(web.key, newest),
+        ],
+        "a server that is not up is edited": [
+            EditServer(slow.key, replace(slow.servers[0].config, weight=7)),
+            SetHealth(slow.key, *slow.servers[0].config.place, Health.UP),
+        ],
         "a drained server is edited": [
             Drain(web.key, *newest.place),
             EditServer(web.key, replace(newest, weight=7)),
@@ -305,7 +327,7 @@ def _commands(world: World) -> dict[str, list[Command]]:
             EditService(replace(slow.config, scheduler="rr")),
             EditService(replace(slow.config, scheduler="mh")),
             EditService(replace(slow.config, scheduler="ovf")),
-            Undrain(slow.key, *slow.servers[2].config.place),
+            Undrain(slow.key, *slow.servers[3].config.place),
             EditService(replace(slow.config, scheduler="sed")),
         ],
         "timeouts are set": [SetTimeouts(1, 2, 3), SetTimeouts(0, 7, 0)],
@@ -333,6 +355,8 @@ def _refused(world: World) -> dict[str, Command]:
         "Drain": Drain(nowhere, b"1234", 1, 5),
         "Drain of nothing": Drain(ftp.key, *unknown.place),
         "Undrain": Undrain(ftp.key, *unknown.place),
+        "SetHealth": SetHealth(ftp.key, *unknown.place, Health.REMOVED),
+        "SetHealth of nothing": SetHealth(nowhere, b"1234", 1, Health.UP),
         "Zero": Zero(nowhere),
     }
 

@@ -12,7 +12,8 @@ from scapy.layers.ipsec import AH, ESP
 from scapy.packet import Raw
 
 from forwarders import Dr, Nat, Tun
-from lvsd.core.values import Way
+from lvsd.core.commands import SetHealth
+from lvsd.core.values import Health, Way
 from lvsd.core.verdict import Hook, Verdict
 from lvsd.packet.address import pack
 from tests.unit.core.world import ICMP_ERRORS, Segment, World, icmp_error, raw
@@ -424,6 +425,17 @@ def test_ah_follows_the_key_exchange_too(version: int) -> None:
     outcome = world.handle(bytes(packet))
     assert outcome is (Verdict.TAKEN if version == 4 else Verdict.PASS)
     assert [each.neighbour for each in world.sent()] == [pack(world.rip())] * (version == 4)
+
+
+@pytest.mark.parametrize("health", Health)
+def test_esp_does_not_get_to_a_server_that_checks_removed(version: int, health: Health) -> None:
+    world = World(version)
+    world.serve("udp", 500, forwarder=Dr())
+    server = _only_server(world)
+    world.handle(world.from_client(protocol="udp", cport=500, vport=500))
+    world.apply(SetHealth(server.service.key, *server.config.place, health))
+    verdict = Verdict.DROP if health is Health.REMOVED else Verdict.TAKEN
+    assert world.handle(_esp(world, world.client(), world.vip())) is verdict
 
 
 def test_esp_goes_the_way_of_its_key_exchange_also_when_new_connections_go_another(

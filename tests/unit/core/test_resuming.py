@@ -9,18 +9,19 @@ import pytest
 
 from forwarders import Dr, Fullnat, Nat, Tun
 from lvsd.core import snapshot
-from lvsd.core.commands import Drain, EditServer, Undrain
+from lvsd.core.commands import Drain, EditServer, SetHealth, Undrain
 from lvsd.core.gathering import GONE, HALF, NO_ROOM, OTHERWISE
 from lvsd.core.keeper import Keeper
 from lvsd.core.local_pool import LocalPool
 from lvsd.core.snapshot import Kind
+from lvsd.core.values import Health
 from lvsd.core.verdict import Verdict
 from lvsd.packet.address import pack
 from lvsd.packet.build import ip_packet, tcp_segment
 from lvsd.packet.numbers import TcpFlag
 from lvsd.packet.view import Packet
 from tests.unit.core.kept import Slots, keep, resume, write_the_rest
-from tests.unit.core.world import World
+from tests.unit.core.world import World, raw
 
 if TYPE_CHECKING:
     from lvsd.core.service import Service
@@ -333,6 +334,37 @@ def test_a_slow_beginning_is_written_down_with_the_change_that_brings_it(version
         change = EditServer(server.service.key, replace(server.config, weight=weight))
         keeper.keep_transitions(first.apply(change).all)
         assert len(slots.records().get(Kind.RAMP, ())) == kept
+
+
+def test_a_slow_beginning_after_an_illness_is_written_down_at_once(version: int) -> None:
+    first, second, slots = two_worlds(version, scheduler="wlc", servers=2, slow_start_s=100)
+    for world in (first, second):
+        world.wait(200)  # the first ones have begun by then
+    server = next(iter(first.balancer.services)).servers[0]
+    place = server.service.key, *server.config.place
+    keeper = keeper_of(first)
+    for health, kept in ((Health.REMOVED, 0), (Health.UP, 1), (Health.QUIESCED, 0), (Health.UP, 1)):
+        keeper.keep_transitions(first.apply(SetHealth(*place, health)).all)
+        assert len(slots.records().get(Kind.RAMP, ())) == kept
+    second.apply(SetHealth(*place, Health.STANDBY))
+    resume(second, slots)
+    came = next(iter(second.balancer.services)).servers[0]
+    assert (came.weight, came.ramp) == (0, None)
+
+
+@pytest.mark.parametrize("health", [Health.QUIESCED, Health.REMOVED])
+def test_connections_of_a_server_that_is_not_up_go_on_once_it_is(
+    version: int, health: Health
+) -> None:
+    first, second, slots = two_worlds(version, servers=1)
+    ack = first.establish()
+    write_the_rest(keeper_of(first))
+    server = next(iter(second.balancer.services)).servers[0]
+    place = server.service.key, *server.config.place
+    second.apply(SetHealth(*place, health))
+    resume(second, slots)
+    second.apply(SetHealth(*place, Health.UP))
+    assert second.handle(ack) == raw(second.to_server(ack))
 
 
 def test_a_server_that_is_not_to_begin_slowly_any_more_does_not(version: int) -> None:

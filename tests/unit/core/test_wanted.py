@@ -18,18 +18,21 @@ from lvsd.core.commands import (
     DrainChange,
     EditServer,
     EditService,
+    HealthChange,
     RemoveServer,
     RemoveService,
     ServerChange,
     ServiceChange,
+    SetHealth,
     SetTimeouts,
     TimeoutsChange,
     Undrain,
     Zero,
     Zeroed,
 )
+from lvsd.core.difference import difference
 from lvsd.core.local_pool import LocalPool
-from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey
+from lvsd.core.values import Health, ServerConfig, ServiceConfig, ServiceKey
 from lvsd.core.wanted import Wanted
 from lvsd.errors import ControlError
 
@@ -218,6 +221,52 @@ def test_a_drain_is_kept_until_it_is_over_or_the_server_goes(wanted: Wanted) -> 
     wanted.do([RemoveServer(WEB, *second), AddServer(WEB, server(2))])
     assert wanted.do([Undrain(WEB, *first)]) == []
     assert state(wanted) == before
+
+
+def test_who_is_not_up_is_kept_until_it_is_or_the_server_goes(wanted: Wanted) -> None:
+    first, second = server(1).place, server(2).place
+    before = state(wanted)
+    removed = SetHealth(WEB, *first, Health.REMOVED)
+    standby = SetHealth(WEB, *second, Health.STANDBY)
+    assert wanted.do([removed]) == [HealthChange(WEB, *first, Health.UP, Health.REMOVED)]
+    assert wanted.do([removed]) == []
+    wanted.do([EditServer(WEB, server(1, 9)), standby, EditService(replace(service(), name="x"))])
+    assert state(wanted)[-2:] == [removed, standby]
+    up = [SetHealth(WEB, *each, Health.UP) for each in (first, second)]
+    wanted.would_change([*up, removed, RemoveServer(WEB, *second), RemoveService(WEB)])
+    assert state(wanted)[-2:] == [removed, standby]
+    with pytest.raises(ControlError, match="No such destination"):
+        wanted.do([*up, SetHealth(WEB, b"\x0a\0\0\x09", 80, Health.UP)])
+    assert state(wanted)[-2:] == [removed, standby]
+    assert wanted.do(up[:1]) == [HealthChange(WEB, *first, Health.REMOVED, Health.UP)]
+    wanted.do([EditServer(WEB, server(1)), EditService(service())])
+    wanted.do([RemoveServer(WEB, *second), AddServer(WEB, server(2))])
+    assert wanted.do(up) == []
+    assert state(wanted) == before
+
+
+def test_a_balancer_that_is_told_all_has_the_same_health(wanted: Wanted) -> None:
+    wanted.do([SetHealth(WEB, *server(2).place, Health.QUIESCED)])
+    balancer = balancer_with(state(wanted))
+    found = {each.config.place: each.health for each in balancer.services.get(WEB).servers}
+    assert found.pop(server(2).place) is Health.QUIESCED
+    assert set(found.values()) == {Health.UP}
+
+
+def test_a_reload_undoes_no_health_and_no_drain(wanted: Wanted) -> None:
+    file = Wanted(wanted.timeouts)
+    file.do(list(wanted.commands()))
+    first, second = server(1).place, server(2).place
+    off_duty: list[Command] = [
+        Drain(WEB, *second, 60),
+        SetHealth(WEB, *first, Health.QUIESCED),
+        SetHealth(WEB, *second, Health.REMOVED),
+    ]
+    wanted.do([*off_duty, EditServer(WEB, server(1, 9))])
+    assert difference(wanted, file) == [EditServer(WEB, server(1))]
+    wanted.do(difference(wanted, file))
+    assert state(wanted)[-3:] == off_duty
+    assert difference(wanted, file) == []
 
 
 def test_what_a_start_wants_is_what_its_commands_want() -> None:
