@@ -31,9 +31,10 @@ from lvsd.config.faults import dotted
 from lvsd.config.load import validate
 from lvsd.control.changes import TIMEOUTS, selector, written_server, written_service
 from lvsd.control.requests import read_commands
-from lvsd.core.commands import AddServer, AddService, Drain, SetTimeouts
+from lvsd.core.commands import AddServer, AddService, Drain, SetHealth, SetTimeouts, Undrain
 from lvsd.core.snapshot import FORMAT as STATE_FORMAT
 from lvsd.core.snapshot import SLOT
+from lvsd.core.values import Health
 from lvsd.documents import whole
 from lvsd.errors import ControlError, LvsdError
 from lvsd.garbage import without_collections
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from lvsd.core.commands import Command
     from lvsd.core.wanted import Wanted
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 ENDS: Final = ("control", "client", "table", "engine", "engine_process", "forker")
 
@@ -66,9 +67,11 @@ class Handover:
     document: dict[str, Any]
     """The configuration that is in force, in the words of its file."""
     commands: list[Any]
-    """What is wanted, without what is drained: commands of the control protocol."""
+    """What is wanted, without drains and health: commands of the control protocol."""
     drains: list[Any]
     """``drain`` commands, each in a list with since when, on the monotonic clock."""
+    health: list[Any]
+    """Real servers that are not up: each with its ``service``, ``server`` and ``health``."""
     began: float
     """When lvsd was started, on the monotonic clock."""
     queue: int
@@ -96,6 +99,7 @@ def described(wanted: Wanted, config: model.Config, **more: Any) -> Handover:
             document=whole(wanted_of(config), config),
             commands=list(_written(wanted)),
             drains=[[_drain(each), each.since] for each in drains],
+            health=[_health(each) for each in wanted.commands() if isinstance(each, SetHealth)],
             **more,
         )
 
@@ -121,13 +125,19 @@ def _written(wanted: Wanted) -> Iterator[dict[str, object]]:
 
 
 def _drain(drain: Drain) -> dict[str, object]:
-    place = {"address": text(drain.address), "port": drain.port}
-    found: dict[str, object] = {
-        "command": "drain",
-        "service": selector(drain.service),
-        "server": place,
-    }
+    found = {"command": "drain"} | _place(drain)
     return found if drain.deadline_s is None else found | {"deadline_s": drain.deadline_s}
+
+
+def _health(command: SetHealth) -> dict[str, object]:
+    return _place(command) | {"health": command.health.value}
+
+
+def _place(command: Drain | SetHealth) -> dict[str, object]:
+    return {
+        "service": selector(command.service),
+        "server": {"address": text(command.address), "port": command.port},
+    }
 
 
 def written(handover: Handover) -> bytes:
@@ -165,6 +175,7 @@ _KINDS: Final[dict[str, Any]] = {
     "document": dict,
     "commands": list,
     "drains": list,
+    "health": list,
     "began": (int, float),
     "queue": int,
     "ports": dict,
@@ -189,7 +200,11 @@ def taken(handover: Handover) -> tuple[model.Config, list[Command]]:
             told = "; ".join(f"{dotted(each.key)}: {each.text}" for each in faults[:3])
             raise HandoverError(f"lvsd {__version__} refuses the configuration in force: {told}")
         try:
-            found = [*read_commands({"commands": handover.commands}), *_drains(handover.drains)]
+            found = [
+                *read_commands({"commands": handover.commands}),
+                *_drains(handover.drains),
+                *_unwell(handover.health),
+            ]
         except (ControlError, ValueError, KeyError, TypeError) as error:
             raise _refused(error) from error
     return config, found
@@ -215,6 +230,15 @@ def _drains(given: list[Any]) -> Iterator[Command]:
         if not isinstance(drain, Drain) or not isinstance(since, float | int | None):
             raise TypeError("no drain among the drains")
         yield replace(drain, since=since)
+
+
+def _unwell(given: list[Any]) -> Iterator[Command]:
+    """Yield the commands for servers that are not up, which the control protocol has none for."""
+    for each in given:
+        place = {"service": each["service"], "server": each["server"]}
+        (found,) = read_commands({"commands": [{"command": "undrain"} | place]})
+        if isinstance(found, Undrain):
+            yield SetHealth(found.service, found.address, found.port, Health(each["health"]))
 
 
 def received(descriptor: str) -> Handover:

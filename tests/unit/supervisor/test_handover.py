@@ -12,9 +12,17 @@ import pytest
 from forwarders import Dr, Fullnat, Nat
 from lvsd.assembly import nothing_of, wanted_of
 from lvsd.config.load import load
-from lvsd.core.commands import AddServer, AddService, Drain, EditService, RemoveServer, SetTimeouts
+from lvsd.core.commands import (
+    AddServer,
+    AddService,
+    Drain,
+    EditService,
+    RemoveServer,
+    SetHealth,
+    SetTimeouts,
+)
 from lvsd.core.local_pool import LocalPool
-from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey
+from lvsd.core.values import Health, ServerConfig, ServiceConfig, ServiceKey
 from lvsd.documents import whole
 from lvsd.packet.address import pack
 from lvsd.packet.view import TCP
@@ -64,6 +72,7 @@ DRAIN = {
     "service": {"fwmark": 7},
     "server": {"address": "10.0.0.1", "port": 80},
 }
+UNWELL = {key: DRAIN[key] for key in ("service", "server")}
 WEB = ServiceKey(TCP, pack("192.0.2.10"), 80)
 FIRST = pack("10.0.0.11")
 CHANGES: list[Command] = [
@@ -85,6 +94,9 @@ CHANGES: list[Command] = [
     SetTimeouts(1000, 0, 0),
     Drain(WEB, FIRST, 8080, 600, 1234.5),
     Drain(WEB, pack("10.0.0.12"), 80, None, 77.0),
+    SetHealth(WEB, FIRST, 8080, Health.REMOVED),
+    SetHealth(WEB, pack("127.0.0.1"), 80, Health.STANDBY),
+    SetHealth(WEB, FIRST, 8080, Health.QUIESCED),
 ]
 
 
@@ -162,6 +174,11 @@ def test_what_is_cut_off_foreign_or_of_another_version_is_refused_with_a_reason(
         ({"drains": [[{"command": "clear"}, 1.0]]}, "refuses what runs"),
         ({"drains": [3]}, "refuses what runs"),
         ({"commands": [], "drains": [[DRAIN, 1.0]]}, "refuses what runs: No such service"),
+        ({"health": [UNWELL | {"health": "ill"}]}, "runs: 'ill' is not a valid Health"),
+        ({"health": [UNWELL]}, "refuses what runs: 'health'"),
+        ({"health": [3]}, "refuses what runs"),
+        ({"commands": [], "health": [UNWELL | {"health": "up"}]},
+         "refuses what runs: No such service"),
         ({"commands": [{"command": "add_service", "service": {"fwmark": 3, "scheduler": "?"}}]},
          "refuses what runs: Scheduler or persistence engine not found"),
     ],

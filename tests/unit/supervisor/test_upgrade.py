@@ -273,7 +273,7 @@ def handed_over(forker: Forker, engine: Engine, farewell: bytes) -> Handover:
         "forker": os.dup(end),
     }
     return Handover(
-        {}, [], [], 0.0, 0, {}, {}, forker=process, farewell=farewell.hex(), descriptors=ends
+        {}, [], [], [], 0.0, 0, {}, {}, forker=process, farewell=farewell.hex(), descriptors=ends
     )
 
 
