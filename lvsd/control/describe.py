@@ -120,6 +120,7 @@ def _server_entry(server: RealServer, now: float) -> ServerEntry:
         **(_of_way(config.forwarder) if name in keys.FORWARDING else {}),
         **_told_server(config),
         "effective_weight": server.service.easing.effect(server.weight, server.ramp),
+        "health": server.health.value,
         "drain": _drain(server, now),
         "slow_start": _slow_start(server, now),
         "active": server.active,

@@ -140,8 +140,9 @@ class ServerEntry(TypedDict):
     ``forward`` is the way it is configured, ``label`` what ipvsadm prints under Forward of the
     way that is taken (Local where the server is the director). ``tunnel`` is empty but for tun;
     ``tunnel_port`` is 0 but for GUE, ``client_address`` empty and ``toa_kind`` 0 but for fullnat.
-    ``weight`` is the configured one; ``effective_weight`` is what it has of that now. ``drain`` and
-    ``slow_start`` are None where there is no such thing.
+    ``weight`` is the configured one; ``effective_weight`` is what it has of that now. ``health`` is
+    what health checks make of it (`lvsd.core.values.Health`), up where there are none. ``drain``
+    and ``slow_start`` are None where there is no such thing.
     """
 
     address: str
@@ -155,6 +156,7 @@ class ServerEntry(TypedDict):
     toa_kind: int
     weight: int
     effective_weight: float
+    health: Literal["up", "standby", "quiesced", "removed"]
     drain: DrainEntry | None
     slow_start: SlowStartEntry | None
     upper: int

@@ -28,6 +28,13 @@ INTERRUPTED: Final = 130
 
 TIMEOUTS: Final = ("tcp", "tcpfin", "udp")
 
+HEALTH: Final = {
+    "up": "up: it gets connections again",
+    "standby": "standby: no new connections, as long as it is not needed",
+    "quiesced": "quiesced: no new connections, and UDP goes elsewhere",
+    "removed": "removed: nothing that clients send gets there",
+}
+
 
 def main(words: Sequence[str]) -> int:
     """Carry out a command line that begins with ``watch``; return the status. Raise UsageError."""
@@ -129,6 +136,8 @@ class Teller:
         match what:
             case "server_drained" if "deadline_s" in event:
                 yield f": what is left ends after {event['deadline_s']} s"
+            case "health":
+                yield f": {HEALTH.get(event['health'], event['health'])}"
             case "server_empty":
                 yield ": it has no connections"
                 if event.get("cut"):

@@ -13,10 +13,10 @@ from lvsd.config.plugins import make_scheduler
 from lvsd.control.describe import connection_entry, service_entry
 from lvsd.control.protocol import ConnectionEntry, ServerEntry, ServiceEntry
 from lvsd.core.balancer import Balancer
-from lvsd.core.commands import AddServer, AddService, Drain, Undrain
+from lvsd.core.commands import AddServer, AddService, Drain, SetHealth, Undrain
 from lvsd.core.listing import Row
 from lvsd.core.local_pool import LocalPool
-from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey, Way
+from lvsd.core.values import Health, ServerConfig, ServiceConfig, ServiceKey, Way
 from lvsd.packet.address import pack
 from lvsd.packet.view import TCP
 
@@ -145,6 +145,16 @@ def test_a_drained_server_has_its_weight_its_deadline_and_whether_it_is_empty() 
     assert entry_of(balancer, 3.0)["drain"] == {"left_s": None, "empty": False, "cut": 0}
     balancer.apply([Undrain(*place)], 3.0)
     assert entry_of(balancer, 3.0)["drain"] is None
+
+
+@pytest.mark.parametrize("health", Health)
+def test_a_server_has_its_health_and_weight_only_while_it_is_up(health: Health) -> None:
+    balancer = slowly("rr")
+    balancer.tick(60.0)
+    balancer.apply([SetHealth(KEY, pack("10.0.0.12"), 80, health)], 60.0)
+    entry = entry_of(balancer, 60.0)
+    assert entry["health"] == health.value
+    assert (entry["weight"], entry["effective_weight"]) == (4, 4 * (health is Health.UP))
 
 
 @pytest.mark.parametrize("now", [0.0, 4.001, 6.036, 86401.7])

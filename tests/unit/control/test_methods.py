@@ -73,6 +73,7 @@ def test_list_describes_services_with_their_servers_newest_first(exchange: Excha
                             "toa_kind": 0,
                             "weight": host,
                             "effective_weight": host,
+                            "health": "up",
                             "drain": None,
                             "slow_start": None,
                             "upper": 9,

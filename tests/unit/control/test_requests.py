@@ -117,6 +117,7 @@ def test_what_is_written_of_a_service_and_a_server_is_read_as_the_same() -> None
         ({"command": "shut_down"}, "commands[0].command"),
         ({}, "commands[0].command"),
         ({"command": "clear", "service": WEB}, "commands[0].service: unknown"),
+        ({"command": "set_health", "service": WEB, "health": "up"}, "commands[0].command:"),
         ({"command": "add_service"}, "commands[0].service"),
         ({"command": "add_service", "service": {"protocol": "tcp"}}, "commands[0].service: give"),
         ({"command": "add_service", "service": WEB | {"weight": 1}}, "commands[0].service.weight"),

@@ -130,6 +130,17 @@ def test_without_a_daemon_one_line_says_so(
             ),
         ),
         (
+            {"change": "health", "service": WEB, "server": RIP, "health": "quiesced"},
+            (
+                "health 10.0.0.1:8080 of web (tcp 192.0.2.1:80): "
+                "quiesced: no new connections, and UDP goes elsewhere"
+            ),
+        ),
+        (
+            {"change": "health", "service": WEB, "server": RIP, "health": "of later"},
+            "health 10.0.0.1:8080 of web (tcp 192.0.2.1:80): of later",
+        ),
+        (
             {"change": "timeouts_edited", "before": [900, 120, 300], "after": [900, 60, 300]},
             "timeouts edited: tcpfin 120 -> 60 s",
         ),
