@@ -53,6 +53,8 @@ OWN_COMMANDS: Final = {
     "save": "toml_saving",
     "watch": "watching",
     "top": "top",
+    "checks": "checks",
+    "check": "checks",
 }
 """What ipvsadm has nothing like -> the module whose ``main`` gets the words."""
 

@@ -246,6 +246,31 @@ class StatusEntry(TypedDict):
     groups: dict[str, dict[str, int | str]]
 
 
+class CheckEntry(TypedDict):
+    """A real server that is checked: ``service`` and ``server`` name it as a request does.
+
+    ``check`` is the type. ``up`` is the judgement, for ``since_s`` seconds now; ``health`` is what
+    follows, for all servers of the service together. ``said`` is what the last probe found, in
+    words, ``good`` whether that was well (None: there was none yet, or it could not be made),
+    ``took_ms`` how long it took. ``in_a_row`` results say the same; ``needed`` are needed to change
+    the judgement. The next probe is in ``next_s`` seconds.
+    """
+
+    service: ServiceSelector
+    name: str
+    server: dict[str, str | int]
+    check: str
+    up: bool
+    since_s: int
+    health: str
+    good: bool | None
+    said: str
+    took_ms: float
+    in_a_row: int
+    needed: int
+    next_s: float
+
+
 _compact = json.JSONEncoder(separators=(",", ":")).encode
 
 _SHOWN: Final = 60

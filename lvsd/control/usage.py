@@ -17,7 +17,7 @@ Usage:
   lvsadm -R                                                 restore: do commands from stdin
   lvsadm --set tcp tcpfin udp                               set timeouts, in seconds; 0: as it is
   lvsadm --status [--json]                                  packets dropped, by reason
-  lvsadm drain|undrain|save|watch|top                       each says more with --help
+  lvsadm drain|undrain|checks|check|save|watch|top          each says more with --help
   lvsadm -h | -v
 
 Commands by their long names:
