@@ -36,7 +36,7 @@ class Result(NamedTuple):
 
 
 class UnknownError(Exception):
-    """Nobody knows whether the server is well: it could not be asked.
+    """Nobody knows whether the server is well: it could not be asked; the text says why.
 
     The cause is an OSError of this host's, or whatever a third party's check has raised.
     """
@@ -56,10 +56,10 @@ async def ask(check: Check, target: Target, timeout_s: float) -> Result:
         said = str(error)
     except OSError as error:
         if error.errno in OUR_OWN:
-            raise UnknownError from error
+            raise UnknownError(f"cannot be asked: {_in_words(error)}") from error
         said = _in_words(error)
     except Exception as error:
-        raise UnknownError from error
+        raise UnknownError(f"the check fails: {type(error).__name__}: {error}") from error
     ended = monotonic()
     return Result(is_good, printable(said)[:LONGEST_REASON], ended - began, ended)
 

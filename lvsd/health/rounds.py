@@ -35,8 +35,8 @@ START_AT: Final = 2000.0
 class Patient:
     """A server that is asked again and again: how, how often, and what is known of it.
 
-    Times are in seconds. ``last`` is what the last probe found, ``due`` when the next one is, on
-    the loop's clock. ``handle`` and ``task`` are `Rounds`' own: what waits, and what is under way.
+    Times are in seconds. ``last`` is what the last probe found, ``trouble`` why there was none
+    since, if it could not be made. ``due`` is when the next one is, on the loop's clock. ``handle`` and ``task`` are `Rounds`' own: what waits, and what is under way.
     """
 
     __slots__ = (
@@ -50,6 +50,7 @@ class Patient:
         "target",
         "task",
         "timeout_s",
+        "trouble",
     )
 
     def __init__(
@@ -68,6 +69,7 @@ class Patient:
         self.fast_interval_s = fast_interval_s
         self.timeout_s = timeout_s
         self.last: Result | None = None
+        self.trouble = ""
         self.due = 0.0
         self.handle: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None] | None = None
@@ -79,7 +81,7 @@ class Patient:
 
 
 class Rounds:
-    """Asks patients. ``found`` is told each result; ``unknown`` where nobody could be asked, why.
+    """Asks patients. ``found`` is told each result; ``unknown`` why one could not be asked.
 
     ``random`` decides about times, and nothing else.
     """
@@ -87,7 +89,7 @@ class Rounds:
     def __init__(
         self,
         found: Callable[[Patient, Result], None],
-        unknown: Callable[[Patient, BaseException], None],
+        unknown: Callable[[BaseException], None],
         random: Random | None = None,
     ) -> None:
         self._found = found
@@ -148,7 +150,7 @@ class Rounds:
         try:
             result = await self._ask(patient)
         except UnknownError as error:
-            self._unknown(patient, error.__cause__ or error)
+            self._unknown(error.__cause__ or error)
         else:
             self._found(patient, result)
         finally:
@@ -165,9 +167,13 @@ class Rounds:
 
     async def _ask(self, patient: Patient) -> Result:
         self.asked += 1
-        result = await ask(patient.check, patient.target, patient.timeout_s)
-        patient.last = result
-        return result
+        try:
+            patient.last = await ask(patient.check, patient.target, patient.timeout_s)
+        except UnknownError as error:
+            patient.trouble = str(error)
+            raise
+        patient.trouble = ""
+        return patient.last
 
     def _next(self) -> None:
         """Let those that wait have their turn."""

@@ -40,8 +40,7 @@ def methods(checking: Checking, wanted: Wanted) -> dict[str, Method]:
         try:
             await checking.now(checked)
         except UnknownError as error:
-            cause = error.__cause__ or error
-            raise ControlError(f"{endpoint(*checked.place)} cannot be asked: {cause}") from error
+            raise ControlError(f"{endpoint(*checked.place)}: {error}") from error
         return entry(checked, wanted)
 
     return {"checks": Method(checks, changes=False), "check": Method(check)}
@@ -60,8 +59,8 @@ def entry(checked: Checked, wanted: Wanted) -> CheckEntry:
         "up": judge.is_up,
         "since_s": int(time.monotonic() - judge.since),
         "health": wanted.health(key, *place).value,
-        "good": last.is_good if last else None,
-        "said": last.said if last else "",
+        "good": last.is_good if last and not patient.trouble else None,
+        "said": patient.trouble or (last.said if last else ""),
         "took_ms": round(last.took_s * 1000, 2) if last else 0.0,
         "in_a_row": judge.in_a_row,
         "needed": judge.needed,

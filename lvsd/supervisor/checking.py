@@ -187,7 +187,7 @@ class Checking:
             self._say(checked, result)
             self._mark(checked.service)
 
-    def _unknown(self, patient: Patient, error: BaseException) -> None:
+    def _unknown(self, error: BaseException) -> None:
         is_ours = isinstance(error, OSError | MemoryError)
         self._complaints.fault(CANNOT_ASK if is_ours else CHECK_FAILS, error)
 

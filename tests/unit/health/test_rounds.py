@@ -126,7 +126,7 @@ def going(count: int, *patients: Patient, then: Callable[[Rounds], object] = len
             if len(found) >= count:
                 enough.set()
 
-        rounds = Rounds(note, lambda _patient, _error: None)
+        rounds = Rounds(note, lambda _error: None)
         for each in patients:
             rounds.add(each)
         async with asyncio.timeout(30 * PATIENCE):
@@ -178,8 +178,10 @@ def test_who_is_removed_is_asked_no_longer_and_what_is_under_way_ends() -> None:
 
 def test_one_that_cannot_be_asked_is_asked_again() -> None:
     check = Scripted(OSError(errno.EMFILE, "Too many open files"), "fine")
-    found = going(1, patient(check))
+    one = patient(check)
+    found = going(1, one)
     assert found[0].said == "fine"
+    assert one.trouble == ""
 
 
 def test_a_fault_in_what_is_told_ends_no_rounds() -> None:
@@ -194,7 +196,7 @@ def test_a_fault_in_what_is_told_ends_no_rounds() -> None:
             raise ZeroDivisionError
 
         asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
-        rounds = Rounds(fail, lambda _patient, _error: None)
+        rounds = Rounds(fail, lambda _error: None)
         rounds.add(patient(Scripted()))
         async with asyncio.timeout(30 * PATIENCE):
             await twice.wait()
@@ -207,9 +209,7 @@ def test_asking_now_counts_as_a_result() -> None:
     found: list[bool] = []
 
     async def run() -> None:
-        rounds = Rounds(
-            lambda _, result: found.append(result.is_good), lambda _patient, _error: None
-        )
+        rounds = Rounds(lambda _, result: found.append(result.is_good), lambda _error: None)
         one = patient(Scripted("fine"), interval_s=3600.0)
         rounds.add(one)
         result = await rounds.now(one)
