@@ -36,7 +36,8 @@ class Patient:
     """A server that is asked again and again: how, how often, and what is known of it.
 
     Times are in seconds. ``last`` is what the last probe found, ``trouble`` why there was none
-    since, if it could not be made. ``due`` is when the next one is, on the loop's clock. ``handle`` and ``task`` are `Rounds`' own: what waits, and what is under way.
+    since, if it could not be made. ``due`` is when the next one is, on the loop's clock. ``handle``
+    and ``task`` are `Rounds`' own: what waits, and what is under way.
     """
 
     __slots__ = (
