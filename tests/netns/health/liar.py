@@ -24,7 +24,7 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     """Answer one request."""
     with contextlib.suppress(OSError, asyncio.IncompleteReadError):
         await reader.readuntil(b"\r\n\r\n")
-        match FILE.read_text("ascii"):
+        match FILE.read_text("ascii"):  # noqa: ASYNC240 - one word
             case "slow":
                 await asyncio.sleep(30.0)
                 writer.write(answer("200"))
