@@ -27,7 +27,7 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         match FILE.read_text("ascii"):  # noqa: ASYNC240 - one word
             case "slow":
                 await asyncio.sleep(30.0)
-                writer.write(answer("200"))
+                writer.write(answer("200", writer))
             case "silent":
                 await asyncio.sleep(NEVER_S)
             case "garbage":
@@ -41,14 +41,15 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
                     writer.write(b"X-More: and more\r\n" * 1000)
                     await writer.drain()
             case status:
-                writer.write(answer(status))
+                writer.write(answer(status, writer))
         writer.close()
 
 
-def answer(status: str) -> bytes:
-    """Return an answer that says who we are."""
-    head = f"HTTP/1.1 {status} So\r\nContent-Length: {len(NAME)}\r\nConnection: close\r\n\r\n"
-    return f"{head}{NAME}".encode()
+def answer(status: str, writer: asyncio.StreamWriter) -> bytes:
+    """Return an answer that says who we are, and who asks."""
+    body = f"{NAME} {writer.get_extra_info('peername')[0]}"
+    head = f"HTTP/1.1 {status} So\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    return f"{head}{body}".encode()
 
 
 async def main() -> None:
