@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from lvsd.control.changes import selector
 from lvsd.control.selecting import SELECTOR, Reader, selected
+from lvsd.core.values import Health
 from lvsd.errors import ControlError
 from lvsd.health.probing import UnknownError
 from lvsd.packet.address import endpoint, text
@@ -55,10 +56,10 @@ def entry(checked: Checked, wanted: Wanted) -> CheckEntry:
         "service": selects,  # type: ignore[typeddict-item]  # it has the keys of one
         "name": service.config.name if service else "",
         "server": {"address": text(place[0]), "port": place[1]},
-        "check": checked.config.type,
+        "check": checked.asked.type,
         "up": judge.is_up,
         "since_s": int(time.monotonic() - judge.since),
-        "health": wanted.health(key, *place).value,
+        "health": (service.health(place) if service else Health.UP).value,
         "good": last.is_good if last and not patient.trouble else None,
         "said": patient.trouble or (last.said if last else ""),
         "took_ms": round(last.took_s * 1000, 2) if last else 0.0,

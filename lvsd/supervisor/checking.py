@@ -23,6 +23,7 @@ from lvsd.health.rounds import Patient, Rounds
 from lvsd.health.standing import Member, has_quorum, standings
 from lvsd.packet.address import endpoint, text
 from lvsd.running.errand import Errand
+from lvsd.supervisor.check_plans import rules_of, target
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -49,17 +50,17 @@ class Checked(NamedTuple):
 
     service: ServiceKey
     place: Place
-    config: CheckConfig
+    asked: CheckConfig
     patient: Patient
 
 
 class Group:
     """The servers of one service: those that are checked, and whether they are enough."""
 
-    __slots__ = ("checks", "has_quorum", "servers", "was_served")
+    __slots__ = ("has_quorum", "plan", "servers", "was_served")
 
-    def __init__(self, checks: ServiceChecks) -> None:
-        self.checks = checks
+    def __init__(self, plan: ServiceChecks) -> None:
+        self.plan = plan
         self.servers: dict[Place, Checked] = {}
         self.has_quorum = True
         self.was_served = True
@@ -72,7 +73,7 @@ class Group:
 
     def members(self, service: WantedService) -> dict[Place, Member]:
         """Return what decides about each server of the service."""
-        backups = self.checks.backups
+        backups = self.plan.backups
         return {
             place: Member(config.weight, place in backups, self.is_up(place))
             for place, config in service.servers.items()
@@ -141,33 +142,33 @@ class Checking:
             self._mark(key)
             return
         group = self._groups.setdefault(key, Group(plan))
-        group.checks = plan
+        group.plan = plan
         for place, checked in tuple(group.servers.items()):
             if place not in service.servers or plan.of(place) is None:
                 self._forget(checked)
                 del group.servers[place]
         for place in service.servers:
-            config = plan.of(place)
-            if config is not None:
-                self._check(group, key, place, config)
+            asked = plan.of(place)
+            if asked is not None:
+                self._check(group, key, place, asked)
         self._mark(key)
 
-    def _check(self, group: Group, key: ServiceKey, place: Place, config: CheckConfig) -> None:
+    def _check(self, group: Group, key: ServiceKey, place: Place, asked: CheckConfig) -> None:
         """Check a server in this way; what is known of it stays known."""
         before = group.servers.get(place)
-        if before is not None and before.config == config:
+        if before is not None and before.asked == asked:
             return
         if before is None:
-            health = self._wanted.health(key, *place)
+            health = self._wanted.services[key].health(place)
             is_up = health in {Health.UP, Health.STANDBY}
-            judge = Judge(config.fall, config.rise, time.monotonic(), is_up=is_up)
+            judge = Judge(asked.fall, asked.rise, time.monotonic(), is_up=is_up)
         else:
             self._forget(before)
             judge = before.patient.judge
-            judge.change_rules(config.fall, config.rise)
-        times = config.interval_s, config.fast_interval_s, config.timeout_s
-        patient = Patient(config.check, config.target(place), judge, *times)
-        checked = group.servers[place] = self._of[patient] = Checked(key, place, config, patient)
+            judge.change_rules(asked.fall, asked.rise)
+        times = asked.interval_s, asked.fast_interval_s, asked.timeout_s
+        patient = Patient(asked.check, target(asked, place), judge, *times)
+        checked = group.servers[place] = self._of[patient] = Checked(key, place, asked, patient)
         if self._rounds is not None:
             self._rounds.add(checked.patient)
 
@@ -195,7 +196,7 @@ class Checking:
         facts = {
             "service": self._label(checked.service),
             "server": endpoint(*checked.place),
-            "check": checked.config.type,
+            "check": checked.asked.type,
             "why": result.said,
         }
         if result.is_good:
@@ -237,12 +238,12 @@ class Checking:
             found = dict.fromkeys(service.servers, Health.UP)
         else:
             members = group.members(service)
-            rules = group.checks.rules
+            rules = rules_of(group.plan)
             group.has_quorum = has_quorum(members, rules, had=group.has_quorum)
             found = standings(members, rules, quorum=group.has_quorum)
             self._say_served(key, group, members)
         for place, health in found.items():
-            if wanted.health(key, *place) is not health:
+            if service.health(place) is not health:
                 yield SetHealth(key, *place, health)
 
     def _say_served(self, key: ServiceKey, group: Group, members: Mapping[Place, Member]) -> None:
@@ -253,7 +254,7 @@ class Checking:
         group.was_served = is_served
         if is_served:
             log.info("a service has real servers again", service=self._label(key))
-        elif group.checks.rules.all_down == "ignore":
+        elif group.plan.all_down == "ignore":
             then = "all of them get connections, as all_down says"
             log.error("no real server of a service is up", service=self._label(key), then=then)
         else:
@@ -262,17 +263,13 @@ class Checking:
 
     # --- what is told ---------------------------------------------------------------------------
 
-    def counters(self) -> dict[str, int]:
-        """Return what is counted of checks; nothing where there are none."""
+    def counters(self) -> dict[str, dict[str, int]]:
+        """Return what is counted of checks, by group; nothing where there are none."""
         if not self._of or self._rounds is None:
             return {}
         down = sum(not each.patient.judge.is_up for each in self._of.values())
-        return {
-            "servers": len(self._of),
-            "down": down,
-            "asked": self._rounds.asked,
-            "late": self._rounds.late,
-        }
+        asked, late = self._rounds.asked, self._rounds.late
+        return {"checks": {"servers": len(self._of), "down": down, "asked": asked, "late": late}}
 
     def checked(self, services: Iterable[ServiceKey] | None = None) -> Iterator[Checked]:
         """Yield what is checked, of some services or of all."""

@@ -54,8 +54,8 @@ class Door:
 
     ``prepare`` finds out what the engine needs to know before changes, and has it told; it returns
     what else is to be done, before the rest. ``apply`` has the engine do a list, and folds it into
-    what is wanted. Either may raise ControlError, PluginError or KernelError. ``clock`` is the
-    engine's, in seconds.
+    what is wanted. Either may raise ControlError, PluginError or KernelError. ``follow`` is told of
+    changes that are done. ``clock`` is the engine's, in seconds.
     """
 
     def __init__(
@@ -63,9 +63,11 @@ class Door:
         wanted: Wanted,
         prepare: Callable[[Sequence[Change]], Awaitable[Sequence[Command]]],
         apply: Apply,
+        follow: Callable[[Sequence[Change]], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.wanted = wanted
+        self._follow = follow
         self._prepare = prepare
         self._apply = apply
         self._clock = clock
@@ -104,6 +106,7 @@ class Door:
                 await self._apply([*first, *commands], until_met=_brings(changes))
         if not callable(given):
             self._log(changes, by)
+        self._follow(changes)
         self._tell_all(changes, by)
         return changes
 

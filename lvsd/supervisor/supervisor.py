@@ -35,8 +35,10 @@ from lvsd.running.complaints import Complaints
 from lvsd.running.errand import Errand
 from lvsd.running.jobs import Job, Jobs
 from lvsd.signals import StoppedError
-from lvsd.supervisor import obstacles, one_thread, own_ports, reload, upgrade
+from lvsd.supervisor import check_methods, obstacles, one_thread, own_ports, reload, upgrade
 from lvsd.supervisor.beginning import Ground, finish, say, undone
+from lvsd.supervisor.check_plans import plans
+from lvsd.supervisor.checking import CANNOT_TELL, Checking
 from lvsd.supervisor.conversation import Conversation
 from lvsd.supervisor.desk import Desk, behind, methods
 from lvsd.supervisor.diverting import Diverting
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     from lvsd.running.complaints import Obstacle
     from lvsd.signals import StopRequest
     from lvsd.supervisor.beginning import Beginning
+    from lvsd.supervisor.door import Maker
     from lvsd.supervisor.forker import Forker
     from lvsd.supervisor.unwinding import Reserve
 
@@ -115,7 +118,8 @@ class Supervisor:
         wanted, families = beginning.wanted, forwarded(config)
         switches = config.sysctl.forwarding
         self._reach = Reach(wanted, self._engine, self._neighbours, families, switches=switches)
-        self.door = Door(wanted, self._prepare, self._engine.apply)
+        self._checking = Checking(wanted, self._change, self._complaints)
+        self.door = Door(wanted, self._prepare, self._engine.apply, self._checking.changed)
         self._reloads = reload.Reloads(
             *(file, config, self._manager, self.door.change),
             *(self._prepare_for, self._follow, self._summary, beginning.counters),
@@ -123,6 +127,7 @@ class Supervisor:
         self._ready = Gate("lvsd is starting: ask again")
         answered = methods(self.door)
         answered |= behind(self._ready, reload.methods(self._reloads, self.door))
+        answered |= behind(self._ready, check_methods.methods(self._checking, wanted))
         desk = Desk(self._engine.ask, answered)
         for_all = config.daemon.control_readers == "all"
         self._control = ControlServer(desk.ask, config.daemon.control, for_all=for_all)
@@ -173,6 +178,8 @@ class Supervisor:
             self._pause.ready()
             undo.then("stop reloading", self._reloads.stop)
             undo.then("stop upgrading", self._upgrades.stop)
+            undo.then("stop checking real servers", self._checking.stop)
+            self._checking.start(plans(self.config))
             self._reloads.ready()
             self._ready.open()
             both = self._engine.ended(), self._jobs.run(TICK_S)
@@ -297,6 +304,7 @@ class Supervisor:
             "ruleset": {"put_up_again": self._ruleset.mended},
             "engine": self._engine.counters(),
             "control": self._control.counters(),
+            **self._checking.counters(),
             **self._reloads.counters(),
             **self._upgrades.counters(),
         }
@@ -310,6 +318,9 @@ class Supervisor:
         self._reach.left(addresses)
 
     # --- changes --------------------------------------------------------------------------------
+
+    async def _change(self, commands: Maker, by: str) -> object:
+        return await self.door.change(commands, by)
 
     async def _prepare(self, changes: Sequence[Change]) -> Sequence[Command]:
         """Do what has to be done before changes; return commands that are to come first."""
@@ -329,6 +340,7 @@ class Supervisor:
         self._pause.hold_s = config.daemon.hold_s
         set_level(config.daemon.log_level)
         self._engine.log_level(config.daemon.log_level)
+        self._checking.want(plans(config))
         wanted = list(virtual_addresses(config))
         try:
             say(await to_thread(self._addresses.want, wanted, time.monotonic()), log.info, "done")
@@ -361,6 +373,7 @@ class Supervisor:
         look = "cannot look for obstacles"
         yield Job(look, lambda _: self._complaints.obstacles(self._obstacles()))
         yield self._relearning
+        yield Job(CANNOT_TELL, lambda _: self._checking.again())
         yield Job(COMPLAINT, lambda _: self._learning.again(), LEARN_AGAIN_S)
 
     def _obstacles(self) -> Iterator[Obstacle]:

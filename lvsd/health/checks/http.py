@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from httptools import HttpParserError, HttpResponseParser
 
@@ -61,7 +61,7 @@ class Http(Check):
     """Asks for a path."""
 
     name = "http"
-    options = _OF_HTTP
+    options: ClassVar[tuple[Option, ...]] = _OF_HTTP
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         super().__init__(values)
@@ -133,7 +133,7 @@ class Https(Http):
     """Asks for a path over TLS."""
 
     name = "https"
-    options = _OF_HTTP + _OF_TLS
+    options: ClassVar[tuple[Option, ...]] = _OF_HTTP + _OF_TLS
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         super().__init__(values)
