@@ -13,6 +13,7 @@ from forwarders import Dr, Fullnat, Nat, Tun
 from forwarders.fullnat import TOA_KIND, ClientAddress
 from forwarders.plan import TunnelKind
 from lvsd.config import fields
+from lvsd.config.check_tables import CheckOf, Said, ServerCheck, ServiceCheck
 from lvsd.config.fields import boolean, choice, switch, whole
 from lvsd.config.shape import ListOf, Table, TableOf, TablesOf, key
 
@@ -100,6 +101,8 @@ class Server(Table):
     toa_kind: int | None = key(fields.toa_kind, None)
     upper_threshold: int = key(_threshold, 0)
     lower_threshold: int = key(_threshold, 0)
+    backup: bool = key(boolean, default=False)
+    check: Said | None = key(CheckOf(ServerCheck), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +141,7 @@ class Service(Table):
     max_connections: int | None = key(_entries, None)
     slow_start_s: int | None = key(_seconds, None)
     interface: str | None = key(fields.interface, None)
+    check: Said | None = key(CheckOf(ServiceCheck), None)
     servers: tuple[Server, ...] = key(
         TablesOf(Server, "[[service.server]] tables, in double brackets"), (), word="server"
     )

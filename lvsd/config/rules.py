@@ -52,8 +52,16 @@ def faults(document: Table) -> Iterator[Fault]:
         servers = servers_of(service, key)
         yield from _servers(service, servers)
         yield from modes.faults(key, service, servers)
+        if "check" in service or any("check" in each or "backup" in each for _, each, _ in servers):
+            yield from _checks(key, service, servers)
     yield from repeated("name", (((*key, "name"), table.get("name")) for key, table in services))
     yield from repeated("service", map(_identified, services))
+
+
+def _checks(key: Key, service: Table, servers: Sequence[ServerTable]) -> Iterator[Fault]:
+    from lvsd.config import check_rules  # noqa: PLC0415 - most configurations have no check
+
+    return check_rules.faults(key, service, servers)
 
 
 def _identity(key: Key, service: Table) -> Iterator[Fault]:

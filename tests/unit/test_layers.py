@@ -55,7 +55,15 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "schedulers.base",
         *OF_ALL,
     ),
-    "lvsd.config": ("forwarders", "lvsd.garbage", "lvsd.packet.address", "schedulers", *OF_ALL),
+    "lvsd.config": (
+        "forwarders",
+        "lvsd.garbage",
+        "lvsd.health.base",
+        "lvsd.health.registry",
+        "lvsd.packet.address",
+        "schedulers",
+        *OF_ALL,
+    ),
     "lvsd.net": ("lvsd.packet.address", *OF_ALL),
     "lvsd.io": ("forwarders.base", "lvsd.core", "lvsd.net", "lvsd.packet", *OF_ALL),
     "lvsd.control": (
