@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from forwarders import FORWARDERS
+from lvsd.config.check_tables import ServerCheck, ServiceCheck
 from lvsd.config.load import check
 from lvsd.config.model import Config, Daemon, Server, Service, Sysctl, Timeouts
 from lvsd.config.shape import Table, fields_of, keys_of_tables
@@ -19,7 +20,9 @@ SECTIONS: list[tuple[str, type[Table]]] = [
     ("## `[sysctl]`", Sysctl),
     ("## `[timeouts]`", Timeouts),
     ("## `[[service]]`", Service),
+    ("### `[service.check]`", ServiceCheck),
     ("### `[[service.server]]`", Server),
+    ("### `[service.server.check]`", ServerCheck),
 ]
 
 
