@@ -58,6 +58,7 @@ def of_file(config: Config) -> Iterator[Fault]:
                 fault = f"{text(address)} is {name}; its service takes no packets of lvsd's own"
                 yield Fault((*at, "server", index, "address"), fault)
         yield from _idle_ports(at, service)
+        yield from _quorum(at, service)
         if service.interface and service.address:
             address, key = service.address.address, (*at, "interface")
             first, where = placed.setdefault(address, (service.interface, key))
@@ -73,6 +74,14 @@ def _idle_ports(at: Key, service: Service) -> Iterator[Fault]:
         if service.fwmark and server.address.port and mode in PORT_STAYS:
             fault = f"port {server.address.port} does nothing: {mode} changes no port"
             yield Fault((*at, "server", index, "address"), fault)
+
+
+def _quorum(at: Key, service: Service) -> Iterator[Fault]:
+    """Name a quorum that all servers together do not reach."""
+    weight = sum(server.weight for server in service.servers if not server.backup)
+    if service.check and service.check.common.quorum > max(weight, 1):
+        fault = f"{service.check.common.quorum} is never reached: its servers weigh {weight}"
+        yield Fault((*at, "check", "quorum"), fault)
 
 
 def _instead(scheduler: str) -> str:
