@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from lvsd.assembly import service_config
 from lvsd.config.checks import checks_of
+from lvsd.errors import KernelError
 from lvsd.health.base import Target
 from lvsd.health.standing import Rules
 from lvsd.packet.address import text
@@ -20,9 +21,12 @@ if TYPE_CHECKING:
 def plans(config: model.Config) -> dict[ServiceKey, ServiceChecks]:
     """Return the checks of each service that has any.
 
-    Raise ValueError where what a check reads, such as a certificate, is another by now.
+    Raise KernelError where what a check reads, such as a certificate, is another by now.
     """
-    found = ((service_config(each).key, checks_of(each)) for each in config.services if each.check)
+    try:
+        found = [(service_config(each).key, checks_of(each)) for each in config.services]
+    except ValueError as error:
+        raise KernelError("make a health check", str(error), "see `lvsd -t -c FILE`") from error
     return {key: checks for key, checks in found if checks is not None}
 
 

@@ -340,9 +340,9 @@ class Supervisor:
         self._pause.hold_s = config.daemon.hold_s
         set_level(config.daemon.log_level)
         self._engine.log_level(config.daemon.log_level)
-        self._checking.want(plans(config))
         wanted = list(virtual_addresses(config))
         try:
+            self._checking.want(plans(config))
             say(await to_thread(self._addresses.want, wanted, time.monotonic()), log.info, "done")
         except KernelError as error:
             self._complaints.fault(ASTRAY, error)
