@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
+from lvsd.config.fields import Endpoint
 from lvsd.core.commands import SetHealth
 from lvsd.core.values import Health
 from lvsd.health.judge import Judge
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from lvsd.config.checks import CheckConfig, ServiceChecks
     from lvsd.core.commands import Change, Command
     from lvsd.core.values import ServiceKey
-    from lvsd.core.wanted import Wanted, WantedService
+    from lvsd.core.wanted import Wanted
+    from lvsd.core.wanted_service import WantedService
     from lvsd.health.probing import Result
     from lvsd.health.standing import Place
     from lvsd.running.complaints import Complaints
@@ -144,11 +146,11 @@ class Checking:
         group = self._groups.setdefault(key, Group(plan))
         group.plan = plan
         for place, checked in tuple(group.servers.items()):
-            if place not in service.servers or plan.of(place) is None:
+            if place not in service.servers or plan.of(Endpoint(*place)) is None:
                 self._forget(checked)
                 del group.servers[place]
         for place in service.servers:
-            asked = plan.of(place)
+            asked = plan.of(Endpoint(*place))
             if asked is not None:
                 self._check(group, key, place, asked)
         self._mark(key)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 PORT, RPORT = 80, 8080
 LIAR = Path(__file__).with_name("liar.py")
+TIMEOUT_S = 1.5
 DOWN_S = 30.0 * PATIENCE
 """How long it may take a check to notice anything."""
 
@@ -84,8 +85,9 @@ def checked(
         "[service.check]",
         'type = "http"',
         'path = "/health"',
-        "interval_s = 0.2",
-        "timeout_s = 0.5",
+        "interval_s = 1.5",
+        f"timeout_s = {TIMEOUT_S}",
+        "fast_interval_s = 0.2",
         "fall = 2",
         "rise = 2",
         *more,
