@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lvsd import keys
 from lvsd.assembly import PROTOCOLS, service_config
+from lvsd.config.check_tables import document
 from lvsd.config.shape import fields_of
 from lvsd.config.writing import default_name
 from lvsd.keys import Kind, plain
@@ -67,11 +68,26 @@ def service_table(
     if entry and entry.interface:
         table["interface"] = entry.interface
     table["name"] = config.name or default_name(table)
+    if entry and entry.check:
+        table["check"] = document(entry.check)
     if rows := [server_table(each) for each in servers]:
         table["server"] = rows
+        if entry and entry.check:
+            _add_checks(rows, entry)
     elif entry and entry.forward != "nat":
         table["forward"] = entry.forward
     return table
+
+
+def _add_checks(rows: Iterable[Table], entry: model.Service) -> None:
+    """Add to the tables of servers how they are checked, and which are sorry servers."""
+    of_file = {str(each.address): each for each in entry.servers}
+    for row in rows:
+        server = of_file.get(row["address"])
+        if server is not None and server.backup:
+            row["backup"] = True
+        if server is not None and server.check:
+            row["check"] = document(server.check)
 
 
 def _identity(key: ServiceKey) -> Table:

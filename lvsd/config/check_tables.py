@@ -12,6 +12,7 @@ from lvsd.config import fields
 from lvsd.config.faults import kind, shown
 from lvsd.config.fields import choice, whole
 from lvsd.config.shape import Table, TableOf, fields_of, key
+from lvsd.packet.address import text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -75,6 +76,18 @@ class Said(NamedTuple):
 
     common: Any
     own: Mapping[str, Any]
+
+
+def document(said: Said) -> dict[str, Any]:
+    """Return the table as a file has it, without what has its default."""
+    common = {
+        word: getattr(said.common, word)
+        for word, field in fields_of(type(said.common)).items()
+        if getattr(said.common, word) != field.default
+    }
+    if (address := common.get("address")) is not None:
+        common["address"] = text(address)
+    return common | dict(said.own)
 
 
 class CheckOf(TableOf):

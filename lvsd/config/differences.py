@@ -121,10 +121,22 @@ def _of_service(before: Table, after: Table) -> Iterator[Difference]:
 def _of_keys(
     before: Table, after: Table, table: str, service: str = "", server: str = ""
 ) -> Iterator[Difference]:
+    before, after = _flat(before), _flat(after)
     for key in dict.fromkeys([*after, *before]):
         was, there = before.get(key), after.get(key)
         if was != there:
             yield Difference(table, service, server, key, was, there)
+
+
+def _flat(table: Table) -> Table:
+    """Return a table with the keys of those within it, ``check.path``, in place of these."""
+    found: Table = {}
+    for word, value in table.items():
+        if isinstance(value, dict):
+            found |= {f"{word}.{inner}": each for inner, each in value.items()}
+        else:
+            found[word] = value
+    return found
 
 
 def _alone(service: Table) -> Table:

@@ -55,14 +55,24 @@ def _service(service: Table, name: str) -> Iterator[str]:
     yield from _pairs({"name": name})
     yield from _pairs({word: service[word] for word in _FIRST[1:] if word in service})
     yield from _pairs(usual.table)
-    rest = {*_FIRST, *WAY, "server"}
+    rest = {*_FIRST, *WAY, "server", "check"}
     yield from _pairs({word: value for word, value in service.items() if word not in rest})
+    yield from _check(service, "service", "  ")
     for server in servers:
         yield ""
         yield "  [[service.server]]"
-        own = {word: value for word, value in server.items() if word not in WAY}
+        own = {word: value for word, value in server.items() if word not in {*WAY, "check"}}
         way = _Way(server)
         yield from _pairs(own if way == usual else own | way.table, "  ")
+        yield from _check(server, "service.server", "    ")
+
+
+def _check(table: Table, name: str, before: str) -> Iterator[str]:
+    """Yield the table that says how servers are checked, if there is one."""
+    if "check" in table:
+        yield ""
+        yield f"{before}[{name}.check]"
+        yield from _pairs(table["check"], before)
 
 
 class _Way:

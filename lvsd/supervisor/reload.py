@@ -326,18 +326,25 @@ def told(
 ) -> list[Difference]:
     """Return what changes, in people's words: of services those that commands are about.
 
-    What is on an interface is no command's.
+    What is on an interface, and how servers are checked, is no command's.
     """
     keys = dict.fromkeys(key for each in commands if (key := _service_of(each)) is not None)
-    before, after = _interfaces(now[1]), _interfaces(then[1])
+    before, after = _beside(now[1]), _beside(then[1])
     keys |= dict.fromkeys(key for key in {**after, **before} if before.get(key) != after.get(key))
     documents = [tables(*each) | {"service": list(services(*each, keys))} for each in (now, then)]
     return list(differences(*documents))
 
 
-def _interfaces(config: model.Config) -> dict[ServiceKey, str]:
+def _beside(config: model.Config) -> dict[ServiceKey, object]:
+    """Return what a configuration says of services, and no command does."""
     return {
-        service_config(entry).key: entry.interface for entry in config.services if entry.interface
+        service_config(entry).key: (
+            entry.interface,
+            entry.check,
+            {each.address: (each.check, each.backup) for each in entry.servers if entry.check},
+        )
+        for entry in config.services
+        if entry.interface or entry.check
     }
 
 

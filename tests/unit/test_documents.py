@@ -12,7 +12,8 @@ import pytest
 from forwarders import Dr, Fullnat, Tun
 from lvsd.assembly import server_config, wanted_of
 from lvsd.config import model, toml
-from lvsd.config.differences import LIVE, Difference
+from lvsd.config.check_tables import Said, ServiceCheck
+from lvsd.config.differences import LIVE, Difference, differences
 from lvsd.config.load import validate
 from lvsd.config.saving import checked_text
 from lvsd.config.shape import fields_of
@@ -20,12 +21,23 @@ from lvsd.core.local_pool import LocalPool
 from lvsd.core.settings import Settings
 from lvsd.core.timeouts import Timing
 from lvsd.core.values import ServerConfig, ServiceConfig, ServiceKey
-from lvsd.documents import server_table, service_table, tables
+from lvsd.documents import server_table, service_table, tables, whole
 from lvsd.packet.address import pack
 
 if TYPE_CHECKING:
     from forwarders.base import Forwarder
 
+CHECKED = """
+        [service.check]
+        type = "http"
+        path = "/health"
+        status = [200, "300-399"]
+        interval_s = 1.5
+        fall = 2
+        on_failure = "remove"
+        quorum = 2
+"""
+HTTP = Said(ServiceCheck(type="http"), {})
 OF_AN_ADDRESS = ServiceKey(6, pack("192.0.2.10"), 80)
 
 
@@ -58,7 +70,7 @@ def test_every_value_of_a_service_is_a_key_of_the_document() -> None:
     ]
     assert same == ["key"]
     servers = [ServerConfig(pack("10.0.0.2"), 80, Tun())]
-    entry = model.Service(name="web", interface="front")
+    entry = model.Service(name="web", interface="front", check=HTTP)
     marked = service_table(ServiceConfig(ServiceKey(fwmark=7, family=6)), servers)
     of_servers_way = {
         "forward",
@@ -79,7 +91,54 @@ def test_every_value_of_a_server_is_a_key_of_the_document() -> None:
         each for each in fields(gue) if getattr(gue, each.name) == getattr(default, each.name)
     ]
     table = server_table(gue) | server_table(default)
-    assert table.keys() == fields_of(model.Server).keys()
+    of_configuration = {"backup", "check"}
+    assert table.keys() == fields_of(model.Server).keys() - of_configuration
+
+
+def test_checks_are_saved_as_they_were_read() -> None:
+    written = f"""
+        [[service]]
+        name = "web"
+        address = "192.0.2.10:80"
+        protocol = "tcp"
+        {CHECKED}
+        [[service.server]]
+        address = "10.0.0.11:80"
+        [service.server.check]
+        type = "tcp"
+        address = "10.0.0.99"
+        port = 81
+        [[service.server]]
+        address = "10.0.0.12:80"
+        check = {{ type = "none" }}
+        [[service.server]]
+        address = "10.0.0.13:80"
+        backup = true
+    """
+    config, faults = validate(toml.loads(written))
+    assert faults == []
+    assert config is not None
+    document = whole(wanted_of(config), config)
+    saved = checked_text(document)
+    again, faults = validate(toml.loads(saved))
+    assert faults == []
+    assert again is not None
+    (before,), (after,) = config.services, again.services
+    assert after.check == before.check
+    assert [(each.check, each.backup) for each in after.servers] == [
+        (each.check, each.backup) for each in before.servers
+    ]
+    assert checked_text(whole(wanted_of(again), again)) == saved
+
+
+def test_a_key_of_a_check_that_differs_is_told_by_its_name() -> None:
+    before = {"name": "web", "address": "192.0.2.10:80", "check": {"type": "http", "fall": 2}}
+    after = before | {"check": {"type": "http", "path": "/health"}}
+    found = differences({"service": [before]}, {"service": [after]})
+    assert [each.text for each in found] == [
+        'service web: check.path: none -> "/health"',
+        "service web: check.fall: 2 -> none",
+    ]
 
 
 @pytest.mark.parametrize("forwarder", [Dr(), Tun()])

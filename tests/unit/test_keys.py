@@ -198,8 +198,13 @@ def test_each_key_of_the_configuration_is_in_the_table_or_is_no_option() -> None
     way = {"forward", *(each.key for own in keys.FORWARDING.values() for each in own)}
     identity = {"address", "fwmark", "family", "protocol"}
     service = {each.key for each in keys.SERVICE}
-    assert set(fields_of(model.Service)) == service | way | identity | {"interface", "server"}
-    assert set(fields_of(model.Server)) == {each.key for each in keys.SERVER} | way | {"address"}
+    assert set(fields_of(model.Service)) == service | way | identity | {
+        "interface",
+        "check",
+        "server",
+    }
+    of_server = {each.key for each in keys.SERVER} | way
+    assert set(fields_of(model.Server)) == of_server | {"address", "backup", "check"}
     assert set(WAY) == way
 
 

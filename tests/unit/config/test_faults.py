@@ -24,7 +24,7 @@ SERVICE_KEYS = (
     "local_addresses, local_ports, client_address, toa_kind, "
     "tcp_timeout_s, udp_timeout_s, udp_answered_timeout_s, "
     "persistence_s, persistence_netmask, one_packet, max_connections, slow_start_s, "
-    "interface, server"
+    "interface, check, server"
 )
 ENDPOINT = "an address and port such as 192.0.2.10:80 or [2001:db8::10]:80"
 SERVER_KEYS = (

@@ -89,6 +89,7 @@ def test_the_shape_of_the_design_is_read_word_for_word(file: Path) -> None:
         "max_connections": None,
         "slow_start_s": None,
         "interface": None,
+        "check": None,
         "servers": (
             {
                 "address": (bytes([10, 0, 0, 11]), 8080),
@@ -101,6 +102,8 @@ def test_the_shape_of_the_design_is_read_word_for_word(file: Path) -> None:
                 "toa_kind": None,
                 "upper_threshold": 0,
                 "lower_threshold": 0,
+                "backup": False,
+                "check": None,
             },
         ),
     }
