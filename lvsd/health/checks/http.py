@@ -10,15 +10,13 @@ sends, a check costs the same.
 
 from __future__ import annotations
 
-import asyncio
-import socket
 import ssl
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from httptools import HttpParserError, HttpResponseParser
 
 from lvsd.health.base import Check, Kind, Option, UnhealthyError
-from lvsd.health.checks.tcp import RESET_AT_CLOSE
+from lvsd.health.checks.talk import Talk, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -86,27 +84,12 @@ class Http(Check):
 
     async def probe(self, target: Target) -> str:
         """Return the status. Raise UnhealthyError, OSError."""
-        loop = asyncio.get_running_loop()
-        family = socket.AF_INET if target.family == 4 else socket.AF_INET6
-        ours = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        try:
-            ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
-            await loop.sock_connect(ours, (target.address, target.port))
-            answer = _Answer(self._request(target), wants_body=self._body is not None)
-            transport, _ = await loop.create_connection(
-                lambda: answer,
-                sock=ours,
-                ssl=self._tls,
-                server_hostname=self._server_name(target) if self._tls else None,
-            )
-        except BaseException:
-            ours.close()
-            raise
-        try:
-            status = await answer.done
-        finally:
-            transport.abort()
-        return self._judged(status, bytes(answer.body))
+        answer = _Answer(wants_body=self._body is not None)
+        async with Talk(target, self._tls, self._server_name(target)) as talk:
+            await talk.say(self._request(target))
+            while not answer.is_complete:
+                answer.take(await talk.some())
+        return self._judged(answer.status, bytes(answer.body))
 
     def _request(self, target: Target) -> bytes:
         values = self.values
@@ -174,79 +157,58 @@ class Https(Http):
             raise UnhealthyError(f"TLS: {error.reason or 'the handshake failed'}") from error
 
 
-class _Answer(asyncio.Protocol):
-    """Sends a request, and takes in as much of the answer as is needed.
+class _Answer:
+    """An answer that is taken in part by part, as far as it is needed.
 
-    ``done`` is the status to come, ``body`` what was read of the body.
+    ``status`` is 0 until the headers are there; ``body`` is what was read of the body.
     """
 
-    def __init__(self, request: bytes, *, wants_body: bool) -> None:
-        self._request = request
+    def __init__(self, *, wants_body: bool) -> None:
         self._wants_body = wants_body
         self._parser = HttpResponseParser(self)
-        self._read = 0
-        self._status = 0
+        self._length = 0
+        self.status = 0
         self.body = bytearray()
-        self.done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.is_complete = False
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask."""
-        transport.write(self._request)  # type: ignore[attr-defined]  # it is a stream
-
-    def data_received(self, data: bytes) -> None:
-        """Take in a part."""
-        if self.done.done():
+    def take(self, data: bytes) -> None:
+        """Take in a part; none is the end of the connection. Raise UnhealthyError."""
+        if not data:
+            self._end()
             return
-        self._read += len(data)
+        self._length += len(data)
         try:
             self._parser.feed_data(data)
         except HttpParserError as error:
-            self._fail(f"no HTTP: {error or type(error).__name__}")
-            return
-        if not self._status and self._read > MOST_HEAD:
-            self._fail(f"headers too long: more than {MOST_HEAD >> 10} KiB")
+            if not self.is_complete:
+                why = quoted(str(error) or type(error).__name__)
+                raise UnhealthyError(f"no HTTP: {why}") from error
+        if not self.status and self._length > MOST_HEAD:
+            raise UnhealthyError(f"headers too long: more than {MOST_HEAD >> 10} KiB")
 
-    def connection_lost(self, error: Exception | None) -> None:
-        """Do with what there is: the end of the connection may be that of the body."""
-        if self._status:
-            self._finish()
-        elif error is not None:
-            self._fail_with(error)
-        else:
-            self._fail(
-                "closed without an answer" if not self._read else "closed within the headers"
-            )
+    def _end(self) -> None:
+        """Take the end of the connection, which may be that of the body."""
+        if not self.status:
+            where = "within the headers" if self._length else "without an answer"
+            raise UnhealthyError(f"closed {where}")
+        self.is_complete = True
 
     def on_headers_complete(self) -> None:
         """Have the status; one of 1xx is followed by another (RFC 9110, 15.2)."""
         status = self._parser.get_status_code()
         if status >= 200:
-            self._status = status
-            if not self._wants_body:
-                self._finish()
+            self.status = status
+            self.is_complete = not self._wants_body
 
     def on_body(self, data: bytes) -> None:
         """Have a part of the body."""
         if self._wants_body:
             self.body += data[: MOST_BODY - len(self.body)]
-            if len(self.body) >= MOST_BODY:
-                self._finish()
+            self.is_complete = self.is_complete or len(self.body) >= MOST_BODY
 
     def on_message_complete(self) -> None:
         """Have all of it."""
-        if self._status:
-            self._finish()
-
-    def _finish(self) -> None:
-        if not self.done.done():
-            self.done.set_result(self._status)
-
-    def _fail(self, why: str) -> None:
-        self._fail_with(UnhealthyError(why))
-
-    def _fail_with(self, error: Exception) -> None:
-        if not self.done.done():
-            self.done.set_exception(error)
+        self.is_complete = self.is_complete or self.status > 0
 
 
 def _host(target: Target) -> str:

@@ -6,18 +6,13 @@ backlog is full. Where the protocol has a check of its own, use that.
 
 from __future__ import annotations
 
-import asyncio
-import socket
-import struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from lvsd.health.base import Check
+from lvsd.health.checks.talk import Talk
 
 if TYPE_CHECKING:
     from lvsd.health.base import Target
-
-RESET_AT_CLOSE: Final = struct.pack("ii", 1, 0)
-"""SO_LINGER of 0 s: closed by a RST, so that neither end keeps a connection in TIME_WAIT."""
 
 
 class Tcp(Check):
@@ -27,8 +22,5 @@ class Tcp(Check):
 
     async def probe(self, target: Target) -> str:
         """Return that it was accepted. Raise OSError."""
-        family = socket.AF_INET if target.family == 4 else socket.AF_INET6
-        with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as ours:
-            ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
-            await asyncio.get_running_loop().sock_connect(ours, (target.address, target.port))
-        return "connection accepted"
+        async with Talk(target):
+            return "connection accepted"
