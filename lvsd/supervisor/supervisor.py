@@ -167,8 +167,8 @@ class Supervisor:
             # A configuration is many objects, and next to none is garbage.
             gc.freeze()
             gc.enable()
-            self._manager.send(notify.READY, notify.status(self._summary()))
             log.info("ready", **self._facts())
+            self._manager.send(notify.READY, notify.status(self._summary()))
             self._beginning.tell(self._engine)
             self._pause.ready()
             undo.then("stop reloading", self._reloads.stop)
