@@ -114,6 +114,8 @@ class Steps:
         """End the list, step by step; return what changed."""
         yield from self._schedulers.settling()
         yield from self._admission.following(self._came, self._went)
+        for service in self._new:
+            service.is_in_doubt = False
         for server in self._begun:
             if server.available:
                 self._transitions.begin(server, now)
@@ -182,6 +184,7 @@ class Steps:
         if self._services.has(wanted.key):
             raise ControlError("Service already exists")
         service = Service(wanted, self._schedulers.make(wanted.scheduler, wanted.flags))
+        service.is_in_doubt = True
         self._services.put_in(service)
         self._undo.append(partial(self._services.withdraw, service))
         self._new.add(service)
