@@ -6,6 +6,9 @@ took the way of its mode, 1 that not all did; which is said, with the daemon's l
 
 from __future__ import annotations
 
+import shutil
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lvsd.arguments import Parser
@@ -85,7 +88,16 @@ def how_to_go_on(out: Console) -> None:
         ("Check a configuration of your own:", "lvsd -t -c lvsd.toml"),
     ):
         out.print(text)
-        show.command(out, line)
+        show.command(out, f"{_folder()}{line}")
+
+
+def _folder() -> str:
+    """Return where lvsd is, if a shell would not find it by its name alone."""
+    folder = Path(sys.executable).parent
+    if shutil.which("lvsd") or not (folder / "lvsd").exists():
+        return ""
+    here = Path.cwd()
+    return f"{folder.relative_to(here) if folder.is_relative_to(here) else folder}/"
 
 
 def _show(stage: Stage, trial: Trial) -> bool:
