@@ -77,6 +77,9 @@ def schedulers(stage: Stage) -> list[str]:
 def how_to_go_on(out: Console) -> None:
     """Print commands to try."""
     out.rule("[bold]How to go on[/]")
+    if folder := _unknown_folder():
+        out.print("Let the shell find lvsd:")
+        show.command(out, f'export PATH="$PWD/{folder}:$PATH"')
     for text, line in (
         ("Stay in such a lab and look around:", "lvsd lab --mode dr --shell"),
         ("With a server of each mode:", "lvsd lab --mode mixed"),
@@ -88,16 +91,15 @@ def how_to_go_on(out: Console) -> None:
         ("Check a configuration of your own:", "lvsd -t -c lvsd.toml"),
     ):
         out.print(text)
-        show.command(out, f"{_folder()}{line}")
+        show.command(out, line)
 
 
-def _folder() -> str:
-    """Return where lvsd is, if a shell would not find it by its name alone."""
-    folder = Path(sys.executable).parent
-    if shutil.which("lvsd") or not (folder / "lvsd").exists():
+def _unknown_folder() -> str:
+    """Return where below here lvsd is, if a shell would not find it by its name alone."""
+    folder, here = Path(sys.executable).parent, Path.cwd()
+    if shutil.which("lvsd") or not (folder / "lvsd").exists() or not folder.is_relative_to(here):
         return ""
-    here = Path.cwd()
-    return f"{folder.relative_to(here) if folder.is_relative_to(here) else folder}/"
+    return str(folder.relative_to(here))
 
 
 def _show(stage: Stage, trial: Trial) -> bool:
