@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from lvsd.arguments import HANDOVER
+from lvsd.errors import KernelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,15 +21,27 @@ if TYPE_CHECKING:
     from lvsd.signals import StopRequest
 
 
+_NOT_LOADED: Final = (
+    "install lvsd anew, then start it: that goes on with its connections, as after a crash; "
+    "or take down what it left: lvsd cleanup"
+)
+
+
 def prepared(path: Path) -> Callable[[StopRequest], int]:
     """Return what runs the daemon with a file; what another one has handed over goes before that.
 
-    Raise ConfigError.
+    Raise ConfigError; KernelError where the code that is to go on does not load.
     """
     handed_over = os.environ.pop(HANDOVER, "")
     if handed_over:
-        with _pretended_missing("rich"):
-            from lvsd.daemon import go_on  # noqa: PLC0415 - loaded with what comes before
+        try:
+            with _pretended_missing("rich"):
+                from lvsd.daemon import go_on  # noqa: PLC0415 - loaded with what comes before
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}"
+            failure = KernelError("load the code that is installed now", why, _NOT_LOADED)
+            _tell(handed_over, f"lvsd has ended: {failure}")
+            raise failure from error
         return partial(go_on, path, handed_over)
     config = _configuration(path)
 
@@ -50,6 +65,17 @@ def _configuration(path: Path) -> Config:
         told = {"file": str(path), "line": warning.line, "key": warning.key}
         structlog.get_logger("lvsd").warning(warning.text, **told)
     return config
+
+
+def _tell(handed_over: str, why: str) -> None:
+    """Tell who asked for the upgrade that nothing came of it, without any code of lvsd's."""
+    with suppress(Exception):
+        with open(int(handed_over), "rb") as file:  # noqa: PTH123 - a descriptor
+            file.seek(0)
+            client = socket.socket(fileno=json.load(file)["descriptors"]["client"])
+        client.settimeout(0)
+        answer = {"error": {"code": "internal", "message": why}}
+        client.sendall(json.dumps(answer).encode() + b"\n")
 
 
 @contextmanager

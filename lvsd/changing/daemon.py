@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from lvsd.config.place import place
 from lvsd.config.saving import gathered
 from lvsd.control.client import ControlClient, default_path
-from lvsd.errors import ControlError, LvsdError
+from lvsd.errors import ConfigError, ControlError, LvsdError
 from lvsd.printable import printable
 
 if TYPE_CHECKING:
@@ -60,7 +60,13 @@ def add_options(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveG
 
 
 def control_of(control: Path | None, config: Path | None) -> Path:
-    """Return the path of the control socket; a configuration with errors tells that, too."""
+    """Return the path of the control socket; a configuration with errors tells that, too.
+
+    Raise ConfigError where there is none.
+    """
+    if config is not None and not config.exists():
+        why = f"{config}: there is no such file, expected lvsd's own"
+        raise ConfigError(config, [why])
     if control is not None:
         return control
     return default_path() if config is None else place(config).control

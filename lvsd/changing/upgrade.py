@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from argparse import SUPPRESS
 from typing import TYPE_CHECKING, Any, Final
 
 from lvsd import __version__
@@ -29,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
     how.add_argument(
         "--probe",
         action="store_true",
-        help="for lvsd itself: say whether this code takes what stdin has, and change nothing",
+        help=SUPPRESS,  # for lvsd itself: whether this code takes what stdin has
     )
     options = parser.parse_args(argv)
     if options.probe:

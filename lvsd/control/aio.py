@@ -23,11 +23,14 @@ LONGEST_LINE: Final = 64 << 20
 class AsyncControlClient:
     """A connection to a running daemon; an async context manager. One call at a time.
 
+    One that waits for `events` takes no other call: have two of them.
+
     Raise `ControlError`, one line with the remedy in it, where nobody can be reached.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._is_connected = self._listens = False
         self._reader: asyncio.StreamReader
         self._writer: asyncio.StreamWriter
 
@@ -38,6 +41,7 @@ class AsyncControlClient:
             )
         except OSError as error:
             raise ControlError(refusal(self._path, error)) from error
+        self._is_connected = True
         return self
 
     async def __aexit__(
@@ -73,6 +77,11 @@ class AsyncControlClient:
 
     async def _answers(self, method: str, params: dict[str, object]) -> AsyncIterator[Answer]:
         more = True
+        if self._listens:
+            raise ControlError("this client waits for events: ask by another one")
+        if not self._is_connected:
+            raise ControlError("not connected: use it by `async with AsyncControlClient(path)`")
+        self._listens = method == "subscribe"
         try:
             self._writer.write(encode_line({"method": method, "params": params}))
             while more:
@@ -82,6 +91,7 @@ class AsyncControlClient:
                 more = line.endswith(MORE)
                 answer: Answer = decode(line)
                 if "error" in answer:
+                    self._listens = False
                     raise refused(answer["error"]["code"], answer["error"]["message"])
                 yield answer
         except OSError as error:

@@ -47,6 +47,7 @@ class ControlClient:
     def __init__(self, path: Path, timeout_s: float = TIMEOUT_S) -> None:
         self._path = path
         self._timeout_s = timeout_s
+        self._listens = False
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._connect()
@@ -117,6 +118,7 @@ class ControlClient:
         """
         answers = self._answers("subscribe", {})
         next(answers)
+        self._listens = True
         self._socket.settimeout(None)
         events = (each["result"] for each in answers)
         return (each for each in events if each["change"] != NOTHING)
@@ -126,6 +128,8 @@ class ControlClient:
 
     def _raw_answers(self, method: str, params: dict[str, object]) -> Iterator[bytes]:
         """Send a request; yield the answer's lines, without parsing those that say more."""
+        if self._listens:
+            raise ControlError("this client waits for events: ask by another one")
         try:
             with suppress(BrokenPipeError):  # it says why it hung up before it does
                 self._socket.sendall(encode_line({"method": method, "params": params}))

@@ -157,8 +157,9 @@ def _slow_start(server: RealServer, now: float) -> SlowStartEntry | None:
         return None
     since = now if ramp.since is None else ramp.since
     # In this order: a float rounds `since + over_s - now` up beyond the whole time.
-    left_s = max(0, ceil(server.service.easing.over_s - (now - since)))
-    return {"percent": int(ramp.part * 100), "left_s": left_s}
+    over_s = server.service.easing.over_s
+    left_s = max(0, ceil(over_s - (now - since)))
+    return {"percent": int(ramp.part * 100), "left_s": min(left_s, over_s)}
 
 
 def _evidence(server: RealServer, now: float) -> EvidenceEntry:

@@ -269,7 +269,7 @@ def _wait(control: Path, places: Sequence[Place]) -> int:
                 left.append(place)
             elif cut := server["drain"]["cut"]:
                 is_cut = True
-                sys.stderr.write(f"{place}: the deadline cut {cut} connections\n")
+                sys.stderr.write(f"{place}: the deadline cut {cut} connection{'s' * (cut > 1)}\n")
         if left:
             sleep(ASK_S)
     return CUT if is_cut else 0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from lvsd.control.aio import AsyncControlClient
 from lvsd.control.client import ControlClient
 from lvsd.control.own_commands import Parser
-from lvsd.errors import ControlError
+from lvsd.errors import ControlError, UsageError
 from lvsd.printable import printable
 
 if TYPE_CHECKING:
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 UNREACHABLE: Final = 1
 
 NOT_INSTALLED: Final = (
-    "lvsadm top needs textual, which is not installed: "
-    f"{sys.executable} -m pip install 'textual>=8.2' installs it"
+    "lvsadm top needs textual, which is not installed: in lvsd's checkout, "
+    f"{sys.executable} -m pip install --require-hashes --no-build-isolation "
+    "-r requirements/top.lock"
 )
 
 
@@ -71,5 +72,7 @@ def main(words: Sequence[str]) -> int:
     except ControlError as error:
         sys.stderr.write(f"{printable(str(error))}\n")
         return UNREACHABLE
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError("lvsadm top needs a terminal; without one there is lvsadm -L -n --rate")
     asyncio.run(Top(Socket(control)).run_async())
     return 0

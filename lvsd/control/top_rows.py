@@ -21,6 +21,9 @@ TITLES: Final = (
 MOST: Final = 2000
 """Rows that are shown; a terminal has far fewer lines."""
 
+_SEEN: Final = {"Masq", "FullNat"}
+"""Labels of servers whose replies come by."""
+
 SELECTOR: Final = ("protocol", "address", "port")
 
 
@@ -68,7 +71,7 @@ def _of_service(service: ServiceEntry, order: Callable[[ServerEntry], Any]) -> I
                 str(server["active"]),
                 str(server["inactive"]),
                 *_rates(server),
-                _seen(server["evidence"]),
+                _seen(server),
             ),
             f"{place} of {name}",
             {
@@ -113,11 +116,15 @@ def _state(server: ServerEntry) -> str:
     return "" if server["weight"] else "weight 0"
 
 
-def _seen(evidence: EvidenceEntry) -> str:
-    """Return what is wrong with a server, if anything is."""
+def _seen(server: ServerEntry) -> str:
+    """Return what is wrong with a server, if anything is.
+
+    Whether clients wait for one whose replies bypass the director nobody knows here.
+    """
+    evidence: EvidenceEntry = server["evidence"]
     if evidence["refused"]:
         return f"refused {evidence['refused']} at port {evidence['refused_port']}"
-    if evidence["waiting"]:
+    if evidence["waiting"] and server["label"] in _SEEN:
         return f"{evidence['waiting']} wait for {evidence['waiting_s']} s"
     return f"{evidence['repeated']} SYNs repeated" if evidence["repeated"] else ""
 

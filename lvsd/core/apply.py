@@ -115,6 +115,8 @@ class Steps:
         """End the list, step by step; return what changed."""
         yield from self._schedulers.settling()
         yield from self._admission.following(self._came, self._went)
+        for service in self._duties.new:
+            service.is_in_doubt = False
         for server in self._duties.begun:
             if server.available:
                 self._transitions.begin(server, now)
@@ -183,6 +185,7 @@ class Steps:
         if self._services.has(wanted.key):
             raise ControlError("Service already exists")
         service = Service(wanted, self._schedulers.make(wanted.scheduler, wanted.flags))
+        service.is_in_doubt = True
         self._services.put_in(service)
         self._undo.append(partial(self._services.withdraw, service))
         self._new.add(service)

@@ -298,7 +298,7 @@ class Director:
 
     def _leave(self, service: Service, packet: Packet, reason: Reason, now: float) -> Verdict:
         """Refuse a packet that no real server can take (ip_vs_leave)."""
-        if reason in _SILENT:
+        if reason in _SILENT or service.is_in_doubt:  # its servers are still to come
             return self._tally.drop(reason)
         if (
             reason is Reason.NO_SERVER

@@ -23,7 +23,7 @@ class Draining:
 
     Its connections have ``deadline_s`` seconds (None: no limit) from ``since`` on, which is on the
     director's clock (None: until the list of commands is done). ``ended`` counts the connections
-    that the deadline ended. ``is_empty``: it has none left.
+    that the deadline cut short: that were not over by themselves. ``is_empty``: it has none left.
     """
 
     __slots__ = ("deadline_s", "ended", "is_empty", "is_over", "since")
@@ -52,4 +52,5 @@ class Draining:
         if self.deadline_s is None or self.since is None:
             return self.deadline_s
         # In this order: a float rounds `deadline - now` up beyond the whole time.
-        return max(0, ceil(self.deadline_s - (now - self.since)))
+        left_s = max(0, ceil(self.deadline_s - (now - self.since)))
+        return min(left_s, self.deadline_s)  # a listing's clock may be a tick behind

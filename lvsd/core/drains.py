@@ -41,8 +41,18 @@ def is_reused(connection: Connection) -> bool:
     return connection.protocol == SCTP and connection.state == states.SCTP_CLOSED
 
 
+def is_over(connection: Connection) -> bool:
+    """Whether both ends have closed a connection, as far as its packets come by here."""
+    if connection.protocol != TCP:
+        return connection.protocol == SCTP and connection.state == states.SCTP_CLOSED
+    if connection.state in {states.TCP_TIME_WAIT, states.TCP_CLOSE, states.TCP_LAST_ACK}:
+        return True
+    # Of a server's FIN nothing is seen where its replies bypass the director.
+    return connection.state == states.TCP_FIN_WAIT and connection.path.key[-1].bypasses
+
+
 class Emptied(NamedTuple):
-    """A drained server that has no connections left; the deadline ended ``ended`` of them.
+    """A drained server that has no connections left; the deadline cut ``ended`` of them short.
 
     ``address`` is packed.
     """
@@ -145,9 +155,9 @@ class Drains:
             if drain is None or not drain.is_over:
                 return
             template = entry.template
+            drain.ended += not is_over(entry)
             self._flows.reset(entry)
             self._flows.end(entry)
-            drain.ended += 1
         else:
             template = entry
         if template is None or template.controlled:

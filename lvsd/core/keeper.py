@@ -185,6 +185,23 @@ class Keeper(Observer):
             yield
         yield from self._forgetting()
 
+    def catching_up(self) -> Iterator[None]:
+        """Record, step by step, what found no room when it came."""
+        for number, entry in enumerate(self._flows.table.walk()):
+            if not entry.kept:
+                self._catch_up(entry)
+            if not number % TOGETHER:
+                yield
+
+    def _catch_up(self, entry: Connection | Template) -> None:
+        if isinstance(entry, Connection):
+            self.opened(entry)
+            self.learned(entry)
+        elif not entry.retired:
+            number = self.servers.get(entry.server) or self._keep_server(entry.server)
+            if number:
+                self._keep_template(entry, number)
+
     def keep_transitions(self, changes: Iterable[Change]) -> None:
         """Record at once which servers these changes drain or start slowly, or no longer do.
 

@@ -198,8 +198,8 @@ class Service:
     says that it is or was persistent: there may be connections to ports that clients chose.
     ``serial`` grows with each service that comes. ``fault`` is what a plug-in raised last. In the
     course of a change ``listener`` hears of servers' new counts, too. ``is_in_doubt`` while changes
-    are taken back: the scheduler may not have the servers that there are. ``easing`` is how servers
-    begin slowly, ``has_ramps`` says that some are about it.
+    are taken back, or the list that adds it goes on: the scheduler may not have all servers yet.
+    ``easing`` is how servers begin slowly, ``has_ramps`` says that some are about it.
     """
 
     __slots__ = (

@@ -217,9 +217,13 @@ class Enough(NamedTuple):
 
 
 class Beat(NamedTuple):
-    """Packets get their verdicts; there are so many connections."""
+    """Packets get their verdicts; there are so many connections.
+
+    ``unkept`` of them an engine that comes next may not find.
+    """
 
     connections: int
+    unkept: int = 0
 
 
 class Farewell(NamedTuple):

@@ -14,7 +14,9 @@ def go_first() -> None:
     """Have packets wait for no program of the usual priority, where this process may ask for it.
 
     That needs CAP_SYS_NICE, or a limit that allows it (RLIMIT_NICE, systemd's ``LimitNICE=``).
-    Without either it is scheduled as all others are.
+    Where less is allowed it has that; without either it is scheduled as all others are.
     """
-    with contextlib.suppress(OSError):
-        os.nice(NICENESS)
+    for niceness in range(NICENESS, 0):
+        with contextlib.suppress(OSError):
+            os.nice(niceness)
+            return

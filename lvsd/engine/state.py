@@ -176,11 +176,20 @@ class State:
         if observers.fault is not None:
             fault, observers.fault = observers.fault, None
             raise KernelError(KEEPING, str(fault) or type(fault).__name__, "report this")
+        self._keep_room()
+
+    def _keep_room(self) -> None:
+        """Make room ahead. Raise KernelError where there is none, or no file any more."""
+        if self._file is None:
+            return
         try:
             self._file.look()
         except OSError as error:
             remedy = _ROOM if error.errno == errno.ENOSPC else "see the limits of lvsd"
             raise KernelError(f"grow {self._path}", error, remedy) from error
+        if self._file.is_removed:
+            remedy = "restart lvsd when it has few connections: they do not outlive that"
+            raise KernelError(f"keep {self._path}", "somebody removed it", remedy)
 
     def changed(self, changes: Changes) -> None:
         """Write down at once what cannot wait of changes: who is drained, who begins slowly."""
@@ -192,10 +201,22 @@ class State:
         if self._keeper is None:
             return
         yield from self._keeper.keeping()
+        file = self._file
+        if file is not None and file.missed and file.refusal is None:
+            file.missed = 0
+            yield from self._keeper.catching_up()
         now = time.monotonic()
         if now >= self._learn_next:
             self._learn_next = now + LEARN_S
             yield from self._keeper.keeping_memories()
+
+    def unkept(self, connections: int) -> int:
+        """Return how many of so many connections the next engine may not find; 0: none of them."""
+        if self._path is None or not connections:
+            return 0
+        if self._file is None or self._file.is_removed:
+            return connections
+        return min(self._file.missed, connections)
 
     # --- at the end -------------------------------------------------------------------------------
 

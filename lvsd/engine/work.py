@@ -295,7 +295,8 @@ class Work:
         self._wire.send(Ask(tuple(addresses)))
 
     def _beat(self) -> None:
-        self._wire.send(Beat(self._balancer.flows.table.count))
+        connections = self._balancer.flows.table.count
+        self._wire.send(Beat(connections, self._state.unkept(connections)))
 
     def _all_jobs(self) -> Iterator[Job]:
         """Yield what is done once a second or less often, the most important first."""

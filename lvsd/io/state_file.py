@@ -58,7 +58,8 @@ class StateFile:
 
     ``buffer`` is the whole file, and grows in place. ``why_empty`` says why nothing is in it from
     before, "" where something may be; ``is_foreign`` if there was something, which was dropped.
-    ``refusal`` is what the system said when it last did not let it grow. ``was_fatal`` if
+    ``refusal`` is what the system said when it last did not let it grow, ``missed`` counts what
+    found no slot for that. ``was_fatal`` if
     two engines in a row ended while they took in the same record, which is dropped for that.
     """
 
@@ -69,6 +70,7 @@ class StateFile:
         self.why_empty = ""
         self.is_foreign = False
         self.refusal: OSError | None = None
+        self.missed = 0
         self.was_fatal = False
 
     @classmethod
@@ -191,10 +193,17 @@ class StateFile:
         free = self._free
         if free:
             return free.pop()
-        if self.refusal is not None:  # until `look` tries again
-            return 0
-        self._grow()
-        return free.pop() if free else 0
+        if self.refusal is None:  # else there is none until `look` tries again
+            self._grow()
+        if free:
+            return free.pop()
+        self.missed += 1
+        return 0
+
+    @property
+    def is_removed(self) -> bool:
+        """Whether nobody can find it any more."""
+        return not os.fstat(self._descriptor).st_nlink
 
     def give_back(self, at: int) -> None:
         """Let a slot, which is cleared, be free."""

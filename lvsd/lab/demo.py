@@ -6,6 +6,9 @@ took the way of its mode, 1 that not all did; which is said, with the daemon's l
 
 from __future__ import annotations
 
+import shutil
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lvsd.arguments import Parser
@@ -74,6 +77,9 @@ def schedulers(stage: Stage) -> list[str]:
 def how_to_go_on(out: Console) -> None:
     """Print commands to try."""
     out.rule("[bold]How to go on[/]")
+    if folder := _unknown_folder():
+        out.print("Let the shell find lvsd:")
+        show.command(out, f'export PATH="$PWD/{folder}:$PATH"')
     for text, line in (
         ("Stay in such a lab and look around:", "lvsd lab --mode dr --shell"),
         ("With a server of each mode:", "lvsd lab --mode mixed"),
@@ -86,6 +92,14 @@ def how_to_go_on(out: Console) -> None:
     ):
         out.print(text)
         show.command(out, line)
+
+
+def _unknown_folder() -> str:
+    """Return where below here lvsd is, if a shell would not find it by its name alone."""
+    folder, here = Path(sys.executable).parent, Path.cwd()
+    if shutil.which("lvsd") or not (folder / "lvsd").exists() or not folder.is_relative_to(here):
+        return ""
+    return str(folder.relative_to(here))
 
 
 def _show(stage: Stage, trial: Trial) -> bool:

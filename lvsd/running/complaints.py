@@ -6,6 +6,7 @@ comes and goes is logged once a minute at most as well.
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -23,6 +24,8 @@ Obstacle: TypeAlias = tuple[str, str, str]
 
 REPEAT_S: Final = 60.0
 """How long the log is silent about a fault that it has just told of."""
+
+NO_DESCRIPTORS: Final = "too many files are open: raise the limit (`ulimit -n`, LimitNOFILE=)"
 
 NAMED: Final = 5
 """Obstacles of one kind that the log tells of one by one; of more there is one line."""
@@ -78,8 +81,15 @@ class Complaints:
         self.fault("an error in lvsd, or in a scheduler; packets may be lost", error)
 
     def of_loop(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Log what a callback of the event loop raised (`asyncio.loop.set_exception_handler`)."""
-        self.fault("an error in lvsd; packets may be lost", context.get("exception"))
+        """Log what a callback of the event loop raised (`asyncio.loop.set_exception_handler`).
+
+        asyncio goes on to accept connections a second after there were no descriptors for one.
+        """
+        error = context.get("exception")
+        if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
+            self.fault(NO_DESCRIPTORS, error)
+        else:
+            self.fault("an error in lvsd; packets may be lost", error)
 
     def over(self, what: str) -> None:
         """Log that what was told of as a fault is over; nothing if it was not told of."""

@@ -95,6 +95,8 @@ class Conversation:
         self._is_to_settle = self._is_to_start = self._is_ready = False
         self.connections = 0
         """How many there were when the engine last said so."""
+        self.unkept = 0
+        """How many of them an engine that comes next may not find."""
 
     @property
     def diverted(self) -> Diverted:
@@ -299,8 +301,8 @@ class Conversation:
         match message:
             case Ask(addresses):
                 self._owner.ask(addresses)
-            case Beat(connections):
-                self.connections = connections
+            case Beat(connections, unkept):
+                self.connections, self.unkept = connections, unkept
                 self._owner.beat()
             case Emptied():
                 self._owner.emptied(message)

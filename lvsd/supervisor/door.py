@@ -63,7 +63,7 @@ class Door:
         wanted: Wanted,
         prepare: Callable[[Sequence[Change]], Awaitable[Sequence[Command]]],
         apply: Apply,
-        follow: Callable[[Sequence[Change]], None],
+        follow: Callable[[Sequence[Change]], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.wanted = wanted

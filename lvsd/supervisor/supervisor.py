@@ -106,6 +106,7 @@ class Supervisor:
         self._make_origin = make_origin
         self._own_ports = own_ports.OwnPorts()
         self._manager = notify.Notifier()
+        self._stopped = asyncio.Event()
         self._watchdog_s = notify.watchdog_s()
         self._complaints = Complaints(time.monotonic)
         self._divert = Divert(beginning.queue, on_crash=config.daemon.on_crash)
@@ -135,7 +136,7 @@ class Supervisor:
             upgrade.Parts(
                 *(beginning.began, beginning.queue, self._reloads, self.door, self._control),
                 *(self._divert, self._engine, forker, self._own_ports, self._manager),
-                *(desk, beginning.counters),
+                *(desk, self._stopped, beginning.counters),
             )
         )
         answered.update(behind(self._ready, upgrade.methods(self._upgrades)))
@@ -152,7 +153,7 @@ class Supervisor:
         """
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._complaints.of_loop)
-        stopped = asyncio.Event()
+        stopped = self._stopped
         loop.add_signal_handler(signal.SIGHUP, self._reloads.signalled)
         upgrade.unblock()
         self.beat()
@@ -172,8 +173,8 @@ class Supervisor:
             # A configuration is many objects, and next to none is garbage.
             gc.freeze()
             gc.enable()
-            self._manager.send(notify.READY, notify.status(self._summary()))
             log.info("ready", **self._facts())
+            self._manager.send(notify.READY, notify.status(self._summary()))
             self._beginning.tell(self._engine)
             self._pause.ready()
             undo.then("stop reloading", self._reloads.stop)

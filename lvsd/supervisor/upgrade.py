@@ -67,6 +67,8 @@ _UPGRADE: Final = "upgrade"
 _ASK_AGAIN: Final = "lvsd is just being upgraded: ask again"
 _RAISE: Final = "raise the limits of open files and of memory (`ulimit -n`, `ulimit -v`)"
 _LOOK_S: Final = 0.005
+_TURNS: Final = 5
+"""So many turns of the event loop it takes until a signal that came is heeded, and some more."""
 _LONGEST: Final = 300
 
 log = structlog.get_logger("lvsd")
@@ -86,6 +88,8 @@ class Parts(NamedTuple):
     ports: OwnPorts
     manager: Notifier
     desk: Desk
+    stopped: asyncio.Event
+    """Somebody has asked for a stop."""
     counters: dict[str, Any]
     """What of the lvsd before goes on: how many upgrades there were."""
 
@@ -176,8 +180,16 @@ class Upgrades:
         self._look_for_obstacles()  # much time may have gone by since
         parts.door.tell({"change": UPGRADING})
         await self._quiet()
-        now = replace(known, ports=parts.ports.state(), counters=self._counted())
-        self._execute(program, now, client)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
+        try:
+            for _ in range(_TURNS):  # what came before that is heeded here
+                await asyncio.sleep(0)
+            if parts.stopped.is_set():
+                raise BusyError("lvsd is just being stopped")
+            now = replace(known, ports=parts.ports.state(), counters=self._counted())
+            self._execute(program, now, client)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _look_for_obstacles(self) -> None:
         """Raise KernelError where it cannot be now."""
@@ -188,6 +200,13 @@ class Upgrades:
                 f"take NFQUEUE {other}",
                 f"it is taken by netlink port {holder.port}{program_of(holder.port)}",
                 "an upgrade needs it for the new engine: end that program, or restart lvsd",
+            )
+        if unkept := parts.engine.unkept:
+            raise KernelError(
+                "hand over all connections",
+                f"{unkept} of {parts.engine.connections} are not in the file beside the control "
+                "socket: there was no room, or somebody removed it",
+                "make room there and ask again in some seconds; see the log",
             )
 
     def _counted(self) -> dict[str, Any]:
@@ -223,11 +242,10 @@ class Upgrades:
         raise BusyError("the engine takes long over what it was told: ask again")
 
     def _execute(self, program: Program, known: Handover, client: int) -> None:
-        """Execute the new code. Raise KernelError where the kernel does not."""
+        """Execute the new code. Raise KernelError if the kernel does not. Signals are blocked."""
         parts = self._parts
         engine, farewell = parts.engine.working, frame(Farewell(keep=True))
         pid_descriptor = -1
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
         try:
             forker_process, forker = parts.forker.parting()
             pid_descriptor = os.pidfd_open(engine.process)
@@ -260,7 +278,6 @@ class Upgrades:
         except OSError as error:
             raise KernelError("hand over to the new lvsd", error, _RAISE) from error
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             if pid_descriptor >= 0:
                 os.close(pid_descriptor)
 

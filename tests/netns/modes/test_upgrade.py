@@ -400,6 +400,28 @@ def fill(file: Path) -> None:
     assert not free.f_bavail
 
 
+def test_connections_that_would_be_lost_are_an_obstacle(lab: Lab, tmp_path: Path) -> None:
+    text = config(lab, "fullnat", local=True)
+    text = text.replace("[daemon]", f'[daemon]\ncontrol = "{tmp_path}/control.sock"', 1)
+    with serving(lab, text) as daemon:
+        visitor = Visitor(lab.client, lab.vip.v4, WEB)
+        held = visitor.open(lab.client.addresses.v4)
+        assert json.loads(upgraded(daemon).stdout)["connections"] == 1
+        (state,) = tmp_path.glob("state-*")
+        state.unlink()
+        refused: list[str] = []
+
+        def is_refused() -> bool:
+            refused.append(upgraded(daemon, check=False).stderr)
+            return "1 of 1 are not in the file" in refused[-1]
+
+        engine = daemon.engine
+        assert until(is_refused), refused
+        assert daemon.engine == engine
+        assert held.ask_again() == held.answer.server
+        held.close()
+
+
 def test_a_full_disk_is_no_obstacle_and_an_engine_that_dies_after_it_is_replaced(
     lab: Lab, tmp_path: Path
 ) -> None:

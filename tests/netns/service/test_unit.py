@@ -127,13 +127,13 @@ def test_a_reload_of_a_bad_file_fails_says_every_error_and_changes_nothing(
     assert systemd.shows("lvsd", "MainPID") == before
     assert systemd.shows("lvsd", "Result") == "success"
     assert systemd.shows("lvsd", "StatusText").endswith("wrong configuration, nothing changed")
-    *errors, summary = map(json.loads, systemd.said())
+    said = map(json.loads, systemd.said())
+    *errors, summary = [each for each in said if each["level"] == "error"]
     assert [each["key"] for each in errors] == [
         "service.protocol",
         "service.protokol",
         "service.server.address",
     ]
-    assert {each["level"] for each in (*errors, summary)} == {"error"}
     assert summary["result"] == "wrong configuration, nothing changed"
     assert services(systemd) == ['"web"']
     systemd.configure(GOOD)

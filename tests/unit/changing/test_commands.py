@@ -143,6 +143,17 @@ def test_the_exit_status_says_what_came_of_a_reload(
         assert said.err == error
 
 
+@pytest.mark.parametrize("command", ["reload", "upgrade", "save"])
+def test_a_file_that_is_not_there_is_said_before_anything_is_done(
+    there: Daemon, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    missing = tmp_path / "lvsd.tml"
+    assert main([command, "-c", str(missing), "--control", "/x/control.sock"]) == os.EX_CONFIG
+    said = f"{missing}: there is no such file, expected lvsd's own\n"
+    assert capsys.readouterr() == ("", said)
+    assert there.asked == []
+
+
 @pytest.mark.parametrize("command", [["reload"], ["save"], ["diff", "-c", "FILE"]])
 @pytest.mark.parametrize(
     ("why", "status"),

@@ -101,6 +101,21 @@ def test_it_hears_of_changes(balancer: Balancer, tmp_path: Path) -> None:
     run(balancer, tmp_path, scenario)
 
 
+def test_one_that_is_not_connected_says_how(tmp_path: Path) -> None:
+    with pytest.raises(ControlError, match="not connected: use it by `async with"):
+        asyncio.run(AsyncControlClient(tmp_path / "control.sock").call("list"))
+
+
+def test_one_that_waits_for_events_takes_no_other_call(balancer: Balancer, tmp_path: Path) -> None:
+    async def scenario(client: AsyncControlClient) -> None:
+        events = client.events()
+        assert (await anext(events))["change"] == "listening"
+        with pytest.raises(ControlError, match="ask by another one"):
+            await client.call("list")
+
+    run(balancer, tmp_path, scenario)
+
+
 def test_nobody_there_is_said(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with AsyncControlClient(tmp_path / "control.sock"):

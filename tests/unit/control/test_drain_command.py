@@ -238,7 +238,7 @@ def test_wait_ends_with_3_where_the_deadline_cut_connections(
 ) -> None:
     assert lvsadm_status("drain 10.0.0.1 --deadline 60 --wait") == 3
     assert 1060 <= world.now < 1065
-    expected = f"{FIRST} of TCP  {WEB}: the deadline cut 1 connections\n"
+    expected = f"{FIRST} of TCP  {WEB}: the deadline cut 1 connection\n"
     assert capsys.readouterr() == ("", expected)
 
 

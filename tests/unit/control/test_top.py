@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lvsd.control import lvsadm
+from lvsd.control import lvsadm, top
 from lvsd.control.describe import service_entry
 from lvsd.control.top_rows import MOST, ORDERS, rows, short
 from lvsd.core.commands import Drain
@@ -207,8 +209,18 @@ def test_without_textual_one_line_says_how_to_install_it() -> None:
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == (
         "lvsadm top needs textual, which is not installed: "
-        f"{sys.executable} -m pip install 'textual>=8.2' installs it\n"
+        f"in lvsd's checkout, {sys.executable} -m pip install --require-hashes "
+        "--no-build-isolation -r requirements/top.lock\n"
     )
+
+
+def test_without_a_terminal_one_line_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    daemon = SimpleNamespace(call=lambda _: {})
+    monkeypatch.setattr(top, "ControlClient", lambda _: contextlib.nullcontext(daemon))
+    assert lvsadm.main(["top"]) == 2
+    assert capsys.readouterr().err.startswith("lvsadm top needs a terminal")
 
 
 def test_without_a_daemon_one_line_says_so(

@@ -178,6 +178,26 @@ def test_at_the_deadline_the_connections_that_are_left_end(
     assert emptied(world) == [Emptied(service.key, *server.config.place, 3)]
 
 
+@pytest.mark.parametrize(
+    ("forwarder", "state", "cut"), [(Nat(), "CLOSE_WAIT", 1), (Dr(), "FIN_WAIT", 0)]
+)
+def test_connections_that_were_over_by_themselves_are_not_cut_at_the_deadline(
+    version: int, forwarder: Forwarder, state: str, cut: int
+) -> None:
+    world = World(version)
+    service = world.serve(servers=1, forwarder=forwarder)
+    for client, last in ((1, "R"), (2, "FA")):
+        world.handle(world.from_client(client=client))
+        world.handle(world.from_client("A", client=client))
+        world.handle(world.from_client(last, client=client))
+    assert world.states() == ["CLOSE", state]
+    (server,) = service.servers
+    drain(world, server, 5)
+    world.wait(6)
+    # Of NAT's the server may have something to send as yet; of DR's nobody here would know.
+    assert emptied(world) == [Emptied(service.key, *server.config.place, cut)]
+
+
 def test_at_the_deadline_both_ends_of_a_fullnat_connection_get_a_reset(version: int) -> None:
     world = World(version)
     service = translated(world)

@@ -17,7 +17,9 @@ from scapy.layers.inet6 import (
 )
 from scapy.packet import Raw
 
+from lvsd.core.commands import AddService, RemoveService
 from lvsd.core.outbox import ANSWERS_KEPT
+from lvsd.core.values import ServiceConfig
 from lvsd.core.verdict import Verdict
 from lvsd.packet.address import pack
 from tests.unit.core.world import ETHERNET, World, counts, icmp_error, raw
@@ -47,6 +49,26 @@ def test_without_a_server_the_client_is_told_port_unreachable(version: int, prot
     told = _told(world)
     assert (told.type, told.code) == ((3, 3) if version == 4 else (1, 4))
     assert bytes(told.payload) == raw(request)
+
+
+@PROTOCOLS
+def test_a_service_refuses_nobody_while_its_servers_are_still_to_come(
+    version: int, protocol: str
+) -> None:
+    world = World(version)
+    key = world.serve(protocol, servers=0).key
+    steps = world.balancer.changing()
+    for command in (RemoveService(key), AddService(ServiceConfig(key, "rr"))):
+        for _ in steps.doing(command):
+            pass
+    request = world.from_client(protocol=protocol)
+    assert world.handle(request) is Verdict.DROP
+    assert world.drops() == {"no_server": 1}
+    assert world.balancer.outbox.answers == []
+    for _ in steps.finishing(world.now):
+        pass
+    assert world.handle(request) is Verdict.DROP
+    assert len(world.balancer.outbox.answers) == 1
 
 
 def test_with_nothing_but_quiesced_servers_the_client_is_told_port_unreachable(

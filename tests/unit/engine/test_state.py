@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ from lvsd.config.plugins import make_scheduler
 from lvsd.core.balancer import Balancer
 from lvsd.core.keeper import Keeper
 from lvsd.engine.state import State
+from lvsd.errors import KernelError
 from lvsd.io.state_file import TRIES, StateFile
 from lvsd.running.complaints import Complaints
 from lvsd.turns import Turns
@@ -79,6 +82,77 @@ def test_engines_that_fail_at_reading_it_are_counted(
             list(state.resuming())
         state.close()
     assert "ended while they read it" in why_empty(path)
+
+
+@pytest.fixture
+def full(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Let the file system be full while the list says so."""
+    found, allocate = [False], os.posix_fallocate
+
+    def fallocate(descriptor: int, offset: int, length: int) -> None:
+        if found[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        allocate(descriptor, offset, length)
+
+    monkeypatch.setattr(os, "posix_fallocate", fallocate)
+    return found
+
+
+def read(state: State) -> None:
+    """Have an engine read what there is."""
+
+    async def scenario() -> None:
+        list(state.resuming())
+        await state.all_taken_in()
+
+    asyncio.run(scenario())
+
+
+def test_what_found_no_room_is_counted_and_written_down_once_there_is_some(
+    tmp_path: Path, full: list[bool]
+) -> None:
+    world = World()
+    world.serve()
+    state = State(str(tmp_path / "state"), world.balancer, Turns(), Complaints(time.monotonic))
+    state.open()
+    read(state)
+    table = world.balancer.flows.table
+    full[0] = True
+    assert state._file is not None
+    del state._file._free[10:]
+    for client in range(1, 31):
+        world.establish(client=client)
+    assert table.count == 30
+    assert state.unkept(30) == len([each for each in table if not each.kept]) > 19
+    with pytest.raises(KernelError, match="No space left"):
+        state._keep_room()
+    full[0] = False
+    state._keep_room()
+    for _ in state._steps():
+        pass
+    assert state.unkept(30) == 0
+    assert [each for each in table if not each.kept] == []
+    state.close()
+
+
+def test_a_file_that_somebody_removed_keeps_none(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    state = opened(path)
+    read(state)
+    assert state.unkept(3) == 0
+    path.unlink()
+    assert (state.unkept(3), state.unkept(0)) == (3, 0)
+    with pytest.raises(KernelError, match="somebody removed it"):
+        state._keep_room()
+    state.close()
+
+
+def test_without_a_file_none_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    state = opened(tmp_path / "state")
+    read(state)
+    assert state.unkept(3) == 3
+    state.close()
 
 
 def test_what_is_pending_is_taken_in_by_and_by(tmp_path: Path) -> None:

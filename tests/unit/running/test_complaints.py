@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import Any
 
 import pytest
@@ -78,6 +80,16 @@ def test_a_mistake_of_ours_has_its_traceback(world: World) -> None:
     with capture_logs() as logs:
         world.complaints.fault("it fails", mistake)
     assert logs[0]["exc_info"] is mistake
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_a_loop_without_descriptors_says_what_to_do(world: World, number: int) -> None:
+    error = OSError(number, os.strerror(number))
+    with capture_logs() as logs:
+        world.complaints.of_loop(None, {"exception": error})  # type: ignore[arg-type]  # any loop
+    (line,) = logs
+    assert line["event"].startswith("too many files are open: raise the limit")
+    assert "exc_info" not in line
 
 
 def test_a_log_that_fails_is_no_fault(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

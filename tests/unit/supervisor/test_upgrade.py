@@ -17,17 +17,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lvsd.arguments import HANDOVER
+from lvsd.assembly import nothing_of
+from lvsd.config.model import Config
 from lvsd.control.peers import Peer
 from lvsd.engine.wire import frame
 from lvsd.errors import BusyError, ControlError, KernelError
 from lvsd.lab.wait import PATIENCE, until
+from lvsd.supervisor import one_thread
 from lvsd.supervisor import predecessor as predecessor_module
 from lvsd.supervisor import upgrade as upgrade_module
 from lvsd.supervisor.beginning import next_queue
 from lvsd.supervisor.desk import Desk, Method
 from lvsd.supervisor.engines import Engine
 from lvsd.supervisor.forker import Forker
-from lvsd.supervisor.handover import Handover
+from lvsd.supervisor.handover import Handover, described
 from lvsd.supervisor.own_ports import OwnPorts
 from lvsd.supervisor.predecessor import Predecessor
 from lvsd.supervisor.upgrade import Program, Upgrades, ask, command, see_whether_found
@@ -171,6 +174,9 @@ class Changing:
         self.reloads = SimpleNamespace(still=self.still, file=Path("/x/a.toml"))
         self.control = SimpleNamespace(asking=lambda: SimpleNamespace(fileno=lambda: 0))
         self.engine = SimpleNamespace(gate=SimpleNamespace(passed=self.passed))
+        self.engine.unkept, self.engine.connections = 0, 17
+        self.stopped = asyncio.Event()
+        self.ports = SimpleNamespace(state=dict)
         self.asked: list[str] = []
         self.queue = 0
 
@@ -237,6 +243,70 @@ def test_a_queue_that_is_taken_while_the_new_code_is_asked_is_seen_before_it_run
     with pytest.raises(KernelError, match="take NFQUEUE 6: it is taken by netlink port 7"):
         asyncio.run(upgrades.upgrade("somebody"))
     assert parts.asked == ["asked"]
+
+
+def test_connections_that_would_be_lost_are_seen_before_the_new_code_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parts = Changing()
+    parts.reloads.config = SimpleNamespace(daemon=SimpleNamespace(queue=5))
+    parts.engine.unkept = 3
+    monkeypatch.setattr(upgrade_module, "queue_statistics", lambda _: None)
+    monkeypatch.setattr(upgrade_module, "command", lambda: Program(["lvsd"], ["-c", "/x/a.toml"]))
+    with pytest.raises(KernelError, match="hand over all connections: 3 of 17 are not in the file"):
+        asyncio.run(Upgrades(parts).upgrade("somebody"))  # type: ignore[arg-type]  # as above
+
+
+@pytest.mark.parametrize(
+    ("number", "is_executed"), [(signal.SIGTERM, False), (signal.SIGHUP, True)]
+)
+def test_a_signal_right_before_the_new_code_runs_is_heeded(
+    monkeypatch: pytest.MonkeyPatch, number: signal.Signals, *, is_executed: bool
+) -> None:
+    parts = Changing()
+    parts.door.tell = lambda _: None
+    heard: list[signal.Signals] = []
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, parts.stopped.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: heard.append(signal.SIGHUP))
+        upgrades = Upgrades(parts)  # type: ignore[arg-type]  # as much as is asked
+        executed: list[set[int | signal.Signals]] = []
+
+        async def quiet() -> None:
+            signal.raise_signal(number)  # noted, and not heeded yet
+
+        def execute(*_: object) -> None:
+            executed.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+
+        monkeypatch.setattr(upgrades, "_look_for_obstacles", lambda: None)
+        monkeypatch.setattr(upgrades, "_counted", dict)
+        monkeypatch.setattr(upgrades, "_quiet", quiet)
+        monkeypatch.setattr(upgrades, "_execute", execute)
+        config = Config()
+        known = described(nothing_of(config), config, began=0.0, queue=0, ports={}, counters={})
+        going = upgrades._go(Program(["lvsd"], []), known, 0)
+        if is_executed:
+            await going
+            assert executed[0] >= {*upgrade_module.BLOCKED}
+            assert heard == [signal.SIGHUP]
+        else:
+            with pytest.raises(BusyError, match="just being stopped"):
+                await going
+            assert executed == []
+        assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & {*upgrade_module.BLOCKED}
+
+    asyncio.run(scenario())
+
+
+def test_the_one_thread_takes_no_signal() -> None:
+    async def scenario() -> set[int | signal.Signals]:
+        await one_thread.ready(asyncio.get_running_loop())
+        return await asyncio.to_thread(signal.pthread_sigmask, signal.SIG_BLOCK, ())
+
+    assert {*upgrade_module.BLOCKED} <= asyncio.run(scenario())
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & {*upgrade_module.BLOCKED}
 
 
 def test_an_upgrade_without_a_descriptor_left_is_refused_with_a_reason(
