@@ -63,8 +63,9 @@ class Door:
         wanted: Wanted,
         prepare: Callable[[Sequence[Change]], Awaitable[Sequence[Command]]],
         apply: Apply,
-        follow: Callable[[Sequence[Change]], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        follow: Callable[[Sequence[Change]], None] = lambda _: None,
     ) -> None:
         self.wanted = wanted
         self._follow = follow

@@ -120,7 +120,7 @@ class Supervisor:
         switches = config.sysctl.forwarding
         self._reach = Reach(wanted, self._engine, self._neighbours, families, switches=switches)
         self._checking = Checking(wanted, self._change, self._complaints)
-        self.door = Door(wanted, self._prepare, self._engine.apply, self._checking.changed)
+        self.door = Door(wanted, self._prepare, self._engine.apply, follow=self._checking.changed)
         self._reloads = reload.Reloads(
             *(file, config, self._manager, self.door.change),
             *(self._prepare_for, self._follow, self._summary, beginning.counters),
