@@ -70,9 +70,9 @@ def entry(checked: Checked, wanted: Wanted) -> CheckEntry:
 
 
 async def _portions(checking: Checking, wanted: Wanted) -> AsyncIterator[object]:
-    """Yield all servers that are checked, in lists."""
+    """Yield all servers that are checked, in lists; one that is empty where there are none."""
     every = list(checking.checked())
-    for begin in range(0, len(every), TOGETHER):
+    for begin in range(0, len(every) or 1, TOGETHER):
         yield [entry(each, wanted) for each in islice(every, begin, begin + TOGETHER)]
         await asyncio.sleep(0)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tests.netns.health.conftest import Farm
     from tests.netns.traffic.site import Family, Site
 
+HOLE = "table inet hole { chain in { type filter hook input priority 0; policy drop; }; }"
 UP, DOWN = "up", "quiesced"
 NOBODY = "no real server of a service is up"
 
@@ -91,12 +92,12 @@ def test_a_killed_process_is_down_until_it_is_back(
 
 def test_a_black_hole_is_down(checks: Checks, farm: Farm, family: Family) -> None:
     host = farm.lab.servers[1]
-    host.ip("link set eth0 down")
+    host.run(["nft", HOLE])
     try:
         checks.come_to(family, UP, DOWN, UP)
         assert servers(checks.site, family) == names(farm, 0, 2)
     finally:
-        host.ip("link set eth0 up")
+        host.run(["nft", "delete table inet hole"])
 
 
 def test_when_all_are_down_clients_are_refused_at_once(farm: Farm, family: Family) -> None:

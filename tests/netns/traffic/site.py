@@ -158,7 +158,11 @@ class Site:
 def running(lab: Lab, *tables: str, errors: Collection[str] = ()) -> Iterator[Site]:
     """Run lvsd with this configuration; hold it to a clean end and a log without other errors."""
     daemon = programs.lvsd(lab.director, "\n".join(["[daemon]", 'log_format = "json"', *tables]))
-    yield Site(lab, daemon)
+    try:
+        yield Site(lab, daemon)
+    except BaseException:
+        daemon.stop()
+        raise
     status = daemon.stop()
     assert (status, complaints(daemon.log_file, errors)) == (0, [])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,10 @@ from lvsd.control.aio import AsyncControlClient
 from lvsd.control.client import ControlClient, joined
 from lvsd.control.protocol import LISTENING, LOST, NOTHING
 from lvsd.control.server import ControlServer
+from lvsd.running.complaints import Complaints
+from lvsd.supervisor import check_methods, reload
 from lvsd.supervisor import door as door_module
-from lvsd.supervisor import reload
+from lvsd.supervisor.checking import Checking
 from lvsd.supervisor.desk import Desk, Method, methods
 from lvsd.supervisor.door import Door
 from tests.unit.control.conftest import answering
@@ -33,7 +36,7 @@ UPGRADED = {"before": "1", "after": "2", "pause_ms": 3.0, "connections": 4}
 PARAMS: dict[str, dict[str, Any]] = {
     "change": {"commands": [{"command": "set_timeouts", "tcp_s": 5, "tcp_fin_s": 6, "udp_s": 7}]}
 }
-LISTS = {"list", "connections", "running"}
+LISTS = {"list", "connections", "running", "checks"}
 SERVICES = 2 * reload.SERVICES_TOGETHER
 """So many that a document of them has several parts with services."""
 
@@ -81,6 +84,9 @@ def serve(
     async def upgrade(_: object, __: object) -> object:
         return UPGRADED
 
+    async def check(_: object, __: object) -> object:
+        return {"good": True}
+
     def engine(line: bytes) -> AsyncGenerator[bytes]:
         return ask(line, None)  # type: ignore[arg-type]  # it does not look who asks
 
@@ -90,7 +96,10 @@ def serve(
             *(file, found.config, Manager(), door.change),  # type: ignore[arg-type]
             *(nothing, nothing_refused, str),
         )
-        all_methods = methods(door) | reload.methods(reloads, door) | {"upgrade": Method(upgrade)}
+        checking = Checking(wanted, door.change, Complaints(time.monotonic))
+        all_methods = methods(door) | reload.methods(reloads, door)
+        all_methods |= check_methods.methods(checking, wanted)
+        all_methods |= {"upgrade": Method(upgrade), "check": Method(check)}
         server = ControlServer(Desk(engine, all_methods).ask, directory / "control.sock")
         await server.start()
         try:

@@ -40,7 +40,11 @@ def told(line: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
 def test_an_option_that_is_wrong_is_told_in_a_line(
     command: str, option: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    needed = {"undrain": "192.0.2.1:80 ", "save": "--toml "}.get(command, "")
+    needed = {
+        "undrain": "192.0.2.1:80 ",
+        "save": "--toml ",
+        "check": "web 10.0.0.11:80 ",
+    }.get(command, "")
     line = f"{command} {needed}{option}"
 
     assert told(line, capsys) == (2, f"{USUAL[option]}\n")

@@ -44,6 +44,7 @@ NOT_EDITED = {"address", "protocol", "fwmark", "family"}
 """Keys that make it another service."""
 
 NOT_THE_SERVICES = {
+    "check",
     "client_address",
     "forward",
     "interface",
