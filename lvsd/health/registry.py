@@ -23,6 +23,7 @@ BUILT_IN: Final = {
     "tcp": "tcp:Tcp",
     "http": "http:Http",
     "https": "http:Https",
+    "dns": "dns:Dns",
 }
 """Module of `lvsd.health.checks` and class, by the name of the check."""
 
