@@ -24,6 +24,7 @@ BUILT_IN: Final = {
     "http": "http:Http",
     "https": "http:Https",
     "dns": "dns:Dns",
+    "exec": "exec:Exec",
 }
 """Module of `lvsd.health.checks` and class, by the name of the check."""
 
