@@ -25,6 +25,7 @@ BUILT_IN: Final = {
     "https": "http:Https",
     "dns": "dns:Dns",
     "exec": "exec:Exec",
+    "ping": "ping:Ping",
     "udp": "udp:Udp",
 }
 """Module of `lvsd.health.checks` and class, by the name of the check."""
