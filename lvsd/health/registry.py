@@ -26,6 +26,7 @@ BUILT_IN: Final = {
     "dns": "dns:Dns",
     "exec": "exec:Exec",
     "ping": "ping:Ping",
+    "redis": "redis:Redis",
     "udp": "udp:Udp",
 }
 """Module of `lvsd.health.checks` and class, by the name of the check."""
