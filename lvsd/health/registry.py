@@ -27,6 +27,7 @@ BUILT_IN: Final = {
     "exec": "exec:Exec",
     "ping": "ping:Ping",
     "redis": "redis:Redis",
+    "smtp": "smtp:Smtp",
     "udp": "udp:Udp",
 }
 """Module of `lvsd.health.checks` and class, by the name of the check."""
