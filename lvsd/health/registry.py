@@ -25,6 +25,7 @@ BUILT_IN: Final = {
     "https": "http:Https",
     "dns": "dns:Dns",
     "exec": "exec:Exec",
+    "mysql": "mysql:Mysql",
     "ping": "ping:Ping",
     "redis": "redis:Redis",
     "smtp": "smtp:Smtp",
