@@ -26,6 +26,7 @@ BUILT_IN: Final = {
     "dns": "dns:Dns",
     "exec": "exec:Exec",
     "mysql": "mysql:Mysql",
+    "pgsql": "pgsql:Pgsql",
     "ping": "ping:Ping",
     "redis": "redis:Redis",
     "smtp": "smtp:Smtp",
