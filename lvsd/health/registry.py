@@ -23,6 +23,14 @@ BUILT_IN: Final = {
     "tcp": "tcp:Tcp",
     "http": "http:Http",
     "https": "http:Https",
+    "dns": "dns:Dns",
+    "exec": "exec:Exec",
+    "mysql": "mysql:Mysql",
+    "pgsql": "pgsql:Pgsql",
+    "ping": "ping:Ping",
+    "redis": "redis:Redis",
+    "smtp": "smtp:Smtp",
+    "udp": "udp:Udp",
 }
 """Module of `lvsd.health.checks` and class, by the name of the check."""
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from httptools import HttpParserError, HttpResponseParser
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from lvsd.health.base import Check, Kind, Option, UnhealthyError
 from lvsd.health.checks.talk import Talk, quoted
@@ -179,6 +179,8 @@ class _Answer:
         self._length += len(data)
         try:
             self._parser.feed_data(data)
+        except HttpParserUpgrade:
+            self.is_complete = True
         except HttpParserError as error:
             if not self.is_complete:
                 why = quoted(str(error) or type(error).__name__)
@@ -194,9 +196,9 @@ class _Answer:
         self.is_complete = True
 
     def on_headers_complete(self) -> None:
-        """Have the status; one of 1xx is followed by another (RFC 9110, 15.2)."""
+        """Have the status; one of 1xx but 101 is followed by another (RFC 9110, 15.2)."""
         status = self._parser.get_status_code()
-        if status >= 200:
+        if status >= 200 or status == 101:
             self.status = status
             self.is_complete = not self._wants_body
 

@@ -10,6 +10,7 @@ import asyncio
 import socket
 import ssl
 import struct
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from lvsd.health.base import LONGEST_REASON, UnhealthyError
@@ -31,6 +32,9 @@ PART: Final = 1 << 16
 MOST: Final = 1 << 20
 """Bytes that are read on a connection. Whoever sends faster than they are read would have the whole
 loop, as `loop.sock_recv` waits for nothing then."""
+
+FAREWELL_S: Final = 0.1
+"""How long a server may take to close a connection too, in seconds; it is reset then."""
 
 _RESET_AT_CLOSE: Final = struct.pack("ii", 1, 0)
 """SO_LINGER of 0 s: closed by a RST, so that neither end keeps a connection in TIME_WAIT."""
@@ -114,6 +118,17 @@ class Talk:
         data = bytes(self._read[:end])
         del self._read[: end + 1]
         return data.removesuffix(b"\r")
+
+    async def finish(self) -> None:
+        """Close our half, and wait for the server's, where it would note a reset in its log.
+
+        The TIME_WAIT is then at this end.
+        """
+        with suppress(OSError, UnhealthyError):
+            self._socket.shutdown(socket.SHUT_WR)
+            async with asyncio.timeout(FAREWELL_S):
+                while await self._receive():
+                    pass
 
     async def _more(self) -> None:
         data = await self.some()

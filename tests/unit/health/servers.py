@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lvsd.health.base import Target
@@ -11,7 +12,7 @@ from lvsd.health.registry import load
 from lvsd.lab.wait import PATIENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from lvsd.health.base import Check
 
@@ -52,3 +53,43 @@ def says(*parts: bytes, after: bytes = b"\r\n\r\n") -> Serve:
             await writer.drain()
 
     return serve
+
+
+class _Replies(asyncio.DatagramProtocol):
+    def __init__(self, answer: Callable[[bytes], Iterable[bytes]]) -> None:
+        self._answer = answer
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport: Any = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        for each in self._answer(data):
+            self._transport.sendto(each, addr)
+
+
+def replied(
+    check: Check, answer: Callable[[bytes], Iterable[bytes]], address: str = "127.0.0.1"
+) -> str:
+    """Return what a check finds of a server that answers each datagram with these."""
+
+    async def run() -> str:
+        made = asyncio.get_running_loop().create_datagram_endpoint(
+            lambda: _Replies(answer), (address, 0)
+        )
+        transport, _ = await made
+        try:
+            port = transport.get_extra_info("sockname")[1]
+            async with asyncio.timeout(10 * PATIENCE):
+                return await check.probe(Target(address, port))
+        finally:
+            transport.close()
+
+    return asyncio.run(run())
+
+
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    """Return a port of 127.0.0.1 that nobody has."""
+    with socket.socket(socket.AF_INET, kind) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+    return port

@@ -61,6 +61,21 @@ def test_an_interim_answer_is_not_the_answer() -> None:
     assert probed(check("http"), says(interim, OK)) == "HTTP status 200"
 
 
+def test_another_protocol_that_nobody_asked_for_is_an_answer() -> None:
+    there = says(b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n\x00\x01")
+    with pytest.raises(UnhealthyError, match=r"^HTTP status 101, expected 200-399$"):
+        probed(check("http"), there)
+    with pytest.raises(UnhealthyError, match=r"^HTTP status 101, expected 200-399$"):
+        probed(check("http", body=re.compile("x")), there)
+
+
+def test_a_body_of_nothing_but_framing_is_given_up() -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunk = b"1;" + b"x" * (2 << 20) + b"\r\ny\r\n"
+    with pytest.raises(UnhealthyError):
+        probed(check("http", body=re.compile("yy")), says(head, chunk * 2, b"0\r\n\r\n"))
+
+
 @pytest.mark.parametrize("length", [b"Content-Length: 5\r\n", b""])
 def test_the_body_has_to_have_what_is_looked_for(length: bytes) -> None:
     answer = says(b"HTTP/1.1 200 OK\r\n" + length + b"\r\n", b"he", b"llo")
