@@ -25,6 +25,7 @@ BUILT_IN: Final = {
     "https": "http:Https",
     "dns": "dns:Dns",
     "exec": "exec:Exec",
+    "grpc": "grpc:Grpc",
     "mysql": "mysql:Mysql",
     "pgsql": "pgsql:Pgsql",
     "ping": "ping:Ping",

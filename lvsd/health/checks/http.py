@@ -10,17 +10,16 @@ sends, a check costs the same.
 
 from __future__ import annotations
 
-import ssl
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from lvsd.health.base import Check, Kind, Option, UnhealthyError
+from lvsd.health.checks import tls
 from lvsd.health.checks.talk import Talk, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
-    from pathlib import Path
     from re import Pattern
 
     from lvsd.health.base import Target
@@ -46,13 +45,6 @@ _OF_HTTP: Final = (
     ),
     Option("body", Kind.PATTERN, "a regular expression that is to be found in the body"),
 )
-_OF_TLS: Final = (
-    Option("tls_verify", Kind.SWITCH, "whether the certificate has to be good", True),
-    Option("sni", Kind.TEXT, "the name that the server is asked for"),
-    Option("ca_file", Kind.FILE, "certificates that are trusted, in PEM"),
-    Option("client_certificate", Kind.FILE, "a certificate in PEM, for servers that want one"),
-    Option("client_key", Kind.FILE, "its key, where that is in another file"),
-)
 
 
 class Http(Check):
@@ -70,22 +62,16 @@ class Http(Check):
             text = values[word] or ""
             if not text.isascii() or any(each.isspace() for each in text):
                 raise ValueError(f"{word} has to be of ASCII, and without spaces")
+        self._tls: tls.Tls | None = None
         self._statuses: Collection[int] = values["status"]
         self._body: Pattern[str] | None = values["body"]
         if self._body is not None and values["method"] == "HEAD":
             raise ValueError("body needs another method: an answer to HEAD has none")
 
-    @property
-    def _tls(self) -> ssl.SSLContext | None:
-        return None
-
-    def _server_name(self, _target: Target) -> str | None:
-        return None
-
     async def probe(self, target: Target) -> str:
         """Return the status. Raise UnhealthyError, OSError."""
         answer = _Answer(wants_body=self._body is not None)
-        async with Talk(target, self._tls, self._server_name(target)) as talk:
+        async with Talk(target, self._tls) as talk:
             await talk.say(self._request(target))
             while not answer.is_complete:
                 answer.take(await talk.some())
@@ -116,45 +102,11 @@ class Https(Http):
     """Asks for a path over TLS."""
 
     name = "https"
-    options: ClassVar[tuple[Option, ...]] = _OF_HTTP + _OF_TLS
+    options: ClassVar[tuple[Option, ...]] = (*_OF_HTTP, *tls.OPTIONS)
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         super().__init__(values)
-        self._context = self._made()
-
-    def _made(self) -> ssl.SSLContext:
-        values = self.values
-        ca_file: Path | None = values["ca_file"]
-        certificate: Path | None = values["client_certificate"]
-        if values["client_key"] and not certificate:
-            raise ValueError("client_key needs client_certificate")
-        try:
-            context = ssl.create_default_context(cafile=ca_file)
-            if certificate is not None:
-                context.load_cert_chain(certificate, values["client_key"])
-        except (OSError, ssl.SSLError) as error:
-            raise ValueError(f"its certificates cannot be used: {error}") from error
-        if not values["tls_verify"]:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        return context
-
-    @property
-    def _tls(self) -> ssl.SSLContext:
-        return self._context
-
-    def _server_name(self, target: Target) -> str:
-        named: str | None = self.values["sni"] or self.values["host"]
-        return named.partition(":")[0] if named and not named.startswith("[") else target.address
-
-    async def probe(self, target: Target) -> str:
-        """Return the status. Raise UnhealthyError, OSError."""
-        try:
-            return await super().probe(target)
-        except ssl.SSLCertVerificationError as error:
-            raise UnhealthyError(f"TLS: {error.verify_message}") from error
-        except ssl.SSLError as error:
-            raise UnhealthyError(f"TLS: {error.reason or 'the handshake failed'}") from error
+        self._tls = tls.Tls(values)
 
 
 class _Answer:

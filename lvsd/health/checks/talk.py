@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lvsd.health.base import Target
+    from lvsd.health.checks.tls import Tls
 
 T = TypeVar("T")
 
@@ -50,19 +51,16 @@ def quoted(said: bytes | str) -> str:
 class Talk:
     """A connection to a server, open from ``async with`` on, and reset at its end.
 
-    With ``tls``, the server has to have a certificate for ``server_name``, an address or a name
-    that it is told (SNI). Every method raises OSError, ssl.SSLError among them, and those that read
-    raise UnhealthyError after `MOST` bytes.
+    With ``tls``, over that. Every method raises OSError, and UnhealthyError where TLS fails, or
+    after `MOST` bytes.
     """
 
     __slots__ = ("_loop", "_read", "_socket", "_target", "_tls", "_total")
 
-    def __init__(
-        self, target: Target, tls: ssl.SSLContext | None = None, server_name: str | None = None
-    ) -> None:
+    def __init__(self, target: Target, tls: Tls | None = None) -> None:
         family = socket.AF_INET if target.family == 4 else socket.AF_INET6
         self._target = target
-        self._tls = _Tls(tls, server_name) if tls is not None else None
+        self._tls = None if tls is None else _Memory(tls, target)
         self._loop = asyncio.get_running_loop()
         self._read = bytearray()
         self._total = 0
@@ -84,7 +82,9 @@ class Talk:
         self._socket.close()
 
     async def say(self, data: bytes) -> None:
-        """Send all of it."""
+        """Send all of it, if there is anything."""
+        if not data:
+            return
         if self._tls is None:
             await self._loop.sock_sendall(self._socket, data)
         else:
@@ -95,11 +95,7 @@ class Talk:
         """Return what comes next, up to `PART` bytes; none when the server has closed."""
         if self._tls is None:
             return await self._receive()
-        tls = self._tls.ssl
-        try:
-            return await self._until_done(self._tls, lambda: tls.read(PART))
-        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-            return b""
+        return await self._until_done(self._tls, self._tls.read)
 
     async def exactly(self, length: int) -> bytes:
         """Return the next so many bytes. Raise UnhealthyError if there are fewer."""
@@ -140,16 +136,16 @@ class Talk:
             )
         self._read += data
 
-    async def _until_done(self, tls: _Tls, step: Callable[[], T]) -> T:
+    async def _until_done(self, tls: _Memory, step: Callable[[], T]) -> T:
         """Do a step of TLS; send what it has to say, and read what it waits for."""
         while True:
             try:
                 done = step()
             except ssl.SSLWantReadError:
                 await self._flush(tls)
-            except ssl.SSLError:
+            except ssl.SSLError as error:
                 await self._flush(tls)
-                raise
+                raise UnhealthyError(f"TLS: {_reason(error)}") from error
             else:
                 await self._flush(tls)
                 return done
@@ -162,20 +158,29 @@ class Talk:
             raise UnhealthyError(f"more than {MOST >> 10} KiB, and no end")
         return data
 
-    async def _flush(self, tls: _Tls) -> None:
+    async def _flush(self, tls: _Memory) -> None:
         if data := tls.outgoing.read():
             await self._loop.sock_sendall(self._socket, data)
 
 
-class _Tls:
+class _Memory:
     """TLS in memory: what came goes in by `take`, what is to go is in ``outgoing``."""
 
     __slots__ = ("_incoming", "outgoing", "ssl")
 
-    def __init__(self, context: ssl.SSLContext, server_name: str | None) -> None:
+    def __init__(self, tls: Tls, target: Target) -> None:
         self._incoming = ssl.MemoryBIO()
         self.outgoing = ssl.MemoryBIO()
-        self.ssl = context.wrap_bio(self._incoming, self.outgoing, server_hostname=server_name)
+        self.ssl = tls.context.wrap_bio(
+            self._incoming, self.outgoing, server_hostname=tls.server_name(target)
+        )
+
+    def read(self) -> bytes:
+        """Return what was said, none at the end. Raise ssl.SSLError."""
+        try:
+            return self.ssl.read(PART)
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return b""
 
     def take(self, data: bytes) -> None:
         """Take in what the server sent; nothing means that it has closed."""
@@ -183,3 +188,11 @@ class _Tls:
             self._incoming.write(data)
         else:
             self._incoming.write_eof()
+
+
+def _reason(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    if isinstance(error, ssl.SSLEOFError):
+        return "closed within the handshake"
+    return (error.reason or "the handshake failed").lower().replace("_", " ")

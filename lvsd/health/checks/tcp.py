@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Tcp(Check):
-    """Opens a connection, and resets it."""
+    """Opens a connection, and resets it: neither end keeps it in TIME_WAIT then."""
 
     name = "tcp"
 

@@ -140,16 +140,9 @@ def test_options_that_do_not_fit_are_refused(values: dict[str, object], fault: s
 # --- over TLS ----------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Return a certificate for shop.example that signs itself, and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    found = {"good": folder / "good.pem", "key": folder / "good.key"}
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    command += ["-nodes", "-subj", "/CN=shop.example", "-addext", "subjectAltName=DNS:shop.example"]
-    command += ["-out", str(found["good"]), "-keyout", str(found["key"])]
-    subprocess.run(command, check=True, capture_output=True)
-    return found
+@pytest.fixture(name="files")
+def _files(certificate: tuple[Path, Path]) -> dict[str, Path]:
+    return dict(zip(("good", "key"), certificate, strict=True))
 
 
 def context(files: dict[str, Path]) -> ssl.SSLContext:
@@ -178,7 +171,7 @@ def test_without_verification_any_certificate_will_do(files: dict[str, Path]) ->
 
 
 def test_a_server_that_speaks_no_tls_is_not_well() -> None:
-    with pytest.raises((UnhealthyError, OSError)):
+    with pytest.raises(UnhealthyError, match=r"^TLS: wrong version number$"):
         probed(check("https"), says(OK, after=b""))
 
 
@@ -200,6 +193,22 @@ def test_a_client_certificate_is_shown(files: dict[str, Path]) -> None:
     assert probed(check("https", tls_verify=False, **shown), says(OK), ssl=server)
     with pytest.raises((UnhealthyError, OSError)):
         probed(check("https", tls_verify=False), says(OK), ssl=server)
+
+
+def test_a_key_with_a_password_is_refused_and_nobody_is_asked_for_it(
+    files: dict[str, Path], tmp_path: Path
+) -> None:
+    locked = tmp_path / "locked.key"
+    command = ["openssl", "pkey", "-aes256", "-passout", "pass:secret"]
+    command += ["-in", str(files["key"]), "-out", str(locked)]
+    subprocess.run(command, check=True, capture_output=True)
+    with pytest.raises(ValueError, match="certificates cannot be used"):
+        check("https", client_certificate=files["good"], client_key=locked)
+
+
+def test_a_name_that_no_server_can_have_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^sni cannot be '\.example'"):
+        check("https", sni=".example")
 
 
 def test_files_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
