@@ -18,6 +18,9 @@ OUR_OWN: Final = frozenset(
     {
         *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN),
         *(errno.EADDRNOTAVAIL, errno.EADDRINUSE, errno.EPERM, errno.EACCES, errno.ENOSYS),
+        # Of a program that is to be run: it is not there any more, or is being written.
+        *(errno.ENOENT, errno.ENOTDIR, errno.ENOEXEC, errno.EISDIR, errno.ELOOP),
+        *(errno.ETXTBSY, errno.E2BIG),
     }
 )
 """Errors that say something about this host, and nothing about a server."""

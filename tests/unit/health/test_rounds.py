@@ -100,6 +100,7 @@ def test_what_a_server_says_is_printable_and_short() -> None:
     [
         OSError(errno.EMFILE, "Too many open files"),
         OSError(errno.EPERM, "Operation not permitted"),
+        OSError(errno.ENOENT, "No such file or directory"),
         ZeroDivisionError("a third party's mistake"),
         MemoryError(),
     ],
