@@ -64,7 +64,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "schedulers",
         *OF_ALL,
     ),
-    "lvsd.health": ("lvsd.core", *OF_ALL),
+    "lvsd.health": ("lvsd.core", "lvsd.packet", *OF_ALL),
     "lvsd.net": ("lvsd.packet.address", *OF_ALL),
     "lvsd.io": ("forwarders.base", "lvsd.core", "lvsd.net", "lvsd.packet", *OF_ALL),
     "lvsd.control": (

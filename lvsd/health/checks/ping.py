@@ -19,12 +19,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from lvsd.health.base import Check
 from lvsd.health.checks.datagrams import Datagrams
+from lvsd.packet.build import icmp_message, icmpv6_message
+from lvsd.packet.layout import ICMP_HEADER
 
 if TYPE_CHECKING:
     from lvsd.health.base import Target
-
-HEADER: Final = struct.Struct("!BBHHH")
-"""Type, code, checksum, number (the RFCs' identifier), sequence number."""
 
 _SO_ATTACH_FILTER: Final = 26
 """<asm-generic/socket.h>."""
@@ -84,20 +83,17 @@ class Ping(Check):
 
 def _request(family: _Family, number: int, token: bytes) -> bytes:
     """Return an echo request; the kernel sums up ICMPv6, and whatever a ping socket sends."""
-    bare = HEADER.pack(family.request, 0, 0, number, 1) + token
-    total = sum(struct.unpack(f"!{len(bare) // 2}H", bare))
-    while total > 0xFFFF:
-        total = (total & 0xFFFF) + (total >> 16)
-    return HEADER.pack(family.request, 0, 0xFFFF ^ total, number, 1) + token
+    make = icmp_message if family.has_header else icmpv6_message
+    return make(family.request, 0, number << 16 | 1, token)
 
 
 def _is_answer(data: bytes, family: _Family, number: int | None, token: bytes) -> bool:
     """Return whether this answers it; the number of a ping socket is the kernel's business."""
-    if len(data) < HEADER.size:
+    if len(data) < ICMP_HEADER.size:
         return False
-    kind, code, _, of, sequence = HEADER.unpack_from(data)
-    is_ours = (kind, code, sequence) == (family.reply, 0, 1) and number in {of, None}
-    return is_ours and data[HEADER.size :] == token
+    kind, code, _, rest = ICMP_HEADER.unpack_from(data)
+    is_ours = (kind, code, rest & 0xFFFF) == (family.reply, 0, 1) and number in {rest >> 16, None}
+    return is_ours and data[ICMP_HEADER.size :] == token
 
 
 def _listen_for(raw: socket.socket, family: _Family, number: int) -> None:

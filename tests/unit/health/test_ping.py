@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from lvsd.health.base import Target
-from lvsd.health.checks.ping import FAMILIES, HEADER, _is_answer, _listen_for, _request
+from lvsd.health.checks.ping import FAMILIES, _is_answer, _listen_for, _request
 from lvsd.lab.wait import PATIENCE
+from lvsd.packet.layout import ICMP_HEADER
 from tests.unit.health.servers import check
 
 TREE = Path(__file__).parents[3]
@@ -92,7 +93,7 @@ def test_only_the_answer_to_this_request_counts(version: int) -> None:
     family, token = FAMILIES[version], b"0123456789abcdef"
 
     def made(kind: int = family.reply, number: int = 7, sequence: int = 1) -> bytes:
-        return HEADER.pack(kind, 0, 0, number, sequence) + token
+        return ICMP_HEADER.pack(kind, 0, 0, number << 16 | sequence) + token
 
     assert _is_answer(made(), family, 7, token)
     assert _is_answer(made(number=9), family, None, token)
