@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
@@ -61,6 +62,9 @@ if TYPE_CHECKING:
 LOOK_S: Final = 1.0
 """How often to look for that while a start waits for an engine."""
 
+BEAT_S: Final = 3.0
+"""How long to wait for a beat; one comes each second while packets are taken."""
+
 SETTLES_S: Final = 10.0
 """How long a change waits at most for what follows from it: for packets to be diverted."""
 
@@ -97,6 +101,7 @@ class Conversation:
         """How many there were when the engine last said so."""
         self.unkept = 0
         """How many of them an engine that comes next may not find."""
+        self._beat: asyncio.Future[None]
 
     @property
     def diverted(self) -> Diverted:
@@ -106,6 +111,13 @@ class Conversation:
     def ask(self, line: bytes) -> AsyncGenerator[bytes]:
         """Return the lines that answer a client's, as the engine gives them."""
         return self._questions.ask(line)
+
+    async def heard(self) -> None:
+        """Wait for the engine's next beat, and with that for what is true now; not for ever."""
+        self._beat = asyncio.get_running_loop().create_future()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(BEAT_S):
+                await self._beat
 
     @property
     def working(self) -> Engine:
@@ -126,6 +138,7 @@ class Conversation:
         Raise KernelError, EngineError, or what the owner's ``check`` does.
         """
         loop = asyncio.get_running_loop()
+        self._beat = loop.create_future()
         self._opened, self._started = loop.create_future(), loop.create_future()
         self._first_settled = loop.create_future()
         await self._engines.start()
@@ -303,6 +316,7 @@ class Conversation:
                 self._owner.ask(addresses)
             case Beat(connections, unkept):
                 self.connections, self.unkept = connections, unkept
+                _done(self._beat)
                 self._owner.beat()
             case Emptied():
                 self._owner.emptied(message)

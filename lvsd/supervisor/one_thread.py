@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from asyncio import to_thread
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, ParamSpec
@@ -19,18 +18,14 @@ P = ParamSpec("P")
 async def ready(loop: asyncio.AbstractEventLoop) -> None:
     """Have the one thread started that blocks in our place: at the end there may be no room for it.
 
-    It takes no signals: they are the main thread's, which may have to keep them back for other code
-    (`lvsd.supervisor.upgrade`). Raise KernelError.
+    Raise KernelError.
     """
     loop.set_default_executor(ThreadPoolExecutor(1, "lvsd"))
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # it inherits that
     try:
         await to_thread(int)
     except RuntimeError as error:
         remedy = "see the limit of processes (`ulimit -u`, TasksMax=)"
         raise KernelError("start a thread", str(error), remedy) from error
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 async def run(work: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:

@@ -138,6 +138,7 @@ class Upgrades:
             program = command()
             see_whether_found(program, self._parts.reloads.file)
             await self._parts.engine.gate.passed()
+            await self._parts.engine.heard()
             for _ in range(TRIES):
                 await self._unless_changed(program, by, client)
             await self._whatever_comes(program, by, client)
@@ -180,6 +181,9 @@ class Upgrades:
         self._look_for_obstacles()  # much time may have gone by since
         parts.door.tell({"change": UPGRADING})
         await self._quiet()
+        # In the other thread, too: the kernel gives a signal to any that takes it. Only now, as
+        # programs that a thread starts have what it blocks.
+        await to_thread(signal.pthread_sigmask, signal.SIG_BLOCK, BLOCKED)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
         try:
             for _ in range(_TURNS):  # what came before that is heeded here
@@ -190,6 +194,7 @@ class Upgrades:
             self._execute(program, now, client)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            await to_thread(signal.pthread_sigmask, signal.SIG_UNBLOCK, BLOCKED)
 
     def _look_for_obstacles(self) -> None:
         """Raise KernelError where it cannot be now."""
