@@ -94,6 +94,7 @@ def reload(lab: Lab, daemon: Daemon, text: str) -> Daemon:
     service = '[[service]]\nname = "more"\naddress = "203.0.113.1:81"\nprotocol = "tcp"\n'
     changed = text.replace('protocol = "tcp"', 'protocol = "tcp"\nscheduler = "rr"')
     written = daemon.config_file.read_text(encoding="utf-8").split("[[service]]", 1)[0]
+    written = written.split("[timeouts]", 1)[0]  # of the turn before
     tables = changed.split("[[service]]", 1)[1]
     more = f"[timeouts]\nudp_s = 60\n[[service]]{tables}{service}"
     daemon.config_file.write_text(f"{written}{more}", encoding="utf-8")
