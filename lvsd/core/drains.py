@@ -41,7 +41,7 @@ def is_reused(connection: Connection) -> bool:
     return connection.protocol == SCTP and connection.state == states.SCTP_CLOSED
 
 
-def is_over(connection: Connection) -> bool:
+def is_closed(connection: Connection) -> bool:
     """Whether both ends have closed a connection, as far as its packets come by here."""
     if connection.protocol != TCP:
         return connection.protocol == SCTP and connection.state == states.SCTP_CLOSED
@@ -155,7 +155,7 @@ class Drains:
             if drain is None or not drain.is_over:
                 return
             template = entry.template
-            drain.ended += not is_over(entry)
+            drain.ended += not is_closed(entry)
             self._flows.reset(entry)
             self._flows.end(entry)
         else:

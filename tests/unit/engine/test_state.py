@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
 import time
 from typing import TYPE_CHECKING
 
@@ -82,20 +80,6 @@ def test_engines_that_fail_at_reading_it_are_counted(
             list(state.resuming())
         state.close()
     assert "ended while they read it" in why_empty(path)
-
-
-@pytest.fixture
-def full(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Let the file system be full while the list says so."""
-    found, allocate = [False], os.posix_fallocate
-
-    def fallocate(descriptor: int, offset: int, length: int) -> None:
-        if found[0]:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        allocate(descriptor, offset, length)
-
-    monkeypatch.setattr(os, "posix_fallocate", fallocate)
-    return found
 
 
 def read(state: State) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -188,20 +187,6 @@ def test_room_is_made_ahead(path: Path) -> None:
     file.close()
 
 
-@pytest.fixture
-def full(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Let the file system be full while the list says so."""
-    found, allocate = [True], os.posix_fallocate
-
-    def fallocate(descriptor: int, offset: int, length: int) -> None:
-        if found[0]:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        allocate(descriptor, offset, length)
-
-    monkeypatch.setattr(os, "posix_fallocate", fallocate)
-    return found
-
-
 def test_where_there_is_no_room_no_slot_is_given_until_there_is(
     path: Path, full: list[bool]
 ) -> None:
@@ -222,7 +207,7 @@ def test_where_there_is_no_room_no_slot_is_given_until_there_is(
 
 
 def test_without_room_for_any_there_is_no_file(path: Path, full: list[bool]) -> None:
-    assert full[0]
+    full[0] = True
     with pytest.raises(OSError, match="No space left"):
         StateFile.open(path)
     assert list(path.parent.iterdir()) == []
